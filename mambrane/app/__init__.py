@@ -1,0 +1,1 @@
+"""Where the parts meet: run configuration, presets, build, commands, the command line."""

@@ -1,0 +1,47 @@
+"""The device of a run, its threads, and what the machine is. The only file that looks at the environment."""
+
+import os
+import platform
+from typing import Any
+
+import torch
+
+from mambrane import __version__
+from mambrane.core.errors import UserError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device of that name; "auto" is the first CUDA device, else the CPU.
+
+    Raises:
+        UserError: the device does not exist on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(
+            f"--device {name}: not a device", wanted="auto, cpu, cuda or cuda:N", way_out="--device auto"
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            f"--device {name}: torch {torch.__version__} sees no CUDA device here",
+            wanted="a device of this machine",
+            way_out="--device cpu, or install a CUDA build of torch",
+        )
+    return device
+
+
+def describe_environment(device: torch.device) -> dict[str, Any]:
+    """Return versions, processor and threads: what must be equal for two runs to be compared bit for bit."""
+    return {
+        "mambrane": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "system": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "num_threads": torch.get_num_threads(),
+        "num_cores": os.cpu_count(),
+    }

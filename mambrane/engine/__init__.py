@@ -1,0 +1,1 @@
+"""The training loop: windows of micro-batches, precision, optimizer, schedule, average, checkpoints."""

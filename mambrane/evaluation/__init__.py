@@ -1,0 +1,1 @@
+"""What a trained model does: metrics, generation, energy, figures, the report."""

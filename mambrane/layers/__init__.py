@@ -1,0 +1,1 @@
+"""One idea a module, forward and step side by side."""

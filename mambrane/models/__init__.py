@@ -1,0 +1,1 @@
+"""The hybrid block and the language model made of it, their state, their cost."""

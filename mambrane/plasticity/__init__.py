@@ -1,0 +1,1 @@
+"""Rules that change weights beside the gradient: STDP, homeostasis, meta-plasticity."""
