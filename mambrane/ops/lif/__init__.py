@@ -1,0 +1,60 @@
+"""Leaky integrate-and-fire neurons over time: currents in, spikes out. The formula stands in `reference.py`."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mambrane.core.shapes import Currents, Resets
+from mambrane.ops.dispatch import Backend, choose_backend
+from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate, lif_reference
+
+__all__ = ["LifOutput", "Reset", "Surrogate", "lif"]
+
+
+def lif(
+    current_BTS: Currents,
+    decay: Float[Tensor, " S"] | Float[Tensor, "B T S"],
+    *,
+    threshold: float = 1.0,
+    state_BS: Float[Tensor, "B S"] | None = None,
+    resets_BT: Resets | None = None,
+    reset: Reset = "subtract",
+    detach_reset: bool = False,
+    surrogate: Surrogate = "fast_sigmoid",
+    surrogate_slope: float = 5.0,
+    backend: Backend = "auto",
+) -> LifOutput:
+    """Run leaky integrate-and-fire neurons over T tokens; gradients flow to current, decay and state.
+
+    Args:
+        current_BTS: input current, in units of membrane potential per token.
+        decay: part of the membrane kept per token, exp(-1 / tau_tokens); one per unit [S] or per token [B, T, S].
+        threshold: membrane potential at which a neuron fires.
+        state_BS: membrane after the reset of the token before the first; zero where not given.
+        resets_BT: True where a document starts: the membrane is set to zero before this token.
+        reset: "subtract" the threshold at a spike, or set the membrane to "zero".
+        detach_reset: stop the gradient through the reset.
+        surrogate: derivative that stands for the one of the spike, "fast_sigmoid" or "atan".
+        surrogate_slope: steepness of the surrogate, per unit of membrane potential.
+        backend: "auto", or one by name; see `mambrane.ops.dispatch`.
+
+    Returns:
+        Spikes [B, T, S], membranes before the reset [B, T, S] and the last state [B, S], all differentiable.
+
+    Example:
+        >>> import torch
+        >>> current = torch.full((1, 4, 1), 0.6)
+        >>> lif(current, torch.tensor([0.9])).spikes_BTS.flatten().tolist()
+        [0.0, 1.0, 0.0, 1.0]
+    """
+    choose_backend("lif", current_BTS.device, backend)
+    return lif_reference(
+        current_BTS,
+        decay,
+        threshold=threshold,
+        state_BS=state_BS,
+        resets_BT=resets_BT,
+        reset=reset,
+        detach_reset=detach_reset,
+        surrogate=surrogate,
+        surrogate_slope=surrogate_slope,
+    )
