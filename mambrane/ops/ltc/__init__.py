@@ -1,0 +1,46 @@
+"""Liquid time-constant cell (LTC) over time: inputs in, states out. The formula stands in `reference.py`."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mambrane.core.shapes import Resets
+from mambrane.ops.dispatch import Backend, choose_backend
+from mambrane.ops.ltc.reference import LtcOutput, LtcWeights, ltc_reference
+
+__all__ = ["LtcOutput", "LtcWeights", "ltc"]
+
+
+def ltc(
+    x_BTI: Float[Tensor, "B T I"],
+    weights: LtcWeights,
+    *,
+    state_BL: Float[Tensor, "B L"] | None = None,
+    resets_BT: Resets | None = None,
+    elapsed_BT: Float[Tensor, "B T"] | Float[Tensor, "B T L"] | None = None,
+    backend: Backend = "auto",
+) -> LtcOutput:
+    """Run an LTC cell over T tokens, 6 semi-implicit steps each; gradients flow to all but the resets.
+
+    Args:
+        x_BTI: input of the cell.
+        weights: the cell's parameters; shapes in `LtcWeights`. Conductances and capacitances are the positive values
+            themselves, not the free parameters behind them.
+        state_BL: state after the token before the first; zero where not given.
+        resets_BT: True where a document starts: the state is set to zero before this token.
+        elapsed_BT: time since the token before, unitless and positive; one for each token [B, T], or for each token
+            and unit [B, T, L]; 1 where not given. Twice the time is half the time constant.
+        backend: "auto", or one by name; see `mambrane.ops.dispatch`.
+
+    Returns:
+        The state after each token [B, T, L] and after the last one [B, L], both differentiable.
+
+    Example:
+        >>> import torch
+        >>> names = [side + name for side in ("", "sensory_") for name in ("w", "mu", "sigma", "erev")]
+        >>> synapses = {name: torch.ones(2, 2) for name in names}
+        >>> units = {name: torch.ones(2) for name in ("input_weight", "input_bias", "cm", "gleak", "vleak")}
+        >>> ltc(torch.zeros(1, 3, 2), LtcWeights(**synapses, **units)).hidden_BTL.shape
+        torch.Size([1, 3, 2])
+    """
+    choose_backend("ltc", x_BTI.device, backend)
+    return ltc_reference(x_BTI, weights, state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed_BT)
