@@ -1,4 +1,7 @@
-"""Tasks one after another, and what keeps the earlier ones. Free of torch, so that the command line can read it at once."""
+"""Tasks one after another, and what keeps the earlier ones.
+
+Free of torch, so that the command line can read it at once.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -21,7 +24,7 @@ class ContinualConfig:
     replay_strategy: Literal["balanced", "uniform", "importance"] = "balanced"
     """Draw alike from every earlier task, alike from every window, or by the loss a window last had."""
     replay_fraction: float = 0.5
-    """Part of each micro-batch that is replayed once there are earlier tasks; it replaces new text, so tokens stay equal."""
+    """Part of the windows that is replayed once there are earlier tasks; it replaces new text, so tokens stay equal."""
     consolidation_strength: float = 0.0
     """Strength of online elastic weight consolidation with a Fisher of mean 1; 0 is off."""
     consolidation_decay: float = 0.9

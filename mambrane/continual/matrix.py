@@ -1,0 +1,209 @@
+"""The forgetting matrix: the loss on every domain, measured after every task.
+
+    L[i, j] = bits per byte on the held-out text of domain j after i tasks;   row 0 is before any training
+
+with domains j = 1..T in the order in which they are learned. Losses: lower is better. From the matrix:
+
+    final average        A   = 1/T     sum_j      L[T, j]
+    average incremental  AI  = 1/T     sum_i 1/i  sum_{j<=i} L[i, j]
+    learned loss         LA  = 1/T     sum_j      L[j, j]
+    backward transfer    BWT = 1/(T-1) sum_{j<T}  (L[j, j] - L[T, j])                    positive is good
+    forgetting           F   = 1/(T-1) sum_{j<T}  (L[T, j] - min_{j<=l<T} L[l, j])       negative: got better since
+    forward transfer     FWT = 1/(T-1) sum_{j>1}  (L[0, j] - L[j-1, j])                  positive is good
+    lost-gain fraction   N_j = (L[T, j] - L[j, j]) / (L[0, j] - L[j, j])                 1: all that was learned is lost
+    intransigence        I   = 1/T     sum_j      (L[j, j] - J_j)                        J: losses of a joint model
+
+Sources: Lopez-Paz and Ranzato, Gradient Episodic Memory (arXiv 1706.08840), for A, BWT, FWT; Chaudhry et al.,
+Riemannian Walk (arXiv 1801.10112), for F and I, with max turned into min for losses; Riemer et al., Meta-Experience
+Replay (arXiv 1810.11910), for LA. Perplexities are kept for display and never averaged.
+"""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+SMALLEST_GAIN = 1e-3
+"""Bits per byte that a task must have gained for its lost-gain fraction to be defined."""
+
+
+Cells = list[list[float]]
+"""Losses by row (tasks learned) and column (domain)."""
+
+
+@runtime_checkable
+class MeasuredLoss(Protocol):
+    """What an evaluation hands over; `mambrane.evaluation.metrics.HeldoutLoss` is one."""
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Loss in bits for a byte of the raw text."""
+        ...
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats per token)."""
+        ...
+
+
+class Metric(NamedTuple):
+    """A number, or None with the reason why there is none."""
+
+    value: float | None
+    reason: str | None = None
+
+
+class ForgettingMatrix:
+    """Losses of `num_tasks + 1` rows on every domain; cells are None until measured."""
+
+    def __init__(self, domains: Sequence[str], num_tasks: int) -> None:
+        self.domains = tuple(domains)
+        self.num_tasks = num_tasks
+        self.bits_per_byte: list[list[float | None]] = [[None] * len(self.domains) for _ in range(num_tasks + 1)]
+        self.perplexity: list[list[float | None]] = [[None] * len(self.domains) for _ in range(num_tasks + 1)]
+
+    def record(self, row: int, column: int, loss: MeasuredLoss) -> None:
+        """Fill the cell of one domain after `row` tasks."""
+        self.bits_per_byte[row][column] = loss.bits_per_byte
+        self.perplexity[row][column] = loss.perplexity
+
+    def missing(self, row: int) -> list[int]:
+        """Return the columns of the row that are not measured yet."""
+        return [column for column, cell in enumerate(self.bits_per_byte[row]) if cell is None]
+
+    @property
+    def why_no_transfer(self) -> str | None:
+        """Return why metrics over tasks are undefined here, or None where they are defined."""
+        if self.num_tasks != len(self.domains):
+            return f"{self.num_tasks} task over {len(self.domains)} domains: no domain belongs to a task of its own"
+        for row in range(self.num_tasks + 1):
+            if self.missing(row):
+                return _not_measured(row)
+        return None
+
+    def metrics(self, joint: Sequence[float] | None = None) -> dict[str, Metric]:
+        """Return every metric by name; `joint` holds a joint model's bits per byte on each domain, if there is one."""
+        return {
+            "final_average": self._final_average(),
+            "average_incremental": self._over_tasks(_average_incremental, at_least=1),
+            "learned_loss": self._over_tasks(_learned_loss, at_least=1),
+            "backward_transfer": self._over_tasks(_backward_transfer, at_least=2),
+            "forgetting": self._over_tasks(_forgetting, at_least=2),
+            "forward_transfer": self._over_tasks(_forward_transfer, at_least=2),
+            "lost_gain_fraction": self._mean_lost_gain(),
+            "intransigence": self._intransigence(joint),
+        }
+
+    def lost_gain_fractions(self) -> dict[str, Metric]:
+        """Return, for each domain, the part of what was learned on it that is lost at the end."""
+        if self.why_no_transfer:
+            return {domain: Metric(None, self.why_no_transfer) for domain in self.domains}
+        fractions = {}
+        for j, domain in enumerate(self.domains):
+            before, learned, final = (self.bits_per_byte[row][j] for row in (0, j + 1, self.num_tasks))
+            gain = before - learned
+            defined = gain >= SMALLEST_GAIN
+            reason = f"learning {domain} gained {gain:.4f} bits per byte, less than {SMALLEST_GAIN}"
+            fractions[domain] = Metric((final - learned) / gain) if defined else Metric(None, reason)
+        return fractions
+
+    def _final_average(self) -> Metric:
+        if self.missing(self.num_tasks):
+            return Metric(None, _not_measured(self.num_tasks))
+        return Metric(_mean(self.bits_per_byte[self.num_tasks]))
+
+    def _over_tasks(self, formula: Callable[[Cells], float], at_least: int) -> Metric:
+        if self.why_no_transfer:
+            return Metric(None, self.why_no_transfer)
+        if self.num_tasks < at_least:
+            return Metric(None, "one task only: there is no earlier or later one")
+        return Metric(formula(self.bits_per_byte))
+
+    def _mean_lost_gain(self) -> Metric:
+        if self.why_no_transfer or self.num_tasks < 2:
+            return self._over_tasks(_forgetting, at_least=2)
+        earlier = list(self.lost_gain_fractions().values())[:-1]
+        undefined = [fraction for fraction in earlier if fraction.value is None]
+        return undefined[0] if undefined else Metric(_mean([fraction.value for fraction in earlier]))
+
+    def _intransigence(self, joint: Sequence[float] | None) -> Metric:
+        if joint is None:
+            return Metric(None, "no joint model to compare with")
+        learned = self._over_tasks(_learned_loss, at_least=1)
+        return learned if learned.value is None else Metric(learned.value - _mean(list(joint)))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the whole matrix as JSON values."""
+        return {
+            "domains": list(self.domains),
+            "num_tasks": self.num_tasks,
+            "bits_per_byte": [list(row) for row in self.bits_per_byte],
+            "perplexity": [list(row) for row in self.perplexity],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the cells back; raises ValueError when they belong to other domains or tasks."""
+        if tuple(state["domains"]) != self.domains or state["num_tasks"] != self.num_tasks:
+            raise ValueError(
+                f"saved matrix: {state['num_tasks']} tasks over {state['domains']}; "
+                f"this run: {self.num_tasks} tasks over {list(self.domains)}"
+            )
+        self.bits_per_byte = [list(row) for row in state["bits_per_byte"]]
+        self.perplexity = [list(row) for row in state["perplexity"]]
+
+    def save(self, path: Path) -> None:
+        """Write matrix.json, cells and metrics, so that readers see the old file or the new one and nothing between."""
+        content = {
+            **self.state_dict(),
+            "unit": "bits per byte; row i: after i tasks, row 0: before training",
+            "metrics": {name: metric._asdict() for name, metric in self.metrics().items()},
+            "lost_gain_fractions": {name: metric._asdict() for name, metric in self.lost_gain_fractions().items()},
+        }
+        aside = path.with_name(path.name + ".partial")
+        aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        os.replace(aside, path)
+
+
+def load_matrix(path: Path) -> ForgettingMatrix:
+    """Return the matrix that `ForgettingMatrix.save` wrote."""
+    state = json.loads(path.read_text(encoding="utf-8"))
+    matrix = ForgettingMatrix(state["domains"], state["num_tasks"])
+    matrix.load_state_dict(state)
+    return matrix
+
+
+def gap_closed(naive: float, method: float, joint: float) -> Metric:
+    """Return how much of the way from naive to joint training a method goes, by final average: 0 naive, 1 joint."""
+    gap = naive - joint
+    if gap < SMALLEST_GAIN:
+        return Metric(None, f"joint training is {gap:.4f} bits per byte better than naive: there is no gap to close")
+    return Metric((naive - method) / gap)
+
+
+def _average_incremental(L: Cells) -> float:
+    return _mean([_mean(L[i][:i]) for i in range(1, len(L))])
+
+
+def _learned_loss(L: Cells) -> float:
+    return _mean([L[j + 1][j] for j in range(len(L) - 1)])
+
+
+def _backward_transfer(L: Cells) -> float:
+    return _mean([L[j + 1][j] - L[-1][j] for j in range(len(L) - 2)])
+
+
+def _forgetting(L: Cells) -> float:
+    return _mean([L[-1][j] - min(L[row][j] for row in range(j + 1, len(L) - 1)) for j in range(len(L) - 2)])
+
+
+def _forward_transfer(L: Cells) -> float:
+    return _mean([L[0][j] - L[j][j] for j in range(1, len(L) - 1)])
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _not_measured(row: int) -> str:
+    return f"row {row} (after {row} tasks) is not measured yet"

@@ -1,0 +1,128 @@
+"""Claims about the forgetting matrix, against numbers worked out by hand."""
+
+import io
+from typing import NamedTuple
+
+import pytest
+from rich.console import Console
+
+from mambrane.continual.matrix import ForgettingMatrix, Metric, gap_closed, load_matrix
+from mambrane.continual.table import matrix_table, metrics_table
+
+
+class Loss(NamedTuple):
+    bits_per_byte: float
+    perplexity: float
+
+
+FORGETS = [[8.0, 8.0, 8.0], [2.0, 7.0, 9.0], [3.0, 1.0, 6.0], [4.0, 3.0, 2.0]]
+IMPROVES = [[8.0, 8.0, 8.0], [4.0, 8.0, 8.0], [3.0, 4.0, 8.0], [2.0, 3.0, 4.0]]
+
+
+def filled(rows: list[list[float]], domains: tuple[str, ...] = ("prose", "code", "tables")) -> ForgettingMatrix:
+    matrix = ForgettingMatrix(domains, len(rows) - 1)
+    for i, row in enumerate(rows):
+        for j, loss in enumerate(row):
+            matrix.record(i, j, Loss(loss, 2**loss))
+    return matrix
+
+
+def values(matrix: ForgettingMatrix, joint: list[float] | None = None) -> dict[str, float | None]:
+    return {name: metric.value for name, metric in matrix.metrics(joint).items()}
+
+
+def test_every_metric_equals_the_hand_computed_value():
+    got = values(filled(FORGETS), joint=[1.0, 1.5, 2.0])
+    assert got == pytest.approx(
+        {
+            "final_average": (4 + 3 + 2) / 3,
+            "average_incremental": (2 + (3 + 1) / 2 + (4 + 3 + 2) / 3) / 3,
+            "learned_loss": (2 + 1 + 2) / 3,
+            "backward_transfer": ((2 - 4) + (1 - 3)) / 2,
+            "forgetting": ((4 - min(2, 3)) + (3 - 1)) / 2,
+            "forward_transfer": ((8 - 7) + (8 - 6)) / 2,
+            "lost_gain_fraction": ((4 - 2) / (8 - 2) + (3 - 1) / (8 - 1)) / 2,
+            "intransigence": ((2 - 1) + (1 - 1.5) + (2 - 2)) / 3,
+        }
+    )
+
+
+def test_forgetting_is_measured_from_the_best_loss_before_the_last_task():
+    rows = [[8.0, 8.0, 8.0], [4.0, 8.0, 8.0], [1.0, 4.0, 8.0], [4.0, 4.0, 4.0]]
+    got = values(filled(rows))
+    assert got["forgetting"] == pytest.approx(((4 - 1) + (4 - 4)) / 2)
+    assert got["backward_transfer"] == 0.0
+
+
+def test_forgetting_is_negative_when_earlier_tasks_became_better_than_ever():
+    got = values(filled(IMPROVES))
+    assert got["forgetting"] == pytest.approx(((2 - 3) + (3 - 4)) / 2)
+    assert got["backward_transfer"] == pytest.approx(((4 - 2) + (4 - 3)) / 2)
+    assert got["lost_gain_fraction"] == pytest.approx((-2 / 4 - 1 / 4) / 2)
+
+
+def test_a_task_that_gained_nothing_has_no_lost_gain_fraction_and_says_why():
+    rows = [[2.0, 8.0], [2.0, 8.0], [3.0, 4.0]]
+    matrix = filled(rows, ("prose", "code"))
+    fractions = matrix.lost_gain_fractions()
+    assert fractions["prose"].value is None
+    assert "learning prose gained 0.0000" in fractions["prose"].reason
+    assert fractions["code"] == Metric(0.0)
+    assert matrix.metrics()["lost_gain_fraction"] == fractions["prose"]
+
+
+def test_metrics_of_an_unfinished_run_are_undefined_with_the_missing_row():
+    matrix = ForgettingMatrix(("prose", "code"), 2)
+    for row in (0, 1):
+        for column in (0, 1):
+            matrix.record(row, column, Loss(3.0, 8.0))
+    assert matrix.missing(2) == [0, 1]
+    for name, metric in matrix.metrics().items():
+        assert metric.value is None
+        assert ("joint model" if name == "intransigence" else "row 2") in metric.reason
+
+
+def test_a_single_task_has_a_learned_loss_but_no_transfer():
+    got = filled([[8.0], [2.0]], ("prose",)).metrics()
+    assert got["final_average"].value == got["learned_loss"].value == got["average_incremental"].value == 2.0
+    for name in ("backward_transfer", "forgetting", "forward_transfer", "lost_gain_fraction"):
+        assert got[name].value is None
+        assert "one task only" in got[name].reason
+
+
+def test_joint_training_has_a_final_average_and_nothing_else():
+    got = filled([[8.0, 8.0], [2.0, 4.0]], ("prose", "code")).metrics()
+    assert got["final_average"].value == 3.0
+    assert "1 task over 2 domains" in got["forgetting"].reason
+
+
+def test_gap_closed_is_zero_for_naive_and_one_for_joint():
+    assert gap_closed(4.0, 4.0, 2.0).value == 0.0
+    assert gap_closed(4.0, 2.0, 2.0).value == 1.0
+    assert gap_closed(4.0, 2.5, 2.0).value == 0.75
+    assert "no gap" in gap_closed(2.0, 2.0, 2.0).reason
+
+
+def test_matrix_json_gives_the_same_matrix_back(tmp_path):
+    matrix = filled(FORGETS)
+    matrix.save(tmp_path / "matrix.json")
+    again = load_matrix(tmp_path / "matrix.json")
+    assert again.state_dict() == matrix.state_dict()
+    assert again.metrics() == matrix.metrics()
+    assert [path.name for path in tmp_path.iterdir()] == ["matrix.json"]
+
+
+def test_a_matrix_of_other_domains_is_refused():
+    with pytest.raises(ValueError, match="saved matrix: 3 tasks"):
+        filled(FORGETS, ("prose", "code", "markup")).load_state_dict(filled(FORGETS).state_dict())
+
+
+def test_the_table_shows_every_loss_and_the_reason_of_what_is_undefined():
+    matrix = ForgettingMatrix(("prose", "code"), 2)
+    matrix.record(0, 0, Loss(7.125, 139.6))
+    text = io.StringIO()
+    console = Console(file=text, width=160)
+    console.print(matrix_table(matrix))
+    console.print(metrics_table(matrix.metrics()))
+    assert "7.125 (139.6)" in text.getvalue()
+    assert "undefined: row 0 (after 0 tasks) is not measured yet" in text.getvalue()
