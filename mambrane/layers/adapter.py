@@ -1,0 +1,75 @@
+"""What the Mamba path reads of the spikes: three strictly causal codes, then one linear map S -> D.
+
+    rate        r[t] = mean of z over the last 10 tokens
+    temporal    r[t] = rho r[t-1] + (1 - rho) z[t],   rho = exp(-1 / tau), tau in tokens
+    potential   r[t] = v'[t] / rms(v'[t]), the membrane before the reset
+
+A windowed rate is how Mamba-Spike feeds Mamba (Qin et al. 2024, arXiv 2408.11823); the trace is the usual synaptic
+filter (Gerstner et al., Neuronal Dynamics, section 19.2).
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mambrane.core.shapes import Activations, Resets
+from mambrane.layers.spiking import Ticks
+from mambrane.ops.causal_conv import causal_conv
+from mambrane.ops.causal_trace import causal_trace
+from mambrane.ops.lif import LifOutput
+
+RATE_WINDOW_TOKENS = 10
+
+
+class SpikeAdapter(nn.Module):
+    """Turns the spikes of a population into a continuous input of width D."""
+
+    def __init__(
+        self,
+        units: int,
+        dim: int,
+        *,
+        method: Literal["rate", "temporal", "potential"],
+        temporal_tau_tokens: float,
+        ticks: Ticks,
+    ) -> None:
+        super().__init__()
+        self.method = method
+        self.ticks = ticks
+        self.temporal_decay = math.exp(-1.0 / (temporal_tau_tokens * ticks.per_token))
+        self.projection = nn.Linear(units, dim, bias=False)
+
+    def forward(
+        self, population: LifOutput, *, state: Tensor | None = None, resets_BT: Resets | None = None
+    ) -> tuple[Activations, Tensor | None]:
+        """Return the adapter's output [B, T, D] and its state.
+
+        Args:
+            population: spikes and membranes of the first population, [B, T K, S].
+            state: what an earlier call returned: the last spikes [B, S, 9] for rate, the trace [B, S] for temporal,
+                None for potential, whose memory is the membrane itself.
+            resets_BT: where documents start.
+        """
+        if self.method == "rate":
+            code_BTS, state = self._rate(self.ticks.mean(population.spikes_BTS), state, resets_BT)
+        elif self.method == "temporal":
+            code_BTS, state = causal_trace(
+                population.spikes_BTS,
+                self.temporal_decay,
+                state_BS=state,
+                resets_BT=self.ticks.spread_resets(resets_BT),
+            )
+            code_BTS = self.ticks.last(code_BTS)
+        else:
+            membrane_BTS = self.ticks.last(population.membrane_BTS)
+            code_BTS = F.rms_norm(membrane_BTS, membrane_BTS.shape[-1:], eps=1e-5)
+        return self.projection(code_BTS), state
+
+    def _rate(self, spikes_BTS: Tensor, state: Tensor | None, resets_BT: Resets | None) -> tuple[Tensor, Tensor]:
+        units = spikes_BTS.shape[-1]
+        weight_EK = spikes_BTS.new_full((units, RATE_WINDOW_TOKENS), 1.0 / RATE_WINDOW_TOKENS)
+        bias_E = torch.zeros_like(weight_EK[:, 0])
+        return causal_conv(spikes_BTS, weight_EK, bias_E, state_BEK=state, resets_BT=resets_BT, activation=None)

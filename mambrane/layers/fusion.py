@@ -1,0 +1,40 @@
+"""Mixing of the two paths, head by head.
+
+    g[t,h] = sigmoid(w_h . [s[t] ; m[t]] / temperature + b_h)        out = g s + (1 - g) m      in the slice of head h
+
+s is the spiking path, m the Mamba path, both normalised by their root mean square (as Hymba does before it averages,
+Dong et al. 2024, arXiv 2411.13676). b_h starts at -2, so Mamba dominates at first. Not adaptive: g[h] = sigmoid(b_h).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mambrane.core.shapes import Activations
+
+INITIAL_BIAS = -2.0
+
+
+class GatedFusion(nn.Module):
+    """Mixes two paths of width D in H slices."""
+
+    def __init__(self, dim: int, *, heads: int, adaptive: bool, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.heads, self.temperature = heads, temperature
+        self.spiking_norm = nn.RMSNorm(dim, eps=1e-5)
+        self.mamba_norm = nn.RMSNorm(dim, eps=1e-5)
+        self.weight = nn.Parameter(torch.zeros(heads, 2 * dim)) if adaptive else None
+        self.bias = nn.Parameter(torch.full((heads,), INITIAL_BIAS))
+
+    def forward(self, spiking_BTD: Activations, mamba_BTD: Activations) -> tuple[Activations, Tensor]:
+        """Return the mixture [B, T, D] and the share of the spiking path, [B, T, H] or [H]."""
+        spiking_BTD, mamba_BTD = self.spiking_norm(spiking_BTD), self.mamba_norm(mamba_BTD)
+        if self.weight is None:
+            gate = torch.sigmoid(self.bias)
+        else:
+            both = torch.cat([spiking_BTD, mamba_BTD], dim=-1)
+            gate = torch.sigmoid(F.linear(both, self.weight) / self.temperature + self.bias)
+        spiking_heads = spiking_BTD.unflatten(-1, (self.heads, -1))
+        mamba_heads = mamba_BTD.unflatten(-1, (self.heads, -1))
+        mixed = mamba_heads + gate.unsqueeze(-1) * (spiking_heads - mamba_heads)
+        return mixed.flatten(-2), gate

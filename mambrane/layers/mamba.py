@@ -1,0 +1,88 @@
+"""Mamba, version 1: a selective state-space path (S6).
+
+    (x, z) = W_in u      x = silu(conv(x))      (dt, B, C) = W_x x      delta = softplus(W_dt dt + b_dt)
+    h[t] = exp(delta A) h[t-1] + delta B x      y = C h + D x           out = W_out (y silu(z))
+
+Parameter names, shapes and arithmetic are the published ones, so published weights load and logits agree.
+`B_extra` and `C_extra` are added to B and C: this is how spikes modulate what Mamba writes and reads.
+Source: Gu & Dao 2023, Mamba, arXiv 2312.00752, section 3 and appendix C; initialisation from their mamba_simple.py.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mambrane.core.shapes import Activations, Resets
+from mambrane.ops.causal_conv import causal_conv
+from mambrane.ops.selective_scan import selective_scan
+
+DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
+
+
+class MambaState(NamedTuple):
+    """What a Mamba path remembers; constant in size."""
+
+    conv_BEK: Tensor
+    """The last d_conv - 1 inputs of the convolution."""
+    scan_BEN: Tensor
+    """The state-space state, float32."""
+
+
+class Mamba(nn.Module):
+    """One Mamba mixer: width D in, width D out; no norm, no residual."""
+
+    def __init__(self, dim: int, *, expand: int, d_state: int, d_conv: int, dt_rank: int) -> None:
+        super().__init__()
+        expanded = expand * dim
+        self.dt_rank, self.d_state = dt_rank, d_state
+        self.in_proj = nn.Linear(dim, 2 * expanded, bias=False)
+        self.conv1d = nn.Conv1d(expanded, expanded, d_conv, groups=expanded, padding=d_conv - 1)
+        self.x_proj = nn.Linear(expanded, dt_rank + 2 * d_state, bias=False)
+        self.dt_proj = nn.Linear(dt_rank, expanded)
+        self.A_log = nn.Parameter(torch.empty(expanded, d_state))
+        self.D = nn.Parameter(torch.ones(expanded))
+        self.out_proj = nn.Linear(expanded, dim, bias=False)
+        for parameter in (self.A_log, self.D, self.dt_proj.bias):
+            parameter.no_weight_decay = True
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Start A at -1..-N (S4D-real), D at 1 and dt log-uniform in [0.001, 0.1], as published."""
+        expanded, d_state = self.A_log.shape
+        with torch.no_grad():
+            self.A_log.copy_(torch.log(torch.arange(1, d_state + 1, dtype=torch.float32)).expand(expanded, -1))
+            self.D.fill_(1.0)
+            bound = self.dt_rank**-0.5
+            self.dt_proj.weight.uniform_(-bound, bound, generator=generator)
+            uniform = torch.rand(expanded, generator=generator)
+            dt = torch.exp(uniform * (math.log(DT_MAX) - math.log(DT_MIN)) + math.log(DT_MIN)).clamp(min=DT_FLOOR)
+            # Inverse of softplus, so that softplus(bias) is dt.
+            self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))
+
+    def forward(
+        self,
+        u_BTD: Activations,
+        *,
+        state: MambaState | None = None,
+        resets_BT: Resets | None = None,
+        B_extra_BTN: Tensor | None = None,
+        C_extra_BTN: Tensor | None = None,
+    ) -> tuple[Activations, MambaState]:
+        """Return the output [B, T, D] and the state after the last token. T = 1 is one step of generation."""
+        x_BTE, gate_BTE = self.in_proj(u_BTD).chunk(2, dim=-1)
+        conv_BEK, scan_BEN = (None, None) if state is None else state
+        x_BTE, conv_BEK = causal_conv(
+            x_BTE, self.conv1d.weight.squeeze(1), self.conv1d.bias, state_BEK=conv_BEK, resets_BT=resets_BT
+        )
+        dt_BTR, B_BTN, C_BTN = self.x_proj(x_BTE).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        if B_extra_BTN is not None:
+            B_BTN = B_BTN + B_extra_BTN
+        if C_extra_BTN is not None:
+            C_BTN = C_BTN + C_extra_BTN
+        delta_BTE = F.softplus(self.dt_proj(dt_BTR))
+        A_EN = -torch.exp(self.A_log)
+        y_BTE, scan_BEN = selective_scan(x_BTE, delta_BTE, A_EN, B_BTN, C_BTN, state_BEN=scan_BEN, resets_BT=resets_BT)
+        y_BTE = (y_BTE + self.D * x_BTE) * F.silu(gate_BTE)
+        return self.out_proj(y_BTE), MambaState(conv_BEK, scan_BEN)

@@ -1,0 +1,56 @@
+"""The language model: tied embedding and head around a stack of hybrid blocks."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mambrane.core.shapes import Resets, Tokens
+from mambrane.models.block import NO_STATE, HybridBlock
+from mambrane.models.config import ModelConfig
+from mambrane.models.initialisation import initialise
+from mambrane.models.state import ModelOutput, ModelState
+
+
+class LanguageModel(nn.Module):
+    """Predicts the next token from spikes, liquid cells and a selective state space."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(vocab_size, config.hidden_dim)
+        self.blocks = nn.ModuleList(HybridBlock(config) for _ in range(config.num_layers))
+        self.norm = nn.RMSNorm(config.hidden_dim, eps=1e-5)
+        self.embedding.weight.no_weight_decay = True
+        initialise(self, generator)
+
+    def forward(
+        self, tokens_BT: Tokens, *, state: ModelState | None = None, resets_BT: Resets | None = None
+    ) -> ModelOutput:
+        """Return logits for the next token at every position, the state after the last, and the activity.
+
+        Strictly causal. Feeding a sequence in pieces, passing the state on, gives the same numbers as at once.
+
+        Args:
+            tokens_BT: token numbers, T >= 1.
+            state: what an earlier call returned; None starts from nothing.
+            resets_BT: True where a document starts: all that came before, `state` included, is forgotten there.
+        """
+        states = (NO_STATE,) * len(self.blocks) if state is None else state.blocks
+        x_BTD = self.embedding(tokens_BT)
+        new_states, activities = [], []
+        for block, block_state in zip(self.blocks, states, strict=True):
+            x_BTD, block_state, activity = block(x_BTD, state=block_state, resets_BT=resets_BT)
+            new_states.append(block_state)
+            activities.append(activity)
+        logits_BTV = F.linear(self.norm(x_BTD), self.embedding.weight)
+        if logits_BTV.dtype in (torch.bfloat16, torch.float16):
+            logits_BTV = logits_BTV.float()
+        return ModelOutput(logits_BTV, ModelState(tuple(new_states)), tuple(activities))
+
+    def step(self, tokens_B: Tensor, state: ModelState | None = None) -> ModelOutput:
+        """Read one token [B] of each sequence: `forward` with T = 1, at constant cost and memory."""
+        return self.forward(tokens_B.unsqueeze(1), state=state)
+
+    def plastic_synapses(self) -> dict[str, nn.Parameter]:
+        """Return the plastic synapse W_p [S_post, S_pre] of every block by its full parameter name."""
+        return {f"blocks.{index}.plastic.weight": block.plastic.weight for index, block in enumerate(self.blocks)}

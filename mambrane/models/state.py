@@ -1,0 +1,68 @@
+"""What the model remembers between two calls: a value, passed in and returned. Its size does not grow with T."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mambrane.core.shapes import Logits
+from mambrane.layers.attention import AttentionState
+from mambrane.layers.mamba import MambaState
+
+
+class BlockState(NamedTuple):
+    """State of one block; None where the block has no such part."""
+
+    first_BS: Tensor
+    """Membrane of the first population after its last tick."""
+    second_BS: Tensor
+    """Membrane of the second population, or the hidden state of a liquid cell."""
+    adapter: Tensor | None
+    """Trace [B, S] (temporal) or last spikes [B, S, 9] (rate)."""
+    mamba: MambaState | None
+    spiking_reads_mamba: AttentionState | None
+    mamba_reads_spiking: AttentionState | None
+
+
+class ModelState(NamedTuple):
+    """State of all blocks, in order."""
+
+    blocks: tuple[BlockState, ...]
+
+    def detach(self) -> "ModelState":
+        """Return the same state cut off from the graph, for truncated back-propagation or generation."""
+        return _map_tensors(self, torch.Tensor.detach)
+
+
+class BlockActivity(NamedTuple):
+    """What a block did: for STDP, firing-rate terms, figures. Spikes and gate are detached."""
+
+    pre_spikes_BTS: Tensor
+    """Spikes of the first population, a row for each tick."""
+    post_spikes_BTS: Tensor | None
+    """Spikes of the second population, a row for each tick; None for a liquid cell."""
+    first_rate: Tensor
+    """Spikes of a neuron of the first population per tick, mean; differentiable through the surrogate."""
+    second_rate: Tensor | None
+    """The same of the second population."""
+    gate: Tensor | None
+    """Share of the spiking path, [B, T, H] or [H]; None without a Mamba path."""
+
+
+class ModelOutput(NamedTuple):
+    """What the language model returns."""
+
+    logits_BTV: Logits
+    """Scores of the next token, float32 (float64 in a float64 model)."""
+    state: ModelState
+    activity: tuple[BlockActivity, ...]
+
+
+def _map_tensors(tree, function):  # noqa: ANN001, ANN202 -- any tree of NamedTuples
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if tree is None:
+        return None
+    if hasattr(tree, "_fields"):
+        return type(tree)(*(_map_tensors(item, function) for item in tree))
+    return tuple(_map_tensors(item, function) for item in tree)
