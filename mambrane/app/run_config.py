@@ -1,0 +1,126 @@
+"""A whole run as one value: the configuration of every room, flat on the command line. Free of torch."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_type_hints
+
+from mambrane.continual.config import ContinualConfig
+from mambrane.core.errors import UserError
+from mambrane.data.config import DataConfig
+from mambrane.engine.config import EngineConfig
+from mambrane.models.config import ModelConfig
+from mambrane.plasticity.config import PlasticityConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunOptions:
+    """The run: what, how long, where."""
+
+    task: Literal["llm"] = "llm"
+    """What is trained: a language model."""
+    epochs: int = 30
+    """Passes over the text in all, divided among the tasks."""
+    max_windows: int = 0
+    """Stop after this many applied windows of the whole run and save; 0 runs to the end."""
+    seed: int = 0
+    """Seed of every random stream."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    output_dir: str = ""
+    """Folder of the run; left out: runs/NAME, where NAME follows from the configuration."""
+    dry_run: bool = False
+    """Print the plan (tasks, tokens, parameters, memory, time) and train nothing."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise UserError(f"--epochs {self.epochs}", wanted="at least 1", way_out="--epochs 30")
+        if self.max_windows < 0:
+            raise UserError(f"--max-windows {self.max_windows}", wanted="0 (no limit) or more", way_out="--max-windows 0")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunConfig:
+    """Everything that a run is made from."""
+
+    run: RunOptions = field(default_factory=RunOptions)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    plasticity: PlasticityConfig = field(default_factory=PlasticityConfig)
+    continual: ContinualConfig = field(default_factory=ContinualConfig)
+
+    def __post_init__(self) -> None:
+        tasks = self.continual.num_tasks if self.continual.continual_learning else 1
+        if self.run.epochs < tasks:
+            raise UserError(
+                f"--epochs {self.run.epochs} for {tasks} tasks",
+                wanted="at least one epoch for each task",
+                way_out=f"--epochs {tasks}, or fewer --num-tasks",
+            )
+        if self.plasticity.use_stdp and self.model.liquid_backbone != "lif":
+            raise UserError(
+                f"--use-stdp with --liquid-backbone {self.model.liquid_backbone}: that population does not spike",
+                wanted="two spiking populations",
+                way_out="--liquid-backbone lif, or leave --use-stdp out",
+            )
+
+    @property
+    def name(self) -> str:
+        """Name of the run: equal configurations have equal names."""
+        return f"{self.run.task}-{fingerprint(self)[:10]}"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run."""
+        return Path(self.run.output_dir or f"runs/{self.name}")
+
+
+OPERATIONAL = {"run": ("max_windows", "output_dir", "dry_run"), "engine": ("save_every", "keep_checkpoints")}
+"""Settings that do not change what is learned: a run may be resumed with other values of these."""
+
+
+def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Return the configuration as JSON, section by section."""
+    return json.loads(json.dumps(dataclasses.asdict(config)))
+
+
+def identity(config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Return the part of the configuration that decides what is learned."""
+    sections = to_dict(config)
+    for section, names in OPERATIONAL.items():
+        for name in names:
+            del sections[section][name]
+    return sections
+
+
+def fingerprint(config: RunConfig) -> str:
+    """Return a hash of the identity, hexadecimal."""
+    return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
+
+
+def from_dict(sections: dict[str, dict[str, Any]], *, source: str, base: RunConfig | None = None) -> RunConfig:
+    """Return the configuration that `to_dict` described; settings left out keep the value of `base`.
+
+    Raises:
+        UserError: a section or setting that does not exist.
+    """
+    base = base or RunConfig()
+    types = get_type_hints(RunConfig)
+    changed = {}
+    for section, values in sections.items():
+        if section not in types:
+            raise UserError(f"{source}: unknown section {section!r}", wanted=", ".join(types), way_out="correct the file")
+        known = {f.name for f in dataclasses.fields(types[section])}
+        for name in values:
+            if name not in known:
+                raise UserError(
+                    f"{source}: unknown setting {section}.{name}",
+                    wanted=", ".join(sorted(known)),
+                    way_out="correct the file, or train with the version of Mambrane that wrote it",
+                )
+        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+        changed[section] = dataclasses.replace(getattr(base, section), **values)
+    return dataclasses.replace(base, **changed)
