@@ -1,0 +1,67 @@
+"""Where a run stands, worked out from its events alone: the task, the window, the rhythm, the time left."""
+
+from collections import deque
+
+from mambrane.core.events import Event
+
+SMOOTHED_WINDOWS = 20
+"""Loss and speed are shown as means over this many applied windows."""
+
+
+class RunProgress:
+    """The latest numbers of a run. Feed it every event; it never looks at the clock."""
+
+    def __init__(self) -> None:
+        self.num_tasks = 1
+        self.task = 0
+        self.task_name = ""
+        self.num_epochs = 1
+        self.num_windows = 0
+        """Windows of the task now running, over all its epochs."""
+        self.window = 0
+        """Windows of this task closed so far, skipped ones included."""
+        self.num_skipped = 0
+        self.latest: Event = {}
+        """The latest window event."""
+        self._recent: deque[Event] = deque(maxlen=SMOOTHED_WINDOWS)
+
+    def __call__(self, event: Event) -> None:
+        """Take one event in; kinds that say nothing about progress are passed over."""
+        if event["event"] == "run_started":
+            self.num_tasks = event.get("num_tasks", 1)
+        elif event["event"] == "task_started":
+            self._start_task(event)
+        elif event["event"] == "window":
+            self._close_window(event)
+
+    def mean(self, field: str) -> float | None:
+        """Return the mean of a number over the last applied windows that have it; None where none has."""
+        numbers = [float(event[field]) for event in self._recent if event.get(field) is not None]
+        return sum(numbers) / len(numbers) if numbers else None
+
+    @property
+    def done_ratio(self) -> float:
+        """Part of the task's windows that are closed."""
+        return self.window / self.num_windows if self.num_windows else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Training time left in the run, evaluations aside, if later tasks are as long as this one."""
+        tokens, tokens_per_s = self.mean("tokens"), self.mean("tokens_per_s")
+        if not tokens or not tokens_per_s:
+            return None
+        windows_left = self.num_windows - self.window + self.num_windows * (self.num_tasks - self.task - 1)
+        return max(windows_left, 0) * tokens / tokens_per_s
+
+    def _start_task(self, event: Event) -> None:
+        self.task, self.task_name = event["task"], event["name"]
+        self.num_epochs, self.num_windows = event["epochs"], event["windows"]
+        self.window = event.get("windows_done", 0)
+
+    def _close_window(self, event: Event) -> None:
+        self.latest = event
+        self.window += 1
+        if event["state"] == "COMMITTED":
+            self._recent.append(event)
+        elif event["state"] == "SKIPPED":
+            self.num_skipped += 1

@@ -1,0 +1,56 @@
+"""Numbers as a reader wants them: 1 h 12 min, 1,131, 9.2e-04, 12.1 %. The same words in the console and the report."""
+
+import math
+from typing import Any
+
+
+def duration(seconds: int | float) -> str:
+    """Return a length of time in its two largest units: `8 s`, `2 min 10 s`, `1 h 12 min`, `3 d 4 h`."""
+    total = round(seconds)
+    minutes, hours, days = total // 60, total // 3600, total // 86400
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60} min"
+    if minutes:
+        return f"{minutes} min {total % 60} s"
+    return f"{total} s"
+
+
+def count(number: int | float) -> str:
+    """Return a whole number with commas: `1,131`."""
+    return f"{number:,.0f}"
+
+
+def percent(ratio: int | float) -> str:
+    """Return a ratio as a percentage with one decimal: `12.1 %`."""
+    return f"{100 * ratio:.1f} %"
+
+
+def decimal(number: int | float | str, digits: int = 3) -> str:
+    """Return a number with that many decimals; the event log's "nan" and "inf" stay words."""
+    number = float(number)
+    return f"{number:.{digits}f}" if math.isfinite(number) else str(number)
+
+
+def compact(number: int | float | str) -> str:
+    """Return a number of any size in at most four digits: `0.83`, `9.2e-04`, `65,536`."""
+    number = float(number)
+    if not math.isfinite(number) or number == 0:
+        return f"{number:g}"
+    if abs(number) < 0.01 or abs(number) >= 1e7:
+        return f"{number:.1e}"
+    return count(number) if abs(number) >= 1000 else f"{number:.3g}"
+
+
+def value(any_value: Any) -> str:  # noqa: ANN401 -- any JSON value
+    """Return a JSON value on one line: floats compact, lists and dicts in brackets."""
+    if isinstance(any_value, bool) or any_value is None:
+        return {True: "yes", False: "no", None: "none"}[any_value]
+    if isinstance(any_value, float):
+        return compact(any_value)
+    if isinstance(any_value, dict):
+        return "{" + ", ".join(f"{key}: {value(item)}" for key, item in any_value.items()) + "}"
+    if isinstance(any_value, list | tuple):
+        return ", ".join(value(item) for item in any_value) or "none"
+    return str(any_value)

@@ -1,0 +1,148 @@
+"""The console shows a run on a terminal and in a log file."""
+
+import io
+import re
+from typing import NamedTuple
+
+import pytest
+
+from mambrane.continual.matrix import ForgettingMatrix
+from mambrane.evaluation.console import ConsoleListener
+
+
+class Loss(NamedTuple):
+    bits_per_byte: float
+    perplexity: float
+
+
+class Terminal(io.StringIO):
+    """A text stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def window(step, **fields):
+    event = {
+        "time_s": 1000.0 + step,
+        "event": "window",
+        "state": "COMMITTED",
+        "step": step,
+        "epoch": 0,
+        "loss": 4.0,
+        "bits_per_byte": 5.77,
+        "tokens": 2048,
+        "tokens_per_s": 1024.0,
+        "gradient_norm": 0.8312,
+        "learning_rate": 9.2e-4,
+        "scale": 1.0,
+        "firing_rate": 0.1214,
+        "replayed_fraction": 0.0,
+    }
+    return {**event, **fields}
+
+
+def task_started(**fields):
+    event = {"time_s": 1000.0, "event": "task_started", "task": 0, "name": "python", "epochs": 6, "windows": 30}
+    return {**event, **fields}
+
+
+def matrix_event():
+    matrix = ForgettingMatrix(["python", "prose"], num_tasks=2)
+    for row, losses in enumerate([(8.0, 8.0), (3.0, 6.0), (4.0, 2.0)]):
+        for column, bits in enumerate(losses):
+            matrix.record(row, column, Loss(bits_per_byte=bits, perplexity=2**bits))
+    return {"time_s": 1100.0, "event": "matrix", **matrix.state_dict()}
+
+
+def shown(events, file=None, **options):
+    file = io.StringIO() if file is None else file
+    listener = ConsoleListener(file, **options)
+    for event in events:
+        listener(event)
+    listener.close()
+    return file.getvalue()
+
+
+def lines_with(word, text):
+    return [line for line in text.splitlines() if word in line]
+
+
+def test_a_window_line_gives_every_number_with_its_unit():
+    run = {"time_s": 999.0, "event": "run_started", "num_tasks": 5, "parameters": 872340}
+    line = lines_with("loss", shown([run, task_started(), window(1)]))[0]
+    assert re.match(r"\d\d:\d\d:\d\d  task 1/5 python  epoch 1/6  window  1/30  loss 4.000 nats/token", line)
+    for words in ("5.77 bits/byte", "1,024 tokens/s", "firing 12.1 %", "gradient 0.831", "lr 9.2e-04"):
+        assert words in line
+    # 29 windows here and 4 tasks of 30 windows after it, two seconds each.
+    assert line.endswith("4 min 58 s left")
+
+
+def test_numbers_that_say_nothing_are_left_out():
+    line = lines_with("loss", shown([task_started(), window(1, firing_rate=None)]))[0]
+    for word in ("firing", "scale", "replayed", "skipped"):
+        assert word not in line
+
+
+def test_a_log_file_gets_a_line_every_ten_seconds_and_the_last_window():
+    text = shown([task_started(), *(window(step) for step in range(1, 31))])
+    assert re.findall(r"window +(\d+)/30", text) == ["1", "11", "21", "30"]
+
+
+def test_a_log_file_holds_plain_text_only():
+    text = shown([task_started(), window(1), matrix_event(), {"time_s": 1101.0, "event": "run_finished", "step": 30}])
+    assert "\x1b" not in text
+    assert "\r" not in text
+
+
+def test_a_terminal_draws_in_place_and_leaves_no_window_lines():
+    text = shown([task_started(), window(1), window(2)], Terminal())
+    assert "\x1b" in text
+    assert not re.search(r"\d\d:\d\d:\d\d  .*loss", text)
+
+
+def test_the_loss_is_a_mean_over_applied_windows():
+    events = [task_started(), window(1, loss=3.0), window(2, loss=5.0), window(2, loss="nan", state="SKIPPED")]
+    line = lines_with("loss", shown(events, seconds_between_lines=0.0))[-1]
+    assert "loss 4.000" in line
+    assert "1 skipped" in line
+
+
+def test_after_a_resume_the_count_goes_on_where_it_was():
+    events = [{"time_s": 1.0, "event": "resumed", "step": 12}, task_started(windows_done=12), window(13)]
+    text = shown(events)
+    assert "resumed after window 12" in text
+    assert "window 13/30" in text
+
+
+def test_an_evaluation_says_when_what_and_how_good():
+    events = [
+        {"time_s": 1.0, "event": "evaluation", "row": row, "domain": "prose", "bits_per_byte": 2.5, "perplexity": 5.657}
+        for row in (0, 2)
+    ]
+    text = shown(events)
+    assert "before training: prose 2.500 bits/byte (perplexity 5.66)" in text
+    assert "after task 2: prose" in text
+
+
+def test_a_finished_run_ends_with_its_matrix_and_metrics():
+    text = shown([matrix_event(), {"time_s": 1101.0, "event": "run_finished", "step": 30}])
+    assert "finished after 30 windows" in text
+    assert lines_with("2 prose", text)[0].split("│")[2].strip().startswith("4.000")
+    assert "forgetting" in text
+    assert "1.0000" in lines_with("forgetting (0 is none)", text)[0]
+
+
+def test_a_stop_says_why_and_how_to_go_on():
+    text = shown([{"time_s": 1.0, "event": "stopped", "reason": "SIGTERM", "step": 7}])
+    assert "stopped: SIGTERM; the same command goes on from here" in text
+
+
+def test_an_unknown_event_is_shown_too():
+    event = {"time_s": 1.0, "event": "kernel_chosen", "op": "lif", "why": ["float32", "cpu"], "score": 0.25}
+    assert "kernel_chosen  op=lif  why=float32, cpu  score=0.25" in shown([event])
+
+
+@pytest.mark.parametrize("text", ["[bold]", ":smile:", "http://x/[0]"])
+def test_text_from_outside_is_shown_as_it_is(text):
+    assert text in shown([{"time_s": 1.0, "event": "note", "text": text}])
