@@ -1,0 +1,113 @@
+"""Claims about the four plasticity rules, against loops over spikes and against closed forms."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from mambrane.core.seeding import make_generator
+from mambrane.plasticity import rules
+
+TAUS = {"tau_plus_ticks": 5.0, "tau_minus_ticks": 8.0}
+
+
+def trains(*names: str, shape: tuple[int, ...] = (2, 50, 3), rate: float = 0.3) -> Tensor:
+    return (torch.rand(shape, generator=make_generator(0, *names), dtype=torch.float64) < rate).double()
+
+
+def one_pair(pre_tick: int, post_tick: int, resets_at: tuple[int, ...] = ()) -> tuple[Tensor, Tensor, Tensor]:
+    pre, post, resets = torch.zeros(1, 30, 1), torch.zeros(1, 30, 1), torch.zeros(1, 30, dtype=torch.bool)
+    pre[0, pre_tick], post[0, post_tick] = 1.0, 1.0
+    resets[0, list(resets_at)] = True
+    return pre, post, resets
+
+
+@pytest.mark.parametrize("delay", [0, 1, 4, 20])
+def test_presynaptic_first_potentiates_by_an_exponential_of_the_delay(delay: int):
+    change = rules.pair(*one_pair(3, 3 + delay), **TAUS)
+    assert change.potentiation_US.item() == pytest.approx(math.exp(-delay / 5.0), rel=1e-5)
+    assert change.depression_US.item() == 0.0
+
+
+@pytest.mark.parametrize("delay", [1, 4, 20])
+def test_postsynaptic_first_depresses_by_an_exponential_of_the_delay(delay: int):
+    change = rules.pair(*one_pair(3 + delay, 3), **TAUS, a_minus=0.5)
+    assert change.potentiation_US.item() == 0.0
+    assert change.depression_US.item() == pytest.approx(0.5 * math.exp(-delay / 8.0), rel=1e-5)
+
+
+@pytest.mark.parametrize(("pre_tick", "post_tick"), [(3, 6), (6, 3)])
+def test_no_pair_crosses_the_start_of_a_document(pre_tick: int, post_tick: int):
+    for rule in (rules.pair, lambda *spikes, **taus: rules.triplet(*spikes, **taus, balanced_rate_per_tick=0.1)):
+        change = rule(*one_pair(pre_tick, post_tick, resets_at=(5,)), **TAUS)
+        assert change.potentiation_US.item() == change.depression_US.item() == 0.0
+
+
+def test_pair_rule_equals_a_loop_over_all_pairs_of_spikes():
+    pre, post = trains("pre"), trains("post", shape=(2, 50, 4))
+    change = rules.pair(pre, post, torch.zeros(2, 50, dtype=torch.bool), **TAUS, a_minus=0.7)
+    expected = torch.zeros(4, 3, dtype=torch.float64)
+    for b, t_pre, s in pre.nonzero().tolist():
+        for t_post, u in post[b].nonzero().tolist():
+            delay = t_post - t_pre
+            expected[u, s] += math.exp(-delay / 5.0) if delay >= 0 else -0.7 * math.exp(delay / 8.0)
+    torch.testing.assert_close(change.potentiation_US - change.depression_US, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_default_depression_has_five_percent_more_area():
+    a_minus = rules.pair(*one_pair(1, 0), **TAUS).depression_US.item() / math.exp(-1 / 8.0)
+    assert a_minus * TAUS["tau_minus_ticks"] == pytest.approx(1.05 * TAUS["tau_plus_ticks"], rel=1e-5)
+
+
+def test_triplet_rule_equals_the_event_driven_form():
+    pre, post = trains("pre"), trains("post")
+    change = rules.triplet(pre, post, torch.zeros(2, 50, dtype=torch.bool), **TAUS, balanced_rate_per_tick=0.2)
+    tau_slow = 8.0 * 114.0 / 33.7
+    a_plus = 8.0 / (5.0 * tau_slow * 0.2)
+    expected = torch.zeros(3, 3, dtype=torch.float64)
+    for b in range(2):
+        r1, o1, o2 = (torch.zeros(3, dtype=torch.float64) for _ in range(3))
+        for t in range(50):
+            r1, o1, o2 = r1 * math.exp(-1 / 5.0), o1 * math.exp(-1 / 8.0), o2 * math.exp(-1 / tau_slow)
+            expected -= torch.outer(o1, pre[b, t])
+            r1 = r1 + pre[b, t]
+            expected += a_plus * torch.outer(post[b, t] * o2, r1)
+            o1, o2 = o1 + post[b, t], o2 + post[b, t]
+    torch.testing.assert_close(change.potentiation_US - change.depression_US, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(("rate", "sign"), [(0.03, -1), (0.3, 1)])
+def test_triplet_weakens_below_the_balanced_rate_and_strengthens_above(rate: float, sign: int):
+    pre, post = (trains(name, shape=(8, 4000, 2), rate=rate) for name in ("pre", "post"))
+    change = rules.triplet(pre, post, torch.zeros(8, 4000, dtype=torch.bool), **TAUS, balanced_rate_per_tick=0.1)
+    assert (sign * (change.potentiation_US - change.depression_US) > 0).all()
+
+
+def test_triplet_is_near_balance_at_the_balanced_rate():
+    pre, post = (trains(name, shape=(8, 8000, 2), rate=0.1) for name in ("pre", "post"))
+    taus = {"tau_plus_ticks": 40.0, "tau_minus_ticks": 40.0}
+    change = rules.triplet(pre, post, torch.zeros(8, 8000, dtype=torch.bool), **taus, balanced_rate_per_tick=0.1)
+    torch.testing.assert_close(change.potentiation_US, change.depression_US, rtol=0.1, atol=0.0)
+
+
+def test_bcm_equals_its_formula_token_by_token():
+    pre, post, theta = trains("pre"), trains("post"), torch.tensor([0.1, 0.2, 0.4], dtype=torch.float64)
+    resets = torch.zeros(2, 50, dtype=torch.bool)
+    resets[1, 20] = True
+    change = rules.bcm(pre, post, resets, theta, **TAUS, target_rate_per_tick=0.25)
+    expected = torch.zeros(3, 3, dtype=torch.float64)
+    for b in range(2):
+        x, y = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+        for t in range(50):
+            keep = 0.0 if resets[b, t] else 1.0
+            x = keep * x * math.exp(-1 / 5.0) + pre[b, t]
+            y = keep * y * math.exp(-1 / 8.0) + (1 - math.exp(-1 / 8.0)) * post[b, t]
+            expected += torch.outer(y * (y - theta) / 0.25, x)
+    torch.testing.assert_close(change.potentiation_US - change.depression_US, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_scaling_keeps_every_sign_and_leaves_a_unit_on_target_alone():
+    weight = torch.tensor([[0.5, -0.5], [0.5, -0.5], [0.5, -0.5]])
+    change = rules.synaptic_scaling(weight, torch.tensor([0.0, 0.1, 0.3]), 0.1)
+    torch.testing.assert_close(change, torch.tensor([[0.5, 0.5], [0.0, 0.0], [-1.0, -1.0]]))
