@@ -1,0 +1,100 @@
+"""The data of a run in one call: find the domains, read and split their text, choose the tokenizer, tokenize."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
+from mambrane.data.cache import hash_of
+from mambrane.data.config import DataConfig
+from mambrane.data.corpus import Corpus, cached_corpus
+from mambrane.data.sources import find_sources
+from mambrane.data.tokenizer import Tokenizer, build_tokenizer
+from mambrane.data.tokens import TokenFile, cached_token_file
+
+
+@dataclass(frozen=True, eq=False)
+class Domain:
+    """A text domain, tokenized: what one task trains on, and what it is evaluated on."""
+
+    name: str
+    train: TokenFile
+    heldout: TokenFile
+    content_hash: str
+    """Hash of the text of both splits."""
+    record: dict[str, Any]
+    """Bytes, documents and hashes of each split and of each file, as JSON for the run folder."""
+
+
+def load_domains(
+    config: DataConfig,
+    cache_dir: Path,
+    events: EventLog,
+    num_domains: int | None = None,
+    *,
+    tokenizer: Tokenizer | None = None,
+) -> tuple[Tokenizer, list[Domain]]:
+    """Return the tokenizer and the first `num_domains` domains (None: all) that `config` names.
+
+    Args:
+        config: what to read and how to split it.
+        cache_dir: folder for texts, tokenizers and tokens; shared by runs, and by processes at the same time.
+        events: receives "file_skipped", "domains_left_out" and one "domain" for each domain.
+        num_domains: domains wanted, None for all there are.
+        tokenizer: use this one (of an earlier run) instead of the one that `config` names.
+
+    Raises:
+        UserError: anything wrong with the text, or fewer domains than wanted.
+    """
+    sources = find_sources(config.data, events)
+    if num_domains is not None and num_domains > len(sources):
+        names = ", ".join(source.name for source in sources)
+        raise UserError(
+            f"{len(sources)} text domains in --data {' '.join(config.data)}: {names}",
+            wanted=f"{num_domains}, one for each task",
+            way_out=f"--num-tasks {len(sources)}, or more files or sub-folders (one is one domain)",
+        )
+    if num_domains is not None and num_domains < len(sources):
+        events.emit("domains_left_out", names=[source.name for source in sources[num_domains:]])
+    corpora = [cached_corpus(source, config, cache_dir, events) for source in sources[:num_domains]]
+    if tokenizer is None:
+        tokenizer = _tokenizer_for(corpora, config, cache_dir)
+    domains = [_tokenize(corpus, tokenizer, cache_dir) for corpus in corpora]
+    for domain in domains:
+        events.emit("domain", **_summary(domain))
+    return tokenizer, domains
+
+
+def _tokenizer_for(corpora: list[Corpus], config: DataConfig, cache_dir: Path) -> Tokenizer:
+    def training_texts() -> Iterator[bytes]:
+        for corpus in corpora:
+            yield from corpus.documents("train")
+
+    texts_hash = hash_of([corpus.split_hash("train") for corpus in corpora])
+    return build_tokenizer(config.tokenizer, training_texts, texts_hash=texts_hash, cache_dir=cache_dir)
+
+
+def _tokenize(corpus: Corpus, tokenizer: Tokenizer, cache_dir: Path) -> Domain:
+    train, heldout = (
+        cached_token_file(
+            lambda split=split: corpus.documents(split),
+            texts_hash=corpus.split_hash(split),
+            tokenizer=tokenizer,
+            cache_dir=cache_dir,
+        )
+        for split in ("train", "heldout")
+    )
+    return Domain(corpus.record["name"], train, heldout, corpus.record["content_hash"], corpus.record)
+
+
+def _summary(domain: Domain) -> dict[str, Any]:
+    return {
+        "name": domain.name,
+        "content_hash": domain.content_hash,
+        "train_bytes": domain.train.num_bytes,
+        "train_tokens": domain.train.num_tokens,
+        "heldout_bytes": domain.heldout.num_bytes,
+        "heldout_tokens": domain.heldout.num_tokens,
+    }

@@ -1,0 +1,165 @@
+"""Windows of token streams in an order that depends on (seed, name, epoch) and on nothing else.
+
+Each epoch cuts every stream, read as a ring, into ceil(n / T) windows of T tokens that start at an offset of that
+epoch in [0, T), and shuffles the windows of all streams together. Every token is an input once and a target once;
+the last window of a stream is padded where n is not a multiple of T.
+
+The cursor counts samples in two positions. Handing out a batch moves the first; `commit` moves the second up to
+it, and only the second is saved. So a window that was read and never applied is read again after a restart.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from mambrane.core.errors import UserError
+from mambrane.core.seeding import derive_seed, make_generator
+from mambrane.core.shapes import IGNORED_TARGET
+from mambrane.data.batch import MicroBatch
+from mambrane.data.tokens import TokenFile
+
+
+@dataclasses.dataclass(frozen=True)
+class Cursor:
+    """A place in the endless sequence of samples."""
+
+    epoch: int = 0
+    consumed_samples: int = 0
+
+
+class WindowLoader:
+    """Micro-batches of shuffled windows; count epochs by `epoch`, not by calls."""
+
+    def __init__(
+        self, domains: Sequence[TokenFile], *, sequence_length: int, batch_size: int, seed: int, name: str
+    ) -> None:
+        assert domains, "a loader needs at least one token file"
+        self._streams = list(domains)
+        self._sequence_length = sequence_length
+        self._batch_size = batch_size
+        self._seed = seed
+        self._name = name
+        self._windows_of = [-(-stream.num_tokens // sequence_length) for stream in self._streams]
+        self._committed = Cursor()
+        self._handed_out = Cursor()
+
+    @property
+    def epoch(self) -> int:
+        """Epochs that are finished and committed."""
+        return self._committed.epoch
+
+    @property
+    def num_samples(self) -> int:
+        """Windows in an epoch; the same in each."""
+        return sum(self._windows_of)
+
+    @property
+    def num_batches(self) -> int:
+        """Micro-batches in an epoch, the last one may be smaller."""
+        return -(-self.num_samples // self._batch_size)
+
+    def epoch_batches(self) -> Iterator[MicroBatch]:
+        """Yield the rest of the current epoch, then move to the next."""
+        epoch = self._handed_out.epoch
+        streams, starts, lengths = self._samples(epoch)
+        while self._handed_out.epoch == epoch:
+            first = self._handed_out.consumed_samples
+            if first == self.num_samples:
+                self._handed_out = Cursor(epoch + 1)
+                return
+            last = min(first + self._batch_size, self.num_samples)
+            self._handed_out = Cursor(epoch, last)
+            rows = zip(streams[first:last], starts[first:last], lengths[first:last], strict=True)
+            yield _batch([(self._streams[s], start, length) for s, start, length in rows], self._sequence_length)
+
+    def commit(self) -> None:
+        """Count everything handed out as consumed."""
+        if self._handed_out.consumed_samples == self.num_samples:
+            self._handed_out = Cursor(self._handed_out.epoch + 1)
+        self._committed = self._handed_out
+
+    def rewind(self) -> None:
+        """Forget what was handed out since the last commit; it comes again."""
+        self._handed_out = self._committed
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the committed cursor, and a fingerprint of all that decides the order."""
+        return {**dataclasses.asdict(self._committed), "fingerprint": self._fingerprint()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue at a saved cursor.
+
+        Raises:
+            UserError: the data, the window length or the batch size is not what it was.
+        """
+        here, saved = self._fingerprint(), state["fingerprint"]
+        differences = [
+            f"{key}: {saved.get(key)} -> {here.get(key)}"
+            for key in sorted(here.keys() | saved.keys())
+            if here.get(key) != saved.get(key)
+        ]
+        if differences:
+            raise UserError(
+                f"the data of loader {self._name} changed since the run was saved: {'; '.join(differences)}",
+                wanted="the text, --sequence-length, --batch-size and --seed that the run started with",
+                way_out="restore them, or start a new run in another --output-dir",
+            )
+        self._committed = Cursor(state["epoch"], state["consumed_samples"])
+        self._handed_out = self._committed
+
+    def _fingerprint(self) -> dict[str, Any]:
+        return {
+            "data": [stream.content_hash for stream in self._streams],
+            "num_tokens": [stream.num_tokens for stream in self._streams],
+            "sequence_length": self._sequence_length,
+            "batch_size": self._batch_size,
+            "seed": self._seed,
+            "name": self._name,
+        }
+
+    def _samples(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return stream number, start and length of every window of an epoch, in its order."""
+        columns = []
+        for index, (stream, num_windows) in enumerate(zip(self._streams, self._windows_of, strict=True)):
+            offset = derive_seed(self._seed, "offset", self._name, index, epoch) % self._sequence_length
+            first = np.arange(num_windows, dtype=np.int64) * self._sequence_length
+            lengths = np.minimum(self._sequence_length, stream.num_tokens - first)
+            columns.append((np.full(num_windows, index), (first + offset) % stream.num_tokens, lengths))
+        streams, starts, lengths = (np.concatenate(column) for column in zip(*columns, strict=True))
+        generator = make_generator(self._seed, "order", self._name, epoch)
+        order = torch.randperm(self.num_samples, generator=generator).numpy()
+        return streams[order], starts[order], lengths[order]
+
+
+def heldout_batches(token_file: TokenFile, sequence_length: int, batch_size: int) -> Iterator[MicroBatch]:
+    """Yield a whole stream in order: every token is a target once, each window starts from zero state."""
+    windows = [
+        (token_file, start, min(sequence_length, token_file.num_tokens - start))
+        for start in range(0, token_file.num_tokens, sequence_length)
+    ]
+    for first in range(0, len(windows), batch_size):
+        yield _batch(windows[first : first + batch_size], sequence_length)
+
+
+def _batch(windows: Sequence[tuple[TokenFile, int, int]], sequence_length: int) -> MicroBatch:
+    """Stack windows (stream, start, length); a short one is padded with END_OF_TEXT and ignored targets."""
+    inputs = np.empty((len(windows), sequence_length), dtype=np.int64)
+    targets = np.full((len(windows), sequence_length), IGNORED_TARGET, dtype=np.int64)
+    for row, (stream, start, length) in enumerate(windows):
+        tokens = _ring_slice(stream.tokens, int(start), int(length) + 1)
+        inputs[row] = stream.end_of_text
+        inputs[row, :length] = tokens[:-1]
+        targets[row, :length] = tokens[1:]
+    ends = np.array([[stream.end_of_text] for stream, _, _ in windows])
+    return MicroBatch(torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(inputs == ends))
+
+
+def _ring_slice(tokens: np.ndarray, start: int, length: int) -> np.ndarray:
+    """Return `length` tokens from `start` on; behind the last token comes the first."""
+    piece = tokens[start : start + length]
+    while len(piece) < length:
+        piece = np.concatenate([piece, tokens[: length - len(piece)]])
+    return piece

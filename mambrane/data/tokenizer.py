@@ -1,0 +1,136 @@
+"""Text to token numbers and back. The default needs no training: a token is a byte.
+
+    ids 0..255 bytes, 256 END_OF_TEXT, vocabulary 257
+
+Every document is stored as END_OF_TEXT followed by its tokens: END_OF_TEXT is separator, start symbol, and the
+target that ends a document.
+"""
+
+import codecs
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from mambrane.core.errors import UserError
+from mambrane.data.cache import hash_of
+
+Texts = Callable[[], Iterator[bytes]]
+"""Gives the training documents of all domains, one after another; called only if a tokenizer must be trained."""
+
+
+class Tokenizer(Protocol):
+    """What the rest of the system knows of a tokenizer."""
+
+    name: str
+    vocab_size: int
+    end_of_text: int
+
+    def encode(self, text: bytes) -> np.ndarray:
+        """Return the token numbers of UTF-8 text, without END_OF_TEXT."""
+        ...
+
+    def decode(self, tokens: Sequence[int] | np.ndarray) -> bytes:
+        """Return the bytes of the tokens; END_OF_TEXT has none."""
+        ...
+
+    def decode_next(self, previous: int | None, token: int) -> bytes:
+        """Return the bytes that `token` adds after `previous` (None: at the start)."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that `load_tokenizer` needs, as JSON."""
+        ...
+
+
+class BytesTokenizer:
+    """One token a byte: exact for any bytes."""
+
+    name = "bytes"
+    vocab_size = 257
+    end_of_text = 256
+
+    def encode(self, text: bytes) -> np.ndarray:
+        """Return the bytes as numbers."""
+        return np.frombuffer(text, dtype=np.uint8).astype(np.uint16)
+
+    def decode(self, tokens: Sequence[int] | np.ndarray) -> bytes:
+        """Return the bytes; END_OF_TEXT has none."""
+        return bytes(int(token) for token in tokens if token < 256)
+
+    def decode_next(self, previous: int | None, token: int) -> bytes:
+        """Return the byte; the one before does not matter."""
+        return self.decode([token])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the kind: there is nothing else to remember."""
+        return {"kind": "bytes"}
+
+
+class StreamingDecoder:
+    """Turns tokens into text as they come, never a torn character: its first bytes wait for the last."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self._previous: int | None = None
+
+    def push(self, token: int) -> str:
+        """Return the text that is complete with this token, often one piece, sometimes none."""
+        piece = self._tokenizer.decode_next(self._previous, token)
+        self._previous = token
+        return self._characters.decode(piece)
+
+    def finish(self) -> str:
+        """Return what is left; bytes that never became a character turn into U+FFFD."""
+        return self._characters.decode(b"", final=True)
+
+
+def build_tokenizer(spec: str, texts: Texts, *, texts_hash: str, cache_dir: Path) -> Tokenizer:
+    """Return the tokenizer that `--tokenizer` names; one that is trained is cached by the hash of its texts.
+
+    Raises:
+        UserError: the name is unknown, or the size is too small.
+    """
+    if spec == "bytes":
+        return BytesTokenizer()
+    # The subword tokenizers need a library that takes a while to import.
+    from mambrane.data import subword
+
+    if spec.startswith("bpe:"):
+        return subword.trained_bpe(spec, texts, texts_hash=texts_hash, cache_dir=cache_dir)
+    if spec.startswith("hf:") or spec.endswith(".json"):
+        return subword.pretrained(spec)
+    raise UserError(
+        f"--tokenizer {spec}: unknown",
+        wanted="bytes, bpe:SIZE, hf:NAME or the path of a tokenizer.json",
+        way_out="--tokenizer bytes",
+    )
+
+
+def load_tokenizer(state: dict[str, Any]) -> Tokenizer:
+    """Return the tokenizer that a run saved with `state_dict`."""
+    if state.get("kind") == "bytes":
+        return BytesTokenizer()
+    if state.get("kind") == "subword":
+        from mambrane.data import subword
+
+        return subword.SubwordTokenizer(state["name"], state["tokenizer"], end_of_text=state["end_of_text"])
+    raise UserError(
+        f"saved tokenizer of kind {state.get('kind')!r}",
+        wanted="bytes or subword",
+        way_out="use the version of mambrane that wrote it",
+    )
+
+
+def tokenizer_hash(tokenizer: Tokenizer) -> str:
+    """Return a hash that is equal exactly when two tokenizers give equal tokens."""
+    return hash_of(tokenizer.state_dict())
+
+
+def packed(documents: Iterable[bytes], tokenizer: Tokenizer) -> Iterator[np.ndarray]:
+    """Yield each document as it stands in a token stream: END_OF_TEXT, then its tokens."""
+    for document in documents:
+        tokens = tokenizer.encode(document)
+        yield np.concatenate([np.array([tokenizer.end_of_text], dtype=tokens.dtype), tokens])
