@@ -1,0 +1,143 @@
+"""One training process in a folder, and one configuration; the difference is shown."""
+
+import json
+import math
+import subprocess
+import sys
+
+import pytest
+
+from mambrane.core.errors import UserError
+from mambrane.engine.run_folder import RunFolder, config_fingerprint
+from mambrane.engine.storage import StorageError, atomic_write_bytes, atomic_write_text
+
+HOLDER = """
+import pathlib, sys
+from mambrane.engine.run_folder import RunFolder
+with RunFolder(pathlib.Path(sys.argv[1])).lock():
+    print("locked", flush=True)
+    sys.stdin.readline()
+"""
+
+CONFIG = {
+    "seed": 1,
+    "engine": {"save_every": 200, "learning_rate": 1e-3, "betas": (0.9, 0.99)},
+    "data": {"sources": ["builtin"], "limit": None, "cap": math.inf},
+}
+
+
+def changed(**engine):
+    return {**CONFIG, "engine": {**CONFIG["engine"], **engine}}
+
+
+def start_holder(folder):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "locked\n"
+    return holder
+
+
+def test_a_second_process_is_kept_out_and_told_who_is_inside(tmp_path):
+    run = RunFolder(tmp_path / "new" / "run")
+    with start_holder(run.path) as holder:
+        with pytest.raises(UserError, match=f"in use by process {holder.pid} on "), run.lock():
+            pass
+        holder.communicate("\n", timeout=20)
+    with run.lock():
+        pass
+
+
+def test_the_lock_of_a_killed_process_is_no_obstacle(tmp_path):
+    with start_holder(tmp_path) as holder:
+        holder.kill()
+    assert json.loads((tmp_path / "run.lock").read_text())["pid"] == holder.pid
+    with RunFolder(tmp_path).lock(), pytest.raises(UserError, match="in use"), RunFolder(tmp_path).lock():
+        pass
+
+
+def test_a_lock_file_of_garbage_is_no_obstacle(tmp_path):
+    (tmp_path / "run.lock").write_bytes(b"\xff" * 10_000)
+    with RunFolder(tmp_path).lock():
+        pass
+
+
+def test_an_error_inside_gives_the_lock_back(tmp_path):
+    with pytest.raises(RuntimeError, match="inside"), RunFolder(tmp_path).lock():
+        raise RuntimeError("inside")
+    with RunFolder(tmp_path).lock():
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="file"), RunFolder(tmp_path / "file" / "run").lock():
+        pass
+
+
+def test_the_same_configuration_resumes(tmp_path):
+    run = RunFolder(tmp_path)
+    assert run.check_fingerprint(CONFIG) is False
+    assert run.check_fingerprint(json.loads(json.dumps(CONFIG | {"data": {**CONFIG["data"], "cap": math.inf}}))) is True
+    assert run.read_config()["engine"] == {"save_every": 200, "learning_rate": 1e-3, "betas": [0.9, 0.99]}
+    assert run.read_config()["data"]["cap"] == math.inf
+
+
+def test_a_changed_configuration_is_refused_with_each_difference(tmp_path):
+    run = RunFolder(tmp_path)
+    run.check_fingerprint(CONFIG)
+    before = run.config_file.read_bytes()
+    other = changed(learning_rate=2e-3, betas=(0.9, 0.95)) | {"new": {"field": "x"}}
+    del other["seed"]
+    with pytest.raises(UserError) as refusal:
+        run.check_fingerprint(other)
+    assert refusal.value.found.splitlines()[1:] == [
+        "  engine.betas: [0.9, 0.99] -> [0.9, 0.95]",
+        "  engine.learning_rate: 0.001 -> 0.002",
+        '  new.field: absent -> "x"',
+        "  seed: 1 -> absent",
+    ]
+    assert "--output-dir" in refusal.value.way_out
+    assert run.config_file.read_bytes() == before
+
+
+def test_operational_fields_may_change_and_the_folder_keeps_the_last_values(tmp_path):
+    run = RunFolder(tmp_path)
+    run.check_fingerprint(CONFIG, operational=["engine.save_every"])
+    assert run.check_fingerprint(changed(save_every=7), operational=["engine.save_every"]) is True
+    assert run.read_config()["engine"]["save_every"] == 7
+    assert run.check_fingerprint(changed(save_every=9, learning_rate=1.0), operational=["engine"]) is True
+    with pytest.raises(UserError, match="save_every: 9 -> 10"):
+        run.check_fingerprint(changed(save_every=10, learning_rate=1.0), operational=["engine.save"])
+
+
+def test_the_fingerprint_is_that_of_the_identity_alone():
+    same = config_fingerprint(changed(save_every=7), operational=["engine.save_every"])
+    assert same == config_fingerprint(CONFIG, operational=["engine.save_every"])
+    assert same != config_fingerprint(changed(learning_rate=2e-3), operational=["engine.save_every"])
+    assert len(same) == 64
+
+
+def test_checkpoints_without_their_configuration_are_not_taken_over(tmp_path):
+    run = RunFolder(tmp_path)
+    (run.checkpoints_folder / "step-00000001").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"no config\.json"):
+        run.check_fingerprint(CONFIG)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\x80\x04N.", b"\xff"])
+def test_a_damaged_configuration_is_a_clear_error(tmp_path, content):
+    run = RunFolder(tmp_path)
+    run.config_file.write_bytes(content)
+    with pytest.raises(UserError, match=r"config\.json"):
+        run.check_fingerprint(CONFIG)
+
+
+def test_an_atomic_write_replaces_the_whole_file_and_leaves_nothing_beside_it(tmp_path):
+    file = tmp_path / "matrix.json"
+    atomic_write_text(file, "a long first version")
+    atomic_write_bytes(file, b"second")
+    (tmp_path / f"{file.name}.tmp-1").write_bytes(b"of another process")
+    atomic_write_text(file, "drei ä")
+    assert file.read_text(encoding="utf-8") == "drei ä"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["matrix.json", "matrix.json.tmp-1"]
