@@ -38,7 +38,7 @@ class RunOptions:
         if self.epochs < 1:
             raise UserError(f"--epochs {self.epochs}", wanted="at least 1", way_out="--epochs 30")
         if self.max_windows < 0:
-            raise UserError(f"--max-windows {self.max_windows}", wanted="0 (no limit) or more", way_out="--max-windows 0")
+            raise UserError(f"--max-windows {self.max_windows}", wanted="0 (no end) or more", way_out="--max-windows 0")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -112,7 +112,8 @@ def from_dict(sections: dict[str, dict[str, Any]], *, source: str, base: RunConf
     changed = {}
     for section, values in sections.items():
         if section not in types:
-            raise UserError(f"{source}: unknown section {section!r}", wanted=", ".join(types), way_out="correct the file")
+            wanted = ", ".join(types)
+            raise UserError(f"{source}: unknown section {section!r}", wanted=wanted, way_out="correct the file")
         known = {f.name for f in dataclasses.fields(types[section])}
         for name in values:
             if name not in known:

@@ -68,7 +68,7 @@ class Ticks(NamedTuple):
             return x_BTS
         return x_BTS.repeat_interleave(self.per_token, dim=1)
 
-    def spread_resets(self, resets_BT: Resets | None) -> Resets | None:
+    def spread_resets(self, resets_BT: Resets | None) -> Tensor | None:
         """Reset at the first tick of a token only: [B, T] -> [B, T K]."""
         if resets_BT is None or self.per_token == 1:
             return resets_BT

@@ -1,0 +1,174 @@
+"""The model is causal, its state is a value, documents do not see each other: for every combination of modes."""
+
+import pytest
+import torch
+
+from mambrane.core.seeding import make_generator
+from mambrane.models.config import ModelConfig
+from mambrane.models.language_model import LanguageModel
+from tests.models.modes import SMALL, VOCAB_SIZE, all_modes, build_awake, describe, random_tokens
+
+every_mode = pytest.mark.parametrize("config", all_modes(), ids=describe)
+# Float64 rounding grows through two blocks of recurrences; a flipped spike would show as 1e-2 or more.
+ROUNDING = 1e-9
+
+
+@every_mode
+@torch.no_grad()
+def test_a_token_changes_no_logit_before_it_bit_for_bit(config):
+    model = build_awake(config)
+    tokens = random_tokens(2, 21)
+    resets = torch.zeros(2, 21, dtype=torch.bool)
+    resets[0, 5] = True
+    changed = tokens.clone()
+    changed[:, 11] = (changed[:, 11] + 1) % VOCAB_SIZE
+    before, after = (model(t, resets_BT=resets).logits_BTV for t in (tokens, changed))
+    assert torch.equal(before[:, :11], after[:, :11])
+    assert not torch.equal(before[:, 11:], after[:, 11:])
+
+
+@every_mode
+@torch.no_grad()
+def test_pieces_and_single_steps_give_the_numbers_of_the_whole(config):
+    model = build_awake(config)
+    tokens = random_tokens(2, 23)
+    resets = torch.zeros(2, 23, dtype=torch.bool)
+    resets[0, 7], resets[1, 0] = True, True
+    whole = model(tokens, resets_BT=resets).logits_BTV
+    state, pieces = None, []
+    for start, end in ((0, 1), (1, 9), (9, 20)):
+        output = model(tokens[:, start:end], state=state, resets_BT=resets[:, start:end])
+        state = output.state
+        pieces.append(output.logits_BTV)
+    for position in range(20, 23):
+        output = model.step(tokens[:, position], state)
+        state = output.state
+        pieces.append(output.logits_BTV)
+    assert torch.allclose(torch.cat(pieces, dim=1), whole, rtol=0, atol=ROUNDING)
+
+
+@every_mode
+@torch.no_grad()
+def test_a_reset_forgets_everything_before_it(config):
+    model = build_awake(config)
+    tokens = random_tokens(2, 19)
+    resets = torch.zeros(2, 19, dtype=torch.bool)
+    resets[:, 8] = True
+    packed = model(tokens, resets_BT=resets).logits_BTV[:, 8:]
+    alone = model(tokens[:, 8:]).logits_BTV
+    assert torch.allclose(packed, alone, rtol=0, atol=ROUNDING)
+
+
+@every_mode
+@torch.no_grad()
+def test_a_sequence_does_not_see_the_others_of_its_batch(config):
+    model = build_awake(config)
+    tokens = random_tokens(3, 12)
+    changed = tokens.clone()
+    changed[1] = (changed[1] + 1) % VOCAB_SIZE
+    before, after = model(tokens).logits_BTV, model(changed).logits_BTV
+    assert torch.equal(before[[0, 2]], after[[0, 2]])
+
+
+@every_mode
+def test_every_parameter_learns(config):
+    model = build_awake(config)
+    model(random_tokens(2, 12)).logits_BTV.square().sum().backward()
+    silent = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert silent == []
+
+
+SWITCHES = {
+    "use_mamba": (ModelConfig(**SMALL), {"use_mamba": True}),
+    "adaptive gating": (ModelConfig(**SMALL, use_mamba=True), {"use_adaptive_gating": True}),
+    "cross-attention": (ModelConfig(**SMALL, use_mamba=True), {"use_cross_attention": True}),
+    "sequential": (ModelConfig(**SMALL, use_mamba=True), {"integration_mode": "sequential"}),
+    "parallel": (ModelConfig(**SMALL, use_mamba=True), {"integration_mode": "parallel"}),
+    "rate": (ModelConfig(**SMALL, use_mamba=True), {"spike_to_mamba_method": "rate"}),
+    "potential": (ModelConfig(**SMALL, use_mamba=True), {"spike_to_mamba_method": "potential"}),
+    "temporal tau": (ModelConfig(**SMALL, use_mamba=True), {"spike_temporal_tau": 3.0}),
+    "threshold": (ModelConfig(**SMALL), {"spike_threshold": 0.5}),
+    "reset": (ModelConfig(**SMALL), {"spike_reset": "zero"}),
+    "ticks": (ModelConfig(**SMALL), {"num_spike_steps": 3}),
+    "cfc": (ModelConfig(**SMALL), {"liquid_backbone": "cfc"}),
+    "ltc": (ModelConfig(**SMALL), {"liquid_backbone": "ltc"}),
+    "expand": (ModelConfig(**SMALL, use_mamba=True), {"mamba_expand": 3}),
+    "d_state": (ModelConfig(**SMALL, use_mamba=True), {"mamba_d_state": 4}),
+    "d_conv": (ModelConfig(**SMALL, use_mamba=True), {"mamba_d_conv": 2}),
+    "gate heads": (ModelConfig(**SMALL, use_mamba=True, use_adaptive_gating=True), {"num_gate_heads": 2}),
+    "attention heads": (ModelConfig(**SMALL, use_mamba=True, use_cross_attention=True), {"cross_attn_heads": 2}),
+    "attention window": (ModelConfig(**SMALL, use_mamba=True, use_cross_attention=True), {"cross_attn_window": 3}),
+}
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+@torch.no_grad()
+def test_each_switch_changes_the_logits(name):
+    from dataclasses import replace
+
+    config, change = SWITCHES[name]
+    tokens = random_tokens(2, 24)
+    off, on = (build_awake(c)(tokens).logits_BTV for c in (config, replace(config, **change)))
+    assert not torch.equal(off, on)
+
+
+@pytest.mark.parametrize("change", [{"surrogate": "atan"}, {"surrogate_slope": 2.0}, {"detach_reset": True}], ids=str)
+def test_settings_of_the_backward_pass_change_gradients_and_no_logit(change):
+    from dataclasses import replace
+
+    config = ModelConfig(**SMALL)
+    tokens = random_tokens(2, 24)
+    off, on = build_awake(config), build_awake(replace(config, **change))
+    logits = [model(tokens).logits_BTV for model in (off, on)]
+    assert torch.equal(*logits)
+    for values in logits:
+        values.square().sum().backward()
+    assert not torch.equal(off.blocks[0].input.weight.grad, on.blocks[0].input.weight.grad)
+
+
+@torch.no_grad()
+def test_a_fresh_bidirectional_block_steers_nothing_yet():
+    config = ModelConfig(**SMALL, use_mamba=True, use_cross_attention=True)
+    model = LanguageModel(config, VOCAB_SIZE, make_generator(0, "weights"))
+    block = model.blocks[0]
+    for coupling in (block.spikes_to_B, block.spikes_to_C, block.mamba_to_tau):
+        assert not coupling.weight.any()
+    for attention in (block.spiking_reads_mamba, block.mamba_reads_spiking):
+        assert not attention.output.weight.any()
+
+
+@torch.no_grad()
+def test_spikes_are_exactly_zero_or_one_and_neurons_fire_from_the_start():
+    model = LanguageModel(ModelConfig(**SMALL, use_mamba=True), VOCAB_SIZE, make_generator(0, "weights"))
+    for activity in model(random_tokens(4, 64)).activity:
+        for spikes in (activity.pre_spikes_BTS, activity.post_spikes_BTS):
+            assert ((spikes == 0) | (spikes == 1)).all()
+            assert 0.02 < spikes.mean() < 0.4
+
+
+@torch.no_grad()
+def test_the_state_has_the_same_size_after_one_token_and_after_a_hundred():
+    config = ModelConfig(**SMALL, use_mamba=True, use_cross_attention=True)
+    model = build_awake(config)
+
+    def num_numbers(tree):
+        if tree is None:
+            return 0
+        return tree.numel() if isinstance(tree, torch.Tensor) else sum(map(num_numbers, tree))
+
+    sizes = {num_numbers(model(random_tokens(1, length)).state) for length in (1, 100)}
+    assert len(sizes) == 1
+
+
+@torch.no_grad()
+def test_equal_seeds_give_equal_weights_and_unequal_ones_do_not():
+    models = [LanguageModel(ModelConfig(**SMALL), VOCAB_SIZE, make_generator(s, "weights")) for s in (0, 0, 1)]
+    first, second, other = (torch.cat([p.flatten() for p in m.parameters()]) for m in models)
+    assert torch.equal(first, second)
+    assert not torch.equal(first, other)
+
+
+def test_no_weight_is_born_non_finite():
+    for config in all_modes():
+        model = LanguageModel(config, VOCAB_SIZE, make_generator(0, "weights"))
+        assert all(parameter.isfinite().all() for parameter in model.parameters()), describe(config)
