@@ -1,0 +1,85 @@
+"""How well a model predicts text it has not trained on.
+
+    bits per byte = sum over targets of -ln p(target) / (ln 2 * bytes of text)
+
+Bits per byte compares models with different tokenizers and may be averaged over domains; perplexity = exp(nats per
+token) is for the eye only. The loss is the pure cross entropy: no regulariser, no smoothing, no loss term.
+Source: Gao et al., The Pile (arXiv 2101.00027), section 3.1.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from mambrane.core.shapes import IGNORED_TARGET, Logits, Tokens
+from mambrane.data.loader import heldout_batches
+from mambrane.data.tokens import TokenFile
+from mambrane.models.language_model import LanguageModel
+
+
+class HeldoutLoss(NamedTuple):
+    """Cross entropy summed over a held-out split, with what it is divided by."""
+
+    nats_sum: float
+    num_targets: int
+    num_bytes: int
+
+    @property
+    def nats_per_token(self) -> float:
+        """Mean loss of a target token."""
+        return self.nats_sum / self.num_targets
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Bits needed for a byte of the raw text."""
+        return self.nats_sum / (math.log(2) * self.num_bytes)
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats per token); infinite where that overflows."""
+        return torch.tensor(self.nats_per_token, dtype=torch.float64).exp().item()
+
+
+def heldout_loss(
+    model: LanguageModel,
+    token_file: TokenFile,
+    *,
+    sequence_length: int,
+    batch_size: int,
+    device: torch.device,
+) -> HeldoutLoss:
+    """Return the loss on every target of a token file, read in windows that each start from the zero state.
+
+    The model is in evaluation mode meanwhile and gets its mode back; nothing random is drawn.
+    """
+    nats_sum, num_targets = 0.0, 0
+    with evaluation_mode(model), torch.inference_mode():
+        for batch in heldout_batches(token_file, sequence_length, batch_size):
+            batch = batch.to(device)
+            logits_BTV = model(batch.inputs_BT, resets_BT=batch.resets_BT).logits_BTV
+            nats_sum += sum_of_nats(logits_BTV, batch.targets_BT)
+            num_targets += batch.num_targets
+    return HeldoutLoss(nats_sum, num_targets, token_file.num_bytes)
+
+
+def sum_of_nats(logits_BTV: Logits, targets_BT: Tokens) -> float:
+    """Return the cross entropy summed in float64 over the targets that count."""
+    nats_N = F.cross_entropy(
+        logits_BTV.float().flatten(0, 1), targets_BT.flatten(), reduction="none", ignore_index=IGNORED_TARGET
+    )
+    return nats_N.double().sum().item()
+
+
+@contextmanager
+def evaluation_mode(model: LanguageModel) -> Iterator[None]:
+    """Put the model into evaluation mode inside the block and give it its own mode back after, whatever happens."""
+    was_training = model.training
+    model.train(False)
+    try:
+        yield
+    finally:
+        model.train(was_training)
