@@ -125,3 +125,24 @@ def from_dict(sections: dict[str, dict[str, Any]], *, source: str, base: RunConf
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
         changed[section] = dataclasses.replace(getattr(base, section), **values)
     return dataclasses.replace(base, **changed)
+
+
+def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the sections of a JSON configuration file.
+
+    Raises:
+        UserError: the file cannot be read or is not a JSON object of objects.
+    """
+    try:
+        sections = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"--config {path}: {error}", wanted="a readable JSON file", way_out="correct the path or the file"
+        ) from error
+    if not isinstance(sections, dict) or not all(isinstance(values, dict) for values in sections.values()):
+        raise UserError(
+            f"--config {path}: not settings by section",
+            wanted='JSON such as {"model": {"hidden_dim": 256}}',
+            way_out="copy the config.json of a run",
+        )
+    return sections

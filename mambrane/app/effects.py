@@ -1,0 +1,58 @@
+"""Settings that were changed but change nothing: each is answered with a warning, never passed over in silence."""
+
+from collections.abc import Callable
+
+from mambrane.app.run_config import RunConfig
+
+Needs = tuple[str, Callable[[RunConfig], bool]]
+
+_MAMBA: Needs = ("--use-mamba", lambda c: c.model.use_mamba)
+_ATTENTION: Needs = ("--use-cross-attention", lambda c: c.model.use_cross_attention)
+_STDP: Needs = ("--use-stdp", lambda c: c.plasticity.use_stdp)
+_META: Needs = ("--use-meta-plasticity", lambda c: c.plasticity.use_meta_plasticity)
+_REPLAY: Needs = ("--use-replay", lambda c: c.continual.use_replay)
+_CONSOLIDATION: Needs = ("--consolidation-strength above 0", lambda c: c.continual.consolidation_strength > 0)
+_CONTINUAL: Needs = ("--continual-learning", lambda c: c.continual.continual_learning)
+_LIQUID: Needs = ("--liquid-backbone cfc or ltc", lambda c: c.model.liquid_backbone != "lif")
+_TEMPORAL: Needs = ("--spike-to-mamba-method temporal", lambda c: c.model.spike_to_mamba_method == "temporal")
+_RATE_RULE: Needs = ("--stdp-type homeostatic or bcm", lambda c: c.plasticity.stdp_type in ("homeostatic", "bcm"))
+
+NEEDS: dict[tuple[str, str], tuple[Needs, ...]] = {
+    ("model", "mamba_version"): (_MAMBA,),
+    ("model", "mamba_expand"): (_MAMBA,),
+    ("model", "mamba_d_state"): (_MAMBA,),
+    ("model", "mamba_d_conv"): (_MAMBA,),
+    ("model", "integration_mode"): (_MAMBA,),
+    ("model", "num_gate_heads"): (_MAMBA,),
+    ("model", "cross_attn_heads"): (_ATTENTION,),
+    ("model", "cross_attn_window"): (_ATTENTION,),
+    ("model", "liquid_units"): (_LIQUID,),
+    ("model", "spike_temporal_tau"): (_TEMPORAL,),
+    ("plasticity", "stdp_type"): (_STDP,),
+    ("plasticity", "stdp_learning_rate"): (_STDP,),
+    ("plasticity", "stdp_tau_plus"): (_STDP,),
+    ("plasticity", "stdp_tau_minus"): (_STDP,),
+    ("plasticity", "stdp_target_rate"): (_STDP, _RATE_RULE),
+    ("plasticity", "meta_lr"): (_META,),
+    ("plasticity", "meta_kappa"): (_META,),
+    ("continual", "num_tasks"): (_CONTINUAL,),
+    ("continual", "replay_buffer_size"): (_REPLAY,),
+    ("continual", "replay_strategy"): (_REPLAY,),
+    ("continual", "replay_fraction"): (_REPLAY,),
+    ("continual", "consolidation_decay"): (_CONSOLIDATION,),
+    ("continual", "fisher_sequences"): (_CONSOLIDATION,),
+}
+"""What each dependent setting needs in order to do anything."""
+
+
+def settings_without_effect(config: RunConfig, preset: RunConfig) -> list[str]:
+    """Return a sentence for each setting that differs from the preset and changes nothing in this run."""
+    sentences = []
+    for (section, name), needs in NEEDS.items():
+        value = getattr(getattr(config, section), name)
+        if value == getattr(getattr(preset, section), name):
+            continue
+        missing = [what for what, is_there in needs if not is_there(config)]
+        if missing:
+            sentences.append(f"--{name.replace('_', '-')} {value} has no effect without {' and '.join(missing)}")
+    return sentences
