@@ -33,7 +33,7 @@ class EngineConfig:
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 on a GPU that has it, else fp16 on a GPU; fp32 on a CPU."""
     tail_policy: Literal["step", "drop", "carry"] = "step"
-    """What becomes of a last window with fewer micro-batches: step with it, drop it, or carry it into the next epoch."""
+    """A last window with fewer micro-batches: step with it, drop it, or carry it into the next epoch of the task."""
     max_consecutive_skips: int = 25
     """Windows in a row with a non-finite gradient after which the run ends with the parameter's name."""
     save_every: int = 200
@@ -50,6 +50,17 @@ class EngineConfig:
             raise UserError(
                 f"--learning-rate {self.learning_rate}", wanted="a positive number", way_out="--learning-rate 1e-3"
             )
+        for name, value, wanted, is_right in (
+            ("warmup-ratio", self.warmup_ratio, "0 or more, below 1", 0 <= self.warmup_ratio < 1),
+            ("min-learning-rate-ratio", self.min_learning_rate_ratio, "0 to 1", 0 <= self.min_learning_rate_ratio <= 1),
+            ("weight-decay", self.weight_decay, "0 or more", self.weight_decay >= 0),
+            ("adam-beta1", self.adam_beta1, "0 or more, below 1", 0 <= self.adam_beta1 < 1),
+            ("adam-beta2", self.adam_beta2, "0 or more, below 1", 0 <= self.adam_beta2 < 1),
+            ("gradient-clip", self.gradient_clip, "0 (off) or a positive norm", self.gradient_clip >= 0),
+            ("max-consecutive-skips", self.max_consecutive_skips, "at least 1", self.max_consecutive_skips >= 1),
+        ):
+            if not is_right:
+                raise UserError(f"--{name} {value}", wanted=wanted, way_out="leave the flag out for the default")
         if self.save_every < 1:
             raise UserError(
                 f"--save-every {self.save_every}", wanted="at least 1 applied window", way_out="--save-every 200"

@@ -1,0 +1,203 @@
+"""Adding up a window: forward and backward of each micro-batch, sums of gradients, losses and targets.
+
+    sum over micro-batches and ranks of  d/dw ( loss_sum + sum of loss terms )      divided once, at the close
+
+A micro-batch's gradients are folded into the sum only when they are whole. One that does not fit in memory is run
+again in halves, with the random state and the buffers as they were, so nothing is counted twice. One without a
+counted target is not run at all.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
+from mambrane.data.batch import MicroBatch
+from mambrane.engine.extensions import Extensions
+from mambrane.engine.objective import ObjectiveFunction
+from mambrane.engine.precision import Precision
+from mambrane.engine.ranks import num_ranks, sum_over_ranks_
+from mambrane.engine.snapshot import Snapshot
+
+MEMORY_MESSAGES = (
+    "out of memory",
+    "DefaultCPUAllocator: can't allocate memory",
+    "DefaultCPUAllocator: not enough memory",
+)
+"""How torch says that memory ran out where it has no exception class for it."""
+
+
+class MicroBatchTooLargeError(UserError, MemoryError):
+    """One window of text alone does not fit in memory."""
+
+
+@dataclass(kw_only=True, slots=True)
+class WindowSums:
+    """What a window has added up: over its micro-batches, and after `reduce_over_ranks_` over all ranks."""
+
+    gradients: dict[str, Tensor] = field(default_factory=dict)
+    """Scaled sums by parameter name; only of parameters that received a gradient."""
+    loss_sums: dict[str, Tensor] = field(default_factory=dict)
+    """Sum of nats of the main loss ("loss") and of each loss term, by name."""
+    num_targets: int = 0
+    num_samples: int = 0
+    num_micro_batches: int = 0
+    was_interrupted: bool = False
+    """True when the rest of the window was not read because a stop was asked for."""
+    micro_batches: list[MicroBatch] = field(default_factory=list)
+    """What was back-propagated on this rank."""
+    activities: list[Any] = field(default_factory=list)
+    """Detached activity of the model for each of them; filled when an after-step extension will read it."""
+
+    def fold_in(self, parameters: dict[str, nn.Parameter]) -> None:
+        """Move the gradients of the last backward pass from the parameters into the sums."""
+        fresh = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
+        known = [name for name in fresh if name in self.gradients]
+        if known:
+            torch._foreach_add_([self.gradients[name] for name in known], [fresh[name] for name in known])
+        self.gradients = fresh | self.gradients
+        clear_gradients(parameters)
+
+    def add_loss(self, name: str, loss_sum: Tensor) -> None:
+        """Add to a named sum of nats, in float64."""
+        value = loss_sum.detach().double()
+        self.loss_sums[name] = self.loss_sums[name] + value if name in self.loss_sums else value
+
+    def mean_losses(self) -> dict[str, float]:
+        """Return the sums over the window's targets, in nats per target."""
+        if self.num_targets == 0:
+            return {}
+        return {name: float(loss_sum) / self.num_targets for name, loss_sum in self.loss_sums.items()}
+
+
+class Accumulator:
+    """Runs micro-batches forward and backward and adds up what they give."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        objective: ObjectiveFunction,
+        precision: Precision,
+        extensions: Extensions,
+        events: EventLog,
+        device: torch.device,
+    ) -> None:
+        self.model = model
+        self.objective = objective
+        self.precision = precision
+        self.extensions = extensions
+        self.events = events
+        self.device = device
+
+    def add(self, sums: WindowSums, batch: MicroBatch, expected_targets: int) -> None:
+        """Mix a micro-batch, run it and add it to the sums."""
+        for mixer in self.extensions.batch_mixers:
+            batch = mixer.mix(batch)
+        self._run_whole_or_halves(sums, batch, expected_targets)
+        sums.num_micro_batches += 1
+        sums.num_samples += batch.inputs_BT.shape[0]
+
+    def _run_whole_or_halves(self, sums: WindowSums, batch: MicroBatch, expected_targets: int) -> None:
+        num_targets, num_samples = batch.num_targets, batch.inputs_BT.shape[0]
+        if num_targets == 0:
+            return
+        before = Snapshot(self.model)
+        if self._fits(sums, batch.to(self.device), expected_targets):
+            sums.num_targets += num_targets
+            return
+        before.restore()
+        self.events.emit("out_of_memory", samples=num_samples, tokens=batch.inputs_BT.numel())
+        if num_samples == 1:
+            raise MicroBatchTooLargeError(
+                f"memory ran out on a single window of {batch.inputs_BT.shape[1]} tokens",
+                wanted="a model and a window that fit in memory",
+                way_out="a shorter --sequence-length, fewer --num-layers or a smaller --hidden-dim",
+            )
+        for half in (slice(0, num_samples // 2), slice(num_samples // 2, num_samples)):
+            self._run_whole_or_halves(sums, MicroBatch(*(part[half] for part in batch)), expected_targets)
+
+    def _fits(self, sums: WindowSums, batch: MicroBatch, expected_targets: int) -> bool:
+        """Run a micro-batch and fold it in; returns False, with nothing changed in the sums, when memory ran out."""
+        parameters = trainable_parameters(self.model)
+        try:
+            losses, output = self._forward(batch)
+            total = torch.stack(list(losses.values())).sum()
+            # A model whose parameters are all frozen has nothing to back-propagate; its window closes as EMPTY.
+            if total.requires_grad:
+                self.precision.scaled(total, expected_targets).backward()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            clear_gradients(parameters)
+            return False
+        sums.fold_in(parameters)
+        for name, loss_sum in losses.items():
+            sums.add_loss(name, loss_sum)
+        if self.extensions.after_steps:
+            sums.micro_batches.append(batch)
+            sums.activities.append(detached(output.activity))
+        return True
+
+    def _forward(self, batch: MicroBatch) -> tuple[dict[str, Tensor], Any]:
+        """Return the summed losses by name, and the model's output."""
+        with self.precision.autocast():
+            loss_sum, output = self.objective(self.model, batch)
+        assert loss_sum.dtype in (torch.float32, torch.float64), f"a loss summed in {loss_sum.dtype}"
+        losses = {"loss": loss_sum}
+        for extension in self.extensions.loss_terms:
+            term = extension.term(self.model, output, batch)
+            if term is not None:
+                losses[extension.name] = term.to(loss_sum.dtype)
+        return losses, output
+
+
+def reduce_over_ranks_(
+    sums: WindowSums, parameters: dict[str, nn.Parameter], extensions: Extensions, device: torch.device
+) -> None:
+    """Replace every sum by its sum over all ranks; a rank without a gradient that another has counts as zero."""
+    if num_ranks() == 1:
+        return
+    counts = [sums.num_targets, sums.num_samples, sums.num_micro_batches, int(sums.was_interrupted)]
+    present = [int(name in sums.gradients) for name in parameters]
+    facts = sum_over_ranks_(torch.tensor(counts + present, dtype=torch.int64, device=device)).tolist()
+    sums.num_targets, sums.num_samples, sums.num_micro_batches, interrupted = facts[: len(counts)]
+    sums.was_interrupted = interrupted > 0
+    if sums.was_interrupted:
+        return
+    for (name, parameter), ranks_with_gradient in zip(parameters.items(), facts[len(counts) :], strict=True):
+        if ranks_with_gradient:
+            sum_over_ranks_(sums.gradients.setdefault(name, torch.zeros_like(parameter)))
+    for name in ("loss", *(extension.name for extension in extensions.loss_terms)):
+        zero = torch.zeros((), dtype=torch.float64, device=device)
+        sum_over_ranks_(sums.loss_sums.setdefault(name, zero))
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Return whether torch ran out of memory, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in MEMORY_MESSAGES)
+
+
+def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that receive gradients, by name."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def clear_gradients(parameters: dict[str, nn.Parameter]) -> None:
+    """Drop every gradient."""
+    for parameter in parameters.values():
+        parameter.grad = None
+
+
+def detached(value: Any) -> Any:  # noqa: ANN401 -- walks tuples of tensors
+    """Return a tree of tuples, lists and tensors without its graph."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(detached(item) for item in value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(detached(item) for item in value)
+    return value

@@ -1,0 +1,181 @@
+"""The seams of the engine: what plasticity and continual learning may add to a step, and nothing else.
+
+    mix a micro-batch -> add loss terms -> add window penalties -> gate the update -> act after the step -> task ends
+
+Each seam returns its result to the engine; none is given the engine. Every extension is named and Stateful, or it is
+refused: a run that cannot be resumed exactly must not start.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from mambrane.core.errors import UserError
+from mambrane.core.stateful import Stateful
+from mambrane.data.batch import MicroBatch
+
+
+class StepView(NamedTuple):
+    """What an after-step extension sees of an applied window."""
+
+    model: nn.Module
+    micro_batches: list[MicroBatch]
+    """The micro-batches that were back-propagated, as they were run (mixed, and split when memory was short)."""
+    outputs: list[Any]
+    """The detached `activity` of the model's output for each of them."""
+    num_targets: int
+    """Counted targets of the window, over all ranks."""
+    applied_step: int
+    """Applied windows of the run, this one included."""
+    learning_rate: float
+
+
+class BoundaryView(NamedTuple):
+    """What a boundary extension sees at the end of a task."""
+
+    model: nn.Module
+    loader: Any
+    task_index: int
+    device: torch.device
+
+
+@runtime_checkable
+class Extension(Stateful, Protocol):
+    """What all extensions are: named, and with a state that survives a restart."""
+
+    name: str
+
+
+@runtime_checkable
+class BatchMixer(Extension, Protocol):
+    """Changes what a micro-batch holds (replay). May draw from its own generator; aborted windows are rolled back."""
+
+    def mix(self, batch: MicroBatch) -> MicroBatch:
+        """Return the micro-batch to train on."""
+        ...
+
+
+@runtime_checkable
+class LossTerm(Extension, Protocol):
+    """Adds to the loss of each micro-batch. Changes no state of its own here: a micro-batch may be run again."""
+
+    def term(self, model: nn.Module, output: Any, batch: MicroBatch) -> Tensor | None:  # noqa: ANN401
+        """Return a sum over the micro-batch's targets, in nats; the window divides it like the main loss."""
+        ...
+
+
+@runtime_checkable
+class WindowPenalty(Extension, Protocol):
+    """Adds to the loss of a window, once (elastic weight consolidation)."""
+
+    def penalty(self, model: nn.Module) -> Tensor | None:
+        """Return a scalar of the size of a mean loss, in nats per token."""
+        ...
+
+
+@runtime_checkable
+class UpdateGate(Extension, Protocol):
+    """Changes how far the optimizer's update moves each weight (meta-plasticity)."""
+
+    def gate(self, name: str, before: Tensor, after: Tensor) -> None:
+        """Change `after` in place; at zero strength it stays bit-identical."""
+        ...
+
+
+@runtime_checkable
+class AfterStep(Extension, Protocol):
+    """Acts after the optimizer's update in an applied window (STDP, homeostasis, probes)."""
+
+    def after_step(self, view: StepView) -> dict[str, float]:
+        """Return numbers to be shown, by name."""
+        ...
+
+
+@runtime_checkable
+class Boundary(Extension, Protocol):
+    """Acts when a task ends (Fisher information, memory)."""
+
+    def boundary(self, view: BoundaryView) -> None:
+        """Look back at the task that ends."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Extensions:
+    """The extensions of a run by seam, each in the order in which they act; one object may stand in several."""
+
+    batch_mixers: tuple[BatchMixer, ...] = ()
+    loss_terms: tuple[LossTerm, ...] = ()
+    window_penalties: tuple[WindowPenalty, ...] = ()
+    update_gates: tuple[UpdateGate, ...] = ()
+    after_steps: tuple[AfterStep, ...] = ()
+    boundaries: tuple[Boundary, ...] = ()
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            for extension in getattr(self, field.name):
+                _refuse_misfit(extension, _SEAMS[field.name])
+        owners: dict[str, object] = {}
+        for extension in self._all():
+            if owners.setdefault(extension.name, extension) is not extension:
+                raise ExtensionRefusedError(
+                    f"two extensions named {extension.name!r}: their states could not be told apart",
+                    wanted="one name for each extension",
+                    way_out="rename one of them",
+                )
+
+    def by_name(self) -> dict[str, Extension]:
+        """Return every extension once, by name."""
+        return {extension.name: extension for extension in self._all()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of every extension by name."""
+        return {name: extension.state_dict() for name, extension in self.by_name().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take every extension's state back.
+
+        Raises:
+            ValueError: the saved run had other extensions.
+        """
+        own = self.by_name()
+        if own.keys() != state.keys():
+            raise ValueError(f"saved with the extensions {sorted(state)}, this run has {sorted(own)}")
+        for name, extension in own.items():
+            extension.load_state_dict(state[name])
+
+    def _all(self) -> Iterator[Extension]:
+        for field in fields(self):
+            yield from getattr(self, field.name)
+
+
+class ExtensionRefusedError(UserError, TypeError):
+    """An object that does not fill the seam it was given to, or that could not be saved."""
+
+
+_SEAMS: dict[str, type] = {
+    "batch_mixers": BatchMixer,
+    "loss_terms": LossTerm,
+    "window_penalties": WindowPenalty,
+    "update_gates": UpdateGate,
+    "after_steps": AfterStep,
+    "boundaries": Boundary,
+}
+
+
+def _refuse_misfit(extension: object, seam: type) -> None:
+    if not isinstance(extension, Extension):
+        raise ExtensionRefusedError(
+            f"{type(extension).__name__} has no name, state_dict and load_state_dict: a resumed run would lose it",
+            wanted="an extension that is named and Stateful",
+            way_out="give it a name and the two methods; {} is a state too",
+        )
+    if not isinstance(extension, seam):
+        raise ExtensionRefusedError(
+            f"{type(extension).__name__} does not do what a {seam.__name__} does",
+            wanted=f"an object with the methods of engine.extensions.{seam.__name__}",
+            way_out="pass it to the seam it was written for",
+        )

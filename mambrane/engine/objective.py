@@ -1,0 +1,41 @@
+"""The main loss of a micro-batch: cross entropy in nats, summed over the counted targets.
+
+    loss_sum = - sum over b, t with target != IGNORED_TARGET of log softmax(logits[b, t])[target[b, t]]
+
+A sum, never a mean: the window divides once, by all of its targets, so that every token weighs the same.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mambrane.core.shapes import IGNORED_TARGET
+from mambrane.data.batch import MicroBatch
+
+
+class Objective(NamedTuple):
+    """The loss of one micro-batch and the model output that it came from."""
+
+    loss_sum: Tensor
+    """Sum of nats over the counted targets; a scalar in float32 or float64."""
+    output: Any
+    """What the model returned; loss terms read it, and its `activity` goes to the after-step extensions."""
+
+
+ObjectiveFunction = Callable[[nn.Module, MicroBatch], Objective]
+
+
+def next_token_objective(model: nn.Module, batch: MicroBatch) -> Objective:
+    """Return the summed cross entropy of the next token, in nats."""
+    output = model(batch.inputs_BT, resets_BT=batch.resets_BT)
+    logits_BTV = output.logits_BTV
+    loss_sum = functional.cross_entropy(
+        logits_BTV.flatten(0, 1).to(torch.promote_types(logits_BTV.dtype, torch.float32)),
+        batch.targets_BT.flatten(),
+        ignore_index=IGNORED_TARGET,
+        reduction="sum",
+    )
+    return Objective(loss_sum, output)

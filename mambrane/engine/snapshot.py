@@ -1,0 +1,93 @@
+"""What a forward pass may change beside gradients: the global random state and the model's buffers.
+
+The engine itself draws from no global generator, but a model may (dropout), and buffers may move (running
+statistics). A snapshot puts both back, so that an aborted window, a retried micro-batch and an evaluation leave no
+trace.
+"""
+
+import random
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mambrane.engine.ema import WeightAverage
+
+
+def global_random_state() -> dict[str, Any]:
+    """Return the state of Python's, NumPy's and torch's global generators as a tree of numbers and tensors."""
+    python_version, python_words, python_gauss = random.getstate()
+    numpy_state = np.random.get_state(legacy=False)
+    return {
+        "python": {"version": python_version, "words": torch.tensor(python_words), "gauss": python_gauss},
+        "numpy": {
+            "bit_generator": numpy_state["bit_generator"],
+            "key": torch.from_numpy(numpy_state["state"]["key"].astype(np.int64)),
+            "pos": int(numpy_state["state"]["pos"]),
+            "has_gauss": int(numpy_state["has_gauss"]),
+            "gauss": float(numpy_state["gauss"]),
+        },
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+    }
+
+
+def set_global_random_state(state: dict[str, Any]) -> None:
+    """Put the global generators back to a state taken before."""
+    python = state["python"]
+    random.setstate((python["version"], tuple(python["words"].tolist()), python["gauss"]))
+    numpy_state = state["numpy"]
+    np.random.set_state(
+        {
+            "bit_generator": numpy_state["bit_generator"],
+            "state": {"key": numpy_state["key"].numpy().astype(np.uint32), "pos": numpy_state["pos"]},
+            "has_gauss": numpy_state["has_gauss"],
+            "gauss": numpy_state["gauss"],
+        }
+    )
+    torch.set_rng_state(state["torch"])
+    # A run saved on a machine with more GPUs leaves states that have no device here.
+    for device, cuda_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
+        torch.cuda.set_rng_state(cuda_state, device)
+
+
+class Snapshot:
+    """The global random state and the buffers of a model at one moment."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._random_state = global_random_state()
+        self._buffers: list[tuple[Tensor, Tensor]] = [(buffer, buffer.clone()) for buffer in model.buffers()]
+
+    def restore(self) -> None:
+        """Put the random state and the buffers back."""
+        set_global_random_state(self._random_state)
+        self.restore_buffers()
+
+    @torch.no_grad()
+    def restore_buffers(self) -> None:
+        """Put the buffers back, and let the random state go on."""
+        for buffer, held in self._buffers:
+            buffer.copy_(held)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module, average: WeightAverage | None = None) -> Iterator[None]:
+    """Let the model be evaluated inside the context, with the averaged weights if there are any; leaves no trace.
+
+    Modes, weights, buffers and the global random state come back exactly, exceptions or not; gradients that are
+    being accumulated stay as they are.
+    """
+    snapshot = Snapshot(model)
+    modes = [(module, module.training) for module in model.modules()]
+    swap: AbstractContextManager[None] = nullcontext() if average is None else average.swapped_in(model)
+    try:
+        with swap, torch.no_grad():
+            model.eval()
+            yield
+    finally:
+        for module, was_training in modes:
+            module.training = was_training
+        snapshot.restore()

@@ -1,0 +1,260 @@
+"""The training step: a window, from its first micro-batch to the weights after it. The order is here and nowhere else.
+
+    accumulate sums -> reduce over ranks -> divide once by the targets -> add penalties -> norm -> one finite flag
+    -> clip -> optimizer's update and its gates -> plasticity after the step -> average
+
+A window that is not finite leaves weights, moments, average, schedule, plasticity and buffers bit-identical.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim import Optimizer
+
+from mambrane.core.events import EventLog
+from mambrane.data.batch import MicroBatch
+from mambrane.engine.accumulation import (
+    Accumulator,
+    WindowSums,
+    clear_gradients,
+    reduce_over_ranks_,
+    trainable_parameters,
+)
+from mambrane.engine.ema import WeightAverage
+from mambrane.engine.extensions import Extensions, StepView
+from mambrane.engine.objective import ObjectiveFunction
+from mambrane.engine.optimizer import set_learning_rate
+from mambrane.engine.precision import Precision
+from mambrane.engine.ranks import true_on_all_ranks
+from mambrane.engine.schedule import Schedule
+from mambrane.engine.snapshot import Snapshot
+from mambrane.engine.window import WindowState, WindowTransaction
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WindowResult:
+    """What became of a window."""
+
+    state: WindowState
+    """COMMITTED, SKIPPED, EMPTY or ABORTED."""
+    num_micro_batches: int
+    num_samples: int
+    num_targets: int
+    """Counted targets; like the two numbers above, over all ranks."""
+    learning_rate: float
+    """Learning rate of the window, if it was applied."""
+    scale: float
+    """Loss scale with which the window ran."""
+    loss: float | None = None
+    """Main loss in nats per target, without any term or penalty. None when nothing was run."""
+    terms: dict[str, float] = field(default_factory=dict)
+    """Each loss term in nats per target, by extension."""
+    penalties: dict[str, float] = field(default_factory=dict)
+    """Each window penalty, by extension."""
+    gradient_norm: float | None = None
+    """Norm of the whole gradient before clipping."""
+    numbers: dict[str, float] = field(default_factory=dict)
+    """What the after-step extensions returned, as "extension/number"."""
+    reason: str = ""
+    """Why the window did not change the weights."""
+
+    @classmethod
+    def of(cls, sums: WindowSums, *, learning_rate: float, scale: float) -> "WindowResult":
+        """Return what is known of a window once it has been added up."""
+        losses = sums.mean_losses()
+        return cls(
+            state=WindowState.ACCUMULATING,
+            num_micro_batches=sums.num_micro_batches,
+            num_samples=sums.num_samples,
+            num_targets=sums.num_targets,
+            learning_rate=learning_rate,
+            scale=scale,
+            loss=losses.pop("loss", None),
+            terms=losses,
+        )
+
+
+class TrainingStep:
+    """Takes windows of micro-batches and turns each into one step, or into a reason why not."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: Sequence[Optimizer],
+        *,
+        precision: Precision,
+        schedule: Schedule,
+        average: WeightAverage | None,
+        extensions: Extensions,
+        objective: ObjectiveFunction,
+        gradient_clip: float,
+        device: torch.device,
+        events: EventLog,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.model = model
+        self.optimizers = optimizers
+        self.precision = precision
+        self.schedule = schedule
+        self.average = average
+        self.extensions = extensions
+        self.gradient_clip = gradient_clip
+        self.device = device
+        self.should_stop = should_stop
+        self.window: WindowTransaction | None = None
+        self._accumulator = Accumulator(
+            model, objective=objective, precision=precision, extensions=extensions, events=events, device=device
+        )
+
+    @property
+    def is_closed(self) -> bool:
+        """True when no window is open, so that the state of the run is whole."""
+        return self.window is None or self.window.is_closed
+
+    def run(self, micro_batches: Iterable[MicroBatch], *, expected_targets: int, applied: int) -> WindowResult:
+        """Run one window from OPEN to CLOSED.
+
+        Args:
+            micro_batches: the window; empty on a rank whose data has ended before that of others.
+            expected_targets: about how many targets the window has, the same on all ranks; it only scales fp16 sums.
+            applied: applied windows of the run before this one.
+        """
+        before = Snapshot(self.model)
+        self.window = WindowTransaction(
+            clear_gradients=lambda: clear_gradients(dict(self.model.named_parameters())),
+            roll_back=self._roll_back(before),
+        )
+        with self.window as window:
+            return self._run(window, micro_batches, expected_targets, applied, before)
+
+    def _run(
+        self,
+        window: WindowTransaction,
+        micro_batches: Iterable[MicroBatch],
+        expected_targets: int,
+        applied: int,
+        before: Snapshot,
+    ) -> WindowResult:
+        parameters = trainable_parameters(self.model)
+        learning_rate = self.schedule.learning_rate(applied)
+        scale = self.precision.scale
+
+        window.advance(WindowState.ACCUMULATING)
+        sums = self._accumulate(micro_batches, expected_targets)
+        reduce_over_ranks_(sums, parameters, self.extensions, self.device)
+        result = WindowResult.of(sums, learning_rate=learning_rate, scale=scale)
+        if sums.was_interrupted:
+            window.advance(WindowState.ABORTED)
+            return replace(result, state=WindowState.ABORTED, reason="a stop was asked for")
+        window.advance(WindowState.REDUCED)
+        if sums.num_targets == 0 or not sums.gradients:
+            window.advance(WindowState.EMPTY)
+            reason = "no counted target" if sums.num_targets == 0 else "no parameter received a gradient"
+            return replace(result, state=WindowState.EMPTY, reason=reason)
+
+        self._divide(sums, parameters, expected_targets)
+        window.advance(WindowState.UNSCALED)
+        penalties = self._add_penalties()
+        norm = get_total_norm([parameter.grad for parameter in parameters.values() if parameter.grad is not None])
+        is_finite = true_on_all_ranks(bool(torch.isfinite(norm)), self.device)
+        result = replace(result, penalties=penalties, gradient_norm=float(norm))
+        if not is_finite:
+            window.advance(WindowState.SKIPPED)
+            self.precision.update(is_finite=False)
+            before.restore_buffers()
+            return replace(result, state=WindowState.SKIPPED, reason=name_the_culprit(parameters))
+
+        if self.gradient_clip > 0:
+            clip_grads_with_norm_(parameters.values(), self.gradient_clip, norm)
+        window.advance(WindowState.CLIPPED)
+
+        window.advance(WindowState.COMMITTED)
+        self.precision.update(is_finite=True)
+        self._update_weights(parameters, learning_rate)
+        numbers = self._act_after_step(sums, applied + 1, learning_rate)
+        if self.average is not None:
+            self.average.update(self.model)
+        return replace(result, state=WindowState.COMMITTED, numbers=numbers)
+
+    def _accumulate(self, micro_batches: Iterable[MicroBatch], expected_targets: int) -> WindowSums:
+        """Run the window's micro-batches; a stop that is asked for before the last one interrupts it."""
+        sums = WindowSums()
+        for batch in micro_batches:
+            if self.should_stop():
+                sums.was_interrupted = True
+                break
+            self._accumulator.add(sums, batch, expected_targets)
+        return sums
+
+    @torch.no_grad()
+    def _divide(self, sums: WindowSums, parameters: dict[str, nn.Parameter], expected_targets: int) -> None:
+        """Give each parameter its gradient: the sum, unscaled, over the targets of the window."""
+        factor = self.precision.unscale_factor(expected_targets, sums.num_targets)
+        torch._foreach_mul_(list(sums.gradients.values()), factor)
+        for name, gradient in sums.gradients.items():
+            parameters[name].grad = gradient
+
+    def _add_penalties(self) -> dict[str, float]:
+        """Add the gradient of each window penalty, once; returns the penalties by extension."""
+        penalties = {}
+        for extension in self.extensions.window_penalties:
+            penalty = extension.penalty(self.model)
+            if penalty is not None:
+                penalty.backward()
+                penalties[extension.name] = float(penalty.detach())
+        return penalties
+
+    @torch.no_grad()
+    def _update_weights(self, parameters: dict[str, nn.Parameter], learning_rate: float) -> None:
+        """Let the optimizers move the weights, and the gates decide how far."""
+        moved = {name: parameter for name, parameter in parameters.items() if parameter.grad is not None}
+        gates = self.extensions.update_gates
+        before = {name: parameter.clone() for name, parameter in moved.items()} if gates else {}
+        set_learning_rate(self.optimizers, learning_rate)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        for name, weight_before in before.items():
+            for extension in gates:
+                extension.gate(name, weight_before, moved[name].detach())
+
+    @torch.no_grad()
+    def _act_after_step(self, sums: WindowSums, applied_step: int, learning_rate: float) -> dict[str, float]:
+        """Let plasticity and probes act on the new weights; returns their numbers as "extension/number"."""
+        view = StepView(
+            model=self.model,
+            micro_batches=sums.micro_batches,
+            outputs=sums.activities,
+            num_targets=sums.num_targets,
+            applied_step=applied_step,
+            learning_rate=learning_rate,
+        )
+        return {
+            f"{extension.name}/{name}": number
+            for extension in self.extensions.after_steps
+            for name, number in extension.after_step(view).items()
+        }
+
+    def _roll_back(self, before: Snapshot) -> Callable[[], None]:
+        """Return what undoes an aborted window: its data will come again and must meet the same random numbers."""
+        mixers = [(mixer, copy.deepcopy(mixer.state_dict())) for mixer in self.extensions.batch_mixers]
+
+        def roll_back() -> None:
+            before.restore()
+            for mixer, state in mixers:
+                mixer.load_state_dict(state)
+
+        return roll_back
+
+
+def name_the_culprit(parameters: dict[str, nn.Parameter]) -> str:
+    """Return which parameter's gradient is the first that is not finite, in words."""
+    gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
+    for name, gradient in gradients.items():
+        if not torch.isfinite(gradient).all():
+            return f"the gradient of {name} is not finite"
+    largest = max(gradients, key=lambda name: float(gradients[name].abs().max()))
+    return f"the norm of the gradient overflowed; the largest is that of {largest}"

@@ -1,0 +1,295 @@
+"""The trainer: owns everything that training changes, and hands control back after each closed window.
+
+    for result in trainer.windows(loader):      # COMMITTED, SKIPPED, EMPTY; ABORTED ends the epoch
+        ...                                     # the state is whole here: save, evaluate, stop
+
+It knows no tasks, no spikes and no files: the continual runner says when a task begins and ends, the extensions bring
+plasticity, and `state_dict` is all that a checkpoint needs.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
+from mambrane.data.batch import MicroBatch
+from mambrane.engine.config import EngineConfig
+from mambrane.engine.counters import Counters
+from mambrane.engine.ema import WeightAverage
+from mambrane.engine.epoch import EpochResult, EpochTally, Loader
+from mambrane.engine.extensions import BoundaryView, Extensions
+from mambrane.engine.objective import ObjectiveFunction, next_token_objective
+from mambrane.engine.optimizer import (
+    add_new_parameters,
+    build_optimizer,
+    load_optimizer_state,
+    optimizer_state_by_name,
+)
+from mambrane.engine.precision import Precision, choose_precision
+from mambrane.engine.ranks import largest_over_ranks, true_on_all_ranks
+from mambrane.engine.schedule import Schedule
+from mambrane.engine.snapshot import evaluation_mode, global_random_state, set_global_random_state
+from mambrane.engine.step import TrainingStep, WindowResult
+from mambrane.engine.window import TailPolicy, Window, Windows, WindowState
+
+
+class DivergedError(UserError, ArithmeticError):
+    """Too many windows in a row had a gradient that was not finite."""
+
+
+class TornStateError(UserError, RuntimeError):
+    """An update was broken off half-way; only a checkpoint can bring the run back."""
+
+
+def never() -> bool:
+    """Return False: nobody asks to stop."""
+    return False
+
+
+class Trainer:
+    """Model, optimizer, precision, schedule, average, extensions and counters, and the loop over windows."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        config: EngineConfig,
+        *,
+        device: torch.device,
+        events: EventLog,
+        extensions: Extensions | None = None,
+        objective: ObjectiveFunction = next_token_objective,
+        should_stop: Callable[[], bool] = never,
+        precision: Precision | None = None,
+        optimizers: tuple[Optimizer, ...] | None = None,
+    ) -> None:
+        """Put the engine together; `precision` and `optimizers` replace what `config` asks for."""
+        _refuse_half_weights(model)
+        self.model = model
+        self.config = config
+        self.device = device
+        self.events = events
+        self.should_stop = should_stop
+        self.extensions = Extensions() if extensions is None else extensions
+        kind = choose_precision(config.precision, mixed_precision=config.mixed_precision, device=device)
+        self.precision = Precision(kind, device) if precision is None else precision
+        self.optimizers = (build_optimizer(model, config),) if optimizers is None else optimizers
+        self.schedule = Schedule(config)
+        self.average = WeightAverage(model, config.ema_decay) if config.ema_decay > 0 else None
+        self.counters = Counters()
+        self.carried: list[MicroBatch] = []
+        """Micro-batches of a short tail that wait for the next epoch (--tail-policy carry); they are ours, so the
+        loader counts them as consumed and the checkpoint holds them."""
+        self.step = TrainingStep(
+            model,
+            self.optimizers,
+            precision=self.precision,
+            schedule=self.schedule,
+            average=self.average,
+            extensions=self.extensions,
+            objective=objective,
+            gradient_clip=config.gradient_clip,
+            device=device,
+            events=events,
+            should_stop=should_stop,
+        )
+
+    def begin_task(self, total_windows: int) -> None:
+        """Start a task: the learning rate rises anew, and the optimizer learns of parameters the model has gained."""
+        self._require_whole("beginning a task")
+        if self.carried:
+            self.events.emit("tail_dropped", micro_batches=len(self.carried), reason="the task it belongs to has ended")
+            self.carried = []
+        new = add_new_parameters(self.optimizers, self.model)
+        if new:
+            self.events.emit("parameters_added", names=new)
+        self.schedule.begin_task(total_windows, self.counters.applied)
+
+    def end_task(self, loader: Loader, task_index: int) -> None:
+        """Let the boundary extensions look back at the task that ends; gradients that they leave are dropped."""
+        self._require_whole("ending a task")
+        view = BoundaryView(model=self.model, loader=loader, task_index=task_index, device=self.device)
+        for extension in self.extensions.boundaries:
+            extension.boundary(view)
+        self.model.zero_grad(set_to_none=True)
+
+    def run_epoch(self, loader: Loader, on_window: Callable[[WindowResult], None] | None = None) -> EpochResult:
+        """Train on the rest of the loader's epoch; `on_window` is called after each closed window."""
+        windows = self.windows(loader)
+        while True:
+            try:
+                result = next(windows)
+            except StopIteration as end:
+                return end.value
+            if on_window is not None:
+                on_window(result)
+
+    def windows(self, loader: Loader) -> Generator[WindowResult, None, EpochResult]:
+        """Train on the rest of the loader's epoch, yielding after each closed window; returns the epoch's result.
+
+        Between two windows the state is whole: the caller may save, evaluate or leave the loop for good.
+
+        Raises:
+            DivergedError: too many skipped windows in a row.
+            TornStateError: an earlier update was broken off half-way.
+        """
+        self._require_whole("training on")
+        grouped = Windows(
+            chain(list(self.carried), loader.epoch_batches()),
+            self.config.accumulation_steps,
+            TailPolicy(self.config.tail_policy),
+        )
+        stream = iter(grouped)
+        tally = EpochTally()
+        while true_on_all_ranks(not self.should_stop(), self.device):
+            window, expected_targets = self._open_next(stream, loader)
+            if expected_targets == 0:
+                self._end_epoch(grouped.leftover, loader, tally.num_windows)
+                return tally.result(is_finished=True)
+            result = self._train_on(window, expected_targets, loader)
+            tally.add(result)
+            yield result
+            if result.state is WindowState.ABORTED:
+                break
+        return tally.result(is_finished=False)
+
+    def evaluation(self) -> AbstractContextManager[None]:
+        """Return a context in which the model may be evaluated, with the averaged weights if there are any."""
+        return evaluation_mode(self.model, self.average)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that training has changed; `weights` holds the parts that are tensors by name alone.
+
+        Raises:
+            TornStateError: a window is open, or an update was broken off.
+        """
+        self._require_whole("saving")
+        average = None if self.average is None else self.average.state_dict()
+        weights = {"model": dict(self.model.state_dict())}
+        return {
+            "weights": weights if average is None else weights | {"ema": average["average"]},
+            "average_updates": None if average is None else average["num_updates"],
+            "optimizer": optimizer_state_by_name(self.optimizers, self.model),
+            "precision": self.precision.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "counters": self.counters.state_dict(),
+            "extensions": self.extensions.state_dict(),
+            "carried": [list(batch) for batch in self.carried],
+            "random": global_random_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take everything back; the run goes on as if it had never stopped.
+
+        Raises:
+            UserError: the saved run had another model, or an average where this one has none, or the reverse.
+            ValueError: the saved run had other extensions.
+        """
+        weights = state["weights"]
+        if ("ema" in weights) != (self.average is not None):
+            saved = "an average" if "ema" in weights else "no average"
+            raise UserError(
+                f"--ema-decay {self.config.ema_decay}, and the saved run has {saved}",
+                wanted="averaged weights in both, or in neither",
+                way_out="the --ema-decay that the run started with, or another --output-dir",
+            )
+        try:
+            self.model.load_state_dict(weights["model"])
+        except RuntimeError as error:
+            raise UserError(
+                f"the saved weights do not fit this model: {error}",
+                wanted="the model that the run started with",
+                way_out="the model flags that the run started with, or another --output-dir",
+            ) from error
+        if self.average is not None:
+            self.average.load_state_dict({"average": weights["ema"], "num_updates": state["average_updates"]})
+        load_optimizer_state(self.optimizers, self.model, state["optimizer"])
+        self.precision.load_state_dict(state["precision"], self.events)
+        self.schedule.load_state_dict(state["schedule"])
+        self.counters.load_state_dict(state["counters"])
+        self.extensions.load_state_dict(state["extensions"])
+        self.carried = [MicroBatch(*batch) for batch in state["carried"]]
+        set_global_random_state(state["random"])
+
+    def _open_next(self, stream: Iterator[Window[MicroBatch]], loader: Loader) -> tuple[Iterable[MicroBatch], int]:
+        """Return the next window and about how many targets it has; 0 when no rank has another one."""
+        try:
+            window = next(stream, None)
+        except BaseException:
+            loader.rewind()
+            raise
+        size = self.config.accumulation_steps
+        expected_targets = 0 if window is None else size * window.first.targets_BT.numel()
+        (most_expected,) = largest_over_ranks([expected_targets], self.device)
+        return () if window is None else window, most_expected
+
+    def _train_on(self, window: Iterable[MicroBatch], expected_targets: int, loader: Loader) -> WindowResult:
+        """Run one window, count it, and move the loader's cursor if its data was consumed."""
+        try:
+            result = self.step.run(window, expected_targets=expected_targets, applied=self.counters.applied)
+        except BaseException as error:
+            loader.rewind()
+            if self.step.is_closed:
+                self.counters.count(WindowState.ABORTED)
+                self.events.emit("window_aborted", window=self.counters.windows, reason=repr(error))
+            raise
+        if result.state is WindowState.ABORTED:
+            loader.rewind()
+        else:
+            loader.commit()
+            del self.carried[: self.config.accumulation_steps]
+        self.counters.count(
+            result.state,
+            micro_batches=result.num_micro_batches,
+            samples=result.num_samples,
+            tokens=result.num_targets,
+        )
+        if result.state is not WindowState.COMMITTED:
+            self.events.emit(f"window_{result.state.value}", window=self.counters.windows, reason=result.reason)
+        self._stop_if_diverged(result)
+        return result
+
+    def _stop_if_diverged(self, result: WindowResult) -> None:
+        if result.state is not WindowState.SKIPPED:
+            return
+        if self.counters.skips_in_a_row >= self.config.max_consecutive_skips or self.precision.is_exhausted:
+            raise DivergedError(
+                f"{self.counters.skips_in_a_row} windows in a row were not finite; {result.reason}, "
+                f"at step {self.counters.applied}, loss scale {self.precision.scale:g}",
+                wanted="finite gradients",
+                way_out="a lower --learning-rate, a longer --warmup-ratio, or --precision fp32",
+            )
+
+    def _end_epoch(self, leftover: list[MicroBatch], loader: Loader, num_windows: int) -> None:
+        """Decide what becomes of a short tail, and let the loader count the epoch as consumed."""
+        if leftover and self.config.tail_policy == TailPolicy.DROP:
+            self.events.emit("tail_dropped", micro_batches=len(leftover), reason="--tail-policy drop")
+        if self.config.tail_policy == TailPolicy.CARRY:
+            self.carried = leftover
+        loader.commit()
+        if num_windows == 0:
+            self.events.emit("epoch_without_windows", carried=len(self.carried))
+
+    def _require_whole(self, doing: str) -> None:
+        if not self.step.is_closed:
+            raise TornStateError(
+                f"{doing}, while window {self.counters.windows + 1} is open or its update was broken off",
+                wanted="a closed window",
+                way_out="run the same command again: it resumes from the last checkpoint",
+            )
+
+
+def _refuse_half_weights(model: nn.Module) -> None:
+    """Refuse weights in a half precision: small updates would vanish in them."""
+    for name, parameter in model.named_parameters():
+        if parameter.dtype in (torch.float16, torch.bfloat16):
+            raise UserError(
+                f"the weight {name} is {parameter.dtype}",
+                wanted="float32 weights; --precision decides the arithmetic of the forward pass",
+                way_out="model.float()",
+            )
