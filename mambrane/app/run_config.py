@@ -78,7 +78,7 @@ class RunConfig:
         return Path(self.run.output_dir or f"runs/{self.name}")
 
 
-OPERATIONAL = {"run": ("max_windows", "output_dir", "dry_run"), "engine": ("save_every", "keep_checkpoints")}
+OPERATIONAL = ("run.max_windows", "run.output_dir", "run.dry_run", "engine.save_every", "engine.keep_checkpoints")
 """Settings that do not change what is learned: a run may be resumed with other values of these."""
 
 
@@ -87,18 +87,13 @@ def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
-def identity(config: RunConfig) -> dict[str, dict[str, Any]]:
-    """Return the part of the configuration that decides what is learned."""
-    sections = to_dict(config)
-    for section, names in OPERATIONAL.items():
-        for name in names:
-            del sections[section][name]
-    return sections
-
-
 def fingerprint(config: RunConfig) -> str:
-    """Return a hash of the identity, hexadecimal."""
-    return hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()
+    """Return a hash of all settings that decide what is learned, hexadecimal."""
+    sections = to_dict(config)
+    for dotted in OPERATIONAL:
+        section, name = dotted.split(".")
+        del sections[section][name]
+    return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()
 
 
 def from_dict(sections: dict[str, dict[str, Any]], *, source: str, base: RunConfig | None = None) -> RunConfig:

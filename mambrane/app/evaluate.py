@@ -1,0 +1,38 @@
+"""`mambrane evaluate RUN`: how well a trained model predicts held-out text, domain by domain."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from mambrane.app.folders import cache_folder
+from mambrane.app.saved_run import open_run
+from mambrane.core.device import resolve_device
+from mambrane.core.events import EventLog
+from mambrane.data.domains import load_domains
+from mambrane.evaluation.metrics import heldout_loss
+
+
+def evaluate(run: Path, *, data: tuple[str, ...], weights: Literal["model", "ema"], device: str) -> int:
+    """Print bits per byte and perplexity of every domain."""
+    torch_device = resolve_device(device)
+    saved = open_run(run, weights=weights, device=torch_device)
+    config = replace(saved.config.data, data=data) if data else saved.config.data
+    _, domains = load_domains(config, cache_folder(), EventLog(), tokenizer=saved.tokenizer)
+    table = Table(box=box.SIMPLE, title=f"{run} after {saved.step:,} windows", title_justify="left")
+    for heading in ("domain", "bits/byte", "perplexity of a token", "held-out bytes"):
+        table.add_column(heading, justify="left" if heading == "domain" else "right")
+    for domain in domains:
+        loss = heldout_loss(
+            saved.model,
+            domain.heldout,
+            sequence_length=config.sequence_length,
+            batch_size=config.batch_size,
+            device=torch_device,
+        )
+        table.add_row(domain.name, f"{loss.bits_per_byte:.3f}", f"{loss.perplexity:.2f}", f"{loss.num_bytes:,}")
+    Console().print(table)
+    return 0
