@@ -21,7 +21,11 @@ class PlasticityConfig:
     stdp_tau_minus: float = 20.0
     """Time constant of depression (trace of the second population), in tokens."""
     stdp_target_rate: float = 0.1
-    """Firing rate, in spikes per token, that homeostasis and BCM aim at."""
+    """Firing rate, in spikes per token, that homeostasis and BCM aim at and at which the triplet rule is in balance."""
+    stdp_bounds: Literal["hard", "soft"] = "hard"
+    """How STDP keeps weights inside the bounds: cut off, or change less the nearer the bound is."""
+    stdp_max_weight: float = 1.0
+    """Bound of a plastic weight's size; with 1.0 one spike can bring a neuron to the default threshold."""
     use_meta_plasticity: bool = False
     """Let synapses that mattered for earlier tasks change less: f = 1 / (1 + kappa h)."""
     meta_lr: float = 0.01
@@ -30,11 +34,11 @@ class PlasticityConfig:
     """Strength of the gate on the optimizer's update; 0 equals off."""
 
     def __post_init__(self) -> None:
-        for name in ("stdp_tau_plus", "stdp_tau_minus"):
+        for name in ("stdp_tau_plus", "stdp_tau_minus", "stdp_max_weight"):
             if not getattr(self, name) > 0:
                 raise UserError(
                     f"--{name.replace('_', '-')} {getattr(self, name)}",
-                    wanted="a positive number of tokens",
+                    wanted="a positive number",
                     way_out="leave the flag out",
                 )
         for name in ("stdp_learning_rate", "meta_lr", "meta_kappa"):
