@@ -29,12 +29,12 @@ class AttentionState(NamedTuple):
 class WindowedCrossAttention(nn.Module):
     """Multi-head attention from one path to the other, causal within a window of W tokens."""
 
-    def __init__(self, dim: int, *, heads: int, window: int) -> None:
+    def __init__(self, dim: int, *, inner: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads, self.window = heads, window
-        self.query = nn.Linear(dim, dim, bias=False)
-        self.key_value = nn.Linear(dim, 2 * dim, bias=False)
-        self.output = nn.Linear(dim, dim, bias=False)
+        self.query = nn.Linear(dim, inner, bias=False)
+        self.key_value = nn.Linear(dim, 2 * inner, bias=False)
+        self.output = nn.Linear(inner, dim, bias=False)
 
     def forward(
         self,

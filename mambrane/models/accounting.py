@@ -96,12 +96,12 @@ def _block_parts(block: HybridBlock, first_rate: float, second_rate: float | Non
         yield Part(name="coupling", parameters=_size(*couplings), dense_macs_per_token=sum(map(_macs, couplings)))
     if block.uses_attention:
         attentions = (block.spiking_reads_mamba, block.mamba_reads_spiking)
-        window, dim = attentions[0].window, block.output.in_features
+        window, inner = attentions[0].window, attentions[0].query.out_features
         products = sum(_macs(layer) for a in attentions for layer in (a.query, a.key_value, a.output))
         yield Part(
             name="cross-attention",
             parameters=_size(*attentions),
-            dense_macs_per_token=products + 2 * 2 * window * dim,
+            dense_macs_per_token=products + 2 * 2 * window * inner,
         )
     gate_macs = 0.0 if block.fusion.weight is None else block.fusion.weight.numel()
     yield Part(

@@ -79,7 +79,11 @@ class HybridBlock(nn.Module):
             self.mamba_to_tau = nn.Linear(dim, config.second_units, bias=False)
         self.uses_attention = config.use_cross_attention
         if self.uses_attention:
-            attention = {"heads": config.cross_attn_heads, "window": config.cross_attn_window}
+            attention = {
+                "inner": config.attention_dim,
+                "heads": config.cross_attn_heads,
+                "window": config.cross_attn_window,
+            }
             self.spiking_reads_mamba = WindowedCrossAttention(dim, **attention)
             self.mamba_reads_spiking = WindowedCrossAttention(dim, **attention)
 

@@ -97,24 +97,19 @@ class ModelConfig:
                 way_out="add --use-mamba, or leave --use-adaptive-gating out",
             )
         if self.use_mamba:
-            self._divides("num_gate_heads")
+            _check_heads("num-gate-heads", self.num_gate_heads, self.hidden_dim, "--hidden-dim")
         if self.use_cross_attention:
-            self._divides("cross_attn_heads")
-
-    def _divides(self, name: str) -> None:
-        heads = getattr(self, name)
-        if self.hidden_dim % heads:
-            near = max(h for h in range(1, heads + 1) if self.hidden_dim % h == 0)
-            raise UserError(
-                f"--{_flag(name)} {heads} does not divide --hidden-dim {self.hidden_dim}",
-                wanted="heads of equal width",
-                way_out=f"--{_flag(name)} {near}",
-            )
+            _check_heads("cross-attn-heads", self.cross_attn_heads, self.attention_dim, "half of --hidden-dim,")
 
     @property
     def expanded_dim(self) -> int:
         """Width E of the Mamba channels."""
         return self.mamba_expand * self.hidden_dim
+
+    @property
+    def attention_dim(self) -> int:
+        """Width of the queries of the cross-attention, all heads together."""
+        return self.hidden_dim // 2
 
     @property
     def dt_rank(self) -> int:
@@ -129,3 +124,11 @@ class ModelConfig:
 
 def _flag(field_name: str) -> str:
     return field_name.replace("_", "-")
+
+
+def _check_heads(flag: str, heads: int, dim: int, what: str) -> None:
+    if dim % heads:
+        near = max(count for count in range(1, heads + 1) if dim % count == 0)
+        raise UserError(
+            f"--{flag} {heads} does not divide {what} {dim}", wanted="heads of equal width", way_out=f"--{flag} {near}"
+        )
