@@ -16,6 +16,7 @@ Saving a step that exists moves the old one to step-N.replaced-PID first; while 
 import math
 import os
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -99,6 +100,7 @@ class Checkpoints:
         self.keep = keep
         self.events = events
         self._verified: set[str] = set()
+        self._publishing = threading.Lock()
 
     def save(
         self,
@@ -125,26 +127,15 @@ class Checkpoints:
     def publish(self, prepared: PreparedSave, events: EventLog) -> Path:
         """Write a prepared save, make it the newest checkpoint, prune; raises StorageError."""
         target = self.folder / f"step-{prepared.step:08d}"
-        with storage_errors("saving", target):
+        with self._publishing, storage_errors("saving", target):
             make_folder(self.folder)
             self._settle(events)
             require_space(self.folder, prepared.num_bytes + MANIFEST_ROOM_BYTES)
-            aside = target.with_name(f"{target.name}.tmp-{os.getpid()}")
-            try:
-                _write_folder(aside, prepared)
-                self._verified.discard(target.name)
-                if target.exists():
-                    os.rename(target, target.with_name(f"{target.name}.replaced-{os.getpid()}"))
-                os.rename(aside, target)
-            except BaseException:
-                with suppress(OSError):
-                    remove_folder(aside)
-                raise
-            sync_folder(self.folder)
-        self._verified.add(target.name)
-        events.emit("checkpoint_saved", step=prepared.step, path=str(target), num_bytes=prepared.num_bytes)
-        self._settle(events)
-        self._prune(events)
+            self._put_in_place(prepared, target)
+            self._verified.add(target.name)
+            events.emit("checkpoint_saved", step=prepared.step, path=str(target), num_bytes=prepared.num_bytes)
+            self._settle(events)
+            self._prune(events)
         return target
 
     def load_newest(self) -> Checkpoint | None:
@@ -193,6 +184,20 @@ class Checkpoints:
         checkpoint = _read_folder(path, manifest)
         self._verified.add(path.name)
         return checkpoint
+
+    def _put_in_place(self, prepared: PreparedSave, target: Path) -> None:
+        aside = target.with_name(f"{target.name}.tmp-{os.getpid()}")
+        try:
+            _write_folder(aside, prepared)
+            self._verified.discard(target.name)
+            if target.exists():
+                os.rename(target, target.with_name(f"{target.name}.replaced-{os.getpid()}"))
+            os.rename(aside, target)
+        except BaseException:
+            with suppress(OSError):
+                remove_folder(aside)
+            raise
+        sync_folder(self.folder)
 
     def _newest_first(self) -> list[Path]:
         """Return the checkpoint folders, the highest step first, one being replaced after its replacement."""

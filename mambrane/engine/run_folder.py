@@ -51,6 +51,7 @@ class RunFolder:
             descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
             self._acquire(descriptor)
+            self._clear_leftovers()
             yield
         finally:
             os.close(descriptor)
@@ -116,6 +117,14 @@ class RunFolder:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
 
+    def _clear_leftovers(self) -> None:
+        """Remove what a process that was killed while it replaced a file left beside that file."""
+        for file in self.path.glob("*.tmp-*"):
+            pid = file.name.rpartition("-")[2]
+            if pid.isdecimal() and not _is_alive(int(pid)):
+                with storage_errors("removing", file):
+                    file.unlink(missing_ok=True)
+
     def _refuse_orphans(self) -> None:
         if any(self.checkpoints_folder.glob("step-*")):
             raise UserError(
@@ -163,6 +172,16 @@ def _flatten(prefix: str, value: Any) -> dict[str, str]:  # noqa: ANN401 -- any 
     for key, item in value.items():
         fields |= _flatten(f"{prefix}.{key}" if prefix else key, item)
     return fields
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _holder(descriptor: int) -> str:

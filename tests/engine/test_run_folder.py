@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 
@@ -141,3 +142,13 @@ def test_an_atomic_write_replaces_the_whole_file_and_leaves_nothing_beside_it(tm
     atomic_write_text(file, "drei ä")
     assert file.read_text(encoding="utf-8") == "drei ä"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["matrix.json", "matrix.json.tmp-1"]
+
+
+def test_the_lock_clears_what_killed_replacements_left_and_nothing_of_the_living(tmp_path):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    names = ["config.json", f"config.json.tmp-{dead.pid}", f"report.html.tmp-{os.getpid()}", "notes.tmp-x"]
+    for name in names:
+        (tmp_path / name).write_text("")
+    with RunFolder(tmp_path).lock():
+        assert {path.name for path in tmp_path.iterdir()} == {*names, "run.lock"} - {names[1]}
