@@ -1,0 +1,96 @@
+"""The memory of replay: remembered windows in numbered slots, each with its task and the loss it last had.
+
+Tokens are kept as int32. A window is found again by its fingerprint, a 64-bit polynomial of its tokens.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from mambrane.core.seeding import make_generator
+from mambrane.data.batch import MicroBatch
+
+Slots = Int64[Tensor, " N"]
+
+
+class Memory:
+    """Up to `capacity` windows of `sequence_length` tokens, on the CPU."""
+
+    def __init__(self, capacity: int, sequence_length: int) -> None:
+        self.capacity = capacity
+        self.size = 0
+        self._inputs = torch.zeros(capacity, sequence_length, dtype=torch.int32)
+        self._targets = torch.zeros(capacity, sequence_length, dtype=torch.int32)
+        self._resets = torch.zeros(capacity, sequence_length, dtype=torch.bool)
+        self._tasks = torch.zeros(capacity, dtype=torch.int64)
+        self._losses = torch.zeros(capacity, dtype=torch.float32)
+        self._fingerprints = torch.zeros(capacity, dtype=torch.int64)
+        generator = make_generator(0, "fingerprint")
+        self._multipliers = torch.randint(1 << 62, (sequence_length,), generator=generator) * 2 + 1
+
+    @property
+    def tasks(self) -> Slots:
+        """The task of each remembered window."""
+        return self._tasks[: self.size]
+
+    @property
+    def losses(self) -> Float32[Tensor, " N"]:
+        """The loss, in nats per token, that each remembered window last had; nan where it is not known."""
+        return self._losses[: self.size]
+
+    def slots_of(self, task: int) -> Slots:
+        """Return the slots that hold windows of a task."""
+        return (self.tasks == task).nonzero().flatten()
+
+    def write(self, slot: int, window: MicroBatch, task: int) -> None:
+        """Put a window (a micro-batch of one row) into a slot; slot `size` is the next free one."""
+        assert slot <= self.size < self.capacity or slot < self.size, f"slot {slot} of {self.size}"
+        self._inputs[slot] = window.inputs_BT[0]
+        self._targets[slot] = window.targets_BT[0]
+        self._resets[slot] = window.resets_BT[0]
+        self._tasks[slot] = task
+        self._losses[slot] = torch.nan
+        self._fingerprints[slot] = self._fingerprint(window)[0]
+        self.size = max(self.size, slot + 1)
+
+    def read(self, slots: Slots) -> MicroBatch:
+        """Return the windows in some slots, one a row."""
+        return MicroBatch(self._inputs[slots].long(), self._targets[slots].long(), self._resets[slots])
+
+    def record_losses(self, windows: MicroBatch, losses_B: Float32[Tensor, " B"]) -> None:
+        """Note the loss of each window that is remembered; the others are passed over."""
+        fingerprints_B = self._fingerprint(windows).cpu()
+        slots, rows = (self._fingerprints[: self.size, None] == fingerprints_B).nonzero(as_tuple=True)
+        self._losses[slots] = losses_B.cpu()[rows]
+
+    def _fingerprint(self, windows: MicroBatch) -> Int64[Tensor, " B"]:
+        # Wraps around at 64 bits, which is meant: a hash modulo 2^64.
+        return (windows.inputs_BT * self._multipliers.to(windows.inputs_BT.device)).sum(dim=1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the slots in use."""
+        return {name: tensor[: self.size] for name, tensor in self._columns().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the slots back; raises ValueError when they do not fit."""
+        size, length = state["inputs"].shape
+        if size > self.capacity or length != self._inputs.shape[1]:
+            raise ValueError(
+                f"saved memory: {size} windows of {length} tokens; "
+                f"this run has room for {self.capacity} of {self._inputs.shape[1]}"
+            )
+        self.size = size
+        for name, column in self._columns().items():
+            column[:size] = state[name]
+
+    def _columns(self) -> dict[str, Tensor]:
+        return {
+            "inputs": self._inputs,
+            "targets": self._targets,
+            "resets": self._resets,
+            "tasks": self._tasks,
+            "losses": self._losses,
+            "fingerprints": self._fingerprints,
+        }

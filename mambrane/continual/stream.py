@@ -1,0 +1,75 @@
+"""The stream: which text is learned when. A task is a text domain; without tasks, all domains are learned at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mambrane.continual.config import ContinualConfig
+from mambrane.core.errors import UserError
+from mambrane.data.domains import Domain
+from mambrane.data.tokens import TokenFile
+
+JOINT_NAME = "joint"
+"""Name of the one task that holds every domain."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """What is learned between two boundaries."""
+
+    index: int
+    """Place in the stream, from 0."""
+    name: str
+    """Name of its domain, or JOINT_NAME."""
+    train: tuple[TokenFile, ...]
+    """Text to learn from; windows of all files are shuffled together."""
+    num_epochs: int
+    """Passes over that text."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """The tasks in order, and the domains that every evaluation measures."""
+
+    tasks: tuple[Task, ...]
+    domains: tuple[Domain, ...]
+
+
+def build_stream(domains: Sequence[Domain], config: ContinualConfig, num_epochs: int) -> Stream:
+    """Return one task a domain, for the first `num_tasks` domains; without continual learning one task over all.
+
+    Raises:
+        UserError: fewer domains than tasks, or fewer epochs.
+    """
+    if not config.continual_learning:
+        everything = tuple(domain.train for domain in domains)
+        joint = Task(index=0, name=JOINT_NAME, train=everything, num_epochs=num_epochs)
+        return Stream(tasks=(joint,), domains=tuple(domains))
+    if len(domains) < config.num_tasks:
+        raise UserError(
+            f"--num-tasks {config.num_tasks} with {len(domains)} text domains",
+            wanted="a domain for each task",
+            way_out=f"--num-tasks {len(domains)}, or more --data",
+        )
+    learned = tuple(domains[: config.num_tasks])
+    epochs = split_epochs(num_epochs, config.num_tasks)
+    tasks = (
+        Task(index=index, name=domain.name, train=(domain.train,), num_epochs=epochs[index])
+        for index, domain in enumerate(learned)
+    )
+    return Stream(tasks=tuple(tasks), domains=learned)
+
+
+def split_epochs(num_epochs: int, num_tasks: int) -> tuple[int, ...]:
+    """Return the epochs of each task: equal shares, the remainder to the first tasks.
+
+    Raises:
+        UserError: a task would have none.
+    """
+    if num_epochs < num_tasks:
+        raise UserError(
+            f"--epochs {num_epochs} for {num_tasks} tasks",
+            wanted="at least one epoch for each task",
+            way_out=f"--epochs {num_tasks}, or fewer --num-tasks",
+        )
+    share, remainder = divmod(num_epochs, num_tasks)
+    return tuple(share + (index < remainder) for index in range(num_tasks))

@@ -1,0 +1,256 @@
+"""Claims about the memory of earlier tasks: what it keeps, what it draws, and what survives a restart."""
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from mambrane.continual.config import ContinualConfig
+from mambrane.continual.replay import Replay
+from mambrane.core.shapes import IGNORED_TARGET
+from mambrane.data.batch import MicroBatch
+from mambrane.engine.extensions import BatchMixer, Boundary, BoundaryView, LossTerm
+from mambrane.engine.state_files import decode_state, encode_state
+from mambrane.models.state import ModelOutput, ModelState
+
+LENGTH = 4
+STRATEGIES = ("balanced", "uniform", "importance")
+
+
+def replay_of(strategy: str = "balanced", *, size: int = 20, fraction: float = 0.5, seed: int = 0) -> Replay:
+    config = ContinualConfig(
+        continual_learning=True,
+        use_replay=True,
+        replay_buffer_size=size,
+        replay_strategy=strategy,
+        replay_fraction=fraction,
+    )
+    return Replay(config, sequence_length=LENGTH, seed=seed)
+
+
+def windows(task: int, *numbers: int) -> MicroBatch:
+    """Windows that carry their task and number, so that they can be told apart wherever they turn up."""
+    inputs = torch.tensor([[task, number, 7, 8] for number in numbers])
+    targets = inputs + 1
+    targets[:, -1] = IGNORED_TARGET
+    return MicroBatch(inputs, targets, inputs == 7)
+
+
+def end_task(replay: Replay, task: int) -> None:
+    replay.boundary(BoundaryView(model=nn.Identity(), loader=None, task_index=task, device=torch.device("cpu")))
+
+
+def learn_tasks(replay: Replay, *sizes: int, batch_size: int = 4) -> None:
+    """Show each task's windows to the memory without drawing from it, and end the task."""
+    for task, size in enumerate(sizes):
+        for first in range(0, size, batch_size):
+            for number in range(first, min(first + batch_size, size)):
+                replay._offer(windows(task, number))
+        end_task(replay, task)
+
+
+def remembered(replay: Replay) -> list[tuple[int, int]]:
+    batch = replay.memory.read(torch.arange(replay.memory.size))
+    return [(row[0], row[1]) for row in batch.inputs_BT.tolist()]
+
+
+def restarted(replay: Replay) -> Replay:
+    again = Replay(replay.config, sequence_length=LENGTH, seed=999)
+    again.load_state_dict(decode_state(*encode_state(replay.state_dict(), copy=True)))
+    return again
+
+
+def chi_square(counts: list[int], expected: float) -> float:
+    return sum((count - expected) ** 2 for count in counts) / expected
+
+
+@pytest.mark.parametrize("strategy", ["balanced", "uniform"])
+@pytest.mark.parametrize("restart_after", [None, 7, 25])
+def test_every_window_of_the_stream_is_kept_with_the_same_probability(strategy: str, restart_after: int | None):
+    num_windows, size, num_trials = 40, 10, 240
+    kept: Counter[int] = Counter()
+    for seed in range(num_trials):
+        replay = replay_of(strategy, size=size, seed=seed)
+        for number in range(num_windows):
+            if number == restart_after:
+                replay = restarted(replay)
+            replay.mix(windows(0, number))
+        assert replay.memory.size == size
+        kept.update(number for _, number in remembered(replay))
+    counts = [kept[number] for number in range(num_windows)]
+    # Drawing without replacement shrinks the variance of each count by 1 - size / num_windows.
+    statistic = chi_square(counts, num_trials * size / num_windows) / (1 - size / num_windows)
+    degrees = num_windows - 1
+    assert statistic < degrees + 3.5 * math.sqrt(2 * degrees)
+
+
+def test_the_chi_square_test_sees_a_counter_that_was_lost_at_the_restart():
+    kept: Counter[int] = Counter()
+    for seed in range(400):
+        replay = replay_of("uniform", size=10, seed=seed)
+        for number in range(40):
+            if number == 25:
+                replay.num_offered = [10]
+            replay.mix(windows(0, number))
+        kept.update(number for _, number in remembered(replay))
+    assert chi_square([kept[number] for number in range(40)], 100.0) / 0.75 > 39 + 3.5 * math.sqrt(78)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_restart_goes_on_bit_for_bit(strategy: str):
+    replay = replay_of(strategy)
+    learn_tasks(replay, 30, 9)
+    for number in range(3):
+        replay.mix(windows(2, *range(number * 5, number * 5 + 5)))
+    again = restarted(replay)
+    for number in range(3, 12):
+        batch = windows(2, *range(number * 5, number * 5 + 5))
+        for one, other in zip(replay.mix(batch), again.mix(batch), strict=True):
+            assert torch.equal(one, other)
+    assert remembered(replay) == remembered(again)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_nothing_is_replayed_before_there_is_an_earlier_task(strategy: str):
+    replay = replay_of(strategy)
+    for first in range(0, 40, 4):
+        batch = windows(0, *range(first, first + 4))
+        assert replay.mix(batch) is batch
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@settings(max_examples=30, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4),
+    capacity=st.integers(1, 25),
+    batch_sizes=st.lists(st.integers(1, 9), min_size=1, max_size=8),
+    fraction=st.sampled_from([0.0, 0.1, 0.5, 0.7, 0.95]),
+)
+def test_mixing_keeps_the_number_of_rows_and_replays_only_earlier_tasks(
+    strategy: str, sizes: list[int], capacity: int, batch_sizes: list[int], fraction: float
+):
+    replay = replay_of(strategy, size=capacity, fraction=fraction)
+    learn_tasks(replay, *sizes)
+    current, num_replayed, num_rows = len(sizes), 0, 0
+    has_earlier = replay.memory.size > 0
+    for step, batch_size in enumerate(batch_sizes):
+        batch = windows(current, *range(100 * step, 100 * step + batch_size))
+        still_earlier = bool((replay.memory.tasks < current).any())
+        mixed = replay.mix(batch)
+        assert mixed.inputs_BT.shape == batch.inputs_BT.shape
+        assert mixed.num_targets == batch.num_targets
+        tasks = mixed.inputs_BT[:, 0].tolist()
+        num_new = tasks.count(current)
+        assert tasks[:num_new] == [current] * num_new
+        assert torch.equal(mixed.inputs_BT[:num_new], batch.inputs_BT[:num_new])
+        num_replayed += batch_size - num_new
+        num_rows += batch_size if still_earlier else 0
+        assert replay.memory.size <= capacity
+    if has_earlier:
+        assert num_replayed == int(fraction * num_rows + 1e-6)
+
+
+def test_replayed_windows_come_back_whole():
+    replay = replay_of()
+    learn_tasks(replay, 10)
+    mixed = replay.mix(windows(1, *range(6)))
+    for row in range(3, 6):
+        number = int(mixed.inputs_BT[row, 1])
+        for part, original in zip(mixed, windows(0, number), strict=True):
+            assert torch.equal(part[row : row + 1], original)
+
+
+def test_at_one_row_a_batch_the_fraction_is_still_met():
+    replay = replay_of(fraction=0.25)
+    learn_tasks(replay, 10)
+    tasks = [int(replay.mix(windows(1, number)).inputs_BT[0, 0]) for number in range(40)]
+    assert tasks.count(0) == 10
+
+
+def test_fraction_zero_equals_off():
+    replay = replay_of(fraction=0.0)
+    learn_tasks(replay, 10)
+    batch = windows(1, 0, 1, 2)
+    assert replay.mix(batch) is batch
+
+
+def test_the_balanced_memory_gives_every_task_its_share():
+    replay = replay_of("balanced", size=30)
+    learn_tasks(replay, 100, 20, 500)
+    assert Counter(task for task, _ in remembered(replay)) == {0: 10, 1: 10, 2: 10}
+
+
+def test_earlier_tasks_keep_free_room_until_a_new_task_needs_it():
+    replay = replay_of("balanced", size=30)
+    learn_tasks(replay, 100, 4)
+    assert Counter(task for task, _ in remembered(replay)) == {0: 26, 1: 4}
+
+
+def test_the_uniform_memory_holds_tasks_in_proportion_to_their_text():
+    counts: Counter[int] = Counter()
+    for seed in range(60):
+        replay = replay_of("uniform", size=20, seed=seed)
+        learn_tasks(replay, 30, 90)
+        counts.update(task for task, _ in remembered(replay))
+    assert counts[1] / counts.total() == pytest.approx(0.75, abs=0.03)
+
+
+def test_balanced_draws_every_earlier_task_alike_and_uniform_every_window():
+    shares = {}
+    for strategy in ("balanced", "uniform"):
+        replay = replay_of(strategy, size=30)
+        learn_tasks(replay, 24, 6)
+        drawn: Counter[int] = Counter()
+        for _ in range(400):
+            drawn.update(replay._draw(2).inputs_BT[:, 0].tolist())
+        shares[strategy] = drawn[1] / drawn.total()
+    assert shares["balanced"] == pytest.approx(0.5, abs=0.06)
+    assert shares["uniform"] == pytest.approx(0.2, abs=0.05)
+
+
+def output_with_loss(batch: MicroBatch, nats: list[float]) -> ModelOutput:
+    """Scores under which every target of row b costs nats[b]."""
+    logits = torch.zeros(*batch.inputs_BT.shape, 2000)
+    for row, loss in enumerate(nats):
+        # -log softmax of the target among V equal others: log(1 + (V - 1) exp(-score)) = loss.
+        score = -math.log((math.exp(loss) - 1) / 1999)
+        logits[row].scatter_(1, batch.targets_BT[row].clamp(min=0)[:, None], score)
+    return ModelOutput(logits, ModelState(()), ())
+
+
+def test_importance_draws_in_proportion_to_the_loss_a_window_last_had():
+    replay = replay_of("importance", size=4)
+    learn_tasks(replay, 4)
+    batch = windows(0, 0, 1, 2, 3)
+    for nats in ([9.0, 9.0, 9.0, 9.0], [1.0, 1.0, 1.0, 5.0]):
+        assert replay.term(nn.Identity(), output_with_loss(batch, nats), batch) is None
+    order = [number for _, number in remembered(replay)]
+    torch.testing.assert_close(replay.memory.losses[order.index(3)], torch.tensor(5.0))
+    drawn: Counter[int] = Counter()
+    for _ in range(600):
+        drawn.update(replay._draw(1).inputs_BT[:, 1].tolist())
+    assert drawn[3] / drawn.total() == pytest.approx(5 / 8, abs=0.06)
+
+
+def test_a_window_whose_loss_is_unknown_counts_as_an_average_one():
+    replay = replay_of("importance", size=4)
+    learn_tasks(replay, 4)
+    assert replay._weights().tolist() == [1.0] * 4
+    batch = windows(0, 0, 1)
+    replay.term(nn.Identity(), output_with_loss(batch, [1.0, 3.0]), batch)
+    assert sorted(replay._weights().tolist()) == pytest.approx([1.0, 2.0, 2.0, 3.0], rel=1e-4)
+
+
+def test_a_memory_of_another_size_or_window_length_is_refused():
+    replay = replay_of(size=20)
+    learn_tasks(replay, 20)
+    with pytest.raises(ValueError, match="20 windows of 4 tokens"):
+        replay_of(size=10).load_state_dict(replay.state_dict())
+
+
+def test_replay_fills_its_three_seams():
+    assert all(isinstance(replay_of(), seam) for seam in (BatchMixer, Boundary, LossTerm))
