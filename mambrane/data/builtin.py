@@ -27,7 +27,7 @@ _LEFT_OUT = frozenset({"test", "tests", "idle_test", "__pycache__", "site-packag
 _PROSE_PACKAGES = ("torch", "numpy", "matplotlib", "networkx", "sympy")
 _MARKUP_PACKAGES = ("torch", "torchgen", "matplotlib", "sympy", "numba", "tensorboard", "numpy")
 _MARKUP_SUFFIXES = frozenset({".yaml", ".yml", ".json", ".xml", ".xsl", ".html", ".svg", ".rst", ".md", ".toml"})
-_READMES = """
+_README_PACKAGES = """
     torch numpy numba safetensors tokenizers jaxtyping rich tyro matplotlib tensorboard pyarrow sympy networkx
     jinja2 fsspec filelock fonttools pyparsing pillow contourpy kiwisolver cycler mpmath markdown werkzeug pygments
 """
@@ -66,7 +66,7 @@ def read_numeric_rows(path: Path, limit: int) -> Iterator[bytes]:
 def read_readme(path: Path, limit: int) -> Iterator[bytes]:
     """Yield the long description of a package's METADATA: what follows the first empty line."""
     text = path.read_bytes().partition(b"\n\n")[2]
-    check_utf8(text, path)
+    check_utf8(text, str(path))
     yield cut_at_line_end(text, limit) if limit else text
 
 
@@ -100,7 +100,7 @@ def _table_files() -> Iterator[SourceFile]:
 def _markup_files() -> Iterator[SourceFile]:
     for package in _MARKUP_PACKAGES:
         yield from _files(_package(package), package, _MARKUP_SUFFIXES, read_text)
-    for name in _READMES.split():
+    for name in _README_PACKAGES.split():
         path = _metadata_path(name)
         if path is not None:
             yield SourceFile(path, f"readme/{name}", read_readme)
@@ -111,10 +111,10 @@ def _files(
 ) -> Iterator[SourceFile]:
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if name not in leave_out)
-        below_root = Path(folder).relative_to(root).as_posix()
+        here = f"{prefix}/{Path(folder).relative_to(root).as_posix()}".removesuffix("/.")
         for name in names:
             if os.path.splitext(name)[1] in suffixes:
-                yield SourceFile(Path(folder, name), f"{prefix}/{below_root}/{name}", read)
+                yield SourceFile(Path(folder, name), f"{here}/{name}", read)
 
 
 def _package(name: str) -> Path:
@@ -125,11 +125,14 @@ def _package(name: str) -> Path:
 
 
 def _metadata_path(name: str) -> Path | None:
+    """Return the METADATA file of a distribution, without reading the long list of its files."""
     try:
-        files = metadata.files(name) or []
+        distribution = metadata.distribution(name)
     except metadata.PackageNotFoundError:
         return None
-    for file in files:
-        if file.name == "METADATA" and file.parent.name.endswith(".dist-info"):
-            return Path(str(file.locate()))
-    return None
+    # The folder's name is normalized by some builders (pyyaml) and not by others (PyYAML).
+    spellings = {distribution.metadata["Name"], name}
+    spellings |= {re.sub(r"[-_.]+", "_", spelling) for spelling in spellings}
+    folders = (f"{spelling}-{distribution.version}.dist-info" for spelling in sorted(spellings | {name.lower()}))
+    paths = (Path(str(distribution.locate_file(folder))) / "METADATA" for folder in folders)
+    return next((path for path in paths if path.is_file()), None)

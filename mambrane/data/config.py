@@ -12,13 +12,13 @@ class DataConfig:
     data: tuple[str, ...] = ("builtin",)
     """`builtin`, files or folders (one file or sub-folder is one domain), or hf:NAME for the Hugging Face hub."""
     tokenizer: str = "bytes"
-    """`bytes`, `bpe:SIZE` (trained on the data, cached) or hf:NAME."""
+    """`bytes`, `bpe:SIZE` (trained on the data, cached), hf:NAME or the path of a tokenizer.json."""
     sequence_length: int = 256
     """Tokens in a training window."""
     batch_size: int = 8
     """Windows of text in a micro-batch."""
     max_domain_bytes: int = 0
-    """Read at most this many bytes of text of each domain, whole files first; 0 reads all."""
+    """Read at most this many bytes of text of each domain, a fair sample of its files; 0 reads all."""
     max_heldout_bytes: int = 0
     """Evaluate on at most this many bytes of each held-out split; 0 uses all."""
     heldout_fraction: float = 0.1
@@ -30,9 +30,31 @@ class DataConfig:
         for name, value in (("sequence-length", self.sequence_length), ("batch-size", self.batch_size)):
             if value < 1:
                 raise UserError(f"--{name} {value}", wanted="at least 1", way_out=f"--{name} 8")
+        for name, value in (("max-domain-bytes", self.max_domain_bytes), ("max-heldout-bytes", self.max_heldout_bytes)):
+            if value < 0:
+                raise UserError(f"--{name} {value}", wanted="a number of bytes, 0 for all", way_out=f"--{name} 0")
+        check_tokenizer_spec(self.tokenizer)
         if not 0 < self.heldout_fraction < 1:
             raise UserError(
                 f"--heldout-fraction {self.heldout_fraction}",
                 wanted="between 0 and 1",
                 way_out="--heldout-fraction 0.1",
             )
+
+
+def check_tokenizer_spec(spec: str) -> None:
+    """Raise UserError unless `spec` is a name that `--tokenizer` takes; whether it can be loaded shows later."""
+    size = spec.removeprefix("bpe:")
+    if size != spec and not (size.isdecimal() and int(size) >= 257):
+        raise UserError(
+            f"--tokenizer {spec}",
+            wanted="bpe:SIZE with a size of at least 257 (256 bytes and END_OF_TEXT)",
+            way_out="--tokenizer bpe:4096",
+        )
+    is_hub_name = spec.startswith("hf:") and spec != "hf:"
+    if not (spec == "bytes" or size != spec or is_hub_name or spec.endswith(".json")):
+        raise UserError(
+            f"--tokenizer {spec}",
+            wanted="bytes, bpe:SIZE, hf:NAME or the path of a tokenizer.json",
+            way_out="--tokenizer bytes",
+        )

@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ import numpy as np
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
-from mambrane.data.cache import discard_folder, hash_of, publish_folder
+from mambrane.data.cache import hash_of, obtain_folder
 from mambrane.data.config import DataConfig
 from mambrane.data.selection import Extent, cap_extents, read_documents, split_documents
 from mambrane.data.sources import DomainSource, SourceFile
 
 FORMAT_VERSION = 1
+_SPLITS = ("train", "heldout")
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,11 @@ def cached_corpus(source: DomainSource, config: DataConfig, cache_dir: Path, eve
     Raises:
         UserError: a file cannot be read, the domain is empty, or it cannot be split.
     """
-    folder = cache_dir / "texts" / hash_of(_stamp(source, config))
-    corpus = _open(folder)
-    if corpus is None:
-        discard_folder(folder)
-        publish_folder(folder, lambda unfinished: _write(unfinished, source, config, events))
-        corpus = _open(folder)
-    assert corpus is not None, f"{folder} was just written"
-    return corpus
+    return obtain_folder(
+        cache_dir / "texts" / hash_of(_stamp(source, config)),
+        _open,
+        lambda folder: _write(folder, source, config, events),
+    )
 
 
 def _stamp(source: DomainSource, config: DataConfig) -> list[Any]:
@@ -67,45 +66,60 @@ def _stamp(source: DomainSource, config: DataConfig) -> list[Any]:
 
 
 def _file_stamp(file: SourceFile) -> list[Any]:
-    status = os.stat(file.path)
-    return [file.relative, file.read.__name__, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+    stamp = [str(file.path), file.relative, file.read.__name__]
+    if file.is_remote:
+        return stamp
+    try:
+        status = os.stat(file.path)
+    except OSError as error:
+        raise UserError(
+            f"{file.path}: cannot be read ({error.strerror})",
+            wanted="a readable file",
+            way_out="repair it or leave it out",
+        ) from error
+    return [*stamp, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
 def _write(folder: Path, source: DomainSource, config: DataConfig, events: EventLog) -> None:
+    extents = _write_text(folder / "text.bin", source, config.max_domain_bytes, events)
+    if not extents:
+        raise UserError(
+            f"domain {source.name}: no text in it ({len(source.files)} files read)",
+            wanted="at least one file that is not empty",
+            way_out="put text into it, or leave this domain out",
+        )
+    with (folder / "text.bin").open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as text:
+        train, heldout = split_documents(extents, text, source, config.heldout_fraction)
+        splits = {"train": train, "heldout": cap_extents(heldout, text, config.max_heldout_bytes)}
+        record = {
+            "name": source.name,
+            "text_bytes": len(text),
+            **{name: _split_record(part, text) for name, part in splits.items()},
+            "files": _file_records(splits, source, text),
+        }
+    for name, part in splits.items():
+        positions = [(extent.start, extent.length) for extent in part]
+        np.save(folder / f"{name}.npy", np.array(positions, dtype=np.int64).reshape(-1, 2))
+    record["content_hash"] = hash_of([record["train"], record["heldout"]])
+    (folder / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    events.emit("text_read", domain=source.name, files=len({extent.file for extent in extents}))
+
+
+def _write_text(path: Path, source: DomainSource, max_bytes: int, events: EventLog) -> list[Extent]:
     def skipped(file: SourceFile, reason: str) -> None:
         events.emit("file_skipped", domain=source.name, path=str(file.path), reason=reason)
 
     extents: list[Extent] = []
     start = 0
-    with (folder / "text.bin").open("wb") as file:
-        for document in read_documents(source, config.max_domain_bytes, skipped):
-            file.write(document.text)
+    with path.open("wb") as text:
+        for document in read_documents(source, max_bytes, skipped):
+            text.write(document.text)
             extents.append(Extent(document.file, start, len(document.text)))
             start += len(document.text)
-    if not extents:
-        raise UserError(
-            f"domain {source.name}: no text in its {len(source.files)} files",
-            wanted="at least one file that is not empty",
-            way_out="put text into it, or leave this domain out",
-        )
-    text = (folder / "text.bin").read_bytes()
-    train, heldout = split_documents(extents, text, source, config.heldout_fraction)
-    heldout = cap_extents(heldout, text, config.max_heldout_bytes)
-    splits = {"train": train, "heldout": heldout}
-    for name, part in splits.items():
-        positions = np.array([(extent.start, extent.length) for extent in part], dtype=np.int64)
-        np.save(folder / f"{name}.npy", positions)
-    record = {
-        "name": source.name,
-        "text_bytes": start,
-        **{name: _split_record(part, text) for name, part in splits.items()},
-        "files": _file_records(splits, source, text),
-    }
-    record["content_hash"] = hash_of([record["train"], record["heldout"]])
-    (folder / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    return extents
 
 
-def _split_record(extents: Sequence[Extent], text: bytes) -> dict[str, Any]:
+def _split_record(extents: Sequence[Extent], text: mmap) -> dict[str, Any]:
     return {
         "num_bytes": sum(extent.length for extent in extents),
         "num_documents": len(extents),
@@ -113,7 +127,7 @@ def _split_record(extents: Sequence[Extent], text: bytes) -> dict[str, Any]:
     }
 
 
-def _content_hash(extents: Sequence[Extent], text: bytes) -> str:
+def _content_hash(extents: Sequence[Extent], text: mmap) -> str:
     """Hash documents with their lengths, so that moving a border changes the hash."""
     digest = hashlib.sha256()
     for extent in extents:
@@ -122,7 +136,7 @@ def _content_hash(extents: Sequence[Extent], text: bytes) -> str:
     return digest.hexdigest()[:32]
 
 
-def _file_records(splits: dict[str, list[Extent]], source: DomainSource, text: bytes) -> list[dict[str, Any]]:
+def _file_records(splits: dict[str, list[Extent]], source: DomainSource, text: mmap) -> list[dict[str, Any]]:
     """Return which file went where; a file that was cut stands in both splits."""
     records = []
     for name, extents in splits.items():
@@ -143,6 +157,3 @@ def _open(folder: Path) -> Corpus | None:
     except (OSError, ValueError, KeyError, EOFError):
         return None
     return Corpus(folder, record) if is_whole else None
-
-
-_SPLITS = ("train", "heldout")

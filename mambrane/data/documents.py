@@ -7,9 +7,11 @@ document that goes beyond the limit is cut at the last line end before it.
 import codecs
 import gzip
 import json
+import zlib
 from collections.abc import Callable, Iterator
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from mambrane.core.errors import UserError
 
@@ -25,14 +27,12 @@ READABLE = "txt, md, py and other plain text; jsonl and parquet with a `text` co
 def reader_for(path: Path) -> Reader | None:
     """Return the reader for a file of that name, or None if no reader knows its suffix."""
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    kind = suffixes[-1] if suffixes else ""
-    if kind == ".gz" and len(suffixes) == 2:
-        kind = suffixes[0]
+    if suffixes[-1:] == [".parquet"]:
+        return read_parquet
+    kind = suffixes[0] if len(suffixes) == 2 and suffixes[1] == ".gz" else "".join(suffixes[-1:])
     if kind in PLAIN_TEXT.split():
         return read_text
-    if kind in (".jsonl", ".ndjson"):
-        return read_jsonl
-    return read_parquet if path.suffix.lower() == ".parquet" else None
+    return read_jsonl if kind in (".jsonl", ".ndjson") else None
 
 
 def read_text(path: Path, limit: int) -> Iterator[bytes]:
@@ -40,9 +40,8 @@ def read_text(path: Path, limit: int) -> Iterator[bytes]:
     with _open(path) as file:
         text = file.read(limit + 1) if limit else file.read()
     text = text.removeprefix(codecs.BOM_UTF8)
-    if limit and len(text) > limit:
-        text = cut_at_line_end(text, limit)
-    check_utf8(text, path)
+    text = cut_at_line_end(text, limit) if limit else text
+    check_utf8(text, str(path))
     yield text
 
 
@@ -74,77 +73,93 @@ def cut_at_line_end(text: bytes, limit: int) -> bytes:
     line_end = text.rfind(b"\n", 0, limit)
     if line_end > 0:
         return text[: line_end + 1]
-    while limit > 0 and text[limit] & 0xC0 == 0x80:
-        limit -= 1
-    return text[:limit]
+    # A character of UTF-8 has at most three continuation bytes, 10xxxxxx.
+    starts = (end for end in range(limit, max(limit - 4, -1), -1) if text[end] & 0xC0 != 0x80)
+    return text[: next(starts, limit)]
 
 
-def check_utf8(text: bytes, path: Path) -> None:
-    """Raise UserError with the file and the byte position if the text is not UTF-8."""
+def check_utf8(text: bytes, where: str) -> None:
+    """Raise UserError with the place and the byte position if the text is not UTF-8."""
     try:
         text.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path}: not UTF-8 text, byte {error.start} is 0x{text[error.start]:02x}",
+            f"{where}: not UTF-8 text, byte {error.start} is 0x{text[error.start]:02x}",
             wanted="text files in UTF-8",
-            way_out=f"iconv -f LATIN1 -t UTF-8 {path.name} > converted.txt, or leave the file out",
+            way_out="convert it (iconv -f LATIN1 -t UTF-8 FILE > CONVERTED.txt), or leave the file out",
         ) from error
 
 
-def _open(path: Path) -> IO[bytes]:
+def text_of_record(record: Any, where: str) -> bytes:  # noqa: ANN401 -- whatever JSON or the hub gave
+    """Return the `text` field of a record.
+
+    Raises:
+        UserError: there is none, or it holds no text.
+    """
+    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+        raise no_text_field(where, sorted(record) if isinstance(record, dict) else [type(record).__name__])
+    # A lone surrogate is legal in JSON and has no UTF-8 form.
+    return record["text"].encode("utf-8", "replace")
+
+
+def no_text_field(where: str, found: list[str]) -> UserError:
+    """Return the error for records without text."""
+    return UserError(
+        f"{where}: no field `text` with text in it; found: {', '.join(found)}",
+        wanted="a field or column named `text`",
+        way_out="rename the column that holds the text to `text`",
+    )
+
+
+def _open(path: Path) -> BufferedIOBase:
     return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def _jsonl_texts(path: Path) -> Iterator[bytes]:
     with _open(path) as lines:
         for number, line in enumerate(lines, start=1):
+            where = f"{path}, line {number}"
             if not line.strip():
                 continue
-            check_utf8(line, path)
+            check_utf8(line, where)
             try:
                 record = json.loads(line)
             except json.JSONDecodeError as error:
                 raise UserError(
-                    f"{path}, line {number}: not JSON ({error.msg})",
+                    f"{where}: not JSON ({error.msg})",
                     wanted='one JSON object a line, as {"text": "..."}',
                     way_out="repair the line, or name the file .txt to read it as plain text",
                 ) from error
-            if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-                found = sorted(record) if isinstance(record, dict) else type(record).__name__
-                raise _no_text_field(f"{path}, line {number}", found)
-            # A lone surrogate is legal in JSON and has no UTF-8 form.
-            yield record["text"].encode("utf-8", "replace")
+            yield text_of_record(record, where)
 
 
 def _parquet_texts(path: Path) -> Iterator[bytes]:
+    # Takes a third of a second, and few runs need it.
     import pyarrow
     from pyarrow import parquet
 
     try:
-        file = parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
+        with parquet.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            if "text" not in schema.names or not _holds_text(schema.field("text").type):
+                raise no_text_field(str(path), [f"{field.name} ({field.type})" for field in schema])
+            for batch in file.iter_batches(batch_size=1024, columns=["text"]):
+                yield from (text.encode("utf-8") for text in batch.column(0).to_pylist() if text is not None)
+    except pyarrow.ArrowException as error:
         raise UserError(
-            f"{path}: not a parquet file ({error})", wanted="a whole parquet file", way_out="copy the file again"
+            f"{path}: not a whole parquet file ({error})",
+            wanted="a parquet file",
+            way_out="copy or download the file again",
         ) from error
-    with file:
-        names = file.schema_arrow.names
-        if "text" not in names or not pyarrow.types.is_string(_plain(file.schema_arrow.field("text").type)):
-            raise _no_text_field(str(path), names)
-        for batch in file.iter_batches(batch_size=1024, columns=["text"]):
-            for text in batch.column(0):
-                if text.is_valid:
-                    yield text.as_py().encode("utf-8")
 
 
-def _plain(kind: object) -> object:
-    import pyarrow
+def _holds_text(kind: Any) -> bool:  # noqa: ANN401 -- pyarrow has no types
+    from pyarrow import types
 
-    return pyarrow.string() if kind in (pyarrow.large_string(), pyarrow.string_view()) else kind
+    if types.is_dictionary(kind):
+        return _holds_text(kind.value_type)
+    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
-def _no_text_field(where: str, found: object) -> UserError:
-    return UserError(
-        f"{where}: no field `text` with text in it; found {found}",
-        wanted="a field or column named `text`",
-        way_out="rename the column that holds the text to `text`",
-    )
+READ_ERRORS = (OSError, EOFError, zlib.error)
+"""What a reader lets through when the file cannot be read or its compression is broken."""

@@ -1,7 +1,7 @@
 """The data of a run in one call: find the domains, read and split their text, choose the tokenizer, tokenize."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ class Domain:
     heldout: TokenFile
     content_hash: str
     """Hash of the text of both splits."""
-    record: dict[str, Any]
+    record: dict[str, Any] = field(repr=False)
     """Bytes, documents and hashes of each split and of each file, as JSON for the run folder."""
 
 
@@ -41,7 +41,8 @@ def load_domains(
     Args:
         config: what to read and how to split it.
         cache_dir: folder for texts, tokenizers and tokens; shared by runs, and by processes at the same time.
-        events: receives "file_skipped", "domains_left_out" and one "domain" for each domain.
+        events: receives "file_skipped", "domains_left_out", "text_read" (not when the cache holds the text),
+            "tokenizer_smaller_than_asked" and one "domain" for each domain.
         num_domains: domains wanted, None for all there are.
         tokenizer: use this one (of an earlier run) instead of the one that `config` names.
 
@@ -61,6 +62,9 @@ def load_domains(
     corpora = [cached_corpus(source, config, cache_dir, events) for source in sources[:num_domains]]
     if tokenizer is None:
         tokenizer = _tokenizer_for(corpora, config, cache_dir)
+        asked = config.tokenizer.removeprefix("bpe:")
+        if asked.isdecimal() and tokenizer.vocab_size < int(asked):
+            events.emit("tokenizer_smaller_than_asked", asked=int(asked), vocab_size=tokenizer.vocab_size)
     domains = [_tokenize(corpus, tokenizer, cache_dir) for corpus in corpora]
     for domain in domains:
         events.emit("domain", **_summary(domain))

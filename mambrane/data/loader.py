@@ -72,8 +72,9 @@ class WindowLoader:
                 return
             last = min(first + self._batch_size, self.num_samples)
             self._handed_out = Cursor(epoch, last)
-            rows = zip(streams[first:last], starts[first:last], lengths[first:last], strict=True)
-            yield _batch([(self._streams[s], start, length) for s, start, length in rows], self._sequence_length)
+            columns = (column[first:last].tolist() for column in (streams, starts, lengths))
+            windows = [(self._streams[stream], start, length) for stream, start, length in zip(*columns, strict=True)]
+            yield _batch(windows, self._sequence_length)
 
     def commit(self) -> None:
         """Count everything handed out as consumed."""
@@ -149,7 +150,7 @@ def _batch(windows: Sequence[tuple[TokenFile, int, int]], sequence_length: int) 
     inputs = np.empty((len(windows), sequence_length), dtype=np.int64)
     targets = np.full((len(windows), sequence_length), IGNORED_TARGET, dtype=np.int64)
     for row, (stream, start, length) in enumerate(windows):
-        tokens = _ring_slice(stream.tokens, int(start), int(length) + 1)
+        tokens = _ring_slice(stream.tokens, start, length + 1)
         inputs[row] = stream.end_of_text
         inputs[row, :length] = tokens[:-1]
         targets[row, :length] = tokens[1:]

@@ -5,17 +5,18 @@ every file visited gives at most one slice (a sixteenth of the cap, 4 to 64 KiB)
 the files run out before the cap is reached; so a capped domain is a fair sample of files, not one giant file.
 Equal documents are read once, so that no text can stand in both splits.
 
-Held out are whole files, in another fixed order, while they fit into the wanted number of bytes. If that gives
-less than half of what is wanted (a domain of one file, for example) the rest is the end of the largest remaining
-file, cut between two documents or at a line end.
+Held out are whole files, in another fixed order, until about the wanted number of bytes is reached. If the files
+are too large for that (a domain of one file, for example) the rest is the end of the largest remaining file, cut
+between two documents or at a line end.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from mmap import mmap
 from typing import NamedTuple
 
 from mambrane.core.errors import UserError
-from mambrane.data.documents import cut_at_line_end
+from mambrane.data.documents import READ_ERRORS, cut_at_line_end
 from mambrane.data.sources import DomainSource, SourceFile
 
 SKIPPED = Callable[[SourceFile, str], None]
@@ -55,7 +56,7 @@ def read_documents(source: DomainSource, max_bytes: int, skipped: SKIPPED) -> It
 
 
 def split_documents(
-    extents: Sequence[Extent], text: bytes, source: DomainSource, fraction: float
+    extents: Sequence[Extent], text: bytes | mmap, source: DomainSource, fraction: float
 ) -> tuple[list[Extent], list[Extent]]:
     """Return the train and the held-out extents, both in reading order.
 
@@ -63,7 +64,7 @@ def split_documents(
         UserError: one of the two would be empty.
     """
     wanted = round(fraction * sum(extent.length for extent in extents))
-    held_files = _whole_files_that_fit(extents, source, wanted)
+    held_files = _whole_files(extents, source, wanted)
     train = [extent for extent in extents if extent.file not in held_files]
     heldout = [extent for extent in extents if extent.file in held_files]
     missing = wanted - sum(extent.length for extent in heldout)
@@ -80,18 +81,17 @@ def split_documents(
     return train, heldout
 
 
-def cap_extents(extents: Sequence[Extent], text: bytes, max_bytes: int) -> list[Extent]:
+def cap_extents(extents: Sequence[Extent], text: bytes | mmap, max_bytes: int) -> list[Extent]:
     """Return the first extents that fit into `max_bytes` (0: all); the last is cut at a line end."""
     if max_bytes == 0:
         return list(extents)
     kept, remaining = [], max_bytes
     for extent in extents:
-        piece = text[extent.start : extent.start + extent.length]
-        length = len(cut_at_line_end(piece, remaining)) if extent.length > remaining else extent.length
-        if length == 0:
-            break
-        kept.append(extent._replace(length=length))
+        length = len(cut_at_line_end(text[extent.start : extent.start + extent.length], remaining))
+        kept += [extent._replace(length=length)] if length else []
         remaining -= length
+        if length < extent.length:
+            break
     return kept
 
 
@@ -114,7 +114,7 @@ def _read(
             if not source.skips_bad_files:
                 raise
             skipped(file, error.found)
-        except (OSError, EOFError) as error:
+        except READ_ERRORS as error:
             raise UserError(
                 f"{file.path}: cannot be read ({error})",
                 wanted="a readable file",
@@ -124,36 +124,43 @@ def _read(
             return
 
 
-def _whole_files_that_fit(extents: Sequence[Extent], source: DomainSource, wanted: int) -> set[int]:
-    num_bytes: dict[int, int] = {}
-    for extent in extents:
-        num_bytes[extent.file] = num_bytes.get(extent.file, 0) + extent.length
+def _whole_files(extents: Sequence[Extent], source: DomainSource, wanted: int) -> set[int]:
+    """Return files with about `wanted` bytes in all: at most a quarter more, and if possible no quarter less."""
+    num_bytes = _bytes_by_file(extents)
     held, total = set(), 0
     for index in sorted(num_bytes, key=lambda index: _position(source.files[index], "split")):
-        if total + num_bytes[index] <= wanted:
+        if total < 0.75 * wanted and total + num_bytes[index] <= 1.25 * wanted:
             held.add(index)
             total += num_bytes[index]
     return held
 
 
-def _take_tail(train: Sequence[Extent], text: bytes, wanted: int) -> tuple[list[Extent], list[Extent]]:
+def _take_tail(train: Sequence[Extent], text: bytes | mmap, wanted: int) -> tuple[list[Extent], list[Extent]]:
     """Move about `wanted` bytes from the end of the largest file: whole documents, else part of the last one."""
-    num_bytes: dict[int, int] = {}
-    for extent in train:
-        num_bytes[extent.file] = num_bytes.get(extent.file, 0) + extent.length
+    num_bytes = _bytes_by_file(train)
     largest = max(num_bytes, key=lambda index: (num_bytes[index], -index))
     of_file = [extent for extent in train if extent.file == largest]
     others = [extent for extent in train if extent.file != largest]
     tail: list[Extent] = []
-    while len(of_file) > 1 and sum(extent.length for extent in tail) + of_file[-1].length <= wanted:
+    missing = wanted
+    while len(of_file) > 1 and of_file[-1].length <= missing:
         tail.insert(0, of_file.pop())
+        missing -= tail[0].length
     if not tail:
         last = of_file.pop()
         whole = text[last.start : last.start + last.length]
-        kept = len(cut_at_line_end(whole, last.length - wanted)) if wanted < last.length else 0
-        of_file += [last._replace(length=kept)] if kept else []
-        tail = [last._replace(start=last.start + kept, length=last.length - kept)] if kept < last.length else []
+        kept = len(cut_at_line_end(whole, max(last.length - wanted, 0)))
+        parts = (last._replace(length=kept), last._replace(start=last.start + kept, length=last.length - kept))
+        of_file += [parts[0]] if parts[0].length else []
+        tail = [parts[1]] if parts[1].length else []
     return sorted(others + of_file, key=lambda extent: extent.start), tail
+
+
+def _bytes_by_file(extents: Sequence[Extent]) -> dict[int, int]:
+    num_bytes: dict[int, int] = {}
+    for extent in extents:
+        num_bytes[extent.file] = num_bytes.get(extent.file, 0) + extent.length
+    return num_bytes
 
 
 def _position(file: SourceFile, purpose: str) -> bytes:

@@ -1,7 +1,7 @@
 """Where the text of each domain lies: the built-in domains, files and folders, or the Hugging Face hub."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mambrane.core.errors import UserError
@@ -16,6 +16,8 @@ class SourceFile:
     path: Path
     relative: str
     read: Reader
+    is_remote: bool = False
+    """Lies on the hub: has a name but no size and time here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ def find_sources(locations: tuple[str, ...], events: EventLog) -> list[DomainSou
     sources: list[DomainSource] = []
     for location in locations:
         if location == "builtin":
+            # Both are imported where they are needed: they look at the whole installation.
             from mambrane.data.builtin import builtin_sources
 
             sources += builtin_sources()
@@ -58,13 +61,16 @@ def _sources_at(path: Path, events: EventLog) -> list[DomainSource]:
         )
     if path.is_file():
         return [_file_source(path)]
-    skipped: list[str] = []
+    skipped: list[Path] = []
     found = []
     for entry in _visible(path):
-        source = _folder_source(entry, skipped) if entry.is_dir() else _entry_source(entry, skipped)
-        found += [source] if source is not None else []
-    for name in skipped:
-        events.emit("file_skipped", path=name, reason=f"unknown suffix; readable are {READABLE}")
+        if entry.is_dir():
+            found.append(_folder_source(entry, skipped))
+        elif reader_for(entry) is None:
+            skipped.append(entry)
+        else:
+            found.append(_file_source(entry))
+    _tell_skipped(skipped, events)
     if not found:
         raise UserError(
             f"--data {path}: no readable file in it ({len(skipped)} of unknown kind)",
@@ -81,34 +87,45 @@ def _file_source(path: Path) -> DomainSource:
     return DomainSource(_stem(path), (SourceFile(path, path.name, read),))
 
 
-def _entry_source(path: Path, skipped: list[str]) -> DomainSource | None:
-    if reader_for(path) is None:
-        skipped.append(str(path))
-        return None
-    return _file_source(path)
-
-
-def _folder_source(folder: Path, skipped: list[str]) -> DomainSource | None:
-    files = []
+def _folder_source(folder: Path, skipped: list[Path]) -> DomainSource:
+    files, unknown = [], []
     for path in _walk(folder):
         read = reader_for(path)
         if read is None:
-            skipped.append(str(path))
+            unknown.append(path)
         else:
             files.append(SourceFile(path, path.relative_to(folder).as_posix(), read))
-    return DomainSource(folder.name, tuple(files)) if files else None
+    if not files:
+        raise UserError(
+            f"domain {folder.name}: the folder {folder} holds no readable file ({len(unknown)} of unknown kind)",
+            wanted=READABLE,
+            way_out="put text into it, or move it out of the data folder: each sub-folder is a domain",
+        )
+    skipped += unknown
+    return DomainSource(folder.name, tuple(sorted(files, key=lambda file: file.relative)))
+
+
+def _tell_skipped(skipped: list[Path], events: EventLog) -> None:
+    """Emit one event for each kind of file, with an example: a folder may hold thousands of pictures."""
+    by_suffix: dict[str, list[Path]] = {}
+    for path in skipped:
+        by_suffix.setdefault(path.suffix.lower(), []).append(path)
+    for suffix, paths in by_suffix.items():
+        reason = f"unknown suffix {suffix!r}; readable are {READABLE}"
+        events.emit("file_skipped", path=str(paths[0]), count=len(paths), reason=reason)
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Yield the files below a folder, sorted; hidden ones and links to folders are left out."""
+    """Yield the files below a folder; links to folders are not followed."""
     for entry in _visible(folder):
-        if entry.is_file():
+        if not entry.is_dir():
             yield entry
         elif not entry.is_symlink():
             yield from _walk(entry)
 
 
 def _visible(folder: Path) -> list[Path]:
+    """Return the sorted entries of a folder without hidden ones."""
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
@@ -117,26 +134,21 @@ def _visible(folder: Path) -> list[Path]:
             wanted="a readable folder",
             way_out="change its permissions",
         ) from error
-    return [
-        entry
-        for entry in entries
-        if not entry.name.startswith(".") and entry.name != "__pycache__" and (entry.is_file() or entry.is_dir())
-    ]
+    return [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__pycache__"]
 
 
 def _stem(path: Path) -> str:
-    return path.name.removesuffix(".gz").removesuffix(".GZ").rsplit(".", 1)[0] or path.name
+    """Return the name without its suffix, and without .gz before that."""
+    return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
 
 
 def _with_distinct_names(sources: list[DomainSource]) -> list[DomainSource]:
     """Number the second and later domains of one name: poems, poems-2."""
-    taken: set[str] = set()
-    distinct = []
+    distinct: dict[str, DomainSource] = {}
     for source in sources:
         name, number = source.name, 1
-        while name in taken:
+        while name in distinct:
             number += 1
             name = f"{source.name}-{number}"
-        taken.add(name)
-        distinct.append(DomainSource(name, source.files, source.skips_bad_files))
-    return distinct
+        distinct[name] = replace(source, name=name)
+    return list(distinct.values())

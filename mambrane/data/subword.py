@@ -18,7 +18,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
 from mambrane.core.errors import UserError
-from mambrane.data.cache import discard_folder, hash_of, publish_folder
+from mambrane.data.cache import hash_of, obtain_folder
 from mambrane.data.documents import cut_at_line_end
 from mambrane.data.tokenizer import Texts
 
@@ -44,6 +44,7 @@ class SubwordTokenizer:
         self.vocab_size = max(*numbers.values(), end_of_text) + 1
         self._is_byte_level = isinstance(self._tokenizer.decoder, ByteLevelDecoder)
         self._bytes_of = _bytes_of_pieces(numbers, self._tokenizer, self._is_byte_level)
+        self._token_of_bytes = {piece: token for token, piece in self._bytes_of.items()}
         self._bytes_of[end_of_text] = b""
 
     def encode(self, text: bytes) -> np.ndarray:
@@ -76,44 +77,38 @@ class SubwordTokenizer:
         }
 
     def _encode_part(self, text: bytes) -> list[int]:
-        try:
-            return self._tokenizer.encode(text.decode("utf-8"), add_special_tokens=False).ids
-        except UnicodeDecodeError as error:
-            broken = text[error.start : error.end]
-            before = self._encode_part(text[: error.start]) if error.start else []
-            after = self._encode_part(text[error.end :]) if error.end < len(text) else []
-            return [*before, *(self._token_of_byte(byte) for byte in broken), *after]
+        tokens: list[int] = []
+        while text:
+            try:
+                return tokens + self._encode_text(text.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                tokens += self._encode_text(text[: error.start].decode("utf-8"))
+                tokens += [self._token_of_byte(byte) for byte in text[error.start : error.end]]
+                text = text[error.end :]
+        return tokens
+
+    def _encode_text(self, text: str) -> list[int]:
+        return self._tokenizer.encode(text, add_special_tokens=False).ids
 
     def _token_of_byte(self, byte: int) -> int:
-        for token, piece in self._bytes_of.items():
-            if piece == bytes([byte]):
-                return token
-        raise UserError(
-            f"tokenizer {self.name} has no piece for byte 0x{byte:02x}, which is no UTF-8 text",
-            wanted="UTF-8 text",
-            way_out="--tokenizer bytes or bpe:SIZE, which take any bytes",
-        )
+        if bytes([byte]) not in self._token_of_bytes:
+            raise UserError(
+                f"tokenizer {self.name} has no piece for byte 0x{byte:02x}, which is not UTF-8 text",
+                wanted="UTF-8 text",
+                way_out="--tokenizer bytes or bpe:SIZE, which take any bytes",
+            )
+        return self._token_of_bytes[bytes([byte])]
 
 
 def trained_bpe(spec: str, texts: Texts, *, texts_hash: str, cache_dir: Path) -> SubwordTokenizer:
-    """Return a byte-level BPE of the wanted size, trained on `texts` unless the cache holds it.
-
-    Raises:
-        UserError: the size is no number or holds no more than the bytes.
-    """
-    size = spec.removeprefix("bpe:")
-    if not size.isdecimal() or int(size) < 257:
-        raise UserError(
-            f"--tokenizer {spec}",
-            wanted="bpe:SIZE with a size of at least 257 (256 bytes and END_OF_TEXT)",
-            way_out="--tokenizer bpe:4096",
-        )
-    folder = cache_dir / "tokenizers" / hash_of([_FORMAT_VERSION, tokenizers.__version__, spec, texts_hash])
-    definition = _read_definition(folder)
-    if definition is None:
-        definition = _train(int(size), texts())
-        discard_folder(folder)
-        publish_folder(folder, lambda new: _write_definition(new, definition))
+    """Return a byte-level BPE of at most the wanted size, trained on `texts` unless the cache holds it."""
+    size = int(spec.removeprefix("bpe:"))
+    key = hash_of([_FORMAT_VERSION, tokenizers.__version__, spec, texts_hash])
+    definition = obtain_folder(
+        cache_dir / "tokenizers" / key,
+        _read_definition,
+        lambda folder: _write_definition(folder, _train(size, texts())),
+    )
     num_pieces = len(json.loads(definition)["model"]["vocab"])
     return SubwordTokenizer(spec, definition, end_of_text=num_pieces)
 
@@ -183,7 +178,9 @@ def _bytes_of_pieces(numbers: dict[str, int], tokenizer: tokenizers.Tokenizer, i
     byte_of = _byte_of_character()
     added = tokenizer.get_added_tokens_decoder()
     return {
-        number: piece.encode() if number in added else bytes(byte_of[character] for character in piece)
+        number: bytes(byte_of[character] for character in piece)
+        if number not in added and byte_of.keys() >= set(piece)
+        else piece.encode()
         for piece, number in numbers.items()
     }
 

@@ -9,17 +9,19 @@ target that ends a document.
 import codecs
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from mambrane.core.errors import UserError
 from mambrane.data.cache import hash_of
+from mambrane.data.config import check_tokenizer_spec
 
 Texts = Callable[[], Iterator[bytes]]
 """Gives the training documents of all domains, one after another; called only if a tokenizer must be trained."""
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What the rest of the system knows of a tokenizer."""
 
@@ -57,7 +59,8 @@ class BytesTokenizer:
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> bytes:
         """Return the bytes; END_OF_TEXT has none."""
-        return bytes(int(token) for token in tokens if token < 256)
+        numbers = np.asarray(tokens, dtype=np.int64)
+        return numbers[numbers < 256].astype(np.uint8).tobytes()
 
     def decode_next(self, previous: int | None, token: int) -> bytes:
         """Return the byte; the one before does not matter."""
@@ -91,8 +94,9 @@ def build_tokenizer(spec: str, texts: Texts, *, texts_hash: str, cache_dir: Path
     """Return the tokenizer that `--tokenizer` names; one that is trained is cached by the hash of its texts.
 
     Raises:
-        UserError: the name is unknown, or the size is too small.
+        UserError: the name is unknown, or what it names cannot be loaded.
     """
+    check_tokenizer_spec(spec)
     if spec == "bytes":
         return BytesTokenizer()
     # The subword tokenizers need a library that takes a while to import.
@@ -100,13 +104,7 @@ def build_tokenizer(spec: str, texts: Texts, *, texts_hash: str, cache_dir: Path
 
     if spec.startswith("bpe:"):
         return subword.trained_bpe(spec, texts, texts_hash=texts_hash, cache_dir=cache_dir)
-    if spec.startswith("hf:") or spec.endswith(".json"):
-        return subword.pretrained(spec)
-    raise UserError(
-        f"--tokenizer {spec}: unknown",
-        wanted="bytes, bpe:SIZE, hf:NAME or the path of a tokenizer.json",
-        way_out="--tokenizer bytes",
-    )
+    return subword.pretrained(spec)
 
 
 def load_tokenizer(state: dict[str, Any]) -> Tokenizer:

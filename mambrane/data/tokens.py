@@ -7,12 +7,12 @@ END_OF_TEXT, the target that ends the last document. So a stream of n tokens has
 import json
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from mambrane.data.cache import discard_folder, hash_of, publish_folder
+from mambrane.data.cache import hash_of, obtain_folder
 from mambrane.data.tokenizer import Tokenizer, packed, tokenizer_hash
 
 FORMAT_VERSION = 1
@@ -22,7 +22,7 @@ FORMAT_VERSION = 1
 class TokenFile:
     """One split of one domain, as tokens."""
 
-    tokens: np.ndarray
+    tokens: np.ndarray = field(repr=False)
     """The stream; memory-mapped when it comes from the cache."""
     end_of_text: int
     """The token that starts each document."""
@@ -57,14 +57,11 @@ def cached_token_file(
 ) -> TokenFile:
     """Return the token stream of some documents; `texts` is called only if it is not in the cache."""
     key = _key(texts_hash, tokenizer)
-    folder = cache_dir / "tokens" / key
-    opened = _open(folder, key)
-    if opened is None:
-        discard_folder(folder)
-        publish_folder(folder, lambda unfinished: _write(unfinished, texts(), tokenizer))
-        opened = _open(folder, key)
-    assert opened is not None, f"{folder} was just written"
-    return opened
+    return obtain_folder(
+        cache_dir / "tokens" / key,
+        lambda folder: _open(folder, key),
+        lambda folder: _write(folder, texts(), tokenizer),
+    )
 
 
 def _key(texts_hash: str, tokenizer: Tokenizer) -> str:

@@ -1,0 +1,108 @@
+"""From `--data` to tokenized domains in one call."""
+
+import json
+from multiprocessing import get_context
+
+import pytest
+
+from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
+from mambrane.data import subword
+from mambrane.data.domains import load_domains
+from mambrane.data.tokenizer import load_tokenizer
+from tests.data.texts import config_for, kinds, lines, recording_log, write_files
+
+
+@pytest.fixture
+def folder(tmp_path):
+    texts = {f"{domain}/{part}.txt": lines(f"{domain} {part}") for domain in ("birds", "fish") for part in "abcdefgh"}
+    return write_files(tmp_path / "data", texts | {"poem.txt": lines("poem", 200)})
+
+
+def load(folder, cache, num_domains=None, **changes):
+    log, events = recording_log()
+    tokenizer, domains = load_domains(config_for(folder, **changes), cache, log, num_domains)
+    return tokenizer, domains, events
+
+
+def test_each_entry_of_a_folder_becomes_a_domain_with_two_splits(folder, tmp_path):
+    tokenizer, domains, events = load(folder, tmp_path / "cache")
+    assert [domain.name for domain in domains] == ["birds", "fish", "poem"]
+    for domain, event in zip(domains, kinds(events, "domain"), strict=True):
+        for split in (domain.train, domain.heldout):
+            assert len(tokenizer.decode(split.tokens)) == split.num_bytes
+            assert split.num_tokens == split.num_bytes + split.num_documents
+        assert (event["name"], event["train_tokens"]) == (domain.name, domain.train.num_tokens)
+    assert len({domain.content_hash for domain in domains}) == 3
+
+
+def test_the_record_of_a_domain_is_json(folder, tmp_path):
+    _, domains, _ = load(folder, tmp_path / "cache")
+    record = json.loads(json.dumps(domains[0].record))
+    assert {file["path"] for file in record["files"]} == {f"{part}.txt" for part in "abcdefgh"}
+
+
+@pytest.mark.parametrize("spec", ["bytes", "bpe:300"])
+def test_the_second_time_nothing_is_read_or_written(folder, tmp_path, spec, monkeypatch):
+    first, domains, _ = load(folder, tmp_path / "cache", tokenizer=spec)
+    monkeypatch.setattr(subword, "_train", None)
+    before = sorted(tmp_path.rglob("*"))
+    second, again, events = load(folder, tmp_path / "cache", tokenizer=spec)
+    assert kinds(events, "text_read") == []
+    assert sorted(tmp_path.rglob("*")) == before
+    assert second.state_dict() == first.state_dict()
+    assert [domain.train.content_hash for domain in again] == [domain.train.content_hash for domain in domains]
+
+
+def test_bpe_is_trained_on_the_training_splits_only(folder, tmp_path):
+    word = "zyzzyva"
+    (folder / "poem.txt").write_text(lines("poem", 200) + word * 20)
+    tokenizer, domains, _ = load(folder, tmp_path / "cache", tokenizer="bpe:500")
+    poem = domains[2]
+    assert word in tokenizer.decode(poem.heldout.tokens).decode()
+    assert word not in tokenizer.decode(poem.train.tokens).decode()
+    assert len(tokenizer.encode(word.encode())) == len(word)
+    assert len(tokenizer.encode(b"poem")) == 1
+
+
+def test_a_vocabulary_smaller_than_asked_is_told(folder, tmp_path):
+    tokenizer, _, events = load(folder, tmp_path / "cache", tokenizer="bpe:9000")
+    (event,) = kinds(events, "tokenizer_smaller_than_asked")
+    assert (event["asked"], event["vocab_size"]) == (9000, tokenizer.vocab_size)
+
+
+def test_a_run_goes_on_with_its_own_tokenizer(folder, tmp_path):
+    tokenizer, domains, _ = load(folder, tmp_path / "cache", tokenizer="bpe:300")
+    saved = load_tokenizer(json.loads(json.dumps(tokenizer.state_dict())))
+    used, again = load_domains(config_for(folder), tmp_path / "cache", EventLog(), tokenizer=saved)
+    assert used is saved
+    assert [domain.train.content_hash for domain in again] == [domain.train.content_hash for domain in domains]
+
+
+def test_fewer_domains_than_tasks_is_a_clear_error(folder, tmp_path):
+    with pytest.raises(UserError, match=r"3 text domains(.|\n)*birds, fish, poem(.|\n)*wanted:  5(.|\n)*--num-tasks 3"):
+        load(folder, tmp_path / "cache", 5)
+
+
+def test_domains_beyond_the_tasks_are_left_out_with_an_event(folder, tmp_path):
+    _, domains, events = load(folder, tmp_path / "cache", 2)
+    assert [domain.name for domain in domains] == ["birds", "fish"]
+    assert kinds(events, "domains_left_out")[0]["names"] == ["poem"]
+
+
+def test_the_held_out_text_can_be_capped(folder, tmp_path):
+    _, domains, _ = load(folder, tmp_path / "cache", max_heldout_bytes=100)
+    assert all(80 <= domain.heldout.num_bytes <= 100 for domain in domains)
+
+
+def load_in_process(arguments):
+    folder, cache = arguments
+    _, domains, _ = load(folder, cache, tokenizer="bpe:300")
+    return [domain.train.tokens.tolist() for domain in domains]
+
+
+def test_processes_that_share_a_cache_get_the_same_tokens(folder, tmp_path):
+    with get_context("spawn").Pool(3) as pool:
+        first, *others = pool.map(load_in_process, [(folder, tmp_path / "cache")] * 3)
+    assert all(other == first for other in others)
+    assert not list((tmp_path / "cache").rglob(".unfinished-*"))

@@ -1,0 +1,138 @@
+"""Which documents are read and which are held out."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mambrane.core.errors import UserError
+from mambrane.data.selection import Extent, cap_extents, read_documents, split_documents
+from tests.data.texts import memory_source
+
+
+def read(texts, max_bytes=0):
+    return list(read_documents(memory_source(texts), max_bytes, lambda file, reason: None))
+
+
+def split(texts, fraction):
+    source = memory_source(texts)
+    extents, whole = [], b""
+    for document in read_documents(source, 0, lambda file, reason: None):
+        extents.append(Extent(document.file, len(whole), len(document.text)))
+        whole += document.text
+    parts = split_documents(extents, whole, source, fraction)
+    return [[whole[extent.start : extent.start + extent.length] for extent in part] for part in parts]
+
+
+def size(documents):
+    return sum(map(len, documents))
+
+
+FILES = {f"file{number}": f"{number} is the number of this file\n".encode() * 40 for number in range(50)}
+
+
+def test_every_file_is_read_once_without_a_cap():
+    assert sorted(document.text for document in read(FILES)) == sorted(FILES.values())
+
+
+def test_the_order_depends_on_names_only():
+    shuffled = dict(reversed(FILES.items()))
+    assert read(FILES) == read(shuffled)
+    assert [document.text for document in read(FILES)] != list(FILES.values())
+
+
+def test_equal_files_are_read_once():
+    assert len(read({"a": b"same\n", "b": b"same\n", "c": b"other\n"})) == 2
+
+
+def test_empty_files_give_no_document():
+    assert read({"a": b"", "b": b" \n", "c": b"text"}) == read({"a": b"", "b": b" \n", "c": b"text"}, 100)
+    assert len(read({"a": b"", "b": b" \n", "c": b"text"})) == 1
+
+
+def test_a_capped_domain_takes_a_slice_of_many_files_and_not_one_giant():
+    texts = FILES | {"giant": b"x" * 1_000_000}
+    documents = read(texts, 40_000)
+    assert 0.9 * 40_000 <= size(document.text for document in documents) <= 40_000
+    assert len(documents) >= 10
+    assert max(len(document.text) for document in documents) <= 4096
+
+
+def test_a_cap_above_all_text_reads_all_of_it():
+    texts = {"small": b"s" * 100, "large": b"l" * 30_000}
+    assert sorted(len(document.text) for document in read(texts, 100_000)) == [100, 30_000]
+
+
+@given(st.dictionaries(st.text("abc", min_size=1), st.binary(max_size=9000)), st.integers(1, 30_000))
+def test_a_cap_is_never_exceeded_and_never_reads_what_is_not_there(texts, cap):
+    documents = read(texts, cap)
+    assert size(document.text for document in documents) <= cap
+    by_index = [texts[name] for name in sorted(texts)]
+    assert all(by_index[document.file].startswith(document.text) for document in documents)
+
+
+def test_many_files_are_split_by_file():
+    train, heldout = split(FILES, 0.1)
+    assert sorted(train + heldout) == sorted(FILES.values())
+    assert not set(train) & set(heldout)
+    assert 0.07 <= size(heldout) / size(train + heldout) <= 0.13
+
+
+def test_the_split_of_a_file_does_not_depend_on_its_text():
+    changed = {name: text.replace(b"number", b"figure") for name, text in FILES.items()}
+    names = [{text.split()[0] for text in split(texts, 0.1)[1]} for texts in (FILES, changed)]
+    assert names[0] == names[1]
+
+
+def test_one_file_is_split_at_a_line_end_with_the_end_held_out():
+    text = b"".join(b"line %d\n" % number for number in range(1000))
+    (train,), (heldout,) = split({"one": text}, 0.1)
+    assert train + heldout == text
+    assert train.endswith(b"\n")
+    assert abs(len(heldout) / len(text) - 0.1) < 0.01
+
+
+def test_one_line_is_split_between_characters():
+    text = "\u20ac".encode() * 1000
+    (train,), (heldout,) = split({"one": text}, 0.1)
+    assert train.decode() + heldout.decode() == text.decode()
+    assert abs(len(heldout) / len(text) - 0.1) < 0.01
+
+
+def test_many_documents_in_one_file_are_split_between_documents():
+    source = memory_source({"one": b""})
+    whole = b"".join(b"document %02d\n" % number for number in range(100))
+    extents = [Extent(0, start, 12) for start in range(0, len(whole), 12)]
+    train, heldout = split_documents(extents, whole, source, 0.1)
+    assert train == extents[:90]
+    assert heldout == extents[90:]
+
+
+@given(
+    st.dictionaries(st.text("abc", min_size=1), st.text(min_size=1).map(str.encode), min_size=1), st.floats(0.05, 0.6)
+)
+def test_a_split_keeps_every_byte_once_or_says_that_it_cannot(texts, fraction):
+    try:
+        train, heldout = split(texts, fraction)
+    except UserError:
+        return
+    assert train
+    assert heldout
+    assert all(train)
+    assert all(heldout)
+    different = {text for text in texts.values() if text.strip()}
+    assert size(train + heldout) == size(different)
+
+
+@pytest.mark.parametrize(("text", "fraction"), [(b"a", 0.1), (b"one line\n", 0.999), (b"ab", 0.01)])
+def test_a_split_that_would_be_empty_is_a_clear_error(text, fraction):
+    with pytest.raises(UserError, match=r"memory(.|\n)*would be empty(.|\n)*--heldout-fraction"):
+        split({"one": text}, fraction)
+
+
+def test_the_held_out_part_is_capped_at_a_line_end():
+    text = b"first\nsecond\nthird\n"
+    extents = [Extent(0, 0, 6), Extent(1, 6, 13)]
+    assert cap_extents(extents, text, 14) == [Extent(0, 0, 6), Extent(1, 6, 7)]
+    assert cap_extents(extents, text, 0) == extents
+    assert cap_extents(extents, text, 1000) == extents
+    assert cap_extents(extents, text, 6) == [Extent(0, 0, 6)]
