@@ -41,7 +41,7 @@ def causal_conv(
         >>> y.flatten().tolist(), state.flatten().tolist()
         ([1.0, 12.0, 23.0], [3.0])
     """
-    choose_backend("causal_conv", x_BTE.device, backend)
-    return causal_conv_reference(
-        x_BTE, weight_EK, bias_E, state_BEK=state_BEK, resets_BT=resets_BT, activation=activation
-    )
+    run = causal_conv_reference
+    if choose_backend("causal_conv", x_BTE.device, backend) == "numba":
+        from mambrane.ops.causal_conv.numba_cpu import causal_conv_numba as run
+    return run(x_BTE, weight_EK, bias_E, state_BEK=state_BEK, resets_BT=resets_BT, activation=activation)

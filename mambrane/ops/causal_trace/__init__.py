@@ -36,5 +36,7 @@ def causal_trace(
         >>> trace.flatten().tolist()
         [0.5, 0.75, 0.875]
     """
-    choose_backend("causal_trace", x_BTS.device, backend)
-    return causal_trace_reference(x_BTS, decay, state_BS=state_BS, resets_BT=resets_BT)
+    run = causal_trace_reference
+    if choose_backend("causal_trace", x_BTS.device, backend) == "numba":
+        from mambrane.ops.causal_trace.numba_cpu import causal_trace_numba as run
+    return run(x_BTS, decay, state_BS=state_BS, resets_BT=resets_BT)

@@ -46,8 +46,10 @@ def lif(
         >>> lif(current, torch.tensor([0.9])).spikes_BTS.flatten().tolist()
         [0.0, 1.0, 0.0, 1.0]
     """
-    choose_backend("lif", current_BTS.device, backend)
-    return lif_reference(
+    run = lif_reference
+    if choose_backend("lif", current_BTS.device, backend) == "numba":
+        from mambrane.ops.lif.numba_cpu import lif_numba as run
+    return run(
         current_BTS,
         decay,
         threshold=threshold,

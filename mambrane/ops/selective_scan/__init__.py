@@ -43,5 +43,7 @@ def selective_scan(
         >>> y.flatten().tolist()
         [1.0, 1.0, 1.0]
     """
-    choose_backend("selective_scan", x_BTE.device, backend)
-    return selective_scan_reference(x_BTE, delta_BTE, A_EN, B_BTN, C_BTN, state_BEN=state_BEN, resets_BT=resets_BT)
+    run = selective_scan_reference
+    if choose_backend("selective_scan", x_BTE.device, backend) == "numba":
+        from mambrane.ops.selective_scan.numba_cpu import selective_scan_numba as run
+    return run(x_BTE, delta_BTE, A_EN, B_BTN, C_BTN, state_BEN=state_BEN, resets_BT=resets_BT)

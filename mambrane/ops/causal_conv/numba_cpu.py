@@ -1,0 +1,238 @@
+"""Causal depthwise convolution with SiLU on the CPU: one kernel forward, one backward.
+
+The formula stands in `reference.py`. A task is one sequence and one block of channels; the innermost loop runs over
+neighbouring channels. The backward pass recomputes u, so that nothing but the input is kept:
+
+    du[t] = dy[t] s (1 + u (1 - s)),  s = sigmoid(u[t])        dx[t] = sum over k of weight[k] du[t + (K-1) - k]
+    d weight[k] = sum over t of du[t] x[t - (K-1) + k]         d bias = sum over t of du[t]
+
+The past inputs and the weight are kept as [B, K-1, E] and [K, E] inside.
+"""
+
+# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
+from mambrane.ops.causal_conv.reference import Activation
+from mambrane.ops.compiled import kernel
+from mambrane.ops.numba_math import sigmoid
+from mambrane.ops.threads import share_out
+
+BLOCK_CHANNELS = 128
+
+
+def causal_conv_numba(
+    x_BTE: Tensor,
+    weight_EK: Tensor,
+    bias_E: Tensor,
+    *,
+    state_BEK: Tensor | None,
+    resets_BT: Tensor | None,
+    activation: Activation,
+) -> tuple[Tensor, Tensor]:
+    """Return y and the last K-1 inputs; arguments as in `mambrane.ops.causal_conv.causal_conv`."""
+    dtype, (batch, _, channels), taps = inner_type(x_BTE), x_BTE.shape, weight_EK.shape[1]
+    require_tokens("x_BTE", x_BTE)
+    require_shape("weight_EK", weight_EK, (channels, taps))
+    require_shape("bias_E", bias_E, (channels,))
+    require_shape("state_BEK", state_BEK, (batch, channels, taps - 1))
+    require_shape("resets_BT", resets_BT, x_BTE.shape[:2])
+    if state_BEK is None:
+        state_BEK = x_BTE.new_zeros(batch, taps - 1, channels).transpose(1, 2)
+    y_BTE, state_BKE = _conv(
+        *(each.to(dtype).contiguous() for each in (x_BTE, weight_EK.t(), bias_E, state_BEK.transpose(1, 2))),
+        no_resets(x_BTE) if resets_BT is None else resets_BT.contiguous(),
+        activation == "silu",
+    )
+    return y_BTE.to(x_BTE.dtype), state_BKE.transpose(1, 2)
+
+
+@torch.library.custom_op("mambrane::causal_conv", mutates_args=())
+def _conv(
+    x_BTE: Tensor, weight_KE: Tensor, bias_E: Tensor, state_BKE: Tensor, resets_BT: Tensor, applies_silu: bool
+) -> tuple[Tensor, Tensor]:
+    """Return y [B, T, E] and the last inputs [B, K-1, E]."""
+    outputs = torch.empty_like(x_BTE), torch.empty_like(state_BKE)
+    share_out(
+        _forward,
+        x_BTE.shape[0] * _num_blocks(x_BTE),
+        *arrays(x_BTE, weight_KE, bias_E, state_BKE, resets_BT),
+        applies_silu,
+        *arrays(*outputs),
+        work=x_BTE.numel() * weight_KE.shape[0],
+    )
+    return outputs
+
+
+@_conv.register_fake
+def _(x_BTE: Tensor, weight_KE: Tensor, bias_E: Tensor, state_BKE: Tensor, resets_BT: Tensor, applies_silu: bool):
+    return torch.empty_like(x_BTE), torch.empty_like(state_BKE)
+
+
+@torch.library.custom_op("mambrane::causal_conv_backward", mutates_args=())
+def _conv_backward(
+    grad_y_BTE: Tensor,
+    grad_last_BKE: Tensor,
+    x_BTE: Tensor,
+    weight_KE: Tensor,
+    bias_E: Tensor,
+    state_BKE: Tensor,
+    resets_BT: Tensor,
+    applies_silu: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of x, weight [K, E], bias and the past inputs [B, K-1, E]."""
+    batch, channels = x_BTE.shape[0], x_BTE.shape[2]
+    grad_x_BTE, grad_past_BKE = torch.empty_like(x_BTE), torch.empty_like(state_BKE)
+    partial_weight_BKE, partial_bias_BE = x_BTE.new_empty(batch, *weight_KE.shape), x_BTE.new_empty(batch, channels)
+    share_out(
+        _backward,
+        batch * _num_blocks(x_BTE),
+        *arrays(grad_y_BTE, grad_last_BKE, x_BTE, weight_KE, bias_E, state_BKE, resets_BT),
+        applies_silu,
+        *arrays(grad_x_BTE, partial_weight_BKE, partial_bias_BE, grad_past_BKE),
+        work=x_BTE.numel() * weight_KE.shape[0],
+    )
+    sums = (torch.from_numpy(partial.numpy().sum(axis=0)) for partial in (partial_weight_BKE, partial_bias_BE))
+    return grad_x_BTE, *sums, grad_past_BKE
+
+
+@_conv_backward.register_fake
+def _(
+    grad_y_BTE: Tensor,
+    grad_last_BKE: Tensor,
+    x_BTE: Tensor,
+    weight_KE: Tensor,
+    bias_E: Tensor,
+    state_BKE: Tensor,
+    resets_BT: Tensor,
+    applies_silu: bool,
+):
+    return tuple(torch.empty_like(each) for each in (x_BTE, weight_KE, bias_E, state_BKE))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401 -- torch's own
+    *tensors, ctx.applies_silu = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
+    x_BTE, _, _, state_BKE, _ = saved = ctx.saved_tensors
+    given = (torch.zeros_like(x) if grad is None else grad for grad, x in zip(grads, (x_BTE, state_BKE), strict=True))
+    return *_conv_backward(*(grad.contiguous() for grad in given), *saved, ctx.applies_silu), None, None
+
+
+_conv.register_autograd(_differentiate, setup_context=_save)
+
+
+def _num_blocks(x_BTE: Tensor) -> int:
+    return -(-x_BTE.shape[2] // BLOCK_CHANNELS)
+
+
+@kernel()
+def _forward(first, last, x_BTE, weight_KE, bias_E, state_BKE, resets_BT, applies_silu, y_BTE, last_BKE):
+    """Filter the sequences and blocks first, ..., last - 1."""
+    num_tokens, num_channels = x_BTE.shape[1:]
+    num_blocks, num_past = -(-num_channels // BLOCK_CHANNELS), state_BKE.shape[1]
+    for task in range(first, last):
+        b, start = task // num_blocks, task % num_blocks * BLOCK_CHANNELS
+        stop = min(start + BLOCK_CHANNELS, num_channels)
+        u_W = np.empty(stop - start, x_BTE.dtype)
+        # Inputs before this token belong to another document; the past inputs stand at -num_past, ..., -1.
+        oldest = -num_past
+        for t in range(num_tokens):
+            if resets_BT[b, t]:
+                oldest = t
+            _filter(t, oldest, x_BTE[b], state_BKE[b], weight_KE, bias_E, start, u_W)
+            if applies_silu:
+                for w in range(stop - start):
+                    y_BTE[b, t, start + w] = u_W[w] * sigmoid(u_W[w])
+            else:
+                for w in range(stop - start):
+                    y_BTE[b, t, start + w] = u_W[w]
+        for k in range(num_past):
+            t = num_tokens - num_past + k
+            if t < oldest:
+                last_BKE[b, k, start:stop] = 0
+            else:
+                last_BKE[b, k, start:stop] = _input(t, x_BTE[b], state_BKE[b])[start:stop]
+
+
+@kernel()
+def _input(t, x_TE, state_KE):
+    """Return the input at token t, or one of the past inputs where t < 0."""
+    return x_TE[t] if t >= 0 else state_KE[state_KE.shape[0] + t]
+
+
+@kernel()
+def _filter(t, oldest, x_TE, state_KE, weight_KE, bias_E, start, u_W):
+    """Write u[t], the filter's output before the activation."""
+    num_past = state_KE.shape[0]
+    for w in range(u_W.size):
+        u_W[w] = bias_E[start + w]
+    for k in range(max(0, oldest - (t - num_past)), num_past + 1):
+        x_E = _input(t - num_past + k, x_TE, state_KE)
+        for w in range(u_W.size):
+            u_W[w] += weight_KE[k, start + w] * x_E[start + w]
+
+
+@kernel()
+def _backward(
+    first,
+    last,
+    grad_y_BTE,
+    grad_last_BKE,
+    x_BTE,
+    weight_KE,
+    bias_E,
+    state_BKE,
+    resets_BT,
+    applies_silu,
+    grad_x_BTE,
+    grad_weight_BKE,
+    grad_bias_BE,
+    grad_past_BKE,
+):
+    """Go back through the sequences and blocks first, ..., last - 1."""
+    num_tokens, num_channels = x_BTE.shape[1:]
+    num_blocks, num_past = -(-num_channels // BLOCK_CHANNELS), state_BKE.shape[1]
+    kind = x_BTE.dtype.type
+    one = kind(1)
+    for task in range(first, last):
+        b, start = task // num_blocks, task % num_blocks * BLOCK_CHANNELS
+        stop = min(start + BLOCK_CHANNELS, num_channels)
+        grad_x_BTE[b, :, start:stop] = 0
+        grad_past_BKE[b, :, start:stop] = 0
+        grad_weight_KW = np.zeros((num_past + 1, stop - start), x_BTE.dtype)
+        grad_bias_W = np.zeros(stop - start, x_BTE.dtype)
+        grad_W = np.empty(stop - start, x_BTE.dtype)
+        oldest = -num_past
+        for t in range(num_tokens):
+            if resets_BT[b, t]:
+                oldest = t
+            _filter(t, oldest, x_BTE[b], state_BKE[b], weight_KE, bias_E, start, grad_W)
+            for w in range(stop - start):
+                u, grad_y = grad_W[w], grad_y_BTE[b, t, start + w]
+                s = sigmoid(u)
+                grad = grad_y * s * (one + u * (one - s)) if applies_silu else grad_y
+                grad_W[w] = grad
+                grad_bias_W[w] += grad
+            for k in range(max(0, oldest - (t - num_past)), num_past + 1):
+                x_E = _input(t - num_past + k, x_BTE[b], state_BKE[b])
+                grad_x_E = _input(t - num_past + k, grad_x_BTE[b], grad_past_BKE[b])
+                for w in range(stop - start):
+                    grad_weight_KW[k, w] += grad_W[w] * x_E[start + w]
+                    grad_x_E[start + w] += grad_W[w] * weight_KE[k, start + w]
+        for k in range(num_past):
+            t = num_tokens - num_past + k
+            if t >= oldest:
+                grad_x_E = _input(t, grad_x_BTE[b], grad_past_BKE[b])
+                for s in range(start, stop):
+                    grad_x_E[s] += grad_last_BKE[b, k, s]
+        grad_weight_BKE[b, :, start:stop] = grad_weight_KW
+        grad_bias_BE[b, start:stop] = grad_bias_W

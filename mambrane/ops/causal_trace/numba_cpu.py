@@ -1,0 +1,164 @@
+"""Causal exponential trace on the CPU: one kernel forward, one backward.
+
+The formula stands in `reference.py`. A task is one sequence and one block of units. With g[t] the gradient of r[t]:
+
+    g[t] = dL/dr[t] + decay g[t+1]        dx[t] = (1 - decay) g[t]        d decay = sum over t of g[t] (r[t-1] - x[t])
+"""
+
+# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
+from mambrane.ops.compiled import kernel
+from mambrane.ops.threads import share_out
+
+BLOCK_UNITS = 128
+
+
+def causal_trace_numba(
+    x_BTS: Tensor, decay: float | Tensor, *, state_BS: Tensor | None, resets_BT: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the trace and its last value; arguments as in `mambrane.ops.causal_trace.causal_trace`."""
+    dtype, (batch, _, units) = inner_type(x_BTS), x_BTS.shape
+    require_tokens("x_BTS", x_BTS)
+    decay_S = decay if isinstance(decay, Tensor) else x_BTS.new_full((units,), decay, dtype=dtype)
+    require_shape("decay", decay_S, (units,))
+    require_shape("state_BS", state_BS, (batch, units))
+    require_shape("resets_BT", resets_BT, x_BTS.shape[:2])
+    if state_BS is None:
+        state_BS = x_BTS.new_zeros(batch, units)
+    trace_BTS, last_BS = _trace(
+        *(each.to(dtype).contiguous() for each in (x_BTS, decay_S, state_BS)),
+        no_resets(x_BTS) if resets_BT is None else resets_BT.contiguous(),
+    )
+    return trace_BTS.to(x_BTS.dtype), last_BS
+
+
+@torch.library.custom_op("mambrane::causal_trace", mutates_args=())
+def _trace(x_BTS: Tensor, decay_S: Tensor, state_BS: Tensor, resets_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the trace [B, T, S] and its last value [B, S]."""
+    outputs = torch.empty_like(x_BTS), torch.empty_like(state_BS)
+    num_tasks = state_BS.shape[0] * _num_blocks(state_BS)
+    share_out(_forward, num_tasks, *arrays(x_BTS, decay_S, state_BS, resets_BT, *outputs), work=x_BTS.numel())
+    return outputs
+
+
+@_trace.register_fake
+def _(x_BTS: Tensor, decay_S: Tensor, state_BS: Tensor, resets_BT: Tensor):
+    return torch.empty_like(x_BTS), torch.empty_like(state_BS)
+
+
+@torch.library.custom_op("mambrane::causal_trace_backward", mutates_args=())
+def _trace_backward(
+    grad_trace_BTS: Tensor,
+    grad_last_BS: Tensor,
+    x_BTS: Tensor,
+    trace_BTS: Tensor,
+    decay_S: Tensor,
+    state_BS: Tensor,
+    resets_BT: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of x, decay and the first state."""
+    grad_x_BTS, grad_first_BS, partial_decay_BS = (torch.empty_like(each) for each in (x_BTS, state_BS, state_BS))
+    share_out(
+        _backward,
+        state_BS.shape[0] * _num_blocks(state_BS),
+        *arrays(grad_trace_BTS, grad_last_BS, x_BTS, trace_BTS, decay_S, state_BS, resets_BT),
+        *arrays(grad_x_BTS, partial_decay_BS, grad_first_BS),
+        work=x_BTS.numel(),
+    )
+    return grad_x_BTS, torch.from_numpy(partial_decay_BS.numpy().sum(axis=0)), grad_first_BS
+
+
+@_trace_backward.register_fake
+def _(
+    grad_trace_BTS: Tensor,
+    grad_last_BS: Tensor,
+    x_BTS: Tensor,
+    trace_BTS: Tensor,
+    decay_S: Tensor,
+    state_BS: Tensor,
+    resets_BT: Tensor,
+):
+    return torch.empty_like(x_BTS), torch.empty_like(decay_S), torch.empty_like(state_BS)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401 -- torch's own
+    x_BTS, decay_S, state_BS, resets_BT = inputs
+    ctx.save_for_backward(x_BTS, output[0], decay_S, state_BS, resets_BT)
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
+    x_BTS, _, _, state_BS, _ = saved = ctx.saved_tensors
+    given = (torch.zeros_like(x) if grad is None else grad for grad, x in zip(grads, (x_BTS, state_BS), strict=True))
+    return *_trace_backward(*(grad.contiguous() for grad in given), *saved), None
+
+
+_trace.register_autograd(_differentiate, setup_context=_save)
+
+
+def _num_blocks(state_BS: Tensor) -> int:
+    return -(-state_BS.shape[1] // BLOCK_UNITS)
+
+
+@kernel()
+def _forward(first, last, x_BTS, decay_S, state_BS, resets_BT, trace_BTS, last_BS):
+    """Run the sequences and blocks first, ..., last - 1."""
+    num_tokens, num_units = x_BTS.shape[1:]
+    num_blocks = -(-num_units // BLOCK_UNITS)
+    one = x_BTS.dtype.type(1)
+    for task in range(first, last):
+        b, start = task // num_blocks, task % num_blocks * BLOCK_UNITS
+        stop = min(start + BLOCK_UNITS, num_units)
+        r_W = state_BS[b, start:stop].copy()
+        for t in range(num_tokens):
+            if resets_BT[b, t]:
+                r_W[:] = 0
+            for s in range(start, stop):
+                r = decay_S[s] * r_W[s - start] + (one - decay_S[s]) * x_BTS[b, t, s]
+                r_W[s - start] = r
+                trace_BTS[b, t, s] = r
+        last_BS[b, start:stop] = r_W
+
+
+@kernel()
+def _backward(
+    first,
+    last,
+    grad_trace_BTS,
+    grad_last_BS,
+    x_BTS,
+    trace_BTS,
+    decay_S,
+    state_BS,
+    resets_BT,
+    grad_x_BTS,
+    grad_decay_BS,
+    grad_first_BS,
+):
+    """Go back through the sequences and blocks first, ..., last - 1."""
+    num_tokens, num_units = x_BTS.shape[1:]
+    num_blocks = -(-num_units // BLOCK_UNITS)
+    kind = x_BTS.dtype.type
+    zero, one = kind(0), kind(1)
+    for task in range(first, last):
+        b, start = task // num_blocks, task % num_blocks * BLOCK_UNITS
+        stop = min(start + BLOCK_UNITS, num_units)
+        grad_W = grad_last_BS[b, start:stop].copy()
+        grad_decay_W = np.zeros_like(grad_W)
+        for t in range(num_tokens - 1, -1, -1):
+            before_S = state_BS[b] if t == 0 else trace_BTS[b, t - 1]
+            keep = zero if resets_BT[b, t] else one
+            for s in range(start, stop):
+                grad = grad_W[s - start] + grad_trace_BTS[b, t, s]
+                grad_x_BTS[b, t, s] = (one - decay_S[s]) * grad
+                grad_decay_W[s - start] += grad * (keep * before_S[s] - x_BTS[b, t, s])
+                grad_W[s - start] = keep * decay_S[s] * grad
+        grad_decay_BS[b, start:stop] = grad_decay_W
+        grad_first_BS[b, start:stop] = grad_W

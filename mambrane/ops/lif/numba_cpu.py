@@ -1,0 +1,285 @@
+"""Leaky integrate-and-fire neurons on the CPU: one kernel forward, one backward.
+
+The formula stands in `reference.py`. A task is one sequence and one block of neurons; the loop over tokens is outside,
+the loop over neighbouring neurons inside, as vector instructions. The forward pass does not fuse products and sums, so
+that spikes equal the reference's bit for bit.
+
+The backward pass needs only the membranes v' before the reset. With G[t] the gradient of v[t], after the reset:
+
+    gz[t]  = dL/dz[t] - r[t] G[t]             r = threshold ("subtract") or v' ("zero"); 0 where the reset is detached
+    g[t]   = dL/dv'[t] + k[t] G[t] + surrogate(v'[t] - threshold) gz[t]        k = 1 ("subtract") or 1 - z ("zero")
+    di[t]  = g[t]        d decay[t] = g[t] v[t-1]        G[t-1] = g[t] decay[t]
+
+Source of backpropagation through spikes: Neftci, Mostafa, Zenke, IEEE Signal Processing Magazine 36 (2019).
+Letters beyond core/shapes: W units of a block. decay is [B, T, S] or, one for all tokens, [1, 1, S].
+"""
+
+# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
+from mambrane.ops.compiled import kernel
+from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate
+from mambrane.ops.threads import share_out
+
+BLOCK_NEURONS = 128
+
+
+def lif_numba(
+    current_BTS: Tensor,
+    decay: Tensor,
+    *,
+    threshold: float,
+    state_BS: Tensor | None,
+    resets_BT: Tensor | None,
+    reset: Reset,
+    detach_reset: bool,
+    surrogate: Surrogate,
+    surrogate_slope: float,
+) -> LifOutput:
+    """Return spikes, membranes and the last state; arguments as in `mambrane.ops.lif.lif`."""
+    dtype, (batch, _, units) = inner_type(current_BTS), current_BTS.shape
+    require_tokens("current_BTS", current_BTS)
+    require_shape("decay", decay, current_BTS.shape if decay.ndim == 3 else (units,))
+    require_shape("state_BS", state_BS, (batch, units))
+    require_shape("resets_BT", resets_BT, current_BTS.shape[:2])
+    if state_BS is None:
+        state_BS = current_BTS.new_zeros(batch, units)
+    decay_BTS = decay if decay.ndim == 3 else decay.expand(1, 1, units)
+    spikes_BTS, membrane_BTS, state_BS = _lif(
+        *(each.to(dtype).contiguous() for each in (current_BTS, decay_BTS, state_BS)),
+        no_resets(current_BTS) if resets_BT is None else resets_BT.contiguous(),
+        threshold,
+        reset == "subtract",
+        detach_reset,
+        surrogate == "fast_sigmoid",
+        surrogate_slope,
+    )
+    return LifOutput(spikes_BTS.to(current_BTS.dtype), membrane_BTS.to(current_BTS.dtype), state_BS)
+
+
+@torch.library.custom_op("mambrane::lif", mutates_args=())
+def _lif(
+    current_BTS: Tensor,
+    decay_BTS: Tensor,
+    state_BS: Tensor,
+    resets_BT: Tensor,
+    threshold: float,
+    subtracts: bool,
+    detaches_reset: bool,
+    is_fast_sigmoid: bool,
+    slope: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return spikes [B, T, S], membranes before the reset [B, T, S] and the last state [B, S]."""
+    outputs = torch.empty_like(current_BTS), torch.empty_like(current_BTS), torch.empty_like(state_BS)
+    inputs = arrays(current_BTS, decay_BTS, state_BS, resets_BT)
+    share_out(
+        _forward,
+        state_BS.shape[0] * _num_blocks(state_BS),
+        *inputs,
+        inputs[0].dtype.type(threshold),
+        subtracts,
+        *arrays(*outputs),
+        work=current_BTS.numel(),
+    )
+    return outputs
+
+
+@_lif.register_fake
+def _(
+    current_BTS: Tensor,
+    decay_BTS: Tensor,
+    state_BS: Tensor,
+    resets_BT: Tensor,
+    threshold: float,
+    subtracts: bool,
+    detaches_reset: bool,
+    is_fast_sigmoid: bool,
+    slope: float,
+):
+    return torch.empty_like(current_BTS), torch.empty_like(current_BTS), torch.empty_like(state_BS)
+
+
+@torch.library.custom_op("mambrane::lif_backward", mutates_args=())
+def _lif_backward(
+    grad_spikes_BTS: Tensor,
+    grad_membrane_BTS: Tensor,
+    grad_last_BS: Tensor,
+    membrane_BTS: Tensor,
+    decay_BTS: Tensor,
+    state_BS: Tensor,
+    resets_BT: Tensor,
+    threshold: float,
+    subtracts: bool,
+    detaches_reset: bool,
+    is_fast_sigmoid: bool,
+    slope: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of current, decay (its shape) and the first state; output gradients may be [1, 1, S]."""
+    batch, tokens, units = membrane_BTS.shape
+    is_per_token = decay_BTS.shape == membrane_BTS.shape
+    grad_current_BTS, grad_first_BS = torch.empty_like(membrane_BTS), torch.empty_like(state_BS)
+    grad_decay_BTS = membrane_BTS.new_empty(batch, tokens if is_per_token else 1, units)
+    inputs = arrays(grad_spikes_BTS, grad_membrane_BTS, grad_last_BS, membrane_BTS, decay_BTS, state_BS, resets_BT)
+    kind = inputs[0].dtype.type
+    share_out(
+        _backward,
+        batch * _num_blocks(state_BS),
+        *inputs,
+        kind(threshold),
+        subtracts,
+        detaches_reset,
+        is_fast_sigmoid,
+        kind(slope if is_fast_sigmoid else math.pi / 2 * slope),
+        kind(1 if is_fast_sigmoid else slope / 2),
+        *arrays(grad_current_BTS, grad_decay_BTS, grad_first_BS),
+        work=membrane_BTS.numel(),
+    )
+    if not is_per_token:
+        grad_decay_BTS = torch.from_numpy(grad_decay_BTS.numpy().sum(axis=0, keepdims=True))
+    return grad_current_BTS, grad_decay_BTS, grad_first_BS
+
+
+@_lif_backward.register_fake
+def _(
+    grad_spikes_BTS: Tensor,
+    grad_membrane_BTS: Tensor,
+    grad_last_BS: Tensor,
+    membrane_BTS: Tensor,
+    decay_BTS: Tensor,
+    state_BS: Tensor,
+    resets_BT: Tensor,
+    threshold: float,
+    subtracts: bool,
+    detaches_reset: bool,
+    is_fast_sigmoid: bool,
+    slope: float,
+):
+    return torch.empty_like(membrane_BTS), torch.empty_like(decay_BTS), torch.empty_like(state_BS)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401 -- torch's own
+    _, decay_BTS, state_BS, resets_BT, *ctx.options = inputs
+    ctx.save_for_backward(output[1], decay_BTS, state_BS, resets_BT)
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
+    membrane_BTS, decay_BTS, state_BS, resets_BT = ctx.saved_tensors
+    # An output that nothing reads has no gradient; one row of zeros stands for it.
+    zeros = (state_BS.new_zeros(1, 1, state_BS.shape[1]),) * 2 + (torch.zeros_like(state_BS),)
+    given = (zero if grad is None else grad.contiguous() for grad, zero in zip(grads, zeros, strict=True))
+    grad_inputs = _lif_backward(*given, membrane_BTS, decay_BTS, state_BS, resets_BT, *ctx.options)
+    return *grad_inputs, *(None,) * 6
+
+
+_lif.register_autograd(_differentiate, setup_context=_save)
+
+
+def _num_blocks(state_BS: Tensor) -> int:
+    return -(-state_BS.shape[1] // BLOCK_NEURONS)
+
+
+@kernel(fuses=False)
+def _forward(
+    first, last, current_BTS, decay_BTS, state_BS, resets_BT, threshold, subtracts, spikes_BTS, membrane_BTS, last_BS
+):
+    """Run the sequences and blocks first, ..., last - 1."""
+    num_tokens, num_units = current_BTS.shape[1:]
+    num_blocks = -(-num_units // BLOCK_NEURONS)
+    kind = current_BTS.dtype.type
+    zero, one = kind(0), kind(1)
+    for task in range(first, last):
+        b, start = task // num_blocks, task % num_blocks * BLOCK_NEURONS
+        stop = min(start + BLOCK_NEURONS, num_units)
+        v_W = state_BS[b, start:stop].copy()
+        for t in range(num_tokens):
+            if resets_BT[b, t]:
+                v_W[:] = zero
+            decay_S = decay_BTS[b % decay_BTS.shape[0], t % decay_BTS.shape[1]]
+            for s in range(start, stop):
+                before = decay_S[s] * v_W[s - start] + current_BTS[b, t, s]
+                spike = one if before >= threshold else zero
+                spikes_BTS[b, t, s] = spike
+                membrane_BTS[b, t, s] = before
+                v_W[s - start] = before - (threshold if subtracts else before) * spike
+        last_BS[b, start:stop] = v_W
+
+
+@kernel()
+def _backward(
+    first,
+    last,
+    grad_spikes_BTS,
+    grad_membrane_BTS,
+    grad_last_BS,
+    membrane_BTS,
+    decay_BTS,
+    state_BS,
+    resets_BT,
+    threshold,
+    subtracts,
+    detaches_reset,
+    is_fast_sigmoid,
+    steepness,
+    height,
+    grad_current_BTS,
+    grad_decay_BTS,
+    grad_first_BS,
+):
+    """Go back through the sequences and blocks first, ..., last - 1."""
+    num_tokens, num_units = membrane_BTS.shape[1:]
+    num_blocks = -(-num_units // BLOCK_NEURONS)
+    kind = membrane_BTS.dtype.type
+    zero, one = kind(0), kind(1)
+    for task in range(first, last):
+        b, start = task // num_blocks, task % num_blocks * BLOCK_NEURONS
+        stop = min(start + BLOCK_NEURONS, num_units)
+        grad_v_W = grad_last_BS[b, start:stop].copy()
+        grad_decay_W = np.zeros_like(grad_v_W)
+        previous_W = np.empty_like(grad_v_W)
+        for t in range(num_tokens - 1, -1, -1):
+            _state_before(t, membrane_BTS[b], state_BS[b], resets_BT[b, t], threshold, subtracts, start, previous_W)
+            if grad_decay_BTS.shape[1] > 1:
+                grad_decay_W[:] = zero
+            decay_S = decay_BTS[b % decay_BTS.shape[0], t % decay_BTS.shape[1]]
+            grad_spikes_S = grad_spikes_BTS[b % grad_spikes_BTS.shape[0], t % grad_spikes_BTS.shape[1]]
+            grad_membrane_S = grad_membrane_BTS[b % grad_membrane_BTS.shape[0], t % grad_membrane_BTS.shape[1]]
+            keep = zero if resets_BT[b, t] else one
+            for s in range(start, stop):
+                w = s - start
+                before = membrane_BTS[b, t, s]
+                x = before - threshold
+                kept = one if subtracts or x < zero else zero
+                removed = zero if detaches_reset else threshold if subtracts else before
+                base = one + steepness * abs(x)
+                slope = height / (base * base if is_fast_sigmoid else one + (steepness * x) * (steepness * x))
+                grad_spike = grad_spikes_S[s] - removed * grad_v_W[w]
+                grad = grad_membrane_S[s] + kept * grad_v_W[w] + slope * grad_spike
+                grad_current_BTS[b, t, s] = grad
+                grad_decay_W[w] += grad * previous_W[w]
+                grad_decay_BTS[b, t % grad_decay_BTS.shape[1], s] = grad_decay_W[w]
+                grad_v_W[w] = keep * grad * decay_S[s]
+        grad_first_BS[b, start:stop] = grad_v_W
+
+
+@kernel(fuses=False)
+def _state_before(t, membrane_TS, first_S, is_reset, threshold, subtracts, start, previous_W):
+    """Write v[t-1], what token t started from."""
+    kind = membrane_TS.dtype.type
+    zero, one = kind(0), kind(1)
+    for w in range(previous_W.size):
+        if is_reset:
+            previous_W[w] = zero
+        elif t == 0:
+            previous_W[w] = first_S[start + w]
+        else:
+            before = membrane_TS[t - 1, start + w]
+            spike = one if before >= threshold else zero
+            previous_W[w] = before - (threshold if subtracts else before) * spike

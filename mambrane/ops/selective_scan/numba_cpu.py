@@ -1,0 +1,342 @@
+"""Selective scan on the CPU: one kernel forward, one backward; no tensor of size B x T x E x N is ever made.
+
+The formula stands in `reference.py`. A task is one sequence and one block of channels; inside it the loops go over
+chunks of tokens, then states n, then tokens, then channels, so that everything a chunk needs stays in the first cache
+and the innermost loop runs over neighbouring channels as vector instructions.
+
+The forward pass keeps the states at chunk boundaries. The backward pass walks the chunks from the last to the first,
+recomputes the states of a chunk from its boundary, and with g[t] the gradient of h[t], a[t] = exp(delta[t] A):
+
+    g[t]  = C[t] dy[t] + a[t+1] g[t+1]
+    dC[t] = sum over e of dy[t] h[t]
+    dB[t] = sum over e of g[t] delta[t] x[t]
+    dx[t] = delta[t] sum over n of g[t] B[t]
+    dA    = sum over t of g[t] a[t] h[t-1] delta[t]
+    ddelta[t] = sum over n of g[t] (a[t] h[t-1] A + x[t] B[t])
+
+Sums over blocks and over the batch are taken in a fixed order. Inside, A is [N, E] and the state is [B, N, E].
+Letters beyond core/shapes: J chunks, G blocks of channels, W channels of a block, P tokens of a chunk.
+"""
+
+# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
+from mambrane.ops.compiled import kernel
+from mambrane.ops.numba_math import exp
+from mambrane.ops.threads import share_out
+
+CHUNK_TOKENS = 16
+BLOCK_CHANNELS = 128
+# Below this exp() is zero: numbers too small to be normal slow many processors down.
+LOWEST_EXPONENT = -87.0
+
+
+def selective_scan_numba(
+    x_BTE: Tensor,
+    delta_BTE: Tensor,
+    A_EN: Tensor,
+    B_BTN: Tensor,
+    C_BTN: Tensor,
+    *,
+    state_BEN: Tensor | None,
+    resets_BT: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Return y and the last state; arguments as in `mambrane.ops.selective_scan.selective_scan`."""
+    dtype, (batch, tokens, channels), num_states = inner_type(x_BTE), x_BTE.shape, A_EN.shape[1]
+    require_tokens("x_BTE", x_BTE)
+    require_shape("delta_BTE", delta_BTE, (batch, tokens, channels))
+    require_shape("A_EN", A_EN, (channels, num_states))
+    require_shape("B_BTN", B_BTN, (batch, tokens, num_states))
+    require_shape("C_BTN", C_BTN, (batch, tokens, num_states))
+    require_shape("state_BEN", state_BEN, (batch, channels, num_states))
+    require_shape("resets_BT", resets_BT, (batch, tokens))
+    if state_BEN is None:
+        state_BEN = x_BTE.new_zeros(batch, num_states, channels).transpose(1, 2)
+    floats = (x_BTE, delta_BTE, A_EN.t(), B_BTN, C_BTN, state_BEN.transpose(1, 2))
+    keeps_boundaries = torch.is_grad_enabled() and any(each.requires_grad for each in floats)
+    y_BTE, state_BNE, _ = _scan(
+        *(each.to(dtype).contiguous() for each in floats),
+        no_resets(x_BTE) if resets_BT is None else resets_BT.contiguous(),
+        keeps_boundaries,
+    )
+    return y_BTE.to(x_BTE.dtype), state_BNE.transpose(1, 2)
+
+
+@torch.library.custom_op("mambrane::selective_scan", mutates_args=())
+def _scan(
+    x_BTE: Tensor,
+    delta_BTE: Tensor,
+    A_NE: Tensor,
+    B_BTN: Tensor,
+    C_BTN: Tensor,
+    state_BNE: Tensor,
+    resets_BT: Tensor,
+    keeps_boundaries: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return y, the last state [B, N, E] and, if kept, the states at chunk boundaries [B, J, N, E]; else J = 0."""
+    outputs = _scan_outputs(x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, state_BNE, resets_BT, keeps_boundaries)
+    share_out(
+        _forward,
+        x_BTE.shape[0] * _num_blocks(x_BTE),
+        *arrays(x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, state_BNE, resets_BT, *outputs),
+        work=x_BTE.numel() * A_NE.shape[0],
+    )
+    return outputs
+
+
+@_scan.register_fake
+def _scan_outputs(
+    x_BTE: Tensor,
+    delta_BTE: Tensor,
+    A_NE: Tensor,
+    B_BTN: Tensor,
+    C_BTN: Tensor,
+    state_BNE: Tensor,
+    resets_BT: Tensor,
+    keeps_boundaries: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    batch, tokens, channels = x_BTE.shape
+    num_chunks = -(-tokens // CHUNK_TOKENS) if keeps_boundaries else 0
+    boundaries_BJNE = x_BTE.new_empty(batch, num_chunks, A_NE.shape[0], channels)
+    return torch.empty_like(x_BTE), torch.empty_like(state_BNE), boundaries_BJNE
+
+
+@torch.library.custom_op("mambrane::selective_scan_backward", mutates_args=())
+def _scan_backward(
+    grad_y_BTE: Tensor,
+    grad_state_BNE: Tensor,
+    x_BTE: Tensor,
+    delta_BTE: Tensor,
+    A_NE: Tensor,
+    B_BTN: Tensor,
+    C_BTN: Tensor,
+    resets_BT: Tensor,
+    boundaries_BJNE: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of x, delta, A [N, E], B, C and the first state [B, N, E]."""
+    grad_x_BTE, grad_delta_BTE, grad_state_in_BNE = (torch.empty_like(x) for x in (x_BTE, x_BTE, grad_state_BNE))
+    num_blocks = _num_blocks(x_BTE)
+    partial_A_BNE = torch.empty_like(grad_state_BNE)
+    partial_B_GBTN, partial_C_GBTN = (B_BTN.new_empty(num_blocks, *B_BTN.shape) for _ in range(2))
+    share_out(
+        _backward,
+        x_BTE.shape[0] * num_blocks,
+        *arrays(grad_y_BTE, grad_state_BNE, x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, resets_BT, boundaries_BJNE),
+        *arrays(grad_x_BTE, grad_delta_BTE, partial_A_BNE, partial_B_GBTN, partial_C_GBTN, grad_state_in_BNE),
+        work=x_BTE.numel() * A_NE.shape[0],
+    )
+    grad_A_NE, grad_B_BTN, grad_C_BTN = (
+        torch.from_numpy(partial.numpy().sum(axis=0)) for partial in (partial_A_BNE, partial_B_GBTN, partial_C_GBTN)
+    )
+    return grad_x_BTE, grad_delta_BTE, grad_A_NE, grad_B_BTN, grad_C_BTN, grad_state_in_BNE
+
+
+@_scan_backward.register_fake
+def _(
+    grad_y_BTE: Tensor,
+    grad_state_BNE: Tensor,
+    x_BTE: Tensor,
+    delta_BTE: Tensor,
+    A_NE: Tensor,
+    B_BTN: Tensor,
+    C_BTN: Tensor,
+    resets_BT: Tensor,
+    boundaries_BJNE: Tensor,
+):
+    return tuple(torch.empty_like(each) for each in (x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, grad_state_BNE))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401 -- torch's own
+    x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, _, resets_BT, _ = inputs
+    ctx.save_for_backward(x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, resets_BT, output[2])
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
+    saved = ctx.saved_tensors
+    grad_y_BTE, grad_state_BNE, _ = grads
+    x_BTE, boundaries_BJNE = saved[0], saved[-1]
+    if grad_y_BTE is None:
+        grad_y_BTE = torch.zeros_like(x_BTE)
+    if grad_state_BNE is None:
+        grad_state_BNE = torch.zeros_like(boundaries_BJNE[:, 0])
+    return *_scan_backward(grad_y_BTE.contiguous(), grad_state_BNE.contiguous(), *saved), None, None
+
+
+_scan.register_autograd(_differentiate, setup_context=_save)
+
+
+def _num_blocks(x_BTE: Tensor) -> int:
+    return -(-x_BTE.shape[2] // BLOCK_CHANNELS)
+
+
+# The blocks in scratch memory are always BLOCK_CHANNELS wide, a constant, so that the innermost loops become vector
+# instructions without a remainder; lanes beyond the last channel hold zeros.
+
+
+@kernel()
+def _forward(first, last, x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, state_BNE, resets_BT, y_BTE, last_BNE, boundaries_BJNE):
+    """Scan the sequences and blocks first, ..., last - 1."""
+    num_tokens, num_channels = x_BTE.shape[1:]
+    num_blocks = -(-num_channels // BLOCK_CHANNELS)
+    for task in range(first, last):
+        b, start = task // num_blocks, task % num_blocks * BLOCK_CHANNELS
+        stop = min(start + BLOCK_CHANNELS, num_channels)
+        A_NW, h_NW = _load(A_NE, start, stop), _load(state_BNE[b], start, stop)
+        for chunk in range(-(-num_tokens // CHUNK_TOKENS)):
+            t, end = chunk * CHUNK_TOKENS, min((chunk + 1) * CHUNK_TOKENS, num_tokens)
+            if boundaries_BJNE.shape[1] > 0:
+                _store(h_NW, boundaries_BJNE[b, chunk], start, stop)
+            delta_PW, drive_PW = _load(delta_BTE[b, t:end], start, stop), _load(x_BTE[b, t:end], start, stop)
+            drive_PW *= delta_PW
+            y_PW = np.zeros_like(drive_PW)
+            _scan_chunk(delta_PW, drive_PW, A_NW, B_BTN[b, t:end], C_BTN[b, t:end], resets_BT[b, t:end], h_NW, y_PW)
+            _store(y_PW, y_BTE[b, t:end], start, stop)
+        _store(h_NW, last_BNE[b], start, stop)
+
+
+@kernel()
+def _scan_chunk(delta_PW, drive_PW, A_NW, B_PN, C_PN, resets_P, h_NW, y_PW):
+    """Advance the states by the tokens of a chunk, in place, and add what they show to y."""
+    for n in range(A_NW.shape[0]):
+        for p in range(delta_PW.shape[0]):
+            if resets_P[p]:
+                for w in range(BLOCK_CHANNELS):
+                    h_NW[n, w] = 0
+            B_n, C_n = B_PN[p, n], C_PN[p, n]
+            for w in range(BLOCK_CHANNELS):
+                h = _decay(delta_PW[p, w] * A_NW[n, w]) * h_NW[n, w] + drive_PW[p, w] * B_n
+                h_NW[n, w] = h
+                y_PW[p, w] += h * C_n
+
+
+@kernel()
+def _decay(exponent):
+    """Return exp(exponent), or zero where that would be too small to be a normal number."""
+    return exp(exponent) if exponent > np.float32(LOWEST_EXPONENT) else np.float32(0)
+
+
+@kernel()
+def _load(rows_RE, start, stop):
+    """Return channels start, ..., stop - 1 as a block."""
+    block_RW = np.zeros((rows_RE.shape[0], BLOCK_CHANNELS), rows_RE.dtype)
+    for r in range(rows_RE.shape[0]):
+        for w in range(stop - start):
+            block_RW[r, w] = rows_RE[r, start + w]
+    return block_RW
+
+
+@kernel()
+def _store(block_RW, rows_RE, start, stop):
+    """Write a block to channels start, ..., stop - 1."""
+    for r in range(rows_RE.shape[0]):
+        for w in range(stop - start):
+            rows_RE[r, start + w] = block_RW[r, w]
+
+
+@kernel()
+def _backward(
+    first,
+    last,
+    grad_y_BTE,
+    grad_last_BNE,
+    x_BTE,
+    delta_BTE,
+    A_NE,
+    B_BTN,
+    C_BTN,
+    resets_BT,
+    boundaries_BJNE,
+    grad_x_BTE,
+    grad_delta_BTE,
+    partial_A_BNE,
+    partial_B_GBTN,
+    partial_C_GBTN,
+    grad_first_BNE,
+):
+    """Go back through the sequences and blocks first, ..., last - 1."""
+    num_tokens, num_channels = x_BTE.shape[1:]
+    num_blocks = -(-num_channels // BLOCK_CHANNELS)
+    for task in range(first, last):
+        b, block = task // num_blocks, task % num_blocks
+        start, stop = block * BLOCK_CHANNELS, min((block + 1) * BLOCK_CHANNELS, num_channels)
+        A_NW, grad_h_NW = _load(A_NE, start, stop), _load(grad_last_BNE[b], start, stop)
+        grad_A_NW = np.zeros_like(A_NW)
+        for chunk in range(-(-num_tokens // CHUNK_TOKENS) - 1, -1, -1):
+            t, end = chunk * CHUNK_TOKENS, min((chunk + 1) * CHUNK_TOKENS, num_tokens)
+            x_PW, delta_PW = _load(x_BTE[b, t:end], start, stop), _load(delta_BTE[b, t:end], start, stop)
+            drive_PW = x_PW * delta_PW
+            grad_drive_PW, grad_delta_PW = np.zeros_like(x_PW), np.zeros_like(x_PW)
+            _differentiate_chunk(
+                _load(grad_y_BTE[b, t:end], start, stop),
+                _load(boundaries_BJNE[b, chunk], start, stop),
+                delta_PW,
+                drive_PW,
+                A_NW,
+                B_BTN[b, t:end],
+                C_BTN[b, t:end],
+                resets_BT[b, t:end],
+                grad_h_NW,
+                grad_A_NW,
+                grad_drive_PW,
+                grad_delta_PW,
+                partial_B_GBTN[block, b, t:end],
+                partial_C_GBTN[block, b, t:end],
+            )
+            _store(grad_drive_PW * delta_PW, grad_x_BTE[b, t:end], start, stop)
+            _store(grad_drive_PW * x_PW + grad_delta_PW, grad_delta_BTE[b, t:end], start, stop)
+        _store(grad_A_NW, partial_A_BNE[b], start, stop)
+        _store(grad_h_NW, grad_first_BNE[b], start, stop)
+
+
+@kernel(reorders_sums=True)
+def _differentiate_chunk(
+    grad_y_PW,
+    boundary_NW,
+    delta_PW,
+    drive_PW,
+    A_NW,
+    B_PN,
+    C_PN,
+    resets_P,
+    grad_h_NW,
+    grad_A_NW,
+    grad_drive_PW,
+    grad_delta_PW,
+    grad_B_PN,
+    grad_C_PN,
+):
+    """Recompute the states of a chunk, then go back through it; grad_h and all sums are updated in place."""
+    length, zero = delta_PW.shape[0], delta_PW.dtype.type(0)
+    decay_PW = np.empty_like(delta_PW)
+    h_QW = np.empty((length + 1, BLOCK_CHANNELS), delta_PW.dtype)
+    for n in range(A_NW.shape[0]):
+        h_QW[0] = boundary_NW[n]
+        for p in range(length):
+            B_n = B_PN[p, n]
+            if resets_P[p]:
+                for w in range(BLOCK_CHANNELS):
+                    decay_PW[p, w], h_QW[p + 1, w] = zero, drive_PW[p, w] * B_n
+            else:
+                for w in range(BLOCK_CHANNELS):
+                    decay = _decay(delta_PW[p, w] * A_NW[n, w])
+                    decay_PW[p, w], h_QW[p + 1, w] = decay, decay * h_QW[p, w] + drive_PW[p, w] * B_n
+        for p in range(length - 1, -1, -1):
+            B_n, C_n, grad_B, grad_C = B_PN[p, n], C_PN[p, n], zero, zero
+            for w in range(BLOCK_CHANNELS):
+                grad_h = grad_h_NW[n, w] + grad_y_PW[p, w] * C_n
+                grad_C += grad_y_PW[p, w] * h_QW[p + 1, w]
+                grad_B += grad_h * drive_PW[p, w]
+                grad_drive_PW[p, w] += grad_h * B_n
+                grad_before = grad_h * decay_PW[p, w]
+                grad_h_NW[n, w] = grad_before
+                grad_exponent = grad_before * h_QW[p, w]
+                grad_A_NW[n, w] += grad_exponent * delta_PW[p, w]
+                grad_delta_PW[p, w] += grad_exponent * A_NW[n, w]
+            grad_B_PN[p, n], grad_C_PN[p, n] = grad_B, grad_C

@@ -1,0 +1,26 @@
+"""Memory that torch has not written yet holds NaN in these tests, so that reading it shows."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _poison_uninitialised_memory(monkeypatch):
+    def poisoned(make):
+        def make_poisoned(*arguments, **options):
+            tensor = make(*arguments, **options)
+            return tensor.fill_(torch.nan) if tensor.is_floating_point() else tensor
+
+        return make_poisoned
+
+    monkeypatch.setattr(torch, "empty", poisoned(torch.empty))
+    monkeypatch.setattr(torch, "empty_like", poisoned(torch.empty_like))
+    monkeypatch.setattr(torch.Tensor, "new_empty", poisoned(torch.Tensor.new_empty))
+
+
+@pytest.fixture
+def num_threads():
+    """Sets torch's number of threads, for one test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
