@@ -220,12 +220,14 @@ class Checkpoints:
                 events.emit("leftover_not_removed", path=str(folder), reason=str(error))
 
     def _settle_replaced(self, folder: Path) -> None:
+        """Leave one of two saves of a step, under its proper name: the later one, unless only the other is whole."""
         replacement = folder.with_name(folder.name.partition(".")[0])
+        if replacement.exists():
+            is_needed = not self._is_valid(replacement) and self._is_valid(folder)
+            self._remove(replacement if is_needed else folder)
         if not replacement.exists():
             os.rename(folder, replacement)
             sync_folder(self.folder)
-        elif self._is_valid(replacement):
-            self._remove(folder)
 
     def _prune(self, events: EventLog) -> None:
         """Remove what is older than the newest `keep` valid checkpoints, except the best one."""

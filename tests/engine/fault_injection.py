@@ -153,6 +153,18 @@ def killed_between_the_two_renames(folder):
     os.rename(folder / "step-00000002", folder / "step-00000002.replaced-97")
 
 
+def killed_after_the_two_renames_then_damaged(folder):
+    two(folder)
+    copy_aside(folder, 2, f"replaced-{os.getpid()}")
+    damage(folder, 2)
+
+
+def both_saves_of_a_step_damaged(folder):
+    two(folder)
+    damage(folder, 2)
+    copy_aside(folder, 2, f"replaced-{os.getpid()}")
+
+
 SCENARIOS = {
     "the first save": (lambda folder: None, {"step": 1}),
     "the second save": (lambda folder: save(folder, 1), {"step": 2}),
@@ -168,6 +180,11 @@ SCENARIOS = {
         killed_between_the_two_renames,
         {"step": 2, "version": 20},
     ),
+    "a step again of which only the older save is whole": (
+        killed_after_the_two_renames_then_damaged,
+        {"step": 2, "version": 20},
+    ),
+    "a step again of which no save is whole": (both_saves_of_a_step_damaged, {"step": 2, "version": 20}),
 }
 """Name -> (what is on the disk before, the save that is interrupted)."""
 

@@ -90,6 +90,15 @@ def test_a_power_cut_after_any_call_leaves_the_old_or_the_new_checkpoint(tmp_pat
         shutil.rmtree(tmp_path / "end")
 
 
+def test_a_power_cut_after_any_call_leaves_the_old_or_the_new_file(tmp_path):
+    (tmp_path / "config.json").write_text("old")
+    with power_cut.Recorder(tmp_path) as recorder:
+        atomic_write_text(tmp_path / "config.json", "new")
+    for survives in power_cut.LOSSES.values():
+        assert {survives(moment)["config.json"] for moment in recorder.moments} <= {b"old", b"new"}
+        assert survives(recorder.moments[-1])["config.json"] == b"new"
+
+
 def test_a_kill_after_any_call_leaves_the_old_or_the_new_file(victim):
     contents = victim("atomic write")
     assert set(contents) == {"old", "the new content"}
