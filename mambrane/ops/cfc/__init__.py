@@ -1,5 +1,6 @@
 """Closed-form continuous-time cell (CfC) over time: inputs in, states out. The formula stands in `reference.py`."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -42,5 +43,10 @@ def cfc(
         >>> cfc(torch.zeros(1, 3, 3), weights).hidden_BTL.shape
         torch.Size([1, 3, 2])
     """
-    choose_backend("cfc", x_BTI.device, backend)
-    return cfc_reference(x_BTI, weights, state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed_BT)
+    if choose_backend("cfc", x_BTI.device, backend) == "numba":
+        from mambrane.ops.cfc.numba_cpu import cfc_numba as run
+    else:
+        run = cfc_reference
+    # Mixed precision is for the layers around the cell: the state is computed in float32.
+    with torch.autocast(x_BTI.device.type, enabled=False):
+        return run(x_BTI, weights, state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed_BT)

@@ -1,5 +1,6 @@
 """Liquid time-constant cell (LTC) over time: inputs in, states out. The formula stands in `reference.py`."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -42,5 +43,10 @@ def ltc(
         >>> ltc(torch.zeros(1, 3, 2), LtcWeights(**synapses, **units)).hidden_BTL.shape
         torch.Size([1, 3, 2])
     """
-    choose_backend("ltc", x_BTI.device, backend)
-    return ltc_reference(x_BTI, weights, state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed_BT)
+    if choose_backend("ltc", x_BTI.device, backend) == "numba":
+        from mambrane.ops.ltc.numba_cpu import ltc_numba as run
+    else:
+        run = ltc_reference
+    # Mixed precision is for the layers around the cell: the state is computed in float32.
+    with torch.autocast(x_BTI.device.type, enabled=False):
+        return run(x_BTI, weights, state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed_BT)

@@ -1,0 +1,436 @@
+# ruff: noqa: ANN001, ANN202 -- Numba finds the types of a kernel's arguments
+"""LTC on the CPU: no tensor of size batch x units x units is ever made.
+
+The formula stands in `reference.py`. Forward: the sensory synapses of all tokens, then the recurrence, unfold by
+unfold. What is kept is the state before each unfold and the conductance that it met; the backward pass recomputes the
+openings s of the synapses. With d = elapsed / 6, D = cm + d conductance, v' the state after an unfold, v the one
+before, g the gradient of v':
+
+    dpull = d g / D     dconductance = -dpull v'     dd = cm dpull (v' - v) / d^2     dcm = dpull (v - v') / d
+    dv[i] = cm[i] g[i] / D[i] + sum over j of s (1 - s) sigma w (dpull[j] erev + dconductance[j])    for synapses i -> j
+
+The gradients of a synapse are sums over all tokens and unfolds, taken in order for each pre-synaptic unit, so no number
+depends on how many threads there are.
+Letters beyond core/shapes: I input width; P, the pre-synaptic side, is I or L; K unfolds; M = 1 or L; R some rows of
+the batch; Q = B T or B T K, the steps of all sequences.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
+from mambrane.ops.compiled import kernel
+from mambrane.ops.ltc.reference import EPSILON, NUM_UNFOLDS, LtcOutput, LtcWeights
+from mambrane.ops.numba_math import sigmoid
+from mambrane.ops.threads import share_out
+
+CHUNK_ROWS = 16
+CHUNK_STEPS = 64
+
+
+def ltc_numba(
+    x_BTI: Tensor, weights: LtcWeights, *, state_BL: Tensor | None, resets_BT: Tensor | None, elapsed_BT: Tensor | None
+) -> LtcOutput:
+    """Return the states of an LTC cell; arguments as in `mambrane.ops.ltc.ltc`."""
+    _check(x_BTI, weights, state_BL, resets_BT, elapsed_BT)
+    dtype = inner_type(x_BTI)
+    batch_size, num_tokens, _ = x_BTI.shape
+    p = LtcWeights(*(weight.to(dtype) for weight in weights))
+    u_BTI = x_BTI.to(dtype) * p.input_weight + p.input_bias
+    if state_BL is None:
+        state_BL = u_BTI.new_zeros(batch_size, p.cm.shape[0])
+    if elapsed_BT is None:
+        elapsed_BT = u_BTI.new_ones(batch_size, num_tokens)
+    floats = (
+        u_BTI,
+        state_BL.to(dtype),
+        elapsed_BT.to(dtype).reshape(batch_size, num_tokens, -1),
+        torch.stack([p.sensory_w, p.sensory_mu, p.sensory_sigma, p.sensory_erev]),
+        torch.stack([p.w, p.mu, p.sigma, p.erev]),
+        torch.stack([p.cm, p.gleak, p.vleak]),
+    )
+    hidden_BTL, _, _ = _ltc(
+        *floats,
+        no_resets(x_BTI) if resets_BT is None else resets_BT,
+        torch.is_grad_enabled() and any(each.requires_grad for each in floats),
+    )
+    return LtcOutput(hidden_BTL.to(x_BTI.dtype), hidden_BTL[:, -1])
+
+
+def _check(x_BTI: Tensor, weights: LtcWeights, state_BL: Any, resets_BT: Any, elapsed_BT: Any) -> None:  # noqa: ANN401
+    require_tokens("x_BTI", x_BTI)
+    (batch_size, num_tokens, inputs), units = x_BTI.shape, weights.cm.shape[0]
+    for name, weight in zip(LtcWeights._fields, weights, strict=True):
+        if name.startswith("input_"):
+            wanted = (inputs,)
+        elif name in ("cm", "gleak", "vleak"):
+            wanted = (units,)
+        else:
+            wanted = (inputs if name.startswith("sensory_") else units, units)
+        require_shape(name, weight, wanted)
+    require_shape("state_BL", state_BL, (batch_size, units))
+    require_shape("resets_BT", resets_BT, (batch_size, num_tokens))
+    is_per_unit = elapsed_BT is not None and elapsed_BT.dim() == 3
+    require_shape(
+        "elapsed_BT", elapsed_BT, (batch_size, num_tokens, units) if is_per_unit else (batch_size, num_tokens)
+    )
+
+
+@torch.library.custom_op("mambrane::ltc", mutates_args=())
+def _ltc(
+    u_BTI: Tensor,
+    state_BL: Tensor,
+    elapsed_BTM: Tensor,
+    sensory_4IL: Tensor,
+    synapses_4LL: Tensor,
+    units_3L: Tensor,
+    resets_BT: Tensor,
+    is_kept: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the states [B, T, L], those before each unfold and its conductance [B, T, K, L], T = 0 if not kept.
+
+    Synapses are w, mu, sigma, erev; units are cm, gleak, vleak.
+    """
+    outputs = _ltc_outputs(u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L, resets_BT, is_kept)
+    cm_L, gleak_L, vleak_L = units_3L.detach()
+    batch_size, num_tokens, units = outputs[0].shape
+    pull_BTL = (gleak_L * vleak_L).repeat(batch_size, num_tokens, 1)
+    conductance_BTL = (gleak_L + EPSILON).repeat(batch_size, num_tokens, 1)
+    share_out(
+        _sense,
+        batch_size * num_tokens,
+        *arrays(u_BTI.flatten(0, 1), _opening(sensory_4IL), pull_BTL.flatten(0, 1), conductance_BTL.flatten(0, 1)),
+        work=u_BTI.numel() * units,
+    )
+    num_shares = min(batch_size, torch.get_num_threads())
+    share_out(
+        _forward,
+        num_shares,
+        num_shares,
+        *arrays(pull_BTL, conductance_BTL, state_BL, resets_BT, elapsed_BTM, _opening(synapses_4LL), cm_L, *outputs),
+        work=outputs[0].numel() * NUM_UNFOLDS * units,
+    )
+    return outputs
+
+
+@_ltc.register_fake
+def _ltc_outputs(
+    u_BTI: Tensor,
+    state_BL: Tensor,
+    elapsed_BTM: Tensor,
+    sensory_4IL: Tensor,
+    synapses_4LL: Tensor,
+    units_3L: Tensor,
+    resets_BT: Tensor,
+    is_kept: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    (batch_size, num_tokens, _), units = u_BTI.shape, state_BL.shape[1]
+    kept = (batch_size, num_tokens if is_kept else 0, NUM_UNFOLDS, units)
+    return u_BTI.new_empty(batch_size, num_tokens, units), u_BTI.new_empty(kept), u_BTI.new_empty(kept)
+
+
+@torch.library.custom_op("mambrane::ltc_backward", mutates_args=())
+def _ltc_backward(
+    grad_hidden_BTL: Tensor,
+    u_BTI: Tensor,
+    state_BL: Tensor,
+    elapsed_BTM: Tensor,
+    sensory_4IL: Tensor,
+    synapses_4LL: Tensor,
+    units_3L: Tensor,
+    resets_BT: Tensor,
+    hidden_BTL: Tensor,
+    before_BTKL: Tensor,
+    conductance_BTKL: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of the first six arguments of the forward operation."""
+    units_3L = units_3L.detach()
+    grad_pull_BTKL, grad_conductance_BTKL = torch.empty_like(before_BTKL), torch.empty_like(before_BTKL)
+    grad_elapsed_BTL, grad_u_BTI = torch.zeros_like(hidden_BTL), torch.zeros_like(u_BTI)
+    grad_state_BL, grad_cm_BL = torch.zeros_like(state_BL), torch.zeros_like(state_BL)
+    num_shares = min(state_BL.shape[0], torch.get_num_threads())
+    share_out(
+        _backward,
+        num_shares,
+        num_shares,
+        *arrays(grad_hidden_BTL, resets_BT, elapsed_BTM, _response(synapses_4LL), units_3L[0]),
+        *arrays(hidden_BTL, before_BTKL, conductance_BTKL),
+        *arrays(grad_pull_BTKL, grad_conductance_BTKL, grad_elapsed_BTL, grad_state_BL, grad_cm_BL),
+        work=before_BTKL.numel() * state_BL.shape[1],
+    )
+    grad_pull_QL, grad_conductance_QL = (
+        grad_pull_BTKL.sum(dim=2).flatten(0, 1),
+        grad_conductance_BTKL.sum(dim=2).flatten(0, 1),
+    )
+    share_out(
+        _sense_backward,
+        grad_pull_QL.shape[0],
+        *arrays(
+            u_BTI.flatten(0, 1), grad_pull_QL, grad_conductance_QL, _response(sensory_4IL), grad_u_BTI.flatten(0, 1)
+        ),
+        work=u_BTI.numel() * state_BL.shape[1],
+    )
+    every_pull_QL, every_conductance_QL = grad_pull_BTKL.flatten(0, 2), grad_conductance_BTKL.flatten(0, 2)
+    pull_L, conductance_L = _ordered_sum(grad_pull_QL), _ordered_sum(grad_conductance_QL)
+    return (
+        grad_u_BTI,
+        grad_state_BL,
+        grad_elapsed_BTL.sum(dim=-1, keepdim=True) if elapsed_BTM.shape[2] == 1 else grad_elapsed_BTL,
+        _synapse_gradients(u_BTI.flatten(0, 1), grad_pull_QL, grad_conductance_QL, sensory_4IL),
+        _synapse_gradients(before_BTKL.flatten(0, 2), every_pull_QL, every_conductance_QL, synapses_4LL),
+        torch.stack([_ordered_sum(grad_cm_BL), pull_L * units_3L[2] + conductance_L, pull_L * units_3L[1]]),
+    )
+
+
+@_ltc_backward.register_fake
+def _(grad_hidden_BTL, u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L, *saved):  # noqa: ANN002 -- as the operation
+    return tuple(torch.empty_like(each) for each in (u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401 -- torch's own
+    ctx.save_for_backward(*inputs[:-1], *output)
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
+    if grads[0] is None:
+        return (None,) * 8
+    return *_ltc_backward(grads[0], *ctx.saved_tensors), None, None
+
+
+_ltc.register_autograd(_differentiate, setup_context=_save)
+
+
+def _opening(synapses_4PL: Tensor) -> Tensor:
+    """Return sigma, sigma mu, w, w erev: what is needed of each synapse where v is known; [4, P, L]."""
+    w_PL, mu_PL, sigma_PL, erev_PL = synapses_4PL.detach()
+    return torch.stack([sigma_PL, sigma_PL * mu_PL, w_PL, w_PL * erev_PL])
+
+
+def _response(synapses_4PL: Tensor) -> Tensor:
+    """Return sigma, sigma mu, sigma w, sigma w erev, the post-synaptic side first; [4, L, P]."""
+    sigma_PL, shift_PL, w_PL, pull_PL = _opening(synapses_4PL)
+    return torch.stack([sigma_PL, shift_PL, sigma_PL * w_PL, sigma_PL * pull_PL]).transpose(1, 2)
+
+
+def _ordered_sum(rows_QL: Tensor) -> Tensor:
+    """Return the sum over rows, added in the same order for any number of threads."""
+    return torch.from_numpy(rows_QL.detach().numpy().sum(axis=0))
+
+
+def _synapse_gradients(
+    pre_QP: Tensor, grad_pull_QL: Tensor, grad_conductance_QL: Tensor, synapses_4PL: Tensor
+) -> Tensor:
+    """Return the gradients of w, mu, sigma and erev; [4, P, L]."""
+    sums_4PL = torch.zeros_like(synapses_4PL)
+    share_out(
+        _sum_over_steps,
+        pre_QP.shape[1],
+        *arrays(pre_QP.T, grad_pull_QL, grad_conductance_QL, _opening(synapses_4PL), sums_4PL),
+        work=grad_pull_QL.numel() * pre_QP.shape[1],
+    )
+    w_PL, mu_PL, sigma_PL, erev_PL = synapses_4PL.detach()
+    pull_PL, conductance_PL, slope_PL, slope_pre_PL = sums_4PL
+    return torch.stack(
+        [conductance_PL + erev_PL * pull_PL, -sigma_PL * slope_PL, slope_pre_PL - mu_PL * slope_PL, w_PL * pull_PL]
+    )
+
+
+@kernel()
+def _sense(first, last, u_QI, opening_4IL, pull_QL, conductance_QL):
+    """Add what the steps first, ..., last - 1 receive from the inputs."""
+    for start in range(first, last, CHUNK_ROWS):
+        rows = slice(start, min(start + CHUNK_ROWS, last))
+        _receive(u_QI[rows], opening_4IL, pull_QL[rows], conductance_QL[rows])
+
+
+@kernel()
+def _sense_backward(first, last, u_QI, grad_pull_QL, grad_conductance_QL, response_4LI, grad_u_QI):
+    for start in range(first, last, CHUNK_ROWS):
+        rows = slice(start, min(start + CHUNK_ROWS, last))
+        _give_back(u_QI[rows], grad_pull_QL[rows], grad_conductance_QL[rows], response_4LI, grad_u_QI[rows])
+
+
+@kernel()
+def _forward(
+    first_share,
+    last_share,
+    num_shares,
+    pull_BTL,
+    conductance_BTL,
+    state_BL,
+    resets_BT,
+    elapsed_BTM,
+    opening_4LL,
+    cm_L,
+    hidden_BTL,
+    before_BTKL,
+    conductance_BTKL,
+):
+    """Run the rows of these shares of the batch; every unit's pull and conductance already hold leak and inputs."""
+    rows = slice(first_share * len(state_BL) // num_shares, last_share * len(state_BL) // num_shares)
+    resets_RT, elapsed_RTM, hidden_RTL = resets_BT[rows], elapsed_BTM[rows], hidden_BTL[rows]
+    pull_RTL, conductance_RTL = pull_BTL[rows], conductance_BTL[rows]
+    before_RTKL, conductance_RTKL = before_BTKL[rows], conductance_BTKL[rows]
+    v_RL = state_BL[rows].copy()
+    pull_RL, conductance_RL, d_RL = np.empty_like(v_RL), np.empty_like(v_RL), np.empty_like(v_RL)
+    for t in range(hidden_RTL.shape[1]):
+        _clear(resets_RT, t, v_RL)
+        _divide_time(elapsed_RTM, t, d_RL)
+        for k in range(NUM_UNFOLDS):
+            for r in range(len(v_RL)):
+                _copy(pull_RTL[r, t], pull_RL[r])
+                _copy(conductance_RTL[r, t], conductance_RL[r])
+            _receive(v_RL, opening_4LL, pull_RL, conductance_RL)
+            for r in range(len(v_RL)):
+                if before_RTKL.shape[1] > 0:
+                    _copy(v_RL[r], before_RTKL[r, t, k])
+                    _copy(conductance_RL[r], conductance_RTKL[r, t, k])
+                _unfold(v_RL[r], cm_L, d_RL[r], pull_RL[r], conductance_RL[r])
+        for r in range(len(v_RL)):
+            _copy(v_RL[r], hidden_RTL[r, t])
+
+
+@kernel()
+def _copy(source_L, target_L):
+    for i in range(target_L.size):
+        target_L[i] = source_L[i]
+
+
+@kernel()
+def _clear(resets_RT, t, values_RL):
+    """Set the rows to zero whose document starts at token t."""
+    for r in range(values_RL.shape[0]):
+        if resets_RT[r, t]:
+            for i in range(values_RL.shape[1]):
+                values_RL[r, i] = 0
+
+
+@kernel()
+def _divide_time(elapsed_RTM, t, d_RL):
+    for r in range(d_RL.shape[0]):
+        for i in range(d_RL.shape[1]):
+            d_RL[r, i] = elapsed_RTM[r, t, i if elapsed_RTM.shape[2] > 1 else 0] / d_RL.dtype.type(NUM_UNFOLDS)
+
+
+@kernel()
+def _unfold(v_L, cm_L, d_L, pull_L, conductance_L):
+    for i in range(v_L.size):
+        v_L[i] = (cm_L[i] * v_L[i] + d_L[i] * pull_L[i]) / (cm_L[i] + d_L[i] * conductance_L[i])
+
+
+@kernel()
+def _receive(pre_RP, opening_4PL, pull_RL, conductance_RL):
+    """Add the pull and the conductance of all synapses of these rows."""
+    for i in range(pre_RP.shape[1]):
+        for r in range(pre_RP.shape[0]):
+            v = pre_RP[r, i]
+            for j in range(pull_RL.shape[1]):
+                is_open = sigmoid(opening_4PL[0, i, j] * v - opening_4PL[1, i, j])
+                conductance_RL[r, j] += is_open * opening_4PL[2, i, j]
+                pull_RL[r, j] += is_open * opening_4PL[3, i, j]
+
+
+@kernel()
+def _backward(
+    first_share,
+    last_share,
+    num_shares,
+    grad_hidden_BTL,
+    resets_BT,
+    elapsed_BTM,
+    response_4LL,
+    cm_L,
+    hidden_BTL,
+    before_BTKL,
+    conductance_BTKL,
+    grad_pull_BTKL,
+    grad_conductance_BTKL,
+    grad_elapsed_BTL,
+    grad_state_BL,
+    grad_cm_BL,
+):
+    """Walk the rows of these shares of the batch from the last unfold to the first; the last five are written."""
+    rows = slice(first_share * len(resets_BT) // num_shares, last_share * len(resets_BT) // num_shares)
+    grad_hidden_RTL, resets_RT, elapsed_RTM = grad_hidden_BTL[rows], resets_BT[rows], elapsed_BTM[rows]
+    hidden_RTL, before_RTKL, conductance_RTKL = hidden_BTL[rows], before_BTKL[rows], conductance_BTKL[rows]
+    grad_pull_RTKL, grad_conductance_RTKL = grad_pull_BTKL[rows], grad_conductance_BTKL[rows]
+    grad_elapsed_RTL, grad_v_RL, grad_cm_RL = grad_elapsed_BTL[rows], grad_state_BL[rows], grad_cm_BL[rows]
+    before_RL, grad_pull_RL = np.empty_like(grad_v_RL), np.empty_like(grad_v_RL)
+    grad_conductance_RL, d_RL = np.empty_like(grad_v_RL), np.empty_like(grad_v_RL)
+    for t in range(hidden_RTL.shape[1] - 1, -1, -1):
+        _divide_time(elapsed_RTM, t, d_RL)
+        for r in range(len(grad_v_RL)):
+            for i in range(grad_v_RL.shape[1]):
+                grad_v_RL[r, i] += grad_hidden_RTL[r, t, i]
+        for k in range(NUM_UNFOLDS - 1, -1, -1):
+            for r in range(len(grad_v_RL)):
+                _copy(before_RTKL[r, t, k], before_RL[r])
+                after_L = hidden_RTL[r, t] if k == NUM_UNFOLDS - 1 else before_RTKL[r, t, k + 1]
+                _differentiate_unfold(
+                    (cm_L, d_RL[r], conductance_RTKL[r, t, k], before_RL[r], after_L),
+                    (grad_v_RL[r], grad_pull_RL[r], grad_conductance_RL[r], grad_elapsed_RTL[r, t], grad_cm_RL[r]),
+                )
+                _copy(grad_pull_RL[r], grad_pull_RTKL[r, t, k])
+                _copy(grad_conductance_RL[r], grad_conductance_RTKL[r, t, k])
+            _give_back(before_RL, grad_pull_RL, grad_conductance_RL, response_4LL, grad_v_RL)
+        _clear(resets_RT, t, grad_v_RL)
+
+
+@kernel()
+def _differentiate_unfold(values, gradients):
+    """Turn the gradient of v' into that of v through the membrane alone, and find the others."""
+    cm_L, d_L, conductance_L, before_L, after_L = values
+    grad_v_L, grad_pull_L, grad_conductance_L, grad_elapsed_L, grad_cm_L = gradients
+    unfolds = cm_L.dtype.type(NUM_UNFOLDS)
+    # One loop each: a loop that writes to several arrays is not turned into vector instructions.
+    for i in range(cm_L.size):
+        grad_pull_L[i] = d_L[i] * grad_v_L[i] / (cm_L[i] + d_L[i] * conductance_L[i])
+    for i in range(cm_L.size):
+        grad_conductance_L[i] = -grad_pull_L[i] * after_L[i]
+    for i in range(cm_L.size):
+        grad_v_L[i] = cm_L[i] * grad_pull_L[i] / d_L[i]
+    for i in range(cm_L.size):
+        grad_elapsed_L[i] += grad_v_L[i] * (after_L[i] - before_L[i]) / (d_L[i] * unfolds)
+    for i in range(cm_L.size):
+        grad_cm_L[i] += grad_pull_L[i] / d_L[i] * (before_L[i] - after_L[i])
+
+
+@kernel()
+def _give_back(pre_RP, grad_pull_RL, grad_conductance_RL, response_4LP, grad_pre_RP):
+    """Add to the gradient of each pre-synaptic value what comes back through its synapses."""
+    one = pre_RP.dtype.type(1)
+    for j in range(grad_pull_RL.shape[1]):
+        for r in range(pre_RP.shape[0]):
+            pull, conductance = grad_pull_RL[r, j], grad_conductance_RL[r, j]
+            for i in range(pre_RP.shape[1]):
+                is_open = sigmoid(response_4LP[0, j, i] * pre_RP[r, i] - response_4LP[1, j, i])
+                through = conductance * response_4LP[2, j, i] + pull * response_4LP[3, j, i]
+                grad_pre_RP[r, i] += is_open * (one - is_open) * through
+
+
+@kernel()
+def _sum_over_steps(first, last, pre_PQ, grad_pull_QL, grad_conductance_QL, opening_4PL, sums_4PL):
+    """Sum over all steps, for the pre-synaptic units first, ..., last - 1: s dpull, s dconductance, f, f v.
+
+    f is the gradient of the argument of the sigmoid. Steps go by chunks that stay in the cache for all these units.
+    """
+    one = pre_PQ.dtype.type(1)
+    num_steps = pre_PQ.shape[1]
+    for start in range(0, num_steps, CHUNK_STEPS):
+        for i in range(first, last):
+            for q in range(start, min(start + CHUNK_STEPS, num_steps)):
+                v = pre_PQ[i, q]
+                for j in range(grad_pull_QL.shape[1]):
+                    pull, conductance = grad_pull_QL[q, j], grad_conductance_QL[q, j]
+                    is_open = sigmoid(opening_4PL[0, i, j] * v - opening_4PL[1, i, j])
+                    through = conductance * opening_4PL[2, i, j] + pull * opening_4PL[3, i, j]
+                    slope = is_open * (one - is_open) * through
+                    sums_4PL[0, i, j] += is_open * pull
+                    sums_4PL[1, i, j] += is_open * conductance
+                    sums_4PL[2, i, j] += slope
+                    sums_4PL[3, i, j] += slope * v
