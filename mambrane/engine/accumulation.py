@@ -93,20 +93,24 @@ class Accumulator:
         self.events = events
         self.device = device
 
-    def add(self, sums: WindowSums, batch: MicroBatch, expected_targets: int) -> None:
-        """Mix a micro-batch, run it and add it to the sums."""
+    def add(
+        self, sums: WindowSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
+    ) -> None:
+        """Mix a micro-batch, run it and add it to the sums of the window."""
         for mixer in self.extensions.batch_mixers:
             batch = mixer.mix(batch)
-        self._run_whole_or_halves(sums, batch, expected_targets)
+        self._run_whole_or_halves(sums, batch, parameters, expected_targets)
         sums.num_micro_batches += 1
         sums.num_samples += batch.inputs_BT.shape[0]
 
-    def _run_whole_or_halves(self, sums: WindowSums, batch: MicroBatch, expected_targets: int) -> None:
+    def _run_whole_or_halves(
+        self, sums: WindowSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
+    ) -> None:
         num_targets, num_samples = batch.num_targets, batch.inputs_BT.shape[0]
         if num_targets == 0:
             return
         before = Snapshot(self.model)
-        if self._fits(sums, batch.to(self.device), expected_targets):
+        if self._fits(sums, batch.to(self.device), parameters, expected_targets):
             sums.num_targets += num_targets
             return
         before.restore()
@@ -118,11 +122,13 @@ class Accumulator:
                 way_out="a shorter --sequence-length, fewer --num-layers or a smaller --hidden-dim",
             )
         for half in (slice(0, num_samples // 2), slice(num_samples // 2, num_samples)):
-            self._run_whole_or_halves(sums, MicroBatch(*(part[half] for part in batch)), expected_targets)
+            piece = MicroBatch(*(part[half] for part in batch))
+            self._run_whole_or_halves(sums, piece, parameters, expected_targets)
 
-    def _fits(self, sums: WindowSums, batch: MicroBatch, expected_targets: int) -> bool:
+    def _fits(
+        self, sums: WindowSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
+    ) -> bool:
         """Run a micro-batch and fold it in; returns False, with nothing changed in the sums, when memory ran out."""
-        parameters = trainable_parameters(self.model)
         try:
             losses, output = self._forward(batch)
             total = torch.stack(list(losses.values())).sum()
@@ -179,11 +185,6 @@ def reduce_over_ranks_(
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Return whether torch ran out of memory, on a GPU or on the CPU."""
     return isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in MEMORY_MESSAGES)
-
-
-def trainable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Return the parameters that receive gradients, by name."""
-    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
 def clear_gradients(parameters: dict[str, nn.Parameter]) -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.step import WindowResult
 from mambrane.engine.window import WindowState
 
 
+@runtime_checkable
 class Loader(Protocol):
     """A stream of micro-batches whose cursor counts what was consumed, not what was read."""
 

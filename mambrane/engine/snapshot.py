@@ -55,15 +55,22 @@ def set_global_random_state(state: dict[str, Any]) -> None:
 
 
 class Snapshot:
-    """The global random state and the buffers of a model at one moment."""
+    """The global random state and the buffers of a model at one moment; taken for each micro-batch, so it is cheap."""
 
     def __init__(self, model: nn.Module) -> None:
-        self._random_state = global_random_state()
+        self._python_state = random.getstate()
+        self._numpy_state = np.random.get_state()
+        self._torch_state = torch.get_rng_state()
+        self._cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
         self._buffers: list[tuple[Tensor, Tensor]] = [(buffer, buffer.clone()) for buffer in model.buffers()]
 
     def restore(self) -> None:
         """Put the random state and the buffers back."""
-        set_global_random_state(self._random_state)
+        random.setstate(self._python_state)
+        np.random.set_state(self._numpy_state)
+        torch.set_rng_state(self._torch_state)
+        for device, state in enumerate(self._cuda_states):
+            torch.cuda.set_rng_state(state, device)
         self.restore_buffers()
 
     @torch.no_grad()

@@ -22,7 +22,6 @@ from mambrane.engine.accumulation import (
     WindowSums,
     clear_gradients,
     reduce_over_ranks_,
-    trainable_parameters,
 )
 from mambrane.engine.ema import WeightAverage
 from mambrane.engine.extensions import Extensions, StepView
@@ -123,11 +122,8 @@ class TrainingStep:
             expected_targets: about how many targets the window has, the same on all ranks; it only scales fp16 sums.
             applied: applied windows of the run before this one.
         """
-        before = Snapshot(self.model)
-        self.window = WindowTransaction(
-            clear_gradients=lambda: clear_gradients(dict(self.model.named_parameters())),
-            roll_back=self._roll_back(before),
-        )
+        before = WindowStart(self.model, self.extensions)
+        self.window = WindowTransaction(clear_gradients=before.clear_gradients, roll_back=before.roll_back)
         with self.window as window:
             return self._run(window, micro_batches, expected_targets, applied, before)
 
@@ -137,14 +133,14 @@ class TrainingStep:
         micro_batches: Iterable[MicroBatch],
         expected_targets: int,
         applied: int,
-        before: Snapshot,
+        before: "WindowStart",
     ) -> WindowResult:
-        parameters = trainable_parameters(self.model)
+        parameters = before.trainable
         learning_rate = self.schedule.learning_rate(applied)
         scale = self.precision.scale
 
         window.advance(WindowState.ACCUMULATING)
-        sums = self._accumulate(micro_batches, expected_targets)
+        sums = self._accumulate(micro_batches, parameters, expected_targets)
         reduce_over_ranks_(sums, parameters, self.extensions, self.device)
         result = WindowResult.of(sums, learning_rate=learning_rate, scale=scale)
         if sums.was_interrupted:
@@ -180,14 +176,16 @@ class TrainingStep:
             self.average.update(self.model)
         return replace(result, state=WindowState.COMMITTED, numbers=numbers)
 
-    def _accumulate(self, micro_batches: Iterable[MicroBatch], expected_targets: int) -> WindowSums:
+    def _accumulate(
+        self, micro_batches: Iterable[MicroBatch], parameters: dict[str, nn.Parameter], expected_targets: int
+    ) -> WindowSums:
         """Run the window's micro-batches; a stop that is asked for before the last one interrupts it."""
         sums = WindowSums()
         for batch in micro_batches:
             if self.should_stop():
                 sums.was_interrupted = True
                 break
-            self._accumulator.add(sums, batch, expected_targets)
+            self._accumulator.add(sums, batch, parameters, expected_targets)
         return sums
 
     @torch.no_grad()
@@ -238,16 +236,29 @@ class TrainingStep:
             for name, number in extension.after_step(view).items()
         }
 
-    def _roll_back(self, before: Snapshot) -> Callable[[], None]:
-        """Return what undoes an aborted window: its data will come again and must meet the same random numbers."""
-        mixers = [(mixer, copy.deepcopy(mixer.state_dict())) for mixer in self.extensions.batch_mixers]
 
-        def roll_back() -> None:
-            before.restore()
-            for mixer, state in mixers:
-                mixer.load_state_dict(state)
+class WindowStart:
+    """What a window finds when it opens, and what brings it back when the window is aborted."""
 
-        return roll_back
+    def __init__(self, model: nn.Module, extensions: Extensions) -> None:
+        self._parameters = dict(model.named_parameters())
+        self.trainable = {name: weight for name, weight in self._parameters.items() if weight.requires_grad}
+        self._snapshot = Snapshot(model)
+        self._mixers = [(mixer, copy.deepcopy(mixer.state_dict())) for mixer in extensions.batch_mixers]
+
+    def clear_gradients(self) -> None:
+        """Drop every gradient of the model."""
+        clear_gradients(self._parameters)
+
+    def restore_buffers(self) -> None:
+        """Put the buffers back: a window that was not finite must not leave its numbers there."""
+        self._snapshot.restore_buffers()
+
+    def roll_back(self) -> None:
+        """Put random numbers, buffers and mixers back: the window's data will come again and must meet the same."""
+        self._snapshot.restore()
+        for mixer, state in self._mixers:
+            mixer.load_state_dict(state)
 
 
 def name_the_culprit(parameters: dict[str, nn.Parameter]) -> str:
