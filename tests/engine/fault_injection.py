@@ -102,17 +102,23 @@ def newest_version(folder):
     return version
 
 
-def num_valid(folder):
+def valid_and_damaged(folder):
+    """The number of valid checkpoints, and the proper names under which something else lies."""
     checkpoints = open_checkpoints(folder)
-    valid = 0
-    for path in folder.glob("step-*"):
-        if ".tmp-" not in path.name and ".removed-" not in path.name:
-            try:
-                checkpoints.load(path)
-                valid += 1
-            except CheckpointDamaged:
-                pass
-    return valid
+    num_valid, damaged = 0, []
+    for path in sorted(folder.glob("step-*")):
+        if ".tmp-" in path.name or ".removed-" in path.name:
+            continue
+        try:
+            checkpoints.load(path)
+            num_valid += 1
+        except CheckpointDamaged:
+            damaged += [path.name] if "." not in path.name else []
+    return num_valid, damaged
+
+
+def num_valid(folder):
+    return valid_and_damaged(folder)[0]
 
 
 def damage(folder, step):
@@ -225,7 +231,7 @@ def kill_at_every_call(name, root):
     version = interrupted.get("version", interrupted["step"])
     found = {
         "before": newest_version(template),
-        "valid_before": num_valid(template),
+        "before_valid_and_damaged": valid_and_damaged(template),
         "version": version,
         "points": [],
     }
@@ -235,7 +241,7 @@ def kill_at_every_call(name, root):
         if template.exists():
             shutil.copytree(template, folder, dirs_exist_ok=True)
         died = fork_and_kill(lambda folder=folder: save(folder, **interrupted), index, torn=torn)
-        point = {"call": died, "after_kill": newest_version(folder), "valid": num_valid(folder)}
+        point = {"call": died, "after_kill": newest_version(folder), "valid_and_damaged": valid_and_damaged(folder)}
         if index % 2:
             # A second process is killed too, at some other point; the third one gets through.
             fork_and_kill(lambda folder=folder: save(folder, **interrupted), (index * 17 + 5) % 61)
