@@ -1,0 +1,609 @@
+"""The step: sums divided once, one finite flag, and what a window that is not applied leaves behind: nothing."""
+
+import copy
+
+import pytest
+import torch
+from oracle import Oracle
+from tiny_training import (
+    CPU,
+    INFINITE,
+    NOT_A_NUMBER,
+    AddOne,
+    Drift,
+    EventList,
+    ListLoader,
+    TinyModel,
+    make_batch,
+    make_batches,
+    make_trainer,
+    poisoned_objective,
+    training_differences,
+)
+from torch import nn
+
+from mambrane.engine.accumulation import MicroBatchTooLargeError
+from mambrane.engine.extensions import Extensions
+from mambrane.engine.objective import Objective
+from mambrane.engine.trainer import DivergedError, TornStateError
+from mambrane.engine.window import WindowState
+
+POISONS = {"infinite": INFINITE, "not a number": NOT_A_NUMBER}
+UNTOUCHED_BY_A_SKIP = ("counters", "precision", "random")
+
+
+def gradients_of(trainer, batches):
+    """The gradients with which a window would step: caught at the optimizer, before it moves anything."""
+    caught = {}
+
+    def catch(optimizer, arguments, options):
+        caught.update({name: weight.grad.clone() for name, weight in trainer.model.named_parameters()})
+
+    handle = trainer.optimizers[0].register_step_pre_hook(catch)
+    list(trainer.windows(ListLoader(batches)))
+    handle.remove()
+    return caught
+
+
+def count_steps(optimizer):
+    steps = []
+    optimizer.register_step_post_hook(lambda *_: steps.append(1))
+    return steps
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+@pytest.mark.parametrize("num_batches", [4, 8, 12])
+def test_no_phantom_step_when_the_windows_divide_the_epoch(precision, num_batches):
+    trainer = make_trainer(precision=precision, accumulation_steps=4)
+    steps = count_steps(trainer.optimizers[0])
+    list(trainer.windows(ListLoader(make_batches(num_batches))))
+    assert len(steps) == trainer.counters.applied == num_batches // 4
+    assert trainer.average.num_updates == num_batches // 4
+
+
+def test_no_phantom_step_moves_momentum_or_decays_weights():
+    model = TinyModel()
+    plain = copy.deepcopy(model)
+
+    def sgd(weights):
+        return torch.optim.SGD(weights, lr=0.01, momentum=0.9, weight_decay=0.1)
+
+    trainer = make_trainer(
+        model,
+        precision="fp16",
+        optimizers=(sgd(model.parameters()),),
+        accumulation_steps=4,
+        warmup_ratio=0.0,
+        min_learning_rate_ratio=1.0,
+        gradient_clip=0.0,
+    )
+    batches = make_batches(8)
+    list(trainer.windows(ListLoader(batches)))
+    optimizer = sgd(plain.parameters())
+    for first in (0, 4):
+        optimizer.zero_grad()
+        losses = [poisoned_objective(plain, batch).loss_sum for batch in batches[first : first + 4]]
+        (torch.stack(losses).sum() / sum(batch.num_targets for batch in batches[first : first + 4])).backward()
+        optimizer.step()
+    torch.testing.assert_close(dict(model.state_dict()), dict(plain.state_dict()), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (3, 2, 1, 0), (2, 0, 3, 1)])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_every_token_weighs_the_same_in_whatever_micro_batch_it_comes(precision, order):
+    counts = (1, 7, 0, 128)
+    parts = [make_batch(seed, rows=8, tokens=16, num_targets=counts[seed]) for seed in range(4)]
+    trainer = make_trainer(precision=precision, accumulation_steps=4, gradient_clip=0.0)
+    reference = Oracle(TinyModel(), trainer.config, 20)
+    gradients = gradients_of(trainer, [parts[number] for number in order])
+    reference.train_on(parts)
+    for name, weight in reference.model.named_parameters():
+        torch.testing.assert_close(gradients[name], weight.grad, rtol=1e-12, atol=1e-12)
+    assert trainer.counters.tokens == sum(counts)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_window_without_a_counted_target_changes_nothing_but_its_count(precision):
+    extensions = Extensions(after_steps=(Drift(),))
+    trainer = make_trainer(precision=precision, extensions=extensions, accumulation_steps=3)
+    list(trainer.windows(ListLoader(make_batches(3))))
+    before = copy.deepcopy(trainer.state_dict())
+    (result,) = trainer.windows(ListLoader(make_batches(3, seed=1, num_targets=0)))
+    assert result.state is WindowState.EMPTY
+    assert result.reason == "no counted target"
+    assert result.loss is None
+    assert training_differences(before, trainer.state_dict(), besides=["counters"]) == []
+    assert trainer.counters.empty == 1
+    assert trainer.counters.micro_steps == 6
+
+
+def test_a_micro_batch_without_a_counted_target_is_as_if_it_were_not_there():
+    def run(batches):
+        trainer = make_trainer(accumulation_steps=len(batches))
+        list(trainer.windows(ListLoader(batches)))
+        return trainer.state_dict()
+
+    ignored = make_batch(9, num_targets=0, first_token=NOT_A_NUMBER)
+    good = make_batches(2)
+    assert training_differences(run([good[0], ignored, good[1]]), run(good), besides=["counters", "random"]) == []
+
+
+@pytest.mark.parametrize("poison", POISONS)
+@pytest.mark.parametrize("position", [0, 1, 2])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_one_bad_micro_batch_discards_its_whole_window_and_nothing_else(precision, position, poison):
+    drift = Drift()
+    trainer = make_trainer(precision=precision, accumulation_steps=3, extensions=Extensions(after_steps=(drift,)))
+    list(trainer.windows(ListLoader(make_batches(3))))
+    before, views = copy.deepcopy(trainer.state_dict()), len(drift.views)
+    scale = trainer.precision.scale
+    bad = make_batches(3, seed=1)
+    bad[position] = make_batch(7, first_token=POISONS[poison])
+    good = make_batches(3, seed=2)
+    skipped, applied = trainer_windows_with_state(trainer, [*bad, *good], before)
+    assert skipped.state is WindowState.SKIPPED
+    assert "embedding.weight is not finite" in skipped.reason
+    assert trainer.precision.scale == (scale / 2 if precision == "fp16" else 1.0)
+    assert applied.state is WindowState.COMMITTED
+    assert len(drift.views) == views + 1
+
+
+def trainer_windows_with_state(trainer, batches, expected_after_first):
+    """Run two windows; after the first the state must be what it was."""
+    results = []
+    for result in trainer.windows(ListLoader(batches)):
+        results.append(result)
+        if len(results) == 1:
+            state = trainer.state_dict()
+            assert training_differences(expected_after_first, state, besides=["counters", "precision"]) == []
+            assert all(weight.grad is None for weight in trainer.model.parameters())
+    return results
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_after_a_discarded_window_the_next_one_uses_no_old_gradient(precision):
+    good = make_batches(3, seed=2)
+    bad = [make_batch(5), make_batch(6, first_token=INFINITE), make_batch(7)]
+
+    def weights_after(batches):
+        trainer = make_trainer(precision=precision, accumulation_steps=3)
+        list(trainer.windows(ListLoader(batches)))
+        return trainer.state_dict()["weights"]
+
+    assert training_differences(weights_after([*bad, *good]), weights_after(good)) == []
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_too_many_discarded_windows_in_a_row_end_the_run_with_the_name_of_the_parameter(precision):
+    trainer = make_trainer(precision=precision, accumulation_steps=1, max_consecutive_skips=3, gradient_clip=1.0)
+    bad, good = make_batch(1, first_token=NOT_A_NUMBER), make_batch(2)
+    windows = trainer.windows(ListLoader([bad, bad, good, bad, bad, bad, good]))
+    states = [next(windows).state for _ in range(5)]
+    assert states == [WindowState.SKIPPED] * 2 + [WindowState.COMMITTED] + [WindowState.SKIPPED] * 2
+    with pytest.raises(DivergedError, match=r"3 windows in a row.*embedding\.weight"):
+        next(windows)
+    assert all(bool(torch.isfinite(weight).all()) for weight in trainer.model.parameters())
+    trainer.state_dict()
+
+
+def test_a_norm_that_overflows_without_a_bad_element_is_skipped_too():
+    model = TinyModel(dtype=torch.float32)
+
+    def huge(model, batch):
+        loss_sum, output = poisoned_objective(model, batch)
+        return Objective(loss_sum * 1e30, output)
+
+    trainer = make_trainer(model, objective=huge, accumulation_steps=1)
+    (result,) = trainer.windows(ListLoader(make_batches(1)))
+    assert result.state is WindowState.SKIPPED
+    assert "norm of the gradient overflowed" in result.reason
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_parameter_without_a_gradient_is_left_alone(precision):
+    class TwoBranches(TinyModel):
+        def __init__(self):
+            super().__init__()
+            self.unused = nn.Linear(3, 3).double()
+
+    trainer = make_trainer(TwoBranches(), precision=precision, weight_decay=0.5)
+    before = trainer.model.unused.weight.detach().clone()
+    results = list(trainer.windows(ListLoader(make_batches(8))))
+    assert {result.state for result in results} == {WindowState.COMMITTED}
+    assert torch.equal(trainer.model.unused.weight, before)
+    assert not [name for name in trainer.state_dict()["optimizer"] if name.startswith("unused")]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_branches_that_alternate_within_a_window_all_learn(precision):
+    class Alternating(TinyModel):
+        def forward(self, inputs_BT, *, resets_BT=None):
+            output = super().forward(inputs_BT)
+            return output if int(inputs_BT[0, 1]) % 2 else output._replace(logits_BTV=output.logits_BTV.detach())
+
+    batches = make_batches(6)
+    trainer = make_trainer(Alternating(), precision=precision, accumulation_steps=6)
+    live = [batch for batch in batches if int(batch.inputs_BT[0, 1]) % 2]
+    assert 0 < len(live) < 6
+    (result,) = trainer.windows(ListLoader(batches))
+    assert result.state is WindowState.COMMITTED
+    assert result.num_targets == sum(batch.num_targets for batch in batches)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_frozen_model_gives_empty_windows_and_learns_again_when_it_is_thawed(precision):
+    trainer = make_trainer(precision=precision)
+    trainer.model.requires_grad_(False)
+    before = copy.deepcopy(trainer.state_dict())
+    (frozen,) = trainer.windows(ListLoader(make_batches(4)))
+    assert frozen.state is WindowState.EMPTY
+    assert frozen.reason == "no parameter received a gradient"
+    assert training_differences(before, trainer.state_dict(), besides=["counters"]) == []
+    trainer.model.requires_grad_(True)
+    (thawed,) = trainer.windows(ListLoader(make_batches(4)))
+    assert thawed.state is WindowState.COMMITTED
+
+
+def test_parameters_thawed_in_the_middle_of_a_run_are_trained_and_saved():
+    trainer = make_trainer()
+    trainer.model.hidden.requires_grad_(False)
+    list(trainer.windows(ListLoader(make_batches(4))))
+    assert "hidden.weight" not in trainer.state_dict()["optimizer"]
+    frozen = trainer.model.hidden.weight.detach().clone()
+    trainer.model.hidden.requires_grad_(True)
+    list(trainer.windows(ListLoader(make_batches(4))))
+    assert not torch.equal(trainer.model.hidden.weight, frozen)
+    state = trainer.state_dict()
+    assert int(state["optimizer"]["hidden.weight"]["step"]) == 1
+    assert int(state["optimizer"]["scores.weight"]["step"]) == 2
+    again = make_trainer()
+    again.load_state_dict(state)
+    assert training_differences(state, again.state_dict()) == []
+
+
+def two_optimizers(model, wrap=lambda optimizer: optimizer):
+    first = torch.optim.AdamW([*model.embedding.parameters(), *model.hidden.parameters()], lr=0.01, fused=True)
+    return first, wrap(torch.optim.SGD(model.scores.parameters(), lr=0.01, momentum=0.9))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_two_optimizers_step_together_or_not_at_all(precision):
+    model = TinyModel()
+    optimizers = two_optimizers(model)
+    steps = [count_steps(optimizer) for optimizer in optimizers]
+    trainer = make_trainer(model, precision=precision, optimizers=optimizers, accumulation_steps=1)
+    # Only the second optimizer's parameters get a bad gradient in the second window.
+    windows = iter(trainer.windows(ListLoader(make_batches(3))))
+    next(windows)
+    handle = model.scores.bias.register_hook(lambda gradient: gradient * float("inf"))
+    before = copy.deepcopy(trainer.state_dict())
+    assert next(windows).state is WindowState.SKIPPED
+    handle.remove()
+    assert training_differences(before, trainer.state_dict(), besides=UNTOUCHED_BY_A_SKIP) == []
+    assert next(windows).state is WindowState.COMMITTED
+    assert [len(taken) for taken in steps] == [2, 2]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_an_optimizer_none_of_whose_parameters_has_a_gradient_is_no_obstacle(precision):
+    model = TinyModel()
+    trainer = make_trainer(model, precision=precision, optimizers=two_optimizers(model), accumulation_steps=1)
+    model.scores.requires_grad_(False)
+    results = list(trainer.windows(ListLoader(make_batches(3))))
+    assert [result.state for result in results] == [WindowState.COMMITTED] * 3
+    assert set(trainer.state_dict()["optimizer"]) == {"embedding.weight", "hidden.weight", "hidden.bias"}
+
+
+class Wrapper(torch.optim.Optimizer):
+    """An optimizer around another one, with an identity of its own."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        super().__init__(inner.param_groups, inner.defaults)
+        self.param_groups, self.state = inner.param_groups, inner.state
+
+    def step(self, closure=None):
+        return self.inner.step(closure)
+
+
+def test_a_wrapped_optimizer_sees_the_same_gradients_as_a_plain_one():
+    def run(wrap):
+        model = TinyModel()
+        trainer = make_trainer(model, precision="fp16", optimizers=two_optimizers(model, wrap), accumulation_steps=2)
+        list(trainer.windows(ListLoader(make_batches(6))))
+        return dict(model.state_dict())
+
+    assert training_differences(run(Wrapper), run(lambda optimizer: optimizer)) == []
+
+
+@pytest.mark.parametrize("gradient_clip", [0.0, 0.05, 1e6])
+@pytest.mark.parametrize("scale", [1.0, 2.0**8, 2.0**16])
+def test_gradients_are_clipped_after_they_are_unscaled(gradient_clip, scale):
+    trainer = make_trainer(precision="fp16", initial_scale=scale, gradient_clip=gradient_clip)
+    reference = Oracle(TinyModel(), trainer.config, 20)
+    batches = make_batches(4)
+    gradients = gradients_of(trainer, batches)
+    reference.train_on(batches)
+    for name, weight in reference.model.named_parameters():
+        torch.testing.assert_close(gradients[name], weight.grad, rtol=1e-11, atol=1e-14)
+
+
+def test_a_zero_gradient_is_clipped_to_zero_and_applied():
+    def nothing(model, batch):
+        loss_sum, output = poisoned_objective(model, batch)
+        return Objective(loss_sum * 0, output)
+
+    trainer = make_trainer(objective=nothing, gradient_clip=0.5)
+    (result,) = trainer.windows(ListLoader(make_batches(4)))
+    assert result.state is WindowState.COMMITTED
+    assert result.gradient_norm == 0.0
+
+
+class OutOfMemory:
+    """An objective that runs out of memory on micro-batches of more than `fits` rows, forward or backward."""
+
+    def __init__(self, *, fits, phase):
+        self.fits, self.phase = fits, phase
+        self.rows_run = []
+
+    def __call__(self, model, batch):
+        rows = len(batch.inputs_BT)
+        loss_sum, output = poisoned_objective(model, batch)
+        if rows > self.fits:
+            if self.phase == "forward":
+                self.fail()
+            # The gradient of the output layer is in place when memory runs out in the hidden layer.
+            output.activity[0].register_hook(self.fail)
+        else:
+            self.rows_run.append(rows)
+        return Objective(loss_sum, output)
+
+    def fail(self, gradient=None):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+class Counting(TinyModel):
+    """Counts, in a buffer, the rows it has seen, and uses dropout."""
+
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.register_buffer("rows_seen", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, inputs_BT, *, resets_BT=None):
+        self.rows_seen += len(inputs_BT)
+        return super().forward(inputs_BT)
+
+
+@pytest.mark.parametrize("phase", ["forward", "backward"])
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("fits", [1, 2, 3])
+def test_a_micro_batch_that_does_not_fit_is_run_in_halves_and_counted_once(fits, precision, phase):
+    batches = make_batches(3, rows=5)
+    objective = OutOfMemory(fits=fits, phase=phase)
+    events = EventList()
+    drift = Drift(rate=0.0)
+    trainer = make_trainer(
+        Counting(),
+        objective=objective,
+        precision=precision,
+        accumulation_steps=3,
+        events=events,
+        extensions=Extensions(after_steps=(drift,)),
+    )
+    (result,) = trainer.windows(ListLoader(batches))
+    plain = make_trainer(Counting(), precision=precision, accumulation_steps=3)
+    (expected,) = plain.windows(ListLoader(batches))
+    assert result.state is WindowState.COMMITTED
+    assert result.num_targets == expected.num_targets
+    assert trainer.counters == plain.counters
+    torch.testing.assert_close(result.loss, expected.loss, rtol=1e-13, atol=0)
+    torch.testing.assert_close(result.gradient_norm, expected.gradient_norm, rtol=1e-12, atol=0)
+    torch.testing.assert_close(trainer.state_dict()["weights"], plain.state_dict()["weights"], rtol=1e-9, atol=1e-12)
+    assert sum(objective.rows_run) == 15
+    assert int(trainer.model.rows_seen) == 15
+    assert trainer.precision.state_dict() == plain.precision.state_dict()
+    assert drift.views[0][2] == len(objective.rows_run)
+    assert "out_of_memory" in events.kinds()
+
+
+@pytest.mark.parametrize("phase", ["forward", "backward"])
+def test_after_a_retry_dropout_draws_what_a_run_in_small_micro_batches_draws(phase):
+    whole = make_batches(2, rows=4)
+    halves = [type(batch)(*(part[rows] for part in batch)) for batch in whole for rows in (slice(0, 2), slice(2, 4))]
+
+    def weights_after(batches, objective):
+        torch.manual_seed(5)
+        trainer = make_trainer(TinyModel(dropout=0.5), objective=objective, accumulation_steps=len(batches))
+        list(trainer.windows(ListLoader(batches)))
+        return trainer.state_dict()["weights"], torch.get_rng_state()
+
+    tight = weights_after(whole, OutOfMemory(fits=2, phase=phase))
+    assert training_differences({"all": tight}, {"all": weights_after(halves, poisoned_objective)}) == []
+
+
+def test_memory_that_runs_out_on_a_single_row_is_an_error_that_says_so_and_aborts_the_window():
+    trainer = make_trainer(objective=OutOfMemory(fits=0, phase="backward"), accumulation_steps=2)
+    loader = ListLoader(make_batches(4))
+    before = copy.deepcopy(trainer.state_dict())
+    with pytest.raises(MicroBatchTooLargeError, match="sequence-length"):
+        list(trainer.windows(loader))
+    assert loader.handed_out == loader.committed == 0
+    assert training_differences(before, trainer.state_dict(), besides=["counters"]) == []
+    assert trainer.counters.aborted == 1
+
+
+def test_the_message_of_the_cpu_allocator_counts_as_out_of_memory():
+    message = "DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000000000000 bytes."
+
+    def objective(model, batch):
+        if len(batch.inputs_BT) > 1:
+            raise RuntimeError(message)
+        return poisoned_objective(model, batch)
+
+    trainer = make_trainer(objective=objective)
+    (result,) = trainer.windows(ListLoader(make_batches(4)))
+    assert result.state is WindowState.COMMITTED
+
+
+def test_the_real_allocator_is_understood_too():
+    def objective(model, batch):
+        if len(batch.inputs_BT) > 1:
+            torch.empty(10**15)
+        return poisoned_objective(model, batch)
+
+    (result,) = make_trainer(objective=objective).windows(ListLoader(make_batches(4)))
+    assert result.state is WindowState.COMMITTED
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    def objective(model, batch):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        list(make_trainer(objective=objective).windows(ListLoader(make_batches(1))))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("failing_call", [1, 2, 3])
+def test_an_error_in_the_loss_aborts_the_window_without_a_trace(precision, failing_call):
+    calls = []
+
+    def objective(model, batch):
+        calls.append(1)
+        if len(calls) == failing_call + 3:
+            raise ZeroDivisionError
+        return poisoned_objective(model, batch)
+
+    mixer = AddOne()
+    trainer = make_trainer(
+        TinyModel(dropout=0.3),
+        objective=objective,
+        precision=precision,
+        accumulation_steps=3,
+        extensions=Extensions(batch_mixers=(mixer,)),
+    )
+    loader = ListLoader(make_batches(9))
+    windows = trainer.windows(loader)
+    next(windows)
+    before = copy.deepcopy(trainer.state_dict())
+    with pytest.raises(ZeroDivisionError):
+        next(windows)
+    assert training_differences(before, trainer.state_dict(), besides=["counters"]) == []
+    assert trainer.counters.aborted == 1
+    assert (loader.committed, loader.handed_out) == (3, 3)
+    assert all(weight.grad is None for weight in trainer.model.parameters())
+    assert len(list(trainer.windows(loader))) == 2
+
+
+def test_an_error_behind_the_point_of_no_return_forbids_to_save_or_go_on():
+    class Fails(Drift):
+        def after_step(self, view):
+            raise ZeroDivisionError
+
+    trainer = make_trainer(extensions=Extensions(after_steps=(Fails(),)))
+    loader = ListLoader(make_batches(8))
+    with pytest.raises(ZeroDivisionError):
+        list(trainer.windows(loader))
+    with pytest.raises(TornStateError, match="resumes from the last checkpoint"):
+        trainer.state_dict()
+    with pytest.raises(TornStateError):
+        list(trainer.windows(loader))
+    with pytest.raises(TornStateError):
+        trainer.begin_task(3)
+
+
+def test_buffers_that_moved_in_a_discarded_window_come_back():
+    class Running(TinyModel):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("mean", torch.zeros((), dtype=torch.float64))
+
+        def forward(self, inputs_BT, *, resets_BT=None):
+            output = super().forward(inputs_BT)
+            self.mean += output.logits_BTV.detach().mean()
+            return output
+
+    trainer = make_trainer(Running(), accumulation_steps=2)
+    bad = [make_batch(0), make_batch(1, first_token=INFINITE)]
+    (result,) = trainer.windows(ListLoader(bad))
+    assert result.state is WindowState.SKIPPED
+    assert float(trainer.model.mean) == 0.0
+    list(trainer.windows(ListLoader(make_batches(2))))
+    assert float(trainer.model.mean) != 0.0
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3, 6])
+def test_larger_micro_batches_in_smaller_windows_are_the_same_step(parts):
+    rows = make_batches(12, rows=1)
+
+    def run(per_batch):
+        joined = [
+            type(rows[0])(*(torch.cat(tensors) for tensors in zip(*rows[at : at + per_batch], strict=True)))
+            for at in range(0, 12, per_batch)
+        ]
+        trainer = make_trainer(accumulation_steps=6 // per_batch)
+        results = list(trainer.windows(ListLoader(joined)))
+        return trainer.state_dict()["weights"], [(r.loss, r.gradient_norm, r.num_targets) for r in results]
+
+    torch.testing.assert_close(run(parts), run(1), rtol=1e-11, atol=1e-13)
+
+
+def test_the_loss_of_a_window_is_the_main_loss_alone():
+    class Term(AddOne):
+        def term(self, model, output, batch):
+            return output.activity[0].sum()
+
+    class Penalty(AddOne):
+        def penalty(self, model):
+            return 0.5 * sum(weight.square().sum() for weight in model.parameters())
+
+    extensions = Extensions(loss_terms=(Term("term"),), window_penalties=(Penalty("penalty"),))
+    trainer, plain = make_trainer(extensions=extensions), make_trainer()
+    (with_both,) = trainer.windows(ListLoader(make_batches(4)))
+    (alone,) = plain.windows(ListLoader(make_batches(4)))
+    assert with_both.loss == alone.loss
+    assert with_both.terms.keys() == {"term"}
+    assert with_both.penalties.keys() == {"penalty"}
+    assert with_both.gradient_norm != alone.gradient_norm
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_penalty_is_added_once_and_a_term_is_divided_like_the_loss(precision):
+    class Term(AddOne):
+        def term(self, model, output, batch):
+            return 0.3 * output.activity[0].square().sum()
+
+    class Penalty(AddOne):
+        def penalty(self, model):
+            return 0.5 * model.hidden.weight.square().sum()
+
+    extensions = Extensions(loss_terms=(Term("term"),), window_penalties=(Penalty("penalty"),))
+    trainer = make_trainer(precision=precision, extensions=extensions, gradient_clip=0.0)
+    batches = make_batches(4)
+    gradients = gradients_of(trainer, batches)
+    model = TinyModel()
+    num_targets = sum(batch.num_targets for batch in batches)
+    total = 0.5 * model.hidden.weight.square().sum()
+    for batch in batches:
+        loss_sum, output = poisoned_objective(model, batch)
+        total = total + (loss_sum + 0.3 * output.activity[0].square().sum()) / num_targets
+    total.backward()
+    for name, weight in model.named_parameters():
+        torch.testing.assert_close(gradients[name], weight.grad, rtol=1e-11, atol=1e-13)
+
+
+def test_a_penalty_that_is_not_finite_discards_the_window():
+    class Penalty(AddOne):
+        def penalty(self, model):
+            return model.hidden.weight.sum() * float("nan")
+
+    trainer = make_trainer(precision="fp16", extensions=Extensions(window_penalties=(Penalty(),)), accumulation_steps=1)
+    before = copy.deepcopy(trainer.state_dict()["weights"])
+    (result,) = trainer.windows(ListLoader(make_batches(1)))
+    assert result.state is WindowState.SKIPPED
+    assert "hidden.weight" in result.reason
+    assert training_differences(before, trainer.state_dict()["weights"]) == []
+
+
+def test_the_device_of_the_step_is_where_the_batches_go():
+    assert make_trainer().step.device == CPU
