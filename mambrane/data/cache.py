@@ -4,6 +4,7 @@ A folder is written under a temporary name, synced and renamed. Two processes ma
 to finish throws its own away and uses the first one's. A folder that fails its check is replaced.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -80,8 +81,10 @@ def _rename(unfinished: Path, folder: Path, open_whole: Callable[[Path], object 
 
 def _remove_abandoned(parent: Path) -> None:
     for path in parent.glob(f"{_UNFINISHED}*"):
-        if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
-            shutil.rmtree(path, ignore_errors=True)
+        # Another process may give it its name between the two lines.
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def _tokenizer_for(corpora: list[Corpus], config: DataConfig, cache_dir: Path) -
 def _tokenize(corpus: Corpus, tokenizer: Tokenizer, cache_dir: Path) -> Domain:
     train, heldout = (
         cached_token_file(
-            lambda split=split: corpus.documents(split),
+            partial(corpus.documents, split),
             texts_hash=corpus.split_hash(split),
             tokenizer=tokenizer,
             cache_dir=cache_dir,

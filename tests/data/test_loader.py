@@ -143,7 +143,7 @@ def test_resuming_after_any_interruptions_gives_exactly_the_remaining_batches(st
         state = json.loads(json.dumps(loader.state_dict()))
         loader = loader_for(sequence_length=8)
         loader.load_state_dict(state)
-    while loader.epoch < epochs_before + 2:
+    for _ in range(epochs_before + 2 - loader.epoch):
         for batch in loader.epoch_batches():
             got.append(batch)
             loader.commit()
