@@ -1,17 +1,20 @@
 """The run as one watches it: a live display on a terminal, plain lines at a steady rhythm in a log file.
 
 A listener of the event log: it shows what the events say and nothing else, so a log can be replayed through it. It
-reads these kinds and fields (others are printed as `kind field=value`, so that nothing is silent):
+reads these kinds and fields (others are printed as `kind field=value`, so that nothing is silent; `task_finished` and
+`checkpoint_removed` say nothing new):
 
     run_started       num_tasks, parameters, output_dir, device
     resumed           step
     task_started      task (from 0), name, epochs, windows (of the whole task), windows_done (after a resume)
     window            state (COMMITTED, SKIPPED, EMPTY), step, epoch (from 0), loss (nats per token), bits_per_byte,
                       tokens, tokens_per_s, gradient_norm, learning_rate, scale, firing_rate, replayed_fraction
-    window_skipped    step, reason
+    window_skipped    window (closed windows of the run), reason
+    epoch_finished    task, epoch, loss
     evaluation        row (tasks learned so far), domain, bits_per_byte, perplexity
     matrix            domains, num_tasks, bits_per_byte, perplexity
-    checkpoint_saved  step, seconds
+    domain            name, train_bytes, heldout_bytes
+    checkpoint_saved  step, num_bytes
     stopped           reason
     run_finished      step
 """
@@ -63,11 +66,15 @@ class ConsoleListener:
             "task_started": self._task_started,
             "window": self._window,
             "window_skipped": self._window_skipped,
+            "epoch_finished": self._epoch_finished,
+            "domain": self._domain,
             "evaluation": self._evaluation,
             "matrix": self._keep_matrix,
             "checkpoint_saved": self._checkpoint_saved,
             "stopped": self._stopped,
             "run_finished": self._run_finished,
+            "task_finished": _say_nothing,
+            "checkpoint_removed": _say_nothing,
         }
 
     def __call__(self, event: Event) -> None:
@@ -115,8 +122,18 @@ class ConsoleListener:
         self._live.update(live_display(self.progress))
 
     def _window_skipped(self, event: Event) -> None:
-        reason = event.get("reason", "the gradient was not finite")
-        self._say(event, f"window skipped after step {wording.count(event['step'])}: {reason}", "yellow")
+        self._say(event, f"window {wording.count(event['window'])} skipped: {event['reason']}", "yellow")
+
+    def _epoch_finished(self, event: Event) -> None:
+        loss = (
+            "nothing was learned" if event["loss"] is None else f"mean loss {wording.decimal(event['loss'])} nats/token"
+        )
+        epoch = f"epoch {event['epoch'] + 1}/{self.progress.num_epochs}"
+        self._say(event, f"{task_words(self.progress)}  {epoch} finished  {loss}")
+
+    def _domain(self, event: Event) -> None:
+        learned, heldout = wording.size(event["train_bytes"]), wording.size(event["heldout_bytes"])
+        self._say(event, f"domain {event['name']}: {learned} of text to learn, {heldout} held out")
 
     def _evaluation(self, event: Event) -> None:
         when = "before training" if event["row"] == 0 else f"after task {event['row']}"
@@ -130,11 +147,13 @@ class ConsoleListener:
 
     def _checkpoint_saved(self, event: Event) -> None:
         step = wording.count(event["step"])
-        self._say(event, f"checkpoint at step {step} saved in {wording.decimal(event['seconds'], 2)} s", "dim")
+        self._say(event, f"checkpoint after window {step} saved ({wording.size(event['num_bytes'])})", "dim")
 
     def _stopped(self, event: Event) -> None:
         self.close()
         self._say(event, f"stopped: {event['reason']}; the same command goes on from here", "yellow")
+        if self._matrix is not None and not self._matrix.missing(1):
+            self.console.print(matrix_table(self._matrix))
 
     def _run_finished(self, event: Event) -> None:
         self.close()
@@ -147,6 +166,10 @@ class ConsoleListener:
     def _unknown(self, event: Event) -> None:
         fields = "  ".join(f"{key}={wording.value(item)}" for key, item in event.items() if key not in HEADER_FIELDS)
         self._say(event, f"{event['event']}  {fields}".rstrip())
+
+
+def _say_nothing(event: Event) -> None:
+    pass
 
 
 HEADER_FIELDS = ("time_s", "event")

@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: 1 h 12 min, 1,131, 9.2e-04, 12.1 %. The same words in the console and the report."""
+"""Numbers as a reader wants them: 1 h 12 min, 1,131, 0.00092, 12.1 %. The same words in the console and the report."""
 
 import math
 from typing import Any
@@ -27,6 +27,14 @@ def percent(ratio: int | float) -> str:
     return f"{100 * ratio:.1f} %"
 
 
+def size(num_bytes: int | float) -> str:
+    """Return an amount of data: `812 bytes`, `3.4 MB`, powers of ten."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if num_bytes >= factor:
+            return f"{num_bytes / factor:.1f} {unit}"
+    return f"{num_bytes} bytes"
+
+
 def decimal(number: int | float | str, digits: int = 3) -> str:
     """Return a number with that many decimals; the event log's "nan" and "inf" stay words."""
     number = float(number)
@@ -34,11 +42,11 @@ def decimal(number: int | float | str, digits: int = 3) -> str:
 
 
 def compact(number: int | float | str) -> str:
-    """Return a number of any size in at most four digits: `0.83`, `9.2e-04`, `65,536`."""
+    """Return a number of any size in a few digits: `0.83`, `0.00092`, `9.2e-05`, `65,536`."""
     number = float(number)
     if not math.isfinite(number) or number == 0:
         return f"{number:g}"
-    if abs(number) < 0.01 or abs(number) >= 1e7:
+    if abs(number) < 1e-4 or abs(number) >= 1e7:
         return f"{number:.1e}"
     return count(number) if abs(number) >= 1000 else f"{number:.3g}"
 
@@ -53,4 +61,4 @@ def value(any_value: Any) -> str:  # noqa: ANN401 -- any JSON value
         return "{" + ", ".join(f"{key}: {value(item)}" for key, item in any_value.items()) + "}"
     if isinstance(any_value, list | tuple):
         return ", ".join(value(item) for item in any_value) or "none"
-    return str(any_value)
+    return str(any_value) or "none"

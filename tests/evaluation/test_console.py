@@ -72,7 +72,7 @@ def test_a_window_line_gives_every_number_with_its_unit():
     run = {"time_s": 999.0, "event": "run_started", "num_tasks": 5, "parameters": 872340}
     line = lines_with("loss", shown([run, task_started(), window(1)]))[0]
     assert re.match(r"\d\d:\d\d:\d\d  task 1/5 python  epoch 1/6  window  1/30  loss 4.000 nats/token", line)
-    for words in ("5.77 bits/byte", "1,024 tokens/s", "firing 12.1 %", "gradient 0.831", "lr 9.2e-04"):
+    for words in ("5.77 bits/byte", "1,024 tokens/s", "firing 12.1 %", "gradient 0.831", "lr 0.00092"):
         assert words in line
     # 29 windows here and 4 tasks of 30 windows after it, two seconds each.
     assert line.endswith("4 min 58 s left")

@@ -15,10 +15,23 @@ def test_a_duration_has_its_two_largest_units(seconds, words):
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(0.0, "0"), (0.8312, "0.831"), (9.2e-4, "9.2e-04"), (65536.0, "65,536"), (-12.345, "-12.3"), ("nan", "nan")],
+    [
+        (0.0, "0"),
+        (0.8312, "0.831"),
+        (9.2e-4, "0.00092"),
+        (9.2e-5, "9.2e-05"),
+        (65536.0, "65,536"),
+        (-12.345, "-12.3"),
+        ("nan", "nan"),
+    ],
 )
 def test_a_compact_number_is_short_at_any_size(number, words):
     assert wording.compact(number) == words
+
+
+@pytest.mark.parametrize(("num_bytes", "words"), [(812, "812 bytes"), (8192, "8.2 kB"), (3_400_000, "3.4 MB")])
+def test_an_amount_of_data_has_a_fitting_unit(num_bytes, words):
+    assert wording.size(num_bytes) == words
 
 
 def test_a_value_stays_on_one_line():

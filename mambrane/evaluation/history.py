@@ -1,0 +1,172 @@
+"""What happened in a run, read back from its event log.
+
+A run that was interrupted goes on from its last checkpoint, so its log holds some steps twice. What counts is what
+went into the weights: "resumed after step n" takes back everything later than n, and of two lines for one step the
+later one wins.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from mambrane.core.events import Event
+
+ROUTINE_KINDS = frozenset(
+    {
+        "run_started",
+        "resumed",
+        "task_started",
+        "window",
+        "window_skipped",
+        "epoch_finished",
+        "task_finished",
+        "evaluation",
+        "matrix",
+        "domain",
+        "checkpoint_saved",
+        "checkpoint_removed",
+        "checkpoint_loaded",
+        "stopped",
+        "run_finished",
+    }
+)
+LOSS_GROUPS = ("terms", "penalties")
+LONGEST_PAUSE_S = 600.0
+"""A longer silence between two events is taken for an interruption and not counted as running time."""
+
+
+class TaskSpan(NamedTuple):
+    """A task and the applied windows in which it was learned: first_step < step <= last_step."""
+
+    task: int
+    name: str
+    first_step: int
+    last_step: int
+
+
+class Series(NamedTuple):
+    """A number by applied window."""
+
+    steps: np.ndarray
+    values: np.ndarray
+
+
+@dataclass
+class RunHistory:
+    """The facts of a run that a report shows."""
+
+    windows: dict[int, Event] = field(default_factory=dict)
+    """The event of each applied window, by step."""
+    starts: dict[int, Event] = field(default_factory=dict)
+    """The latest "run_started" or "task_started" event: -1 is the run, others are tasks."""
+    task_first_steps: dict[int, int] = field(default_factory=dict)
+    """Applied windows before each task."""
+    skipped_steps: list[int] = field(default_factory=list)
+    """Applied windows before each window that was skipped."""
+    num_resumes: int = 0
+    seconds: float = 0.0
+    """Time during which events came in."""
+    end: Event | None = None
+    """The "run_finished" or "stopped" event that ended the log."""
+    other_events: list[Event] = field(default_factory=list)
+    """Events of kinds that the report has no picture for."""
+
+    @property
+    def last_step(self) -> int:
+        """Applied windows in all."""
+        return max(self.windows, default=0)
+
+    @property
+    def run_start(self) -> Event:
+        """The latest "run_started" event; empty if there was none."""
+        return self.starts.get(-1, {})
+
+    def tasks(self) -> list[TaskSpan]:
+        """Return the tasks begun so far, in order."""
+        order = sorted(self.task_first_steps)
+        ends = [*(self.task_first_steps[task] for task in order[1:]), self.last_step]
+        return [
+            TaskSpan(task, self.starts[task]["name"], self.task_first_steps[task], end)
+            for task, end in zip(order, ends, strict=False)
+        ]
+
+    def series(self, name: str) -> Series | None:
+        """Return a number over all applied windows that have it, or None where none has.
+
+        Args:
+            name: a field of the window event; "terms/extension" and "penalties/extension" for what was added to the
+                loss; "extension/number" for what an extension measured.
+        """
+        points = [(step, _number(self.windows[step], name)) for step in sorted(self.windows)]
+        points = [(step, float(number)) for step, number in points if number is not None]
+        points = [(step, number) for step, number in points if np.isfinite(number)]
+        if not points:
+            return None
+        steps, values = zip(*points, strict=True)
+        return Series(np.array(steps), np.array(values))
+
+    def extension_numbers(self) -> list[str]:
+        """Return the names of all numbers that extensions measured."""
+        return sorted({name for window in self.windows.values() for name in window.get("numbers", {})})
+
+    def added_losses(self) -> list[str]:
+        """Return the names of all terms and penalties that extensions added to the loss."""
+        windows = self.windows.values()
+        return sorted(
+            {f"{group}/{name}" for window in windows for group in LOSS_GROUPS for name in window.get(group, {})}
+        )
+
+    def total(self, name: str) -> float:
+        """Return the sum of a number over all applied windows."""
+        series = self.series(name)
+        return 0.0 if series is None else float(series.values.sum())
+
+
+def read_history(events: Iterable[Event]) -> RunHistory:
+    """Return what a run's events say, in the order they were written."""
+    history = RunHistory()
+    for event in _timed(events, history):
+        kind = event["event"]
+        if kind == "run_started":
+            history.starts[-1] = event
+        elif kind == "resumed":
+            _take_back(history, event["step"])
+        elif kind == "task_started":
+            history.starts[event["task"]] = event
+            history.task_first_steps.setdefault(event["task"], history.last_step)
+        elif kind == "window" and event["state"] == "COMMITTED":
+            history.windows[event["step"]] = event
+        elif kind == "window" and event["state"] == "SKIPPED":
+            history.skipped_steps.append(event["step"])
+        elif kind in ("run_finished", "stopped"):
+            history.end = event
+        elif kind not in ROUTINE_KINDS:
+            history.other_events.append(event)
+    return history
+
+
+def _timed(events: Iterable[Event], history: RunHistory) -> Iterator[Event]:
+    """Pass the events on and add up the time between them; anything after an end means that the run went on."""
+    last_s = None
+    for event in events:
+        if last_s is not None and 0 < event["time_s"] - last_s < LONGEST_PAUSE_S:
+            history.seconds += event["time_s"] - last_s
+        last_s = event["time_s"]
+        history.end = None
+        yield event
+
+
+def _take_back(history: RunHistory, step: int) -> None:
+    history.num_resumes += 1
+    history.windows = {number: event for number, event in history.windows.items() if number <= step}
+    history.task_first_steps = {task: first for task, first in history.task_first_steps.items() if first <= step}
+    history.skipped_steps = [number for number in history.skipped_steps if number <= step]
+
+
+def _number(window: Event, name: str) -> Any:  # noqa: ANN401 -- a number, or the log's "nan" and "inf"
+    group, _, rest = name.partition("/")
+    if group in LOSS_GROUPS:
+        return window.get(group, {}).get(rest)
+    return window.get("numbers", {}).get(name) if rest else window.get(name)
