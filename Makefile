@@ -1,0 +1,17 @@
+# `make check` is what every change must pass; it expects the environment of the README's test command.
+PYTHON ?= .venv/bin/python
+
+.PHONY: check format test
+
+check:
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -c "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())"
+	$(PYTHON) -m pytest -m "not slow"
+
+format:
+	$(PYTHON) -m ruff format .
+	$(PYTHON) -m ruff check --fix .
+
+test:
+	$(PYTHON) -m pytest

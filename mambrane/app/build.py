@@ -1,0 +1,140 @@
+"""The only place where the parts meet: from a configuration to a runner that is ready to go."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from mambrane.app.run_config import RunConfig
+from mambrane.continual.consolidation import Consolidation
+from mambrane.continual.replay import Replay
+from mambrane.continual.runner import Runner
+from mambrane.continual.stream import Task, build_stream
+from mambrane.core.events import EventLog
+from mambrane.core.seeding import make_generator
+from mambrane.data.domains import Domain
+from mambrane.data.loader import WindowLoader
+from mambrane.engine.checkpoint import Checkpoint
+from mambrane.engine.extensions import Extensions
+from mambrane.engine.saver import BackgroundSaver
+from mambrane.engine.trainer import Trainer
+from mambrane.evaluation.metrics import HeldoutLoss, heldout_loss
+from mambrane.models.language_model import LanguageModel
+from mambrane.plasticity.activity import ActivityProbe
+from mambrane.plasticity.meta_plasticity import MetaPlasticity
+from mambrane.plasticity.stdp import Stdp
+
+
+class Parts(NamedTuple):
+    """What a run is saved as: weights as tensors by name, the rest as one state tree a file."""
+
+    weights: dict[str, dict[str, torch.Tensor]]
+    states: dict[str, Any]
+
+
+def build_model(config: RunConfig, vocab_size: int) -> LanguageModel:
+    """Return the model with its initial weights, on the CPU."""
+    return LanguageModel(config.model, vocab_size, make_generator(config.run.seed, "weights"))
+
+
+def build_extensions(config: RunConfig, model: LanguageModel) -> Extensions:
+    """Return every plasticity and continual-learning rule that the configuration turns on."""
+    replay = consolidation = stdp = meta = None
+    if config.continual.use_replay:
+        replay = Replay(config.continual, sequence_length=config.data.sequence_length, seed=config.run.seed)
+    if config.continual.consolidation_strength > 0:
+        consolidation = Consolidation(config.continual, model, seed=config.run.seed)
+    if config.plasticity.use_stdp:
+        stdp = Stdp(config.plasticity, model)
+    if config.plasticity.use_meta_plasticity:
+        meta = MetaPlasticity(config.plasticity, model)
+    weighs_losses = replay is not None and config.continual.replay_strategy == "importance"
+    return Extensions(
+        batch_mixers=_there(replay),
+        loss_terms=(replay,) if weighs_losses else (),
+        window_penalties=_there(consolidation),
+        update_gates=_there(meta),
+        after_steps=_there(stdp, meta, replay, ActivityProbe()),
+        boundaries=_there(replay, consolidation, meta),
+    )
+
+
+def build_runner(
+    config: RunConfig,
+    domains: Sequence[Domain],
+    model: LanguageModel,
+    *,
+    device: torch.device,
+    events: EventLog,
+    should_stop: Callable[[], bool],
+    saver: BackgroundSaver,
+    matrix_path: Path,
+) -> Runner:
+    """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands."""
+    model.to(device)
+    trainer = Trainer(
+        model,
+        config.engine,
+        device=device,
+        events=events,
+        extensions=build_extensions(config, model),
+        should_stop=should_stop,
+    )
+
+    def make_loader(task: Task) -> WindowLoader:
+        return WindowLoader(
+            task.train,
+            sequence_length=config.data.sequence_length,
+            batch_size=config.data.batch_size,
+            seed=config.run.seed,
+            name=task.name,
+        )
+
+    def evaluate(model: nn.Module, domain: Domain) -> HeldoutLoss:
+        return heldout_loss(
+            model,
+            domain.heldout,
+            sequence_length=config.data.sequence_length,
+            batch_size=config.data.batch_size,
+            device=device,
+        )
+
+    def save() -> None:
+        parts = parts_of(runner)
+        saver.save_async(trainer.counters.applied, parts.states, weights=parts.weights)
+
+    runner = Runner(
+        build_stream(domains, config.continual, config.run.epochs),
+        trainer,
+        make_loader=make_loader,
+        evaluate=evaluate,
+        save=save,
+        events=events,
+        matrix_path=matrix_path,
+        max_windows=config.run.max_windows,
+    )
+    return runner
+
+
+def parts_of(runner: Runner) -> Parts:
+    """Return all that a checkpoint holds."""
+    state = runner.trainer.state_dict()
+    weights = state.pop("weights")
+    optimizer, extensions = state.pop("optimizer"), state.pop("extensions")
+    states = {"optimizer": optimizer, "extensions": extensions, "trainer": state, "runner": runner.state_dict()}
+    return Parts(weights, states)
+
+
+def restore(runner: Runner, checkpoint: Checkpoint) -> None:
+    """Bring a fresh runner to where the checkpoint stands."""
+    states = dict(checkpoint.parts)
+    runner_state = states.pop("runner")
+    trainer_state = {**states.pop("trainer"), **states, "weights": checkpoint.weights}
+    runner.trainer.load_state_dict(trainer_state)
+    runner.load_state_dict(runner_state)
+
+
+def _there(*extensions: Any) -> tuple[Any, ...]:  # noqa: ANN401 -- extensions of several seams
+    return tuple(extension for extension in extensions if extension is not None)

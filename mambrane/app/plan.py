@@ -1,0 +1,92 @@
+"""`mambrane train --dry-run`: what would happen, how long it may take, and nothing else."""
+
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from mambrane.app.info import parts_table
+from mambrane.app.run_config import RunConfig
+from mambrane.continual.runner import windows_of_task
+from mambrane.continual.stream import Stream, Task
+from mambrane.data.loader import WindowLoader
+from mambrane.evaluation.wording import duration
+from mambrane.models.accounting import account
+from mambrane.models.language_model import LanguageModel
+
+BYTES_PER_PARAMETER = 16
+"""float32 weight, gradient and two moments of AdamW."""
+TIMED_STEPS = 2
+
+
+def print_plan(config: RunConfig, stream: Stream, model: LanguageModel, device: torch.device, folder: Path) -> None:
+    """Print tasks, tokens, parameters, memory and the expected time."""
+    console = Console()
+    tasks = Table(box=box.SIMPLE, title=f"plan of {folder}", title_justify="left", show_footer=True)
+    loaders = [_loader(config, task) for task in stream.tasks]
+    tokens = [sum(f.num_tokens for f in task.train) * task.num_epochs for task in stream.tasks]
+    windows = [
+        windows_of_task(loader.num_batches, task.num_epochs, config.engine)
+        for loader, task in zip(loaders, stream.tasks, strict=True)
+    ]
+    tasks.add_column("task", footer="total")
+    for heading, total in (("epochs", config.run.epochs), ("windows", sum(windows)), ("tokens", sum(tokens))):
+        tasks.add_column(heading, justify="right", footer=f"{total:,}")
+    for task, num_windows, num_tokens in zip(stream.tasks, windows, tokens, strict=True):
+        tasks.add_row(task.name, f"{task.num_epochs:,}", f"{num_windows:,}", f"{num_tokens:,}")
+    console.print(tasks)
+    console.print(parts_table(account(model), title="model"))
+
+    step_seconds, activation_bytes = _measure(config, model, loaders[0], device)
+    micro_batches = sum(
+        loader.num_batches * task.num_epochs for loader, task in zip(loaders, stream.tasks, strict=True)
+    )
+    weight_bytes = BYTES_PER_PARAMETER * sum(p.numel() for p in model.parameters())
+    console.print(f"memory     about {(weight_bytes + activation_bytes) / 2**20:,.0f} MiB: ", end="")
+    console.print(
+        f"weights, gradients and moments {weight_bytes / 2**20:,.0f}, activations {activation_bytes / 2**20:,.0f}"
+    )
+    console.print(
+        f"time       about {duration(step_seconds * micro_batches)}, from {TIMED_STEPS} micro-batches measured now"
+    )
+    console.print("           (evaluations, Fisher information and checkpoints come on top)")
+
+
+def _loader(config: RunConfig, task: Task) -> WindowLoader:
+    return WindowLoader(
+        task.train,
+        sequence_length=config.data.sequence_length,
+        batch_size=config.data.batch_size,
+        seed=config.run.seed,
+        name=task.name,
+    )
+
+
+def _measure(config: RunConfig, model: LanguageModel, loader: WindowLoader, device: torch.device) -> tuple[float, int]:
+    """Return seconds and saved activation bytes of a micro-batch, forward and backward; weights stay as they are."""
+    batch = next(iter(loader.epoch_batches())).to(device)
+    model.to(device)
+    saved: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        saved[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def run() -> None:
+        logits_BTV = model(batch.inputs_BT, resets_BT=batch.resets_BT).logits_BTV
+        F.cross_entropy(logits_BTV.flatten(0, 1), batch.targets_BT.flatten()).backward()
+        model.zero_grad(set_to_none=True)
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        run()
+    started_s = time.perf_counter()
+    for _ in range(TIMED_STEPS):
+        run()
+    seconds = (time.perf_counter() - started_s) / TIMED_STEPS
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    return seconds, sum(size for pointer, size in saved.items() if pointer not in weights)

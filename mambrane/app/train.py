@@ -1,0 +1,120 @@
+"""`mambrane train`: start a run, or go on with it. The same words do both."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from mambrane.app.build import build_model, build_runner, restore
+from mambrane.app.folders import cache_folder
+from mambrane.app.plan import print_plan
+from mambrane.app.run_config import OPERATIONAL, RunConfig, to_dict
+from mambrane.app.sample import print_sample
+from mambrane.continual.stream import build_stream
+from mambrane.core.device import describe_environment, resolve_device
+from mambrane.core.events import EventLog
+from mambrane.data.domains import Domain, load_domains
+from mambrane.data.tokenizer import Tokenizer, load_tokenizer
+from mambrane.engine.checkpoint import Checkpoints
+from mambrane.engine.run_folder import RunFolder
+from mambrane.engine.saver import BackgroundSaver
+from mambrane.engine.signals import StopRequest
+from mambrane.engine.storage import atomic_write_text
+from mambrane.evaluation.console import ConsoleListener
+from mambrane.evaluation.tensorboard import TensorBoardListener
+from mambrane.models.language_model import LanguageModel
+from mambrane.ops.dispatch import explain
+
+
+def train(config: RunConfig, warnings: list[str]) -> int:
+    """Train, or resume; returns 0 at the end and 128 + signal number after a signal."""
+    device = resolve_device(config.run.device)
+    console = ConsoleListener()
+    if config.run.dry_run:
+        return _print_plan(config, warnings, console, device)
+    folder = RunFolder(config.folder)
+    with folder.lock():
+        folder.check_fingerprint(to_dict(config), operational=OPERATIONAL)
+        events = EventLog(folder.events_file)
+        tensorboard = TensorBoardListener(folder.tensorboard_folder)
+        events.listeners += [console, tensorboard]
+        try:
+            return _train_in(folder, config, warnings, events, device)
+        finally:
+            console.close()
+            tensorboard.close()
+            events.close()
+
+
+def _train_in(folder: RunFolder, config: RunConfig, warnings: list[str], events: EventLog, device: torch.device) -> int:
+    with StopRequest(events) as stop:
+        tokenizer, domains = _load_text(config, folder, events)
+        model = build_model(config, tokenizer.vocab_size)
+        _announce(config, warnings, folder, model, device, events)
+        checkpoints = Checkpoints(folder.checkpoints_folder, keep=config.engine.keep_checkpoints, events=events)
+        with BackgroundSaver(checkpoints) as saver:
+            runner = build_runner(
+                config,
+                domains,
+                model,
+                device=device,
+                events=events,
+                should_stop=lambda: stop.requested,
+                saver=saver,
+                matrix_path=folder.matrix_file,
+            )
+            checkpoint = checkpoints.load_newest()
+            if checkpoint is not None:
+                restore(runner, checkpoint)
+                events.emit("resumed", step=checkpoint.step)
+            outcome = runner.run()
+    if outcome.is_finished:
+        print_sample(model, tokenizer, domains, device)
+    return stop.exit_code
+
+
+def _load_text(config: RunConfig, folder: RunFolder, events: EventLog) -> tuple[Tokenizer, list[Domain]]:
+    """Load the domains; a run that has a tokenizer keeps it, a new one writes it down."""
+    saved = None
+    if folder.tokenizer_file.exists():
+        saved = load_tokenizer(json.loads(folder.tokenizer_file.read_text(encoding="utf-8")))
+    num_domains = config.continual.num_tasks if config.continual.continual_learning else None
+    tokenizer, domains = load_domains(config.data, cache_folder(), events, num_domains, tokenizer=saved)
+    if saved is None:
+        atomic_write_text(folder.tokenizer_file, json.dumps(tokenizer.state_dict()))
+    return tokenizer, domains
+
+
+def _announce(
+    config: RunConfig,
+    warnings: list[str],
+    folder: RunFolder,
+    model: LanguageModel,
+    device: torch.device,
+    events: EventLog,
+) -> None:
+    """Say what will run, before the first window."""
+    events.emit(
+        "run_started",
+        config=to_dict(config),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        num_tasks=config.continual.num_tasks if config.continual.continual_learning else 1,
+        output_dir=str(folder.path),
+        device=str(device),
+        environment=describe_environment(device),
+    )
+    for sentence in warnings:
+        events.emit("warning", message=sentence)
+    events.emit("operations", **explain(device))
+
+
+def _print_plan(config: RunConfig, warnings: list[str], console: ConsoleListener, device: torch.device) -> int:
+    events = EventLog()
+    events.listeners.append(console)
+    num_domains = config.continual.num_tasks if config.continual.continual_learning else None
+    tokenizer, domains = load_domains(config.data, cache_folder(), events, num_domains)
+    for sentence in warnings:
+        events.emit("warning", message=sentence)
+    stream = build_stream(domains, config.continual, config.run.epochs)
+    print_plan(config, stream, build_model(config, tokenizer.vocab_size), device, Path(config.folder))
+    return 0
