@@ -20,20 +20,25 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.num_updates = 0
-        self.average: dict[str, Tensor] = {name: _master(weight) for name, weight in _weights(model)}
+        self.average: dict[str, Tensor] = {}
         self._is_swapped = False
+        self.add_new_parameters(model)
+
+    def add_new_parameters(self, model: nn.Module) -> None:
+        """Start the average of each parameter that it does not know yet from the parameter itself."""
+        for name, weight in _weights(model):
+            if name not in self.average:
+                self.average[name] = weight.detach().to(torch.promote_types(weight.dtype, torch.float32), copy=True)
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
         """Move the average towards the weights."""
         assert not self._is_swapped, "the model holds the average itself"
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
+        self.add_new_parameters(model)
         weights = dict(_weights(model))
-        known = [name for name in weights if name in self.average]
-        averages = [self.average[name] for name in known]
-        torch._foreach_lerp_(averages, [weights[name].to(self.average[name]) for name in known], 1 - decay)
-        for name in weights.keys() - self.average.keys():
-            self.average[name] = _master(weights[name])
+        averages = [self.average[name] for name in weights]
+        torch._foreach_lerp_(averages, [weights[name].to(self.average[name]) for name in weights], 1 - decay)
         self.num_updates += 1
 
     @contextmanager
@@ -70,10 +75,6 @@ class WeightAverage:
 
 def _weights(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     return ((name, weight) for name, weight in model.named_parameters() if weight.is_floating_point())
-
-
-def _master(weight: Tensor) -> Tensor:
-    return weight.detach().to(torch.promote_types(weight.dtype, torch.float32), copy=True)
 
 
 @torch.no_grad()

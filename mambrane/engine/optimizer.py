@@ -39,6 +39,7 @@ def build_optimizer(model: nn.Module, config: EngineConfig, *, fused: bool = Tru
     return AdamW(
         [{"params": decaying, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
         lr=config.learning_rate,
+        weight_decay=config.weight_decay,
         betas=(config.adam_beta1, config.adam_beta2),
         fused=fused,
     )

@@ -106,6 +106,8 @@ class Trainer:
             self.events.emit("tail_dropped", micro_batches=len(self.carried), reason="the task it belongs to has ended")
             self.carried = []
         new = add_new_parameters(self.optimizers, self.model)
+        if self.average is not None:
+            self.average.add_new_parameters(self.model)
         if new:
             self.events.emit("parameters_added", names=new)
         self.schedule.begin_task(total_windows, self.counters.applied)
