@@ -14,10 +14,12 @@ from pathlib import Path
 
 from mambrane.data.documents import cut_at_line_end
 
-_COMMON_WORDS = """
+_Scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+_COMMON_WORD_LIST = """
     the a an of to in is are be it that this for and or not with as by if on when from can will which has have
     its at was but all any only used use each one into than then no does should must may
 """
+_COMMON_WORDS = frozenset(_COMMON_WORD_LIST.split())
 _NOT_PROSE = re.compile(r">>>|:math:|\\|::|^\s*[-*+|.:=~#>\[{(]|[{}<>=|]{2}|https?:|^\w+ : |_{2}|\t", re.MULTILINE)
 _ROLE = re.compile(r":[\w:]+:`~?([^`]*)`|``([^`]*)``|`([^`]*)`_{0,2}")
 
@@ -55,9 +57,8 @@ def _reads_like_sentences(text: str) -> bool:
     words = re.findall(r"[A-Za-z']+", text)
     if len(words) < 8 or not text[0].isupper() or text[-1] not in ".!?":
         return False
-    common_words = _COMMON_WORDS.split()
     letters = sum(character.isalpha() or character == " " for character in text)
-    common = sum(word.lower() in common_words for word in words)
+    common = sum(word.lower() in _COMMON_WORDS for word in words)
     return letters > 0.9 * len(text) and common > 0.25 * len(words) and text.isascii()
 
 
@@ -68,8 +69,14 @@ def _docstrings(source: bytes) -> Iterator[str]:
             tree = ast.parse(source)
     except (SyntaxError, ValueError):
         return
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            docstring = ast.get_docstring(node, clean=False)
-            if docstring:
-                yield docstring
+    yield from _docstrings_in(tree)
+
+
+def _docstrings_in(scope: _Scope) -> Iterator[str]:
+    """Yield the docstring of a scope, then those of the scopes right inside it, in the order of the file."""
+    docstring = ast.get_docstring(scope, clean=False)
+    if docstring:
+        yield docstring
+    for statement in scope.body:
+        if isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from _docstrings_in(statement)

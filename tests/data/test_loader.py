@@ -113,6 +113,13 @@ def test_epochs_differ_in_order_and_in_where_windows_start():
     assert starts[0] != starts[1]
 
 
+def test_epochs_differ_in_order_even_where_windows_start_alike():
+    loader = loader_for(sequence_length=1)
+    first, second = rows(loader.epoch_batches()), rows(loader.epoch_batches())
+    assert sorted(first) == sorted(second)
+    assert first != second
+
+
 def test_windows_of_several_streams_are_mixed():
     streams = [token_file_from([bytes([value]) * 400], BytesTokenizer()) for value in (1, 2)]
     order = [inputs[-1] for inputs, _, _ in rows(loader_for(*streams).epoch_batches())]
