@@ -27,12 +27,15 @@ from mambrane.continual.memory import Memory
 from mambrane.core.seeding import make_generator
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.extensions import BoundaryView
+from mambrane.engine.extensions import BoundaryView, StepView
 from mambrane.models.state import ModelOutput
 
 
 class Replay:
-    """Batch mixer and boundary; with the importance strategy also a loss term that only looks."""
+    """Batch mixer and boundary; after a step it shows how much was replayed.
+
+    With the importance strategy it is also a loss term, one that only looks.
+    """
 
     name = "replay"
 
@@ -45,6 +48,8 @@ class Replay:
         self.rows_seen = 0
         """Rows of micro-batches mixed since there are earlier tasks."""
         self.rows_replayed = 0
+        self._rows_since_step = 0
+        self._replayed_since_step = 0
         self._generator = make_generator(seed, "replay")
 
     def mix(self, batch: MicroBatch) -> MicroBatch:
@@ -55,6 +60,8 @@ class Replay:
         mixed = self._joined(new, self._draw(num_replayed)) if num_replayed else batch
         for row in range(num_rows - num_replayed):
             self._offer(MicroBatch(*(part[row : row + 1] for part in new)))
+        self._rows_since_step += num_rows
+        self._replayed_since_step += num_replayed
         return mixed
 
     def term(self, model: nn.Module, output: ModelOutput, batch: MicroBatch) -> Tensor | None:
@@ -69,6 +76,12 @@ class Replay:
             num_targets_B = (batch.targets_BT != IGNORED_TARGET).sum(dim=1).clamp(min=1)
             self.memory.record_losses(batch, nats_BT.sum(dim=1) / num_targets_B)
         return None
+
+    def after_step(self, view: StepView) -> dict[str, float]:
+        """Return the share of replayed rows since the last applied window, and how full the memory is."""
+        fraction = self._replayed_since_step / max(1, self._rows_since_step)
+        self._rows_since_step = self._replayed_since_step = 0
+        return {"fraction": fraction, "windows_remembered": float(self.memory.size)}
 
     def boundary(self, view: BoundaryView) -> None:
         """Count the ended task among the earlier ones."""
@@ -143,6 +156,8 @@ class Replay:
             "num_offered": list(self.num_offered),
             "rows_seen": self.rows_seen,
             "rows_replayed": self.rows_replayed,
+            "rows_since_step": self._rows_since_step,
+            "replayed_since_step": self._replayed_since_step,
             "generator": self._generator.get_state(),
         }
 
@@ -153,4 +168,6 @@ class Replay:
         self.num_offered = list(state["num_offered"])
         self.rows_seen = state["rows_seen"]
         self.rows_replayed = state["rows_replayed"]
+        self._rows_since_step = state["rows_since_step"]
+        self._replayed_since_step = state["replayed_since_step"]
         self._generator.set_state(state["generator"])

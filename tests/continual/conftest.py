@@ -21,7 +21,7 @@ def token_file(name: str, num_tokens: int, alphabet: tuple[int, ...]) -> TokenFi
     return TokenFile(tokens, END_OF_TEXT, num_bytes=num_tokens, num_documents=num_tokens // 50 + 1, content_hash=name)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def domains() -> list[Domain]:
     alphabets = {"rising": (0, 1, 2, 3, 4), "falling": (9, 8, 7, 6), "jumping": (0, 12, 3, 15, 6)}
     return [
@@ -30,7 +30,7 @@ def domains() -> list[Domain]:
     ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def build_model() -> Callable[..., LanguageModel]:
     def build(seed: int = 0, **settings: object) -> LanguageModel:
         config = ModelConfig(**{"hidden_dim": 16, "num_layers": 1, "spiking_units": 12, **settings})

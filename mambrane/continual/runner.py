@@ -1,0 +1,238 @@
+"""The run as a state machine over tasks, resumable in every state.
+
+    EVALUATE row 0 -> BEGIN task 1 -> TRAIN -> BOUNDARY -> EVALUATE row 1 -> BEGIN task 2 -> ... -> EVALUATE row T
+    -> DONE
+
+EVALUATE measures every domain; BEGIN lets the learning rate rise anew; TRAIN runs the task's epochs; BOUNDARY lets
+replay, consolidation and meta-plasticity look back. The run is saved after each boundary and each row, after every
+`save_every` applied windows, and when it is stopped. Stopped or killed, it goes on from there and ends with the same
+weights and the same matrix.
+"""
+
+import time
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from mambrane.continual.matrix import ForgettingMatrix, MeasuredLoss
+from mambrane.continual.stream import Stream, Task
+from mambrane.continual.window_event import window_event
+from mambrane.core.events import EventLog
+from mambrane.data.domains import Domain
+from mambrane.data.loader import WindowLoader
+from mambrane.engine.config import EngineConfig
+from mambrane.engine.step import WindowResult
+from mambrane.engine.trainer import Trainer
+from mambrane.engine.window import TailPolicy, WindowState
+
+
+class Phase(StrEnum):
+    """What the run does next."""
+
+    EVALUATE = "evaluate"
+    BEGIN = "begin"
+    TRAIN = "train"
+    BOUNDARY = "boundary"
+    DONE = "done"
+
+
+SAVED_ON_ENTRY = frozenset({Phase.EVALUATE, Phase.BEGIN, Phase.DONE})
+"""Phases before which the run is saved: a boundary and a row of the matrix are work that should not be lost."""
+
+
+class Outcome(NamedTuple):
+    """How a call of `run` ended."""
+
+    is_finished: bool
+    """False when the run was stopped before its end; the same command goes on from there."""
+    reason: str
+
+
+class Runner:
+    """Drives the trainer through the stream of tasks."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        trainer: Trainer,
+        *,
+        make_loader: Callable[[Task], WindowLoader],
+        evaluate: Callable[[nn.Module, Domain], MeasuredLoss],
+        save: Callable[[], None],
+        events: EventLog,
+        matrix_path: Path | None = None,
+        max_windows: int = 0,
+    ) -> None:
+        """Take the collaborators; nothing runs yet.
+
+        Args:
+            stream: tasks and domains.
+            trainer: the engine; its `should_stop` also stops the runner between two domains of an evaluation.
+            make_loader: returns a fresh loader of a task's text.
+            evaluate: measures the model on a domain's held-out text, drawing nothing at random.
+            save: writes a checkpoint of the trainer and this runner.
+            events: receives task_started, window, epoch_finished, task_finished, evaluation, matrix, stopped and
+                run_finished.
+            matrix_path: where matrix.json is kept up to date.
+            max_windows: applied windows of the whole run after which to stop; 0 never.
+        """
+        self.stream = stream
+        self.trainer = trainer
+        self.make_loader = make_loader
+        self.evaluate = evaluate
+        self.save = save
+        self.events = events
+        self.matrix_path = matrix_path
+        self.max_windows = max_windows
+        self.matrix = ForgettingMatrix([domain.name for domain in stream.domains], len(stream.tasks))
+        self.phase = Phase.EVALUATE
+        self.num_learned = 0
+        """Tasks whose boundary is behind; also the row of the matrix that comes next."""
+        self.windows_closed = 0
+        """Windows closed in the task that is being learned."""
+        self.loader: WindowLoader | None = None
+        """Text of the task that is being learned; None outside TRAIN and BOUNDARY."""
+
+    @property
+    def task(self) -> Task:
+        """The task that is being learned, or comes next."""
+        return self.stream.tasks[self.num_learned]
+
+    def run(self) -> Outcome:
+        """Go on from where the state is to the end, or until something asks to stop."""
+        actions = {
+            Phase.EVALUATE: self._evaluate_row,
+            Phase.BEGIN: self._begin_task,
+            Phase.TRAIN: self._train,
+            Phase.BOUNDARY: self._end_task,
+        }
+        if self.phase is Phase.TRAIN:
+            self._announce_task()
+        while self.phase is not Phase.DONE:
+            why_stopped = actions[self.phase]()
+            if why_stopped is not None or self.phase in SAVED_ON_ENTRY:
+                self.save()
+            if why_stopped is not None:
+                self.events.emit("stopped", reason=why_stopped)
+                return Outcome(False, why_stopped)
+        self.events.emit("run_finished", step=self.trainer.counters.applied)
+        return Outcome(True, "finished")
+
+    def _evaluate_row(self) -> str | None:
+        """Measure what is missing in the row; what is measured survives a stop."""
+        row = self.num_learned
+        with self.trainer.evaluation():
+            for column in self.matrix.missing(row):
+                if self.trainer.should_stop():
+                    return "a stop was asked for"
+                domain = self.stream.domains[column]
+                loss = self.evaluate(self.trainer.model, domain)
+                self.matrix.record(row, column, loss)
+                numbers = {"bits_per_byte": loss.bits_per_byte, "perplexity": loss.perplexity}
+                self.events.emit("evaluation", row=row, domain=domain.name, **numbers)
+        self.events.emit("matrix", **self.matrix.state_dict())
+        if self.matrix_path is not None:
+            self.matrix.save(self.matrix_path)
+        self.phase = Phase.BEGIN if row < len(self.stream.tasks) else Phase.DONE
+        return None
+
+    def _begin_task(self) -> None:
+        self.loader = self.make_loader(self.task)
+        self.windows_closed = 0
+        total_windows = windows_of_task(self.loader.num_batches, self.task.num_epochs, self.trainer.config)
+        self.trainer.begin_task(total_windows)
+        self._announce_task()
+        self.phase = Phase.TRAIN
+
+    def _train(self) -> str | None:
+        while self.loader.epoch < self.task.num_epochs:
+            why_stopped = self._train_epoch()
+            if why_stopped is not None:
+                return why_stopped
+        self.phase = Phase.BOUNDARY
+        return None
+
+    def _train_epoch(self) -> str | None:
+        """Train on the rest of an epoch, saving in between; returns why it was left early, if it was."""
+        epoch = self.loader.epoch
+        windows = self.trainer.windows(self.loader)
+        while not (self._is_at_limit and self.loader.epoch == epoch):
+            started_s = time.perf_counter()
+            try:
+                result = next(windows)
+            except StopIteration as end:
+                if not end.value.is_finished:
+                    return "a stop was asked for"
+                self.events.emit("epoch_finished", task=self.task.index, epoch=epoch, loss=end.value.loss)
+                return None
+            self._close_window(result, epoch, time.perf_counter() - started_s)
+        return f"--max-windows {self.max_windows} reached"
+
+    def _close_window(self, result: WindowResult, epoch: int, seconds: float) -> None:
+        if result.state is WindowState.ABORTED:
+            return
+        self.windows_closed += 1
+        step = self.trainer.counters.applied
+        self.events.emit("window", **window_event(result, self.task, step=step, epoch=epoch, seconds=seconds))
+        if result.state is WindowState.COMMITTED and step % self.trainer.config.save_every == 0:
+            self.save()
+
+    def _end_task(self) -> None:
+        self.trainer.end_task(self.loader, self.task.index)
+        self.events.emit("task_finished", task=self.task.index, name=self.task.name)
+        self.loader = None
+        self.num_learned += 1
+        self.phase = Phase.EVALUATE
+
+    @property
+    def _is_at_limit(self) -> bool:
+        return 0 < self.max_windows <= self.trainer.counters.applied
+
+    def _announce_task(self) -> None:
+        self.events.emit(
+            "task_started",
+            task=self.task.index,
+            name=self.task.name,
+            epochs=self.task.num_epochs,
+            windows=windows_of_task(self.loader.num_batches, self.task.num_epochs, self.trainer.config),
+            windows_done=self.windows_closed,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the place in the stream, the matrix so far, and the cursor in the task's text."""
+        return {
+            "phase": self.phase.value,
+            "num_learned": self.num_learned,
+            "windows_closed": self.windows_closed,
+            "matrix": self.matrix.state_dict(),
+            "loader": None if self.loader is None else self.loader.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the place back.
+
+        Raises:
+            ValueError: the matrix was measured on other domains.
+            UserError: the text is not what it was.
+        """
+        self.matrix.load_state_dict(state["matrix"])
+        self.phase = Phase(state["phase"])
+        self.num_learned = state["num_learned"]
+        self.windows_closed = state["windows_closed"]
+        self.loader = None
+        if state["loader"] is not None:
+            self.loader = self.make_loader(self.task)
+            self.loader.load_state_dict(state["loader"])
+
+
+def windows_of_task(num_batches: int, num_epochs: int, config: EngineConfig) -> int:
+    """Return how many windows a task has, by what becomes of the tail of an epoch."""
+    size = config.accumulation_steps
+    return {
+        TailPolicy.STEP: num_epochs * -(-num_batches // size),
+        TailPolicy.DROP: num_epochs * (num_batches // size),
+        TailPolicy.CARRY: num_epochs * num_batches // size,
+    }[TailPolicy(config.tail_policy)]

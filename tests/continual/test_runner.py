@@ -1,0 +1,312 @@
+"""Claims about the state machine over tasks: its order, and that a run may be left and resumed anywhere."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mambrane.continual.config import ContinualConfig
+from mambrane.continual.consolidation import Consolidation
+from mambrane.continual.matrix import load_matrix
+from mambrane.continual.replay import Replay
+from mambrane.continual.runner import Outcome, Runner, windows_of_task
+from mambrane.continual.stream import Task, build_stream
+from mambrane.core.events import Event, EventLog
+from mambrane.data.domains import Domain
+from mambrane.data.loader import WindowLoader
+from mambrane.engine.config import EngineConfig
+from mambrane.engine.extensions import Extensions
+from mambrane.engine.state_files import EncodedState, decode_state, encode_state
+from mambrane.engine.trainer import Trainer
+from mambrane.evaluation.metrics import HeldoutLoss, heldout_loss
+from mambrane.models.language_model import LanguageModel
+from mambrane.plasticity.config import PlasticityConfig
+from mambrane.plasticity.meta_plasticity import MetaPlasticity
+from mambrane.plasticity.stdp import Stdp
+
+CPU = torch.device("cpu")
+LENGTH, SEED = 20, 3
+CONTINUAL = ContinualConfig(
+    continual_learning=True,
+    num_tasks=3,
+    use_replay=True,
+    replay_buffer_size=12,
+    replay_strategy="importance",
+    consolidation_strength=0.1,
+    fisher_sequences=3,
+)
+PLASTICITY = PlasticityConfig(use_stdp=True, use_meta_plasticity=True)
+ENGINE = EngineConfig(accumulation_steps=2, learning_rate=1e-2, ema_decay=0.9, save_every=3)
+
+
+class Session:
+    """One process of a run: everything is built anew, and the last saved state is all that survives it."""
+
+    def __init__(
+        self,
+        domains: list[Domain],
+        build_model: Callable[..., LanguageModel],
+        *,
+        saved: EncodedState | None = None,
+        polls_until_stop: int | None = None,
+        engine: EngineConfig = ENGINE,
+        continual: ContinualConfig = CONTINUAL,
+        matrix_path: Path | None = None,
+        max_windows: int = 0,
+        epochs: int = 4,
+    ) -> None:
+        self.polls_left = polls_until_stop
+        self.saves: list[EncodedState] = []
+        self.events: list[Event] = []
+        log = EventLog()
+        log.listeners.append(self.events.append)
+        self.model = build_model(SEED, use_mamba=True, num_gate_heads=2)
+        replay = Replay(continual, sequence_length=LENGTH, seed=SEED)
+        consolidation = Consolidation(continual, self.model, seed=SEED)
+        meta = MetaPlasticity(PLASTICITY, self.model)
+        self.trainer = Trainer(
+            self.model,
+            engine,
+            device=CPU,
+            events=log,
+            should_stop=self.should_stop,
+            extensions=Extensions(
+                batch_mixers=(replay,),
+                loss_terms=(replay,),
+                window_penalties=(consolidation,),
+                update_gates=(meta,),
+                after_steps=(Stdp(PLASTICITY, self.model), replay, meta),
+                boundaries=(replay, consolidation, meta),
+            ),
+        )
+        self.runner = Runner(
+            build_stream(domains, continual, epochs),
+            self.trainer,
+            make_loader=make_loader,
+            evaluate=evaluate,
+            save=lambda: self.saves.append(self.whole_state()),
+            events=log,
+            matrix_path=matrix_path,
+            max_windows=max_windows,
+        )
+        if saved is not None:
+            state = decode_state(*saved)
+            self.trainer.load_state_dict(state["trainer"])
+            self.runner.load_state_dict(state["runner"])
+
+    def should_stop(self) -> bool:
+        if self.polls_left is None:
+            return False
+        self.polls_left -= 1
+        return self.polls_left < 0
+
+    def whole_state(self) -> EncodedState:
+        state = {"trainer": self.trainer.state_dict(), "runner": self.runner.state_dict()}
+        return encode_state(state, copy=True)
+
+    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in self.events if event["event"] == kind]
+
+
+def make_loader(task: Task) -> WindowLoader:
+    return WindowLoader(task.train, sequence_length=LENGTH, batch_size=5, seed=SEED, name=task.name)
+
+
+def evaluate(model: LanguageModel, domain: Domain) -> HeldoutLoss:
+    return heldout_loss(model, domain.heldout, sequence_length=LENGTH, batch_size=8, device=CPU)
+
+
+def assert_same_end(straight: Session, resumed: Session) -> None:
+    """Everything that is saved at the end is equal, bit for bit: weights, moments, memory, matrix, generators."""
+    one, other = (end_state(session) for session in (straight, resumed))
+    assert one.json == other.json
+    assert one.tensors.keys() == other.tensors.keys()
+    different = {name for name in one.tensors if not torch.equal(one.tensors[name], other.tensors[name])}
+    # The checker of type hints, at work in tests only, draws from Python's own generator.
+    assert different <= {"/trainer/random/python/words"}
+
+
+def end_state(session: Session) -> EncodedState:
+    """Return the whole state, without the count of interrupted windows."""
+    state = decode_state(*session.whole_state())
+    counters = state["trainer"]["counters"]
+    counters["windows"] -= counters.pop("aborted")
+    return encode_state(state)
+
+
+@pytest.fixture(scope="module")
+def straight(domains: list[Domain], build_model: Callable) -> Session:
+    session = Session(domains, build_model)
+    assert session.runner.run() == Outcome(True, "finished")
+    return session
+
+
+def test_the_run_goes_through_rows_and_tasks_in_order(straight: Session):
+    told = []
+    for event in straight.events:
+        if event["event"] in ("task_started", "task_finished"):
+            told.append((event["event"], event["name"]))
+        elif event["event"] == "evaluation":
+            told.append((f"row {event['row']}", event["domain"]))
+    names = ["rising", "falling", "jumping"]
+    expected = [("row 0", name) for name in names]
+    for row, task in enumerate(names, start=1):
+        expected += [("task_started", task), ("task_finished", task), *((f"row {row}", name) for name in names)]
+    assert told == expected
+    assert straight.events[-1]["event"] == "run_finished"
+
+
+def test_every_window_of_every_epoch_is_trained_once(straight: Session):
+    # 25 windows of text in micro-batches of 5, two a window: 3 windows an epoch; 2 + 1 + 1 epochs.
+    windows = straight.of_kind("window")
+    assert [(event["task"], event["epoch"]) for event in windows] == (
+        [(0, 0)] * 3 + [(0, 1)] * 3 + [(1, 0)] * 3 + [(2, 0)] * 3
+    )
+    assert [event["step"] for event in windows] == list(range(1, 13))
+    assert [event["windows"] for event in straight.of_kind("task_started")] == [6, 3, 3]
+    assert {event["loss"] is not None and event["tokens_per_s"] > 0 for event in windows} == {True}
+
+
+def test_earlier_tasks_are_replayed_and_the_first_task_is_not(straight: Session):
+    fractions = {task: [] for task in range(3)}
+    for event in straight.of_kind("window"):
+        fractions[event["task"]].append(event["replayed_fraction"])
+    assert set(fractions[0]) == {0.0}
+    assert sum(fractions[1]) / 3 == pytest.approx(0.5, abs=0.1)
+    assert sum(fractions[2]) / 3 == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_matrix_is_complete_and_the_text_was_learned(straight: Session):
+    matrix = straight.runner.matrix
+    assert matrix.why_no_transfer is None
+    learned = matrix.metrics()["learned_loss"].value
+    assert learned < 0.95 * sum(matrix.bits_per_byte[0]) / 3
+
+
+def test_the_learning_rate_rises_anew_in_each_task(straight: Session):
+    rates = [event["learning_rate"] for event in straight.of_kind("window")]
+    assert rates[0] == rates[6] == rates[9] == pytest.approx(1e-2)
+    assert rates[5] == rates[8] == rates[11] == pytest.approx(1e-3)
+
+
+def test_a_run_killed_after_any_save_ends_bit_for_bit_the_same(
+    straight: Session, domains: list[Domain], build_model: Callable
+):
+    # Rows 0 to 3, three boundaries, every third window; every other save is enough to come by all kinds.
+    assert len(straight.saves) == 4 + 3 + 4
+    for saved in straight.saves[::2]:
+        resumed = Session(domains, build_model, saved=saved)
+        assert resumed.runner.run().is_finished
+        assert_same_end(straight, resumed)
+
+
+def test_a_run_stopped_at_any_moment_ends_bit_for_bit_the_same(
+    straight: Session, domains: list[Domain], build_model: Callable
+):
+    reasons = set()
+    for polls in range(0, 200, 9):
+        stopped = Session(domains, build_model, polls_until_stop=polls)
+        outcome = stopped.runner.run()
+        if outcome.is_finished:
+            break
+        reasons.add((stopped.runner.phase, outcome.reason))
+        assert stopped.events[-1] == {**stopped.events[-1], "event": "stopped", "reason": "a stop was asked for"}
+        resumed = Session(domains, build_model, saved=stopped.saves[-1])
+        assert resumed.runner.run().is_finished
+        assert_same_end(straight, resumed)
+    else:
+        pytest.fail("the run never got through 200 polls")
+    assert {phase for phase, _ in reasons} == {"evaluate", "train"}
+
+
+def test_a_run_stopped_again_and_again_still_ends_bit_for_bit_the_same(
+    straight: Session, domains: list[Domain], build_model: Callable
+):
+    saved, num_sessions = None, 0
+    while True:
+        session = Session(domains, build_model, saved=saved, polls_until_stop=9)
+        num_sessions += 1
+        if session.runner.run().is_finished:
+            break
+        saved = session.saves[-1]
+    assert num_sessions > 3
+    assert_same_end(straight, session)
+
+
+def test_an_evaluation_that_was_stopped_goes_on_with_the_domains_that_are_missing(
+    domains: list[Domain], build_model: Callable
+):
+    stopped = Session(domains, build_model, polls_until_stop=2)
+    assert not stopped.runner.run().is_finished
+    assert stopped.runner.matrix.missing(0) == [2]
+    resumed = Session(domains, build_model, saved=stopped.saves[-1])
+    resumed.runner.run()
+    assert [event["domain"] for event in resumed.of_kind("evaluation") if event["row"] == 0] == ["jumping"]
+
+
+@pytest.mark.parametrize("limit", [1, 4, 6, 7, 12])
+def test_max_windows_counts_applied_windows_of_the_whole_run_and_can_be_raised(
+    limit: int, straight: Session, domains: list[Domain], build_model: Callable
+):
+    short = Session(domains, build_model, max_windows=limit)
+    outcome = short.runner.run()
+    assert short.trainer.counters.applied == limit
+    assert outcome == (Outcome(True, "finished") if limit == 12 else Outcome(False, f"--max-windows {limit} reached"))
+    again = Session(domains, build_model, saved=short.saves[-1], max_windows=limit)
+    again.runner.run()
+    assert again.trainer.counters.applied == limit
+    resumed = Session(domains, build_model, saved=again.saves[-1] if again.saves else short.saves[-1])
+    resumed.runner.run()
+    assert_same_end(straight, resumed)
+
+
+def test_a_resumed_task_is_announced_with_what_is_done(straight: Session, domains: list[Domain], build_model: Callable):
+    stopped = Session(domains, build_model, max_windows=4)
+    stopped.runner.run()
+    resumed = Session(domains, build_model, saved=stopped.saves[-1])
+    resumed.runner.run()
+    first = resumed.of_kind("task_started")[0]
+    assert (first["task"], first["windows"], first["windows_done"]) == (0, 6, 4)
+
+
+def test_a_finished_run_has_nothing_left_to_do(straight: Session, domains: list[Domain], build_model: Callable):
+    again = Session(domains, build_model, saved=straight.saves[-1])
+    assert again.runner.run() == Outcome(True, "finished")
+    assert not again.saves
+    assert [event["event"] for event in again.events] == ["run_finished"]
+
+
+def test_matrix_json_is_kept_up_to_date(domains: list[Domain], build_model: Callable, tmp_path: Path):
+    session = Session(domains, build_model, matrix_path=tmp_path / "matrix.json")
+    session.runner.run()
+    assert load_matrix(tmp_path / "matrix.json").state_dict() == session.runner.matrix.state_dict()
+
+
+def test_without_continual_learning_everything_is_one_task(domains: list[Domain], build_model: Callable):
+    session = Session(domains, build_model, continual=ContinualConfig(), epochs=2)
+    session.runner.run()
+    assert [event["name"] for event in session.of_kind("task_started")] == ["joint"]
+    # 75 windows of text: 8 windows an epoch.
+    assert len(session.of_kind("window")) == 16
+    assert session.runner.matrix.metrics()["final_average"].value is not None
+
+
+def test_the_state_of_another_stream_is_refused(straight: Session, domains: list[Domain], build_model: Callable):
+    with pytest.raises(ValueError, match="saved matrix: 3 tasks"):
+        Session(domains, build_model, saved=straight.saves[0], continual=ContinualConfig(), epochs=2)
+
+
+@pytest.mark.parametrize("tail", ["step", "drop", "carry"])
+def test_the_announced_windows_are_the_windows_that_come(tail: str, domains: list[Domain], build_model: Callable):
+    session = Session(domains, build_model, engine=EngineConfig(accumulation_steps=2, tail_policy=tail))
+    session.runner.run()
+    closed = [event["task"] for event in session.of_kind("window")]
+    assert [closed.count(task) for task in range(3)] == [event["windows"] for event in session.of_kind("task_started")]
+
+
+def test_windows_of_a_task_follow_the_tail_policy():
+    expected = {"step": 3 * 6, "drop": 3 * 5, "carry": 3 * 11 // 2}
+    for tail, number in expected.items():
+        assert windows_of_task(11, 3, EngineConfig(accumulation_steps=2, tail_policy=tail)) == number
