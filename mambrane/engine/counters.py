@@ -32,6 +32,8 @@ class Counters:
     """Windows of text consumed, over all ranks."""
     tokens: int = 0
     """Counted targets consumed, over all ranks."""
+    loss_spikes: int = 0
+    """Applied windows whose loss stood far above the usual."""
     skips_in_a_row: int = 0
     """Skipped windows since the last applied one."""
 

@@ -24,6 +24,7 @@ from mambrane.engine.counters import Counters
 from mambrane.engine.ema import WeightAverage
 from mambrane.engine.epoch import EpochResult, EpochTally, Loader
 from mambrane.engine.extensions import BoundaryView, Extensions
+from mambrane.engine.loss_watch import LossWatch
 from mambrane.engine.objective import ObjectiveFunction, next_token_objective
 from mambrane.engine.optimizer import (
     add_new_parameters,
@@ -82,6 +83,7 @@ class Trainer:
         self.schedule = Schedule(config)
         self.average = WeightAverage(model, config.ema_decay) if config.ema_decay > 0 else None
         self.counters = Counters()
+        self.loss_watch = LossWatch()
         self.carried: list[MicroBatch] = []
         """Micro-batches of a short tail that wait for the next epoch (--tail-policy carry); they are ours, so the
         loader counts them as consumed and the checkpoint holds them."""
@@ -111,6 +113,7 @@ class Trainer:
         if new:
             self.events.emit("parameters_added", names=new)
         self.schedule.begin_task(total_windows, self.counters.applied)
+        self.loss_watch.begin_task()
 
     def end_task(self, loader: Loader, task_index: int) -> None:
         """Let the boundary extensions look back at the task that ends; gradients that they leave are dropped."""
@@ -180,6 +183,7 @@ class Trainer:
             "precision": self.precision.state_dict(),
             "schedule": self.schedule.state_dict(),
             "counters": self.counters.state_dict(),
+            "loss_watch": self.loss_watch.state_dict(),
             "extensions": self.extensions.state_dict(),
             "carried": [list(batch) for batch in self.carried],
             "random": global_random_state(),
@@ -214,6 +218,7 @@ class Trainer:
         self.precision.load_state_dict(state["precision"], self.events)
         self.schedule.load_state_dict(state["schedule"])
         self.counters.load_state_dict(state["counters"])
+        self.loss_watch.load_state_dict(state["loss_watch"])
         self.extensions.load_state_dict(state["extensions"])
         self.carried = [MicroBatch(*batch) for batch in state["carried"]]
         set_global_random_state(state["random"])
@@ -253,6 +258,9 @@ class Trainer:
         )
         if result.state is not WindowState.COMMITTED:
             self.events.emit(f"window_{result.state.value}", window=self.counters.windows, reason=result.reason)
+        elif self.loss_watch.is_spike(result.loss):
+            self.counters.loss_spikes += 1
+            self.events.emit("loss_spike", step=self.counters.applied, loss=result.loss, usual=self.loss_watch.mean)
         self._stop_if_diverged(result)
         return result
 
