@@ -1,8 +1,8 @@
 """The run as one watches it: a live display on a terminal, plain lines at a steady rhythm in a log file.
 
 A listener of the event log: it shows what the events say and nothing else, so a log can be replayed through it. It
-reads these kinds and fields (others are printed as `kind field=value`, so that nothing is silent; `task_finished` and
-`checkpoint_removed` say nothing new):
+reads these kinds and fields (others are printed as `kind field=value`, so that nothing is silent; `task_finished`,
+`checkpoint_loaded` and `checkpoint_removed` say nothing new):
 
     run_started       num_tasks, parameters, output_dir, device
     resumed           step
@@ -15,6 +15,8 @@ reads these kinds and fields (others are printed as `kind field=value`, so that 
     matrix            domains, num_tasks, bits_per_byte, perplexity
     domain            name, train_bytes, heldout_bytes
     checkpoint_saved  step, num_bytes
+    warning           message
+    operations        for each operation, what computes it and why
     stopped           reason
     run_finished      step
 """
@@ -73,8 +75,11 @@ class ConsoleListener:
             "checkpoint_saved": self._checkpoint_saved,
             "stopped": self._stopped,
             "run_finished": self._run_finished,
+            "operations": self._operations,
             "task_finished": _say_nothing,
+            "checkpoint_loaded": _say_nothing,
             "checkpoint_removed": _say_nothing,
+            "warning": lambda event: self._say(event, f"warning: {event['message']}", "yellow"),
         }
 
     def __call__(self, event: Event) -> None:
@@ -104,6 +109,14 @@ class ConsoleListener:
         epochs = f"{event['epochs']} epoch" + "s" * (event["epochs"] > 1)
         windows = f"{wording.count(event['windows'])} windows"
         self._say(event, f"{task_words(self.progress)} starts: {epochs}, {windows}", "bold")
+
+    def _operations(self, event: Event) -> None:
+        names_by_reason: dict[str, list[str]] = {}
+        for name, reason in event.items():
+            if name not in HEADER_FIELDS:
+                names_by_reason.setdefault(str(reason), []).append(name)
+        for reason, names in names_by_reason.items():
+            self._say(event, f"operations {', '.join(names)}: {reason}")
 
     def _window(self, event: Event) -> None:
         if self.console.is_terminal:
@@ -151,7 +164,7 @@ class ConsoleListener:
 
     def _stopped(self, event: Event) -> None:
         self.close()
-        self._say(event, f"stopped: {event['reason']}; the same command goes on from here", "yellow")
+        self._say(event, f"stopped: {event['reason']}; the run can be resumed", "yellow")
         if self._matrix is not None and not self._matrix.missing(1):
             self.console.print(matrix_table(self._matrix))
 
@@ -195,7 +208,7 @@ def number_words(progress: RunProgress) -> list[str]:
     shown: list[tuple[Any, Callable[[Any], str]]] = [
         (progress.mean("loss"), lambda loss: f"loss {wording.decimal(loss)} nats/token"),
         (progress.mean("bits_per_byte"), lambda bits: f"{wording.decimal(bits, 2)} bits/byte"),
-        (progress.mean("tokens_per_s"), lambda speed: f"{wording.count(speed)} tokens/s"),
+        (progress.tokens_per_s, lambda speed: f"{wording.count(speed)} tokens/s"),
         (latest.get("firing_rate"), lambda rate: f"firing {wording.percent(rate)}"),
         (latest.get("gradient_norm"), lambda norm: f"gradient {wording.compact(norm)}"),
         (latest.get("learning_rate"), lambda rate: f"lr {wording.compact(rate)}"),

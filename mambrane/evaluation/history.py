@@ -32,6 +32,7 @@ ROUTINE_KINDS = frozenset(
         "run_finished",
     }
 )
+SIGNS_OF_LIFE = frozenset({"run_started", "resumed", "window"})
 LOSS_GROUPS = ("terms", "penalties")
 LONGEST_PAUSE_S = 600.0
 """A longer silence between two events is taken for an interruption and not counted as running time."""
@@ -148,13 +149,14 @@ def read_history(events: Iterable[Event]) -> RunHistory:
 
 
 def _timed(events: Iterable[Event], history: RunHistory) -> Iterator[Event]:
-    """Pass the events on and add up the time between them; anything after an end means that the run went on."""
+    """Pass the events on and add up the time between them; training after an end means that the run went on."""
     last_s = None
     for event in events:
         if last_s is not None and 0 < event["time_s"] - last_s < LONGEST_PAUSE_S:
             history.seconds += event["time_s"] - last_s
         last_s = event["time_s"]
-        history.end = None
+        if event["event"] in SIGNS_OF_LIFE:
+            history.end = None
         yield event
 
 

@@ -51,7 +51,7 @@ h3 {{ font-size: 14px; margin: 0 0 4px; }}
 .settings dt {{ color: {SOFT_INK}; }}
 .settings dd {{ margin: 0; text-align: right; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }}
 .sample {{ white-space: pre-wrap; overflow-wrap: anywhere; border-left: 3px solid {RULE}; padding: 2px 0 2px 18px;
-  margin: 16px 0; font-size: 15px; tab-size: 4; }}
+  margin: 8px 0 28px; font-size: 15px; tab-size: 4; }}
 .sample span {{ color: {SOFT_INK}; }}
 ul {{ padding-left: 18px; margin: 12px 0; }}
 li {{ margin-bottom: 6px; }}
@@ -192,9 +192,10 @@ def settings(sections: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> str:
     return f'<div class="settings">{"".join(blocks)}</div>'
 
 
-def sample(prompt: str, continuation: str) -> str:
+def sample(title: str, prompt: str, continuation: str) -> str:
     """Return a text that the model went on with; the given part is pale."""
-    return f'<div class="sample"><span>{escape(prompt)}</span>{escape(continuation)}</div>'
+    heading = f"<h3>{escape(title)}</h3>" if title else ""
+    return f'{heading}<div class="sample"><span>{escape(prompt)}</span>{escape(continuation)}</div>'
 
 
 def bullets(items: Sequence[str]) -> str:

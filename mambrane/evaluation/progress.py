@@ -45,13 +45,23 @@ class RunProgress:
         return self.window / self.num_windows if self.num_windows else 0.0
 
     @property
+    def seconds_per_window(self) -> float | None:
+        """Mean time that the last applied windows took; None before the first."""
+        seconds = [window["tokens"] / window["tokens_per_s"] for window in self._recent]
+        return sum(seconds) / len(seconds) if seconds else None
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Tokens of the last applied windows over the time they took; None before the first."""
+        seconds = self.seconds_per_window
+        return self.mean("tokens") / seconds if seconds else None
+
+    @property
     def seconds_left(self) -> float | None:
         """Training time left in the run, evaluations aside, if later tasks are as long as this one."""
-        tokens, tokens_per_s = self.mean("tokens"), self.mean("tokens_per_s")
-        if not tokens or not tokens_per_s:
-            return None
+        seconds = self.seconds_per_window
         windows_left = self.num_windows - self.window + self.num_windows * (self.num_tasks - self.task - 1)
-        return max(windows_left, 0) * tokens / tokens_per_s
+        return max(windows_left, 0) * seconds if seconds else None
 
     def _start_task(self, event: Event) -> None:
         self.task, self.task_name = event["task"], event["name"]

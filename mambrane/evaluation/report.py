@@ -23,7 +23,7 @@ SECTIONS = (
     report_neurons.paths,
     report_neurons.plasticity,
     report_neurons.extensions,
-    report_neurons.sample,
+    report_neurons.samples,
     report_neurons.energy,
     report_learning.log,
     report_learning.configuration,

@@ -19,6 +19,8 @@ class Sample(NamedTuple):
     continuation: str
     settings: str
     """How it was drawn, in words: `temperature 0.8, top-p 0.95, seed 0`."""
+    title: str = ""
+    """The domain that the beginning was taken from, if any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class ReportData:
     matrix: ForgettingMatrix | None = None
     probe: Probe | None = None
     energy: EnergyEstimate | None = None
-    sample: Sample | None = None
+    samples: tuple[Sample, ...] = ()
 
 
 def read_report_data(folder: Path) -> ReportData:

@@ -1,6 +1,7 @@
 """The report's sections on what was learned and kept, and the facts at its head and its end."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.table import TITLES
@@ -8,6 +9,9 @@ from mambrane.evaluation import page, wording
 from mambrane.evaluation.figures_learning import forgetting_picture, loss_series, training_picture
 from mambrane.evaluation.history import RunHistory
 from mambrane.evaluation.report_data import ReportData
+
+SMALLEST_RANGE = 0.6
+"""The lightest colour of the heat map stands for at most this part of the darkest, so that equal looks equal."""
 
 
 def head(data: ReportData) -> str:
@@ -64,35 +68,52 @@ def training(data: ReportData) -> str:
 def memory(data: ReportData) -> str:
     """Return the section on the forgetting matrix."""
     matrix, title = data.matrix, "What was kept"
-    if matrix is None or all(cell is None for row in matrix.bits_per_byte for cell in row):
+    if matrix is None or not any(_measured(row) for row in matrix.bits_per_byte):
         return page.section("matrix", title, page.paragraph("No domain has been evaluated yet."))
+    pieces = [_heat(matrix)]
+    if matrix.num_tasks > 1 and any(_measured(row) for row in matrix.bits_per_byte[1:]):
+        caption = (
+            "The same numbers as curves. A ring marks where a domain was learned; dashed before, plain after. A plain "
+            "curve that rises is a domain that is being forgotten. Names stand with the last loss."
+        )
+        pieces.append(page.figure(forgetting_picture(matrix), caption))
+    return page.section("matrix", title, *pieces, _metrics(matrix))
+
+
+def _measured(row: Sequence[float | None]) -> list[float]:
+    return [number for number in row if number is not None]
+
+
+def _heat(matrix: ForgettingMatrix) -> str:
+    """Return the matrix as a heat map; rows that are not measured yet are left out."""
     by_task = matrix.num_tasks == len(matrix.domains)
-    rows = [
-        ("untrained" if row == 0 else f"{row} {matrix.domains[row - 1]}" if by_task else "all domains", numbers)
-        for row, numbers in enumerate(matrix.bits_per_byte)
+    names = [
+        "untrained",
+        *(f"{row + 1} {matrix.domains[row]}" if by_task else "all" for row in range(matrix.num_tasks)),
     ]
-    own = [(column + 1, column) for column in range(len(matrix.domains))] if by_task else []
-    heat = page.heat_table(["after task", *matrix.domains], rows, own=own, logarithmic=True)
+    rows = [(name, row) for name, row in zip(names, matrix.bits_per_byte, strict=True) if _measured(row)]
+    known = [number for _, row in rows for number in _measured(row)]
+    heat = page.heat_table(
+        ["after task", *matrix.domains],
+        rows,
+        own=[(column + 1, column) for column in range(len(matrix.domains))] if by_task else [],
+        logarithmic=True,
+        limits=(min(min(known), SMALLEST_RANGE * max(known)), max(known)),
+    )
     caption = (
         "Loss on held-out text in bits per byte: a row for each task learned, a column for each domain; darker is "
         "worse, by ratio. Framed: a domain right after its own task; below it, a rise is forgetting."
     )
-    curves = ""
-    if matrix.num_tasks > 1:
-        curves = page.figure(
-            forgetting_picture(matrix),
-            "The same numbers as curves. A ring marks where a domain was learned; dashed before, plain after. A plain "
-            "curve that rises is a domain that is being forgotten. Names stand with the last loss.",
-        )
-    return page.section(
-        "matrix", title, f"<figure>{heat}<figcaption>{caption}</figcaption></figure>", curves, _metrics(matrix)
-    )
+    return f"<figure>{heat}<figcaption>{caption}</figcaption></figure>"
 
 
 def _metrics(matrix: ForgettingMatrix) -> str:
+    metrics = matrix.metrics()
+    if all(metric.value is None for metric in metrics.values()):
+        return page.paragraph(f"Metrics over tasks are undefined so far: {metrics['final_average'].reason}.")
     rows = [
         (TITLES[name], f"undefined: {metric.reason}" if metric.value is None else f"{metric.value:.3f}")
-        for name, metric in matrix.metrics().items()
+        for name, metric in metrics.items()
     ]
     return page.table(["metric", "value"], rows, kind="words")
 

@@ -108,13 +108,14 @@ def extensions(data: ReportData) -> str:
     return page.section("extensions", "Replay and others", page.figure(pictured, "Measured in each applied window."))
 
 
-def sample(data: ReportData) -> str:
-    """Return the section with a text that the model wrote."""
-    if data.sample is None:
-        return page.section("sample", "A sample", page.paragraph("No text was generated for this report."))
-    prompt, continuation, settings = data.sample
-    words = f"Pale: the given beginning. Dark: what the model wrote ({settings})."
-    return page.section("sample", "A sample", page.sample(prompt, continuation), page.paragraph(words, "note"))
+def samples(data: ReportData) -> str:
+    """Return the section with texts that the model wrote."""
+    title = "What it writes"
+    if not data.samples:
+        return page.section("samples", title, page.paragraph("No text was generated for this report."))
+    words = f"Pale: the given beginning. Dark: what the model wrote ({data.samples[0].settings})."
+    texts = [page.sample(sample.title, sample.prompt, sample.continuation) for sample in data.samples]
+    return page.section("samples", title, page.paragraph(words, "note"), *texts)
 
 
 def energy(data: ReportData) -> str:

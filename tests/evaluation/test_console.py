@@ -133,9 +133,59 @@ def test_a_finished_run_ends_with_its_matrix_and_metrics():
     assert "1.0000" in lines_with("forgetting (0 is none)", text)[0]
 
 
-def test_a_stop_says_why_and_how_to_go_on():
+def test_a_skipped_window_says_why():
+    event = {"time_s": 1.0, "event": "window_skipped", "window": 1204, "reason": "blocks.0.input.weight is inf"}
+    assert "window 1,204 skipped: blocks.0.input.weight is inf" in shown([event])
+
+
+def test_a_checkpoint_says_how_large_it_is():
+    event = {"time_s": 1.0, "event": "checkpoint_saved", "step": 40, "num_bytes": 3_400_000, "path": "x"}
+    assert "checkpoint after window 40 saved (3.4 MB)" in shown([event])
+
+
+def test_an_epoch_ends_with_its_mean_loss():
+    finished = {"time_s": 1.0, "event": "epoch_finished", "task": 0, "epoch": 1, "loss": 2.125}
+    assert "task 1/1 python  epoch 2/6 finished  mean loss 2.125 nats/token" in shown([task_started(), finished])
+
+
+def test_a_domain_says_how_much_text_it_holds():
+    event = {"time_s": 1.0, "event": "domain", "name": "prose", "train_bytes": 80_000, "heldout_bytes": 8192}
+    assert "domain prose: 80.0 kB of text to learn, 8.2 kB held out" in shown([event])
+
+
+def test_the_speed_is_tokens_over_time_and_not_a_mean_of_speeds():
+    windows = [window(1, tokens=1000, tokens_per_s=1000.0), window(2, tokens=1000, tokens_per_s=250.0)]
+    line = lines_with("loss", shown([task_started(), *windows], seconds_between_lines=0.0))[-1]
+    assert " 400 tokens/s" in line
+    # 28 windows of 2.5 seconds.
+    assert line.endswith("1 min 10 s left")
+
+
+def test_operations_are_grouped_by_what_computes_them():
+    event = {
+        "time_s": 1.0,
+        "event": "operations",
+        "lif": "numba (CPU)",
+        "cfc": "reference (bf16)",
+        "scan": "numba (CPU)",
+    }
+    text = shown([event])
+    assert "operations lif, scan: numba (CPU)" in text
+    assert "operations cfc: reference (bf16)" in text
+
+
+def test_a_warning_reads_as_one():
+    assert "warning: no effect" in shown([{"time_s": 1.0, "event": "warning", "message": "no effect"}])
+
+
+def test_a_stopped_run_shows_the_matrix_so_far():
+    text = shown([matrix_event(), {"time_s": 1.0, "event": "stopped", "reason": "--max-windows 60 reached"}])
+    assert lines_with("1 python", text)
+
+
+def test_a_stop_says_why():
     text = shown([{"time_s": 1.0, "event": "stopped", "reason": "SIGTERM", "step": 7}])
-    assert "stopped: SIGTERM; the same command goes on from here" in text
+    assert "stopped: SIGTERM; the run can be resumed" in text
 
 
 def test_an_unknown_event_is_shown_too():

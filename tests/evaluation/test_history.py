@@ -82,7 +82,8 @@ def test_running_time_leaves_interruptions_out():
 
 def test_how_a_run_ended_is_what_comes_last():
     stopped = event("stopped", reason="SIGTERM")
-    assert read_history([window(1), stopped]).end["reason"] == "SIGTERM"
+    saved = event("checkpoint_saved", step=1)
+    assert read_history([window(1), stopped, saved]).end["reason"] == "SIGTERM"
     assert read_history([window(1), stopped, event("resumed", step=1)]).end is None
 
 

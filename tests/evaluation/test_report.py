@@ -111,7 +111,7 @@ def whole(tmp_path_factory):
         read_report_data(folder),
         probe=probe,
         energy=estimate_energy(account(model, probe.firing_rates)),
-        sample=Sample("if a <", " b & c:", "temperature 0.8, seed 0"),
+        samples=(Sample("if a <", " b & c:", "temperature 0.8, seed 0", title="python"),),
     )
 
 
@@ -121,7 +121,7 @@ def whole_page(whole):
 
 
 def test_every_section_is_there_in_order(whole_page):
-    sections = ["training", "matrix", "neurons", "gates", "plasticity", "extensions", "sample", "energy", "log"]
+    sections = ["training", "matrix", "neurons", "gates", "plasticity", "extensions", "samples", "energy", "log"]
     found = [anchor for anchor in outline_of(whole_page).ids if anchor in [*sections, "configuration"]]
     assert found == [*sections, "configuration"]
 
@@ -176,8 +176,9 @@ def test_a_run_in_the_middle_has_a_report_too(tmp_path):
     matrix.save(tmp_path / "matrix.json")
     html = report_page(read_report_data(tmp_path))
     outline_of(html)
-    assert "&ndash;" in html
-    assert "undefined: row 2" in html
+    assert html.count("&ndash;") == 1
+    assert "undefined so far: row 2" in html
+    assert "tasks learned" not in html
 
 
 def test_writing_leaves_one_file_beside_the_run(tmp_path):
