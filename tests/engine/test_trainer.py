@@ -257,23 +257,21 @@ def test_a_run_resumed_at_any_window_even_twice_is_the_straight_run_bit_for_bit(
     assert WindowState.SKIPPED in {result.state for result in results}
     assert WindowState.EMPTY in {result.state for result in results}
     for first, state in enumerate(states):
-        trainer, loader = start()
-        trainer.load_state_dict(state["trainer"])
-        loader.load_state_dict(state["loader"])
-        seen = first
-        while loader.epoch < epochs and seen < len(results):
-            for result in trainer.windows(loader):
-                assert repr(result) == repr(results[seen])
-                seen += 1
-                reached = deep_state(trainer, loader)
-                assert training_differences(reached["trainer"], states[seen]["trainer"]) == []
-                assert reached["loader"] == states[seen]["loader"]
-                if seen == first + 2:
-                    break
-            if seen == first + 2:
-                trainer, loader = start()
-                trainer.load_state_dict(reached["trainer"])
-                loader.load_state_dict(reached["loader"])
+        reached, seen = state, first
+        # Interrupted at `first`, again two windows later, then on to the end.
+        for stop in (first + 2, None):
+            trainer, loader = start()
+            trainer.load_state_dict(reached["trainer"])
+            loader.load_state_dict(reached["loader"])
+            while loader.epoch < epochs and seen != stop:
+                for result in trainer.windows(loader):
+                    assert repr(result) == repr(results[seen])
+                    seen += 1
+                    reached = deep_state(trainer, loader)
+                    assert training_differences(reached["trainer"], states[seen]["trainer"]) == []
+                    assert reached["loader"] == states[seen]["loader"]
+                    if seen == stop:
+                        break
         assert seen == len(results)
 
 
