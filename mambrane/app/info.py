@@ -21,8 +21,9 @@ def info(run: Path) -> int:
 
 
 FOOTNOTE = (
-    "Spike MACs are executed as dense products here; on an event-driven machine they become additions, one for each "
-    "spike. `mambrane report` counts them at the firing rates that this run measured."
+    "FLOPs and multiply-accumulates (MACs) are those of one token's forward pass. Spike MACs are executed as dense "
+    "products here; on an event-driven machine they become additions, one for each spike. `mambrane report` counts "
+    "them at the firing rates that this run measured."
 )
 
 
@@ -31,7 +32,7 @@ def parts_table(parts: Sequence[Part], title: str) -> Table:
     table = Table(box=box.SIMPLE, title=title, title_justify="left", show_footer=True)
     rows = [(p.parameters, p.flops_per_token, p.dense_macs_per_token, p.spike_macs_per_token) for p in parts]
     totals = [sum(column) for column in zip(*rows, strict=True)]
-    table.add_column("part", footer="total")
+    table.add_column("part", footer="total", no_wrap=True)
     for heading, total in zip(HEADINGS, totals, strict=True):
         table.add_column(heading, justify="right", footer=f"{total:,.0f}")
     for part, row in zip(parts, rows, strict=True):
@@ -39,4 +40,4 @@ def parts_table(parts: Sequence[Part], title: str) -> Table:
     return table
 
 
-HEADINGS = ("parameters", "FLOPs/token", "dense MACs/token", "spike MACs/token")
+HEADINGS = ("parameters", "FLOPs", "dense MACs", "spike MACs")

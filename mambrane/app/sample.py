@@ -1,6 +1,8 @@
-"""What the model writes at the end of a run: the start of a held-out document of each domain, continued."""
+"""What a model writes: the start of a held-out document of each domain, continued."""
 
-import torch
+from collections.abc import Sequence
+
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
@@ -8,6 +10,7 @@ from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.evaluation.generation import generate_batch
+from mambrane.evaluation.report_data import Sample
 from mambrane.models.language_model import LanguageModel
 
 PROMPT_TOKENS = 48
@@ -15,13 +18,12 @@ SAMPLE_TOKENS = 160
 TEMPERATURE = 0.6
 
 
-def print_sample(model: LanguageModel, tokenizer: Tokenizer, domains: list[Domain], device: torch.device) -> None:
-    """Print a prompt that was never trained on, dim, and what the model makes of it, for every domain."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    prompts = [domain.heldout.tokens[:PROMPT_TOKENS].tolist() for domain in domains]
+def write_samples(model: LanguageModel, tokenizer: Tokenizer, domains: Sequence[Domain]) -> tuple[Sample, ...]:
+    """Return, for every domain, a beginning that was never trained on and what the model makes of it."""
+    prompts = [domain.heldout.tokens[:PROMPT_TOKENS].astype(np.int64).tolist() for domain in domains]
     written: list[list[int]] = [[] for _ in domains]
     tokens = generate_batch(
-        model.to(device),
+        model,
         prompts,
         max_tokens=SAMPLE_TOKENS,
         end_of_text=tokenizer.end_of_text,
@@ -30,8 +32,21 @@ def print_sample(model: LanguageModel, tokenizer: Tokenizer, domains: list[Domai
     )
     for row, token in tokens:
         written[row].append(token)
+    return tuple(
+        Sample(
+            prompt=tokenizer.decode(prompt).decode(errors="replace"),
+            continuation=tokenizer.decode(continuation).decode(errors="replace"),
+            settings=f"temperature {TEMPERATURE}, seed 0",
+            title=domain.name,
+        )
+        for domain, prompt, continuation in zip(domains, prompts, written, strict=True)
+    )
+
+
+def print_samples(samples: Sequence[Sample]) -> None:
+    """Print each beginning dim and its continuation plain."""
+    console = Console(highlight=False, markup=False, emoji=False)
     console.print("\nWhat the model writes after the dim words, which it never saw in training:")
-    for domain, prompt, continuation in zip(domains, prompts, written, strict=True):
-        dim, plain = (tokenizer.decode(part).decode(errors="replace") for part in (prompt, continuation))
-        console.print(Text(f"\n{domain.name}", style="bold"))
-        console.print(Text.assemble((dim, "dim"), plain))
+    for sample in samples:
+        console.print(Text(f"\n{sample.title}", style="bold"))
+        console.print(Text.assemble((sample.prompt, "dim"), sample.continuation))

@@ -9,10 +9,11 @@ from mambrane.app.build import build_model, build_runner, restore
 from mambrane.app.folders import cache_folder
 from mambrane.app.plan import print_plan
 from mambrane.app.run_config import OPERATIONAL, RunConfig, to_dict
-from mambrane.app.sample import print_sample
+from mambrane.app.sample import print_samples, write_samples
 from mambrane.continual.stream import build_stream
 from mambrane.core.device import describe_environment, resolve_device
 from mambrane.core.events import EventLog
+from mambrane.core.seeding import derive_seed
 from mambrane.data.domains import Domain, load_domains
 from mambrane.data.tokenizer import Tokenizer, load_tokenizer
 from mambrane.engine.checkpoint import Checkpoints
@@ -29,6 +30,8 @@ from mambrane.ops.dispatch import explain
 def train(config: RunConfig, warnings: list[str]) -> int:
     """Train, or resume; returns 0 at the end and 128 + signal number after a signal."""
     device = resolve_device(config.run.device)
+    # Nothing of ours draws from it, but what others add may; a checkpoint holds its state.
+    torch.manual_seed(derive_seed(config.run.seed, "global"))
     console = ConsoleListener()
     if config.run.dry_run:
         return _print_plan(config, warnings, console, device)
@@ -69,7 +72,7 @@ def _train_in(folder: RunFolder, config: RunConfig, warnings: list[str], events:
                 events.emit("resumed", step=checkpoint.step)
             outcome = runner.run()
     if outcome.is_finished:
-        print_sample(model, tokenizer, domains, device)
+        print_samples(write_samples(model, tokenizer, domains))
     return stop.exit_code
 
 
