@@ -189,7 +189,6 @@ class Checkpoints:
         aside = target.with_name(f"{target.name}.tmp-{os.getpid()}")
         try:
             _write_folder(aside, prepared)
-            self._verified.discard(target.name)
             if target.exists():
                 os.rename(target, target.with_name(f"{target.name}.replaced-{os.getpid()}"))
             os.rename(aside, target)

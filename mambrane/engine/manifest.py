@@ -130,7 +130,7 @@ def _check_file(file: Path, record: FileRecord, *, contents: bool) -> None:
     try:
         status = os.lstat(file)
         if not stat.S_ISREG(status.st_mode):
-            raise CheckpointDamaged(file, expected="an ordinary file", found="a link or a folder")
+            raise CheckpointDamaged(file, expected="an ordinary file", found="something else")
         if status.st_size != record.num_bytes:
             raise CheckpointDamaged(file, expected=f"{record.num_bytes} bytes", found=f"{status.st_size} bytes")
         if contents and (sha256 := file_sha256(file)) != record.sha256:

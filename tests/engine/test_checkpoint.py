@@ -225,6 +225,15 @@ def test_a_file_that_the_manifest_does_not_list_is_damage(checkpoints):
         checkpoints.load(path)
 
 
+def test_a_pipe_in_place_of_a_file_is_damage_and_is_not_waited_for(checkpoints):
+    path = save(checkpoints, 1)
+    list_file(path, "pipe.json", b"")
+    (path / "pipe.json").unlink()
+    os.mkfifo(path / "pipe.json")
+    with pytest.raises(CheckpointDamaged, match=r"pipe\.json: something else"):
+        checkpoints.load(path)
+
+
 def test_a_checkpoint_under_the_name_of_another_step_is_refused(checkpoints):
     path = save(checkpoints, 1)
     with pytest.raises(CheckpointDamaged, match="step-00000009"):

@@ -165,6 +165,14 @@ def test_a_failed_save_leaves_no_file_descriptor_open(tmp_path):
     assert len(os.listdir("/proc/self/fd")) == before
 
 
+def test_a_disk_that_takes_less_than_it_is_given_gets_the_rest(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, block: write(descriptor, block[:7]))
+    faults.save(tmp_path, 1)
+    monkeypatch.undo()
+    assert faults.newest_version(tmp_path) == 1
+
+
 def test_a_save_too_large_for_the_disk_is_refused_before_it_begins(tmp_path, monkeypatch):
     faults.two(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9 - 10, 10))

@@ -59,7 +59,11 @@ def test_the_lock_of_a_killed_process_is_no_obstacle(tmp_path):
 
 def test_a_lock_file_of_garbage_is_no_obstacle(tmp_path):
     (tmp_path / "run.lock").write_bytes(b"\xff" * 10_000)
-    with RunFolder(tmp_path).lock():
+    with (
+        RunFolder(tmp_path).lock(),
+        pytest.raises(UserError, match=f"in use by process {os.getpid()} on "),
+        RunFolder(tmp_path).lock(),
+    ):
         pass
 
 

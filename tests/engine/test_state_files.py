@@ -117,6 +117,13 @@ def test_tensors_that_share_memory_come_back_with_the_same_values(tmp_path):
     assert_same_state(through_files(state, tmp_path), state)
 
 
+def test_lazily_conjugated_and_negated_tensors_come_back_with_their_values(tmp_path):
+    lazy = torch.tensor([1 + 2j, 3 - 4j]).conj()
+    restored = through_files({"conjugated": lazy, "negated": lazy.imag}, tmp_path)
+    assert torch.equal(restored["conjugated"], torch.tensor([1 - 2j, 3 + 4j]))
+    assert torch.equal(restored["negated"], torch.tensor([-2.0, 4.0]))
+
+
 def test_a_generator_continues_where_it_was(tmp_path):
     generator = torch.Generator().manual_seed(7)
     torch.rand(13, generator=generator)
