@@ -1,10 +1,14 @@
 """The outside implementations, each imported by a fixture: a test is skipped, with the reason, where one is missing."""
 
+import sys
 import warnings
 from types import ModuleType
 
 import pytest
 import torch
+
+# No peer needs them here, but transformers would try: PyPI's builds are for CUDA and do not load beside a CPU torch.
+sys.modules.update(torchvision=None, torchaudio=None)
 
 REASON = "pip install -c constraints.txt -r requirements/parity.txt"
 
