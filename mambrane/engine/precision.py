@@ -115,6 +115,8 @@ class _LossScaler:
                 way_out="--precision bf16 or fp32",
             )
         self._flag = nn.Parameter(torch.zeros((), device=device))
+        # The scaler makes its tensors when it first scales; a rank without data must be able to update it all the same.
+        self._scaler.scale(self._flag.detach())
         self._flag_holder = torch.optim.SGD([self._flag], lr=0.0)
 
     @property

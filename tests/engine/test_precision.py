@@ -82,6 +82,12 @@ def test_without_fp16_nothing_is_scaled(kind):
     assert precision.state_dict() == {"kind": kind, "scaler": None}
 
 
+def test_a_scale_that_never_scaled_a_loss_can_be_updated():
+    precision = fp16(initial_scale=8.0)
+    precision.update(is_finite=False)
+    assert precision.scale == 4.0
+
+
 def test_an_update_before_any_loss_was_scaled_is_never_asked_for():
     trainer = make_trainer(precision="fp16")
     before = trainer.precision.state_dict()
@@ -162,6 +168,7 @@ def test_no_scaler_call_falls_between_the_first_backward_and_the_end_of_a_window
 
         monkeypatch.setattr(torch.amp.GradScaler, name, spy)
     trainer = make_trainer(precision="fp16", accumulation_steps=3)
+    calls.clear()
     batches = make_batches(8)
     batches[4] = make_batches(1, first_token=INFINITE)[0]
     list(trainer.windows(ListLoader(batches)))
