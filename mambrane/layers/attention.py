@@ -45,43 +45,48 @@ class WindowedCrossAttention(nn.Module):
         resets_BT: Resets | None = None,
     ) -> tuple[Activations, AttentionState]:
         """Return what the asking path reads from the answering one, [B, T, D], and the ring of keys and values."""
-        batch, num_tokens, _ = asking_BTD.shape
+        num_tokens = asking_BTD.shape[1]
         query_BHTd = self._split(self.query(asking_BTD))
         key_BHTd, value_BHTd = (self._split(x) for x in self.key_value(answering_BTD).chunk(2, dim=-1))
+        # A short text from the start has an empty ring before it: nothing there to attend to.
+        num_empty = self.window if state is None and num_tokens <= self.window else 0
         if state is None:
             state = self._empty_state(key_BHTd)
         keys = torch.cat([state.keys_BHWd, key_BHTd], dim=2)
         values = torch.cat([state.values_BHWd, value_BHTd], dim=2)
         documents = self._documents(state.valid_BW, num_tokens, resets_BT)
 
-        read_BHTd = self._attend(query_BHTd, keys, values, documents)
-        out_BTD = self.output(read_BHTd.transpose(1, 2).reshape(batch, num_tokens, -1))
+        read_BTD = self._attend(query_BHTd, keys[:, :, num_empty:], values[:, :, num_empty:], documents[:, num_empty:])
         valid_BW = documents[:, -self.window :] == documents[:, -1:]
-        return out_BTD, AttentionState(keys[:, :, -self.window :], values[:, :, -self.window :], valid_BW)
+        ring = AttentionState(keys[:, :, -self.window :], values[:, :, -self.window :], valid_BW)
+        return self.output(read_BTD), ring
 
     def _attend(self, query_BHTd: Tensor, keys: Tensor, values: Tensor, documents: Tensor) -> Tensor:
-        """Attend chunk by chunk; keys, values and documents start W slots before the first query."""
-        num_tokens = query_BHTd.shape[2]
+        """Attend chunk by chunk; keys, values and documents end with the last query and may start before the first."""
+        batch, _, num_tokens, _ = query_BHTd.shape
         chunk = min(num_tokens, self.window)
         missing = -num_tokens % chunk
-        query_BHTd = F.pad(query_BHTd, (0, 0, 0, missing))
-        keys, values = F.pad(keys, (0, 0, 0, missing)), F.pad(values, (0, 0, 0, missing))
+        query_BHTd, keys, values = (F.pad(x, (0, 0, 0, missing)) for x in (query_BHTd, keys, values))
         # The padded tail is the same document as the last token: every padded query sees at least itself.
         documents = torch.cat([documents, documents[:, -1:].expand(-1, missing)], dim=1)
 
-        span = self.window + chunk
-        queries = query_BHTd.unflatten(2, (-1, chunk)).transpose(1, 2)
-        keys = keys.unfold(2, span, chunk).permute(0, 2, 1, 4, 3)
-        values = values.unfold(2, span, chunk).permute(0, 2, 1, 4, 3)
-        key_documents = documents.unfold(1, span, chunk)
-        query_documents = key_documents[:, :, self.window :]
-        same_document = query_documents.unsqueeze(-1) == key_documents.unsqueeze(-2)
-
-        positions = torch.arange(span, device=keys.device)
-        distance = positions[self.window :].unsqueeze(1) - positions
-        mask = (same_document & (distance >= 0) & (distance < self.window)).unsqueeze(2)
+        # Chunks become rows of the batch: the fused kernels take four dimensions.
+        queries = query_BHTd.unflatten(2, (-1, chunk)).transpose(1, 2).flatten(0, 1)
+        keys, values = (self._spans(x, chunk).transpose(1, 2).flatten(0, 1) for x in (keys, values))
+        key_documents = self._spans(documents[:, None, :, None], chunk)[:, 0, :, :, 0].flatten(0, 1)
+        same_document = key_documents[:, -chunk:].unsqueeze(2) == key_documents.unsqueeze(1)
+        positions = torch.arange(keys.shape[2], device=keys.device)
+        distance = positions[-chunk:].unsqueeze(1) - positions
+        mask = (same_document & (distance >= 0) & (distance < self.window)).unsqueeze(1)
         read = F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask)
-        return read.transpose(1, 2).flatten(2, 3)[:, :, :num_tokens]
+        return read.transpose(1, 2).reshape(batch, -1, self.output.in_features)[:, :num_tokens]
+
+    def _spans(self, x: Tensor, chunk: int) -> Tensor:
+        """Return what each chunk may see: [B, H, slots, d] -> [B, H, chunks, window + chunk, d]."""
+        if x.shape[2] <= self.window + chunk:
+            return x.unsqueeze(2)
+        blocks = x.unflatten(2, (-1, self.window))
+        return torch.cat([blocks[:, :, :-1], blocks[:, :, 1:]], dim=3)
 
     def _documents(self, valid_BW: Tensor, num_tokens: int, resets_BT: Resets | None) -> Tensor:
         """Number the documents of the ring (0, or -1 where a slot holds nothing) and of the new tokens."""
