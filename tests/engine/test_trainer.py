@@ -1,6 +1,8 @@
 """The trainer: epochs, tails, stops, and resuming exactly from every window."""
 
 import copy
+import os
+import signal
 
 import pytest
 import torch
@@ -24,6 +26,7 @@ from mambrane.core.errors import UserError
 from mambrane.core.stateful import Stateful
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import Extensions
+from mambrane.engine.signals import StopRequest
 from mambrane.engine.trainer import Trainer
 from mambrane.engine.window import WindowState
 
@@ -459,3 +462,50 @@ def test_new_parameters_are_told():
     trainer.model.head = torch.nn.Linear(2, 2)
     trainer.begin_task(4)
     assert [(e["event"], e["names"]) for e in events.events] == [("parameters_added", ["head.weight", "head.bias"])]
+
+
+class SignalAt:
+    """Sends this process a signal the first time that a phase is reached, at the second micro-batch."""
+
+    def __init__(self, phase, number):
+        self.phase, self.number = phase, number
+        self.loader = ListLoader(mixed_batches(8))
+
+    def reach(self, phase, handed_out=2):
+        if phase == self.phase and handed_out >= 2:
+            self.phase = None
+            os.kill(os.getpid(), self.number)
+
+    def objective(self, model, batch):
+        self.reach("data", self.loader.handed_out)
+        result = TRUE_OBJECTIVE(model, batch)
+        self.reach("forward", self.loader.handed_out)
+        position = self.loader.handed_out
+        if batch.num_targets:
+            result.output.activity[0].register_hook(lambda gradient: self.reach("backward", position))
+        return result
+
+    def train(self, should_stop):
+        trainer = busy_trainer(objective=self.objective, should_stop=should_stop)
+        trainer.optimizers[0].register_step_post_hook(lambda *_: self.reach("step"))
+        for _ in trainer.windows(self.loader):
+            with trainer.evaluation():
+                self.reach("evaluation")
+        return copy.deepcopy(trainer.state_dict())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("phase", ["data", "forward", "backward", "step", "evaluation"])
+def test_a_signal_in_any_phase_ends_at_a_closed_window_and_the_resumed_run_is_the_uninterrupted_one(phase, number):
+    sender = SignalAt(phase, number)
+    with StopRequest(EventList().log) as stop:
+        state = sender.train(lambda: stop.requested)
+    assert stop.exit_code == 128 + number
+    assert sender.loader.epoch == 0
+    resumed, rest = busy_trainer(), ListLoader(mixed_batches(8))
+    resumed.load_state_dict(state)
+    rest.load_state_dict(sender.loader.state_dict())
+    assert resumed.run_epoch(rest).is_finished
+    straight = busy_trainer()
+    straight.run_epoch(ListLoader(mixed_batches(8)))
+    assert training_differences(straight.state_dict(), resumed.state_dict(), besides=["counters"]) == []
