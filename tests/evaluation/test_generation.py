@@ -73,18 +73,19 @@ def test_memory_does_not_grow_with_the_text(model):
     assert sizes(8) != []
 
 
-def test_after_its_own_end_of_text_the_model_starts_afresh():
-    model = build()
+def test_a_document_boundary_in_the_prompt_clears_the_state(model):
+    afresh = write(model, [END], temperature=0.0)
+    assert write(model, [*PROMPT, END], temperature=0.0) == afresh
+    assert write(model, [*PROMPT, END], temperature=0.0, prefill_chunk_tokens=3) == afresh
 
-    def first_tokens_after_end(prompt):
-        return write(model, [*prompt, END], temperature=0.0, max_tokens=8)
 
-    assert first_tokens_after_end(PROMPT) == first_tokens_after_end([*PROMPT, 65, 66, 67])
-    # The same when the token comes one by one instead of in the prefill.
-    rows = [[*PROMPT, END], [*PROMPT, END, *first_tokens_after_end(PROMPT)]]
+def test_a_document_boundary_read_token_by_token_clears_the_state_of_its_row_only(model):
+    # The first prompt is shorter, so the second one is read step by step while the first text is being written.
+    prompts = [PROMPT[:3], [*PROMPT, END]]
     generators = [make_generator(row, "draw") for row in range(2)]
-    pairs = list(generate_batch(model, rows, max_tokens=12, end_of_text=END, generators=generators, temperature=0.0))
-    assert [token for row, token in pairs if row == 0][8:] == [token for row, token in pairs if row == 1][:4]
+    pairs = list(generate_batch(model, prompts, max_tokens=30, end_of_text=END, generators=generators, temperature=0.0))
+    assert [token for row, token in pairs if row == 1] == write(model, [END], temperature=0.0)
+    assert [token for row, token in pairs if row == 0] == write(model, PROMPT[:3], temperature=0.0)
 
 
 def test_it_stops_at_the_end_of_text_when_asked(model):

@@ -31,7 +31,9 @@ def test_of_two_lines_for_a_step_the_later_one_counts():
 
 
 def test_a_resume_takes_back_the_windows_beyond_its_checkpoint():
-    history = read_history([window(step) for step in range(1, 6)] + [event("resumed", step=3), window(4, loss=9.0)])
+    interrupted = [*(window(step) for step in range(1, 6)), event("resumed", step=3)]
+    assert read_history(interrupted).last_step == 3
+    history = read_history([*interrupted, window(4, loss=9.0)])
     assert history.series("loss").steps.tolist() == [1, 2, 3, 4]
     assert history.series("loss").values[-1] == 9.0
     assert history.num_resumes == 1

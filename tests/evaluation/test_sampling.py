@@ -40,6 +40,10 @@ def test_top_p_keeps_the_smallest_set_that_reaches_the_probability():
     assert keep_top_p(probabilities.log(), 0.6).isfinite().tolist() == [[False, True, False, True]]
 
 
+def test_top_p_keeps_the_best_token_however_small_p_is():
+    assert keep_top_p(scores(), 1e-12).isfinite().sum(dim=1).tolist() == [1, 1, 1, 1]
+
+
 def test_filters_that_are_off_change_nothing():
     assert keep_top_k(scores(), 0) is not None
     assert torch.equal(keep_top_k(scores(), 0), scores())
