@@ -4,7 +4,7 @@
     x_t-                                       the same trace without the spike of tick t
 
     pair          potentiation  sum_t post_t x_t             depression  a_minus sum_t y_t- pre_t
-    triplet       potentiation  a_plus sum_t post_t o2_t- r1_t           depression  sum_t o1_t- pre_t
+    triplet       potentiation  a_plus sum_t post_t o2_t- x_t            depression  sum_t y_t- pre_t
     BCM           potentiation  sum_t y_t^2 x_t / rho        depression  sum_t theta y_t x_t / rho
     homeostatic   pair, and weights scaled towards the target rate (`synaptic_scaling`)
 
@@ -49,6 +49,42 @@ class Change(NamedTuple):
     depression_US: Float[Tensor, "U S"]
 
 
+class Trains(NamedTuple):
+    """Spike trains on both sides of a synapse, 0 or 1, a row for each tick, with their traces."""
+
+    pre_BTS: Pre
+    post_BTU: Post
+    x_BTS: Pre
+    """Presynaptic trace, time constant tau_plus."""
+    y_BTU: Post
+    """Postsynaptic trace, time constant tau_minus."""
+    resets_BT: TickResets
+    """True at the first tick of a document."""
+    tau_plus_ticks: float
+    """How long a presynaptic spike is remembered: decay of potentiation."""
+    tau_minus_ticks: float
+    """How long a postsynaptic spike is remembered: decay of depression."""
+
+    @property
+    def pre_rate_BTS(self) -> Pre:
+        """Running rate of each presynaptic unit, in spikes per tick: its trace over the trace of a spike each tick."""
+        return self.x_BTS * (1.0 - math.exp(-1.0 / self.tau_plus_ticks))
+
+    @property
+    def post_rate_BTU(self) -> Post:
+        """Running rate of each postsynaptic unit, in spikes per tick."""
+        return self.y_BTU * (1.0 - math.exp(-1.0 / self.tau_minus_ticks))
+
+
+def trains_of(
+    pre_BTS: Pre, post_BTU: Post, resets_BT: TickResets, *, tau_plus_ticks: float, tau_minus_ticks: float
+) -> Trains:
+    """Return spike trains with their traces; arguments as in `Trains`."""
+    x_BTS = spike_trace(pre_BTS, tau_plus_ticks, resets_BT)
+    y_BTU = spike_trace(post_BTU, tau_minus_ticks, resets_BT)
+    return Trains(pre_BTS, post_BTU, x_BTS, y_BTU, resets_BT, tau_plus_ticks, tau_minus_ticks)
+
+
 def spike_trace(spikes_BTS: Pre, tau_ticks: float, resets_BT: TickResets) -> Pre:
     """Return x_t = exp(-1 / tau) x_{t-1} + s_t for every unit, in the type of the spikes (float32 or float64)."""
     decay = math.exp(-1.0 / tau_ticks)
@@ -57,87 +93,49 @@ def spike_trace(spikes_BTS: Pre, tau_ticks: float, resets_BT: TickResets) -> Pre
     return average_BTS / (1.0 - torch.tensor(decay, dtype=spikes_BTS.dtype, device=spikes_BTS.device))
 
 
-def pair(
-    pre_BTS: Pre,
-    post_BTU: Post,
-    resets_BT: TickResets,
-    *,
-    tau_plus_ticks: float,
-    tau_minus_ticks: float,
-    a_minus: float | None = None,
-) -> Change:
+def pair(trains: Trains, *, a_minus: float | None = None) -> Change:
     """Return the change of classical pair STDP, all pairs counted, for a potentiation of 1 at coincidence.
 
     Args:
-        pre_BTS: presynaptic spikes, 0 or 1, a row for each tick.
-        post_BTU: postsynaptic spikes.
-        resets_BT: True at the first tick of a document.
-        tau_plus_ticks: decay of potentiation: how long a presynaptic spike is remembered.
-        tau_minus_ticks: decay of depression: how long a postsynaptic spike is remembered.
+        trains: spikes and traces.
         a_minus: depression per pair; by default its area is 1.05 times that of potentiation.
     """
     if a_minus is None:
-        a_minus = DEPRESSION_OVER_POTENTIATION * tau_plus_ticks / tau_minus_ticks
-    x_BTS = spike_trace(pre_BTS, tau_plus_ticks, resets_BT)
-    y_before_BTU = spike_trace(post_BTU, tau_minus_ticks, resets_BT) - post_BTU
-    return Change(correlate(post_BTU, x_BTS), a_minus * correlate(y_before_BTU, pre_BTS))
+        a_minus = DEPRESSION_OVER_POTENTIATION * trains.tau_plus_ticks / trains.tau_minus_ticks
+    y_before_BTU = trains.y_BTU - trains.post_BTU
+    return Change(correlate(trains.post_BTU, trains.x_BTS), a_minus * correlate(y_before_BTU, trains.pre_BTS))
 
 
-def triplet(
-    pre_BTS: Pre,
-    post_BTU: Post,
-    resets_BT: TickResets,
-    *,
-    tau_plus_ticks: float,
-    tau_minus_ticks: float,
-    balanced_rate_per_tick: float,
-) -> Change:
+def triplet(trains: Trains, *, balanced_rate_per_tick: float) -> Change:
     """Return the change of minimal triplet STDP, for a depression of 1 per pair.
 
     Potentiation needs a presynaptic spike and an earlier postsynaptic one, so it grows with the square of the
     postsynaptic rate. Its amplitude is such that unrelated spikes leave the weight alone at `balanced_rate_per_tick`,
-    weaken it below and strengthen it above. Other arguments as in `pair`.
+    weaken it below and strengthen it above.
     """
-    tau_slow_ticks = SLOW_TRACE_RATIO * tau_minus_ticks
-    a_plus = tau_minus_ticks / (tau_plus_ticks * tau_slow_ticks * balanced_rate_per_tick)
-    r1_BTS = spike_trace(pre_BTS, tau_plus_ticks, resets_BT)
-    o1_before_BTU = spike_trace(post_BTU, tau_minus_ticks, resets_BT) - post_BTU
-    o2_before_BTU = spike_trace(post_BTU, tau_slow_ticks, resets_BT) - post_BTU
-    return Change(a_plus * correlate(post_BTU * o2_before_BTU, r1_BTS), correlate(o1_before_BTU, pre_BTS))
-
-
-def bcm(
-    pre_BTS: Pre,
-    post_BTU: Post,
-    resets_BT: TickResets,
-    theta_U: Float[Tensor, " U"],
-    *,
-    tau_plus_ticks: float,
-    tau_minus_ticks: float,
-    target_rate_per_tick: float,
-) -> Change:
-    """Return the change of BCM: x y (y - theta) / rho, with rates y read from the postsynaptic trace.
-
-    Args:
-        pre_BTS: presynaptic spikes.
-        post_BTU: postsynaptic spikes.
-        resets_BT: True at the first tick of a document.
-        theta_U: threshold of each postsynaptic unit, in spikes per tick; see `squared_rate`.
-        tau_plus_ticks: time constant of the presynaptic trace x.
-        tau_minus_ticks: time constant of the postsynaptic rate y.
-        target_rate_per_tick: rho, the rate at which theta = E[y^2] / rho and y meet.
-    """
-    x_BTS = spike_trace(pre_BTS, tau_plus_ticks, resets_BT)
-    y_BTU = rate_trace(post_BTU, tau_minus_ticks, resets_BT)
+    tau_slow_ticks = SLOW_TRACE_RATIO * trains.tau_minus_ticks
+    a_plus = trains.tau_minus_ticks / (trains.tau_plus_ticks * tau_slow_ticks * balanced_rate_per_tick)
+    o1_before_BTU = trains.y_BTU - trains.post_BTU
+    o2_before_BTU = spike_trace(trains.post_BTU, tau_slow_ticks, trains.resets_BT) - trains.post_BTU
     return Change(
-        correlate(y_BTU.square() / target_rate_per_tick, x_BTS),
-        correlate(y_BTU * theta_U / target_rate_per_tick, x_BTS),
+        a_plus * correlate(trains.post_BTU * o2_before_BTU, trains.x_BTS),
+        correlate(o1_before_BTU, trains.pre_BTS),
     )
 
 
-def rate_trace(post_BTU: Post, tau_ticks: float, resets_BT: TickResets) -> Post:
-    """Return the running rate of each unit, in spikes per tick: the leaky average of its spikes."""
-    return causal_trace(post_BTU, math.exp(-1.0 / tau_ticks), resets_BT=resets_BT)[0]
+def bcm(trains: Trains, theta_U: Float[Tensor, " U"], *, target_rate_per_tick: float) -> Change:
+    """Return the change of BCM: x y (y - theta) / rho, with rates y read from the postsynaptic trace.
+
+    Args:
+        trains: spikes and traces.
+        theta_U: threshold of each postsynaptic unit, in spikes per tick: a running mean of y^2 / rho.
+        target_rate_per_tick: rho, the rate at which theta = E[y^2] / rho and y meet.
+    """
+    y_BTU = trains.post_rate_BTU
+    return Change(
+        correlate(y_BTU.square() / target_rate_per_tick, trains.x_BTS),
+        correlate(y_BTU * theta_U / target_rate_per_tick, trains.x_BTS),
+    )
 
 
 def synaptic_scaling(

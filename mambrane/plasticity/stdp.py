@@ -112,38 +112,39 @@ class Stdp:
         resets_BT = torch.zeros_like(counted_BT1.squeeze(-1))
         resets_BT[:, :: self.ticks_per_token] = batch.resets_BT
 
-        change = self._rule(pre_BTS, post_BTU, resets_BT, synapse)
+        trains = rules.trains_of(
+            pre_BTS,
+            post_BTU,
+            resets_BT,
+            tau_plus_ticks=self.config.stdp_tau_plus * self.ticks_per_token,
+            tau_minus_ticks=self.config.stdp_tau_minus * self.ticks_per_token,
+        )
+        change = self._rule(trains, synapse)
         observed.potentiation_US += change.potentiation_US
         observed.depression_US += change.depression_US
         observed.spikes_U += post_BTU.sum(dim=(0, 1))
-        post_rate_BTU = rules.rate_trace(post_BTU, self._ticks(self.config.stdp_tau_minus), resets_BT)
-        observed.squared_rate_U += (post_rate_BTU.square() * counted_BT1).sum(dim=(0, 1))
-        if self.config.use_meta_plasticity:
-            pre_rate_BTS = rules.rate_trace(pre_BTS, self._ticks(self.config.stdp_tau_plus), resets_BT)
-            high = HIGH_OVER_TARGET * self._target_per_tick
-            observed.both_high_US += rules.correlate(
-                (post_rate_BTU > high).float() * counted_BT1, (pre_rate_BTS > high).float()
-            )
         observed.num_ticks += int(counted_BT1.sum())
         observed.num_tokens += batch.num_targets
-
-    def _rule(self, pre_BTS: Tensor, post_BTU: Tensor, resets_BT: Tensor, synapse: Synapse) -> rules.Change:
-        taus = {
-            "tau_plus_ticks": self._ticks(self.config.stdp_tau_plus),
-            "tau_minus_ticks": self._ticks(self.config.stdp_tau_minus),
-        }
-        if self.config.stdp_type == "triplet":
-            return rules.triplet(pre_BTS, post_BTU, resets_BT, **taus, balanced_rate_per_tick=self._target_per_tick)
         if self.config.stdp_type == "bcm":
-            target = {"target_rate_per_tick": self._target_per_tick}
-            return rules.bcm(pre_BTS, post_BTU, resets_BT, synapse.theta_U, **taus, **target)
-        return rules.pair(pre_BTS, post_BTU, resets_BT, **taus)
+            observed.squared_rate_U += (trains.post_rate_BTU.square() * counted_BT1).sum(dim=(0, 1))
+        if self.config.use_meta_plasticity:
+            high = HIGH_OVER_TARGET * self._target_per_tick
+            post_high_BTU = (trains.post_rate_BTU > high).float() * counted_BT1
+            observed.both_high_US += rules.correlate(post_high_BTU, (trains.pre_rate_BTS > high).float())
+
+    def _rule(self, trains: rules.Trains, synapse: Synapse) -> rules.Change:
+        if self.config.stdp_type == "triplet":
+            return rules.triplet(trains, balanced_rate_per_tick=self._target_per_tick)
+        if self.config.stdp_type == "bcm":
+            return rules.bcm(trains, synapse.theta_U, target_rate_per_tick=self._target_per_tick)
+        return rules.pair(trains)
 
     def _remember(self, synapse: Synapse, observed: Observed) -> None:
         """Move the running rate, the threshold and the consolidation on by one window."""
         synapse.rate_U = self._running(synapse.rate_U, observed.spikes_U / observed.num_ticks)
-        mean_square_U = observed.squared_rate_U / observed.num_ticks
-        synapse.theta_U = self._running(synapse.theta_U, mean_square_U / self._target_per_tick)
+        if self.config.stdp_type == "bcm":
+            mean_square_U = observed.squared_rate_U / observed.num_ticks
+            synapse.theta_U = self._running(synapse.theta_U, mean_square_U / self._target_per_tick)
         if self.config.use_meta_plasticity:
             share_US = observed.both_high_US / observed.num_ticks
             room_US = MAX_CONSOLIDATION - synapse.consolidation_US
@@ -206,9 +207,6 @@ class Stdp:
 
     def _running(self, mean_U: Tensor, new_U: Tensor) -> Tensor:
         return mean_U + (new_U - mean_U) / RUNNING_WINDOWS
-
-    def _ticks(self, tokens: float) -> float:
-        return tokens * self.ticks_per_token
 
     @property
     def _target_per_tick(self) -> float:
