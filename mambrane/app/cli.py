@@ -131,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"no command {words[0]!r}", wanted=", ".join(COMMANDS), way_out="mambrane --help")
         return COMMANDS[words[0]](words[1:])
     except MambraneError as error:
-        Console(stderr=True).print(f"[bold red]error[/] {_escaped(str(error))}", highlight=False)
+        Console(stderr=True).print(f"[bold red]error[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
         return USER_ERROR_EXIT_CODE
     except BrokenPipeError:
         # The reader of our output has left; its closed pipe must not be flushed again at exit.

@@ -34,7 +34,7 @@ def open_run(path: Path, *, weights: Literal["model", "ema"] = "model", device: 
     """
     folder = RunFolder(path)
     if not folder.config_file.exists():
-        raise UserError(f"{path} is not the folder of a run", wanted="a folder with a config.json", way_out="ls runs/")
+        raise UserError(f"{path} is not the folder of a run", wanted="a folder with a config.json", way_out="ls runs")
     config = from_dict(folder.read_config(), source=str(folder.config_file))
     checkpoint = Checkpoints(folder.checkpoints_folder, keep=2, events=EventLog()).load_newest()
     if checkpoint is None:

@@ -1,0 +1,166 @@
+"""The command line answers at once, refuses with the way out, and says when a flag does nothing."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mambrane.app.cli import main, parse_train
+from mambrane.app.effects import NEEDS, settings_without_effect
+from mambrane.app.presets import PRESETS
+from mambrane.app.run_config import RunConfig, fingerprint, from_dict, to_dict
+from mambrane.core.errors import UserError
+
+FLAGS_FILE = Path(__file__).parent / "flags.txt"
+
+
+def flags() -> list[str]:
+    sections = dataclasses.fields(RunConfig)
+    names = [f.name for s in sections for f in dataclasses.fields(getattr(RunConfig(), s.name))]
+    return sorted("--" + name.replace("_", "-") for name in [*names, "preset", "config"])
+
+
+def test_the_flags_are_the_recorded_ones():
+    assert flags() == FLAGS_FILE.read_text().split(), "a flag came or went: record it in tests/app/flags.txt"
+
+
+def test_no_two_settings_share_a_flag():
+    assert len(flags()) == len(set(flags()))
+
+
+def test_every_setting_says_what_it_is():
+    for section in dataclasses.fields(RunConfig):
+        config = getattr(RunConfig(), section.name)
+        source = Path(sys.modules[type(config).__module__].__file__).read_text()
+        for field in dataclasses.fields(config):
+            declaration = source.index(f"\n    {field.name}: ")
+            after = source[declaration:].split("\n")[2].strip()
+            assert after.startswith('"""'), f"{section.name}.{field.name} has no sentence"
+
+
+def test_understanding_the_words_imports_no_torch():
+    code = "import sys, mambrane.app.cli as c; c.parse_train(['--preset', 'tiny']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_preset_fills_in_the_defaults_and_a_flag_changes_one():
+    config = parse_train(["--preset", "tiny", "--batch-size", "3", "--no-mixed-precision"])
+    expected = PRESETS["tiny"]()
+    expected = dataclasses.replace(
+        expected,
+        data=dataclasses.replace(expected.data, batch_size=3),
+        engine=dataclasses.replace(expected.engine, mixed_precision=False),
+    )
+    assert config == expected
+
+
+def test_a_configuration_file_stands_between_preset_and_flags(tmp_path):
+    file = tmp_path / "c.json"
+    file.write_text('{"data": {"batch_size": 5, "sequence_length": 33}}')
+    config = parse_train(["--preset", "tiny", "--config", str(file), "--batch-size", "6"])
+    assert (config.data.batch_size, config.data.sequence_length) == (6, 33)
+    assert config.model == PRESETS["tiny"]().model
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_configuration_survives_json(preset):
+    config = PRESETS[preset]()
+    assert from_dict(to_dict(config), source="test") == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "line 1"),
+        ("[1]", "not settings by section"),
+        ('{"modle": {}}', "unknown section 'modle'"),
+        ('{"model": {"width": 3}}', "unknown setting model.width"),
+        ('{"model": {"hidden_dim": 0}}', "--hidden-dim 0"),
+    ],
+)
+def test_a_bad_configuration_file_is_refused_by_name(tmp_path, capsys, text, message):
+    file = tmp_path / "c.json"
+    file.write_text(text)
+    assert main(["train", "--config", str(file)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "way out" in error
+
+
+REFUSED = {
+    "--use-cross-attention": "way out: add these two flags",
+    "--use-adaptive-gating": "add --use-mamba",
+    "--use-mamba --num-gate-heads 7": "--num-gate-heads 4",
+    "--use-replay": "add --continual-learning",
+    "--consolidation-strength 1": "add --continual-learning",
+    "--use-stdp --liquid-backbone cfc": "--liquid-backbone lif",
+    "--continual-learning --num-tasks 5 --epochs 4": "--epochs 5",
+    "--precision bf16 --no-mixed-precision": "leave one of the two flags out",
+    "--keep-checkpoints 1": "--keep-checkpoints 2",
+    "--sequence-length 0": "--sequence-length",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_an_impossible_combination_is_refused_with_the_way_out(words):
+    result = run("train", *words.split())
+    assert result.returncode == 2
+    told = " ".join(result.stderr.replace("│", " ").split())
+    assert REFUSED[words] in told
+    assert "Traceback" not in told
+
+
+def test_an_unknown_command_names_the_known_ones(capsys):
+    assert main(["trian"]) == 2
+    assert "train, evaluate, generate, report, info" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "generate", "report", "info"])
+def test_a_folder_without_a_run_is_refused(command, tmp_path, capsys):
+    assert main([command, str(tmp_path)]) == 2
+    assert "is not the folder of a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("section", "name"), NEEDS)
+def test_a_setting_without_its_switch_is_warned_of(section, name):
+    off = RunConfig()
+    value = getattr(getattr(off, section), name)
+    changed_value = {"integration_mode": "parallel", "stdp_type": "bcm", "replay_strategy": "uniform"}.get(
+        name, (value + 1) if isinstance(value, int) else 0.3 if isinstance(value, float) else value
+    )
+    if name == "mamba_version":
+        changed_value = 2
+    if name == "spike_temporal_tau":
+        off = dataclasses.replace(off, model=dataclasses.replace(off.model, spike_to_mamba_method="rate"))
+    changed = dataclasses.replace(off, **{section: dataclasses.replace(getattr(off, section), **{name: changed_value})})
+    (sentence,) = settings_without_effect(changed, off)
+    assert sentence.startswith(f"--{name.replace('_', '-')} {changed_value} has no effect without ")
+
+
+def test_the_main_command_has_no_setting_without_effect():
+    words = "--preset tiny --use-mamba --use-stdp --use-replay --continual-learning --use-cross-attention"
+    config = parse_train([*words.split(), "--mamba-d-state", "32", "--stdp-target-rate", "0.2"])
+    assert settings_without_effect(config, PRESETS["tiny"]()) == []
+
+
+def test_operational_settings_do_not_change_the_identity():
+    config = PRESETS["tiny"]()
+    other = dataclasses.replace(
+        config,
+        run=dataclasses.replace(config.run, max_windows=5, output_dir="x"),
+        engine=dataclasses.replace(config.engine, save_every=1, keep_checkpoints=9),
+    )
+    assert fingerprint(config) == fingerprint(other)
+    assert fingerprint(config) != fingerprint(dataclasses.replace(config, run=dataclasses.replace(config.run, seed=1)))
+
+
+def run(*words: str) -> subprocess.CompletedProcess:
+    script = Path(__file__).parents[2] / "scripts" / "cli.py"
+    return subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True, check=False)
+
+
+def test_a_refused_setting_raises_the_error_that_the_command_line_prints():
+    with pytest.raises(UserError, match="at least 1"):
+        dataclasses.replace(RunConfig().model, hidden_dim=0)

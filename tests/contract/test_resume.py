@@ -1,0 +1,100 @@
+"""Killed, stopped, interrupted: the same command goes on, and the weights end byte for byte the same."""
+
+import json
+import signal
+import subprocess
+
+import pytest
+
+from mambrane.core.events import read_events
+from tests.contract.main_job import environment, newest_weights, train, train_words, write_domains
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_domains(tmp_path_factory.mktemp("main-job") / "texts")
+
+
+@pytest.fixture(scope="module")
+def straight(data):
+    """A run that nothing interrupts, across four task boundaries."""
+    output = data.parent / "straight"
+    result = train(data, output)
+    assert result.returncode == 0, result.stderr
+    return output
+
+
+def start_and_signal(data, output, number, at_step):
+    """Start the run, send it a signal when the log reaches a step, and return its exit code."""
+    process = subprocess.Popen(
+        train_words(data, output), env=environment(data.parent / "cache"), stdout=subprocess.PIPE, text=True
+    )
+    log = output / "events.jsonl"
+    while process.poll() is None:
+        steps = [e["step"] for e in read_events(log) if e["event"] == "window"] if log.exists() else []
+        if steps and steps[-1] >= at_step:
+            process.send_signal(number)
+            break
+        try:
+            process.wait(timeout=0.05)
+        except subprocess.TimeoutExpired:
+            continue
+    process.communicate()
+    return process.returncode
+
+
+def test_a_run_leaves_what_the_readme_says(straight):
+    left = {path.name for path in straight.iterdir()}
+    assert left >= {"config.json", "events.jsonl", "matrix.json", "tokenizer.json", "tensorboard", "checkpoints"}
+    cells = json.loads((straight / "matrix.json").read_text())["bits_per_byte"]
+    assert len(cells) == 6
+    assert all(isinstance(value, float) for row in cells for value in row)
+
+
+@pytest.mark.parametrize("at_step", [2, 17, 30])
+def test_a_killed_run_ends_with_the_same_weights(data, straight, tmp_path, at_step):
+    output = tmp_path / "killed"
+    assert start_and_signal(data, output, signal.SIGKILL, at_step) == -signal.SIGKILL
+    assert train(data, output).returncode == 0
+    assert newest_weights(output) == newest_weights(straight)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_run_says_so_by_its_exit_code_and_goes_on(data, straight, tmp_path, number):
+    output = tmp_path / "stopped"
+    assert start_and_signal(data, output, number, 9) == 128 + number
+    result = train(data, output)
+    assert result.returncode == 0
+    assert "resumed after window" in result.stdout
+    assert newest_weights(output) == newest_weights(straight)
+
+
+def test_max_windows_stops_there_and_the_rest_follows(data, straight, tmp_path):
+    output = tmp_path / "limited"
+    for limit in ("7", "26", "0"):
+        assert train(data, output, "--max-windows", limit).returncode == 0
+    assert newest_weights(output) == newest_weights(straight)
+
+
+def test_a_finished_run_has_nothing_left_to_do(data, straight):
+    before = newest_weights(straight)
+    assert train(data, straight).returncode == 0
+    assert newest_weights(straight) == before
+
+
+def test_a_changed_setting_is_refused_with_the_difference(data, straight):
+    result = train(data, straight, "--learning-rate", "0.5")
+    assert result.returncode == 2
+    assert "engine.learning_rate: 0.004 -> 0.5" in result.stderr
+
+
+def test_changed_text_is_refused(data, straight, tmp_path):
+    other = write_domains(tmp_path / "texts")
+    (other / "domain0.txt").write_text("something else\n" * 200)
+    config = json.loads((straight / "config.json").read_text())
+    config["data"]["data"] = [str(other)]
+    (straight / "config.json").write_text(json.dumps(config))
+    result = train(other, straight, "--epochs", "5")
+    config["data"]["data"] = [str(data)]
+    (straight / "config.json").write_text(json.dumps(config))
+    assert result.returncode == 2
