@@ -107,8 +107,14 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a folder with everything in it."""
-    shutil.rmtree(folder)
+    """Remove a folder with everything in it; links are removed, not followed."""
+    for name in os.listdir(folder):
+        entry = folder / name
+        if entry.is_dir() and not entry.is_symlink():
+            remove_folder(entry)
+        else:
+            os.unlink(entry)
+    os.rmdir(folder)
 
 
 def require_space(folder: Path, num_bytes: int) -> None:

@@ -27,10 +27,6 @@ STATUS = 100
 KEEP = 2
 
 
-class Killed(BaseException):
-    """Stands for the end of the process where a real end is not needed."""
-
-
 class DiskCalls:
     """Replaces the changing calls of `os` for the length of a block and calls `on_call(index, name)` around each.
 
@@ -267,6 +263,16 @@ def kill_during_atomic_write(root):
         if died is None:
             return contents
     raise AssertionError("the write never ended")
+
+
+def interrupt_call(index):
+    """Return an on_call that raises what a third Ctrl-C raises, at the call `index`."""
+
+    def on_call(count, name):
+        if count == index:
+            raise KeyboardInterrupt
+
+    return on_call
 
 
 def fail_call(index, number, *, lasting):

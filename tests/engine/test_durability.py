@@ -136,6 +136,21 @@ def test_an_error_of_any_call_is_told_and_harms_no_checkpoint(tmp_path, scenario
     assert num_calls >= num_failed > 15
 
 
+@pytest.mark.parametrize("scenario", ["a save that prunes", "the same step again"])
+def test_an_interrupt_at_any_call_leaves_the_old_or_the_new_checkpoint_and_nothing_half_done(tmp_path, scenario):
+    prepare, interrupted = faults.SCENARIOS[scenario]
+    template = tmp_path / "template"
+    prepare(template)
+    old, new = faults.newest_version(template), interrupted.get("version", interrupted["step"])
+    for index in range(count_calls(template, tmp_path / "counted", interrupted)):
+        folder = Path(shutil.copytree(template, tmp_path / str(index)))
+        with pytest.raises(KeyboardInterrupt), faults.DiskCalls(faults.interrupt_call(index)):
+            faults.save(folder, **interrupted)
+        assert faults.newest_version(folder) in {old, new}
+        assert not list(folder.glob("*.tmp-*"))
+        assert faults.valid_and_damaged(folder)[1] == []
+
+
 def save_or_error(folder, calls, interrupted):
     with calls:
         try:

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from mambrane.core.events import EventLog
+from mambrane.engine.checkpoint import Checkpoints
 from mambrane.engine.signals import StopRequest
 
 CHILD = """
@@ -74,6 +75,37 @@ def test_sigterm_never_ends_the_program_by_itself_however_often_it_comes():
         assert say(child, "end") == "requested 143\n"
         child.communicate(timeout=20)
         assert child.returncode == 143
+
+
+SAVING_CHILD = """
+import sys
+from pathlib import Path
+import torch
+from mambrane.core.events import EventLog
+from mambrane.engine.checkpoint import Checkpoints
+from mambrane.engine.signals import StopRequest
+checkpoints = Checkpoints(Path(sys.argv[1]), keep=2, events=EventLog())
+with StopRequest(EventLog()) as stop:
+    for step in range(1, 1_000_000):
+        checkpoints.save(step, {"trainer": {"applied": step}}, weights={"model": {"weight": torch.ones(1000)}})
+        print(step, flush=True)
+        if stop.requested:
+            break
+sys.exit(stop.exit_code)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_a_save_lets_that_save_finish(tmp_path, number):
+    child = subprocess.Popen([sys.executable, "-c", SAVING_CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    with child:
+        steps = [int(child.stdout.readline()) for _ in range(20)]
+        child.send_signal(number)
+        steps += [int(line) for line in child.stdout]
+    assert child.returncode == 128 + number
+    assert steps == list(range(1, steps[-1] + 1))
+    assert Checkpoints(tmp_path, keep=2, events=EventLog()).load_newest().parts["trainer"]["applied"] == steps[-1]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"step-{step:08d}" for step in steps[-2:]]
 
 
 def handlers():
