@@ -29,6 +29,25 @@ from mambrane.engine.epoch import Loader
 from mambrane.engine.extensions import BoundaryView
 
 
+class _Springs(torch.autograd.Function):
+    """strength / 2 sum F (w - w*)^2 as one node of the graph; its gradient is strength F (w - w*)."""
+
+    @staticmethod
+    def forward(ctx: Any, strength: float, *springs: Tensor) -> Tensor:  # noqa: ANN401
+        fishers, anchors, weights = (list(springs[part::3]) for part in range(3))
+        drifts = torch._foreach_sub(weights, anchors)
+        forces = torch._foreach_mul(fishers, drifts)
+        torch._foreach_mul_(forces, strength)
+        ctx.save_for_backward(*forces)
+        energies = [force.flatten() @ drift.flatten() for force, drift in zip(forces, drifts, strict=True)]
+        return 0.5 * torch.stack(energies).sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        forces = torch._foreach_mul(list(ctx.saved_tensors), gradient)
+        return (None, *(part for force in forces for part in (None, None, force)))
+
+
 class Consolidation:
     """Window penalty and boundary: holds the weights where the earlier tasks left them."""
 
@@ -47,22 +66,24 @@ class Consolidation:
         """Return the penalty, or None while there is no earlier task or no strength."""
         if not self.fisher or self.config.consolidation_strength == 0:
             return None
-        # In the model's order: a checkpoint gives names back sorted, and the order of a sum changes its last bits.
-        held = {name: parameter for name, parameter in model.named_parameters() if name in self.fisher}
-        drift = torch._foreach_sub(list(held.values()), [self.anchor[name] for name in held])
-        costs = torch._foreach_mul(torch._foreach_mul(drift, drift), [self.fisher[name] for name in held])
-        return 0.5 * self.config.consolidation_strength * torch.stack([cost.sum() for cost in costs]).sum()
+        names = list(self.fisher)
+        springs = [(self.fisher[name], self.anchor[name], model.get_parameter(name)) for name in names]
+        return _Springs.apply(self.config.consolidation_strength, *(tensor for spring in springs for tensor in spring))
 
     def boundary(self, view: BoundaryView) -> None:
         """Add the Fisher information of the ended task, and anchor the weights where they are."""
         sequences = coming_windows(view.loader, self.config.fisher_sequences)
         new = sampled_fisher(view.model, sequences, generator=self._generator, device=view.device)
+        new, older = normalised(new), self.fisher
         parameters = dict(view.model.named_parameters())
-        for name, fisher in normalised(new).items():
-            self.fisher[name] = fisher + self.config.consolidation_decay * self.fisher.get(
-                name, torch.zeros_like(fisher)
-            )
-            self.anchor[name] = parameters[name].detach().clone()
+        # In the model's order, here and after a restart: the order of a sum changes its last bits.
+        self.fisher = {
+            name: new.get(name, 0.0)
+            + self.config.consolidation_decay * older.get(name, torch.zeros_like(weight.detach()))
+            for name, weight in parameters.items()
+            if name in new or name in older
+        }
+        self.anchor = {name: parameters[name].detach().clone() for name in self.fisher}
 
     def state_dict(self) -> dict[str, Any]:
         """Return Fisher information, anchor and the generator of the sampled labels."""
@@ -81,7 +102,11 @@ class Consolidation:
                     f"saved Fisher information of {name} {tuple(tensor.shape)}: the model has no such weight"
                 )
         self.fisher, self.anchor = (
-            {name: tensor.to(parameters[name].device, copy=True) for name, tensor in state[part].items()}
+            {
+                name: state[part][name].to(parameters[name].device, copy=True)
+                for name in parameters
+                if name in state[part]
+            }
             for part in ("fisher", "anchor")
         )
         self._generator.set_state(state["generator"])

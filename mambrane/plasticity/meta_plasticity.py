@@ -14,6 +14,7 @@ Sources: f is the plasticity 1 / precision of a Laplace posterior, as in MESU (B
 squared gradients for the precision; gating one direction only: Laborieux et al., Nature Communications 12 (2021).
 """
 
+import math
 from typing import Any
 
 import torch
@@ -40,8 +41,7 @@ class MetaPlasticity:
         """h, of mean 1 in each tensor; empty during the first task."""
         self.anchor: dict[str, Tensor] = {}
         """Weights at the last boundary."""
-        self.mean_plasticity = 1.0
-        """Mean of f over all gated weights: the factor on the learning rate of an ungated control."""
+        self._prepare_gate()
 
     @torch.no_grad()
     def gate(self, name: str, before: Tensor, after: Tensor) -> None:
@@ -49,16 +49,16 @@ class MetaPlasticity:
         self._watch(name, self.model.get_parameter(name).grad)
         if name not in self.importance:
             return
-        update = after - before
-        anchor = self.anchor[name]
-        is_away = (after - anchor).abs_() > (before - anchor).abs_()
-        # after - (1 - f) update: with kappa = 0 this subtracts zero, which changes no bit.
-        held_back = self.config.meta_kappa * self.importance[name]
-        held_back.div_(1.0 + held_back)
-        after.sub_(update.mul_(held_back).mul_(is_away))
+        update, drift = after - before, before - self.anchor[name]
+        # |drift + update| > |drift|, squared; the factors keep kappa = 0 from changing any bit of `after`.
+        is_away = torch.add(update, drift, alpha=2.0).mul_(update).gt_(0.0)
+        after.addcmul_(is_away.mul_(self._held_back[name]), update, value=-1.0)
 
     def after_step(self, view: StepView) -> dict[str, float]:
-        """Return the mean of f over all weights that have one: 1 while nothing is gated."""
+        """Return the mean of f over all gated weights, 1 when there are none.
+
+        A run without the gate whose learning rate is lower by this factor is the control that the gate must beat.
+        """
         return {"mean_plasticity": self.mean_plasticity}
 
     @torch.no_grad()
@@ -73,13 +73,16 @@ class MetaPlasticity:
         self.usage = {}
         parameters = dict(view.model.named_parameters())
         self.anchor = {name: parameters[name].detach().clone() for name in self.importance}
-        self.mean_plasticity = self._mean_plasticity()
+        self._prepare_gate()
 
-    def _mean_plasticity(self) -> float:
-        if not self.importance:
-            return 1.0
-        gates = [1.0 / (1.0 + self.config.meta_kappa * importance) for importance in self.importance.values()]
-        return float(sum(gate.sum() for gate in gates)) / sum(gate.numel() for gate in gates)
+    def _prepare_gate(self) -> None:
+        """Work out 1 - f, which stays the same until the next boundary."""
+        kappa = self.config.meta_kappa
+        self._held_back = {name: kappa * h / (1.0 + kappa * h) for name, h in self.importance.items()}
+        num_weights = sum(held_back.numel() for held_back in self._held_back.values())
+        # fsum is exact, so the order in which a checkpoint gives names back does not matter.
+        total = math.fsum(float(held_back.double().sum()) for held_back in self._held_back.values())
+        self.mean_plasticity = 1.0 - total / max(1, num_weights)
 
     def _watch(self, name: str, gradient: Tensor) -> None:
         if name not in self.usage:
@@ -101,4 +104,4 @@ class MetaPlasticity:
             {name: tensor.to(parameters[name].device, copy=True) for name, tensor in state[part].items()}
             for part in ("usage", "importance", "anchor")
         )
-        self.mean_plasticity = self._mean_plasticity()
+        self._prepare_gate()

@@ -123,6 +123,19 @@ def test_a_weight_without_information_is_left_free():
     assert normalised({"used": torch.tensor([1.0, 3.0]), "unused": torch.zeros(2)}).keys() == {"used"}
 
 
+def test_weights_that_matter_only_later_join_in_the_order_of_the_model(build_model: Callable, domains: list[Domain]):
+    model = build_model()
+    model.embedding.weight.requires_grad_(False)
+    consolidation = after_one_task(model, domains[0])
+    assert "embedding.weight" not in consolidation.fisher
+    model.embedding.weight.requires_grad_(True)
+    consolidation.boundary(BoundaryView(model=model, loader=loader_of(domains[1]), task_index=1, device=CPU))
+    again = Consolidation(CONFIG, model, seed=0)
+    again.load_state_dict(decode_state(*encode_state(consolidation.state_dict(), copy=True)))
+    order = [name for name, _ in model.named_parameters()]
+    assert list(consolidation.fisher) == list(again.fisher) == order
+
+
 def test_looking_back_leaves_the_loader_where_it_was(domains: list[Domain]):
     loader = loader_of(domains[0])
     next(loader.epoch_batches())
