@@ -174,12 +174,20 @@ def reduce_over_ranks_(
     sums.was_interrupted = interrupted > 0
     if sums.was_interrupted:
         return
-    for (name, parameter), ranks_with_gradient in zip(parameters.items(), facts[len(counts) :], strict=True):
-        if ranks_with_gradient:
-            sum_over_ranks_(sums.gradients.setdefault(name, torch.zeros_like(parameter)))
-    for name in ("loss", *(extension.name for extension in extensions.loss_terms)):
-        zero = torch.zeros((), dtype=torch.float64, device=device)
-        sum_over_ranks_(sums.loss_sums.setdefault(name, zero))
+    used = [name for name, ranks in zip(parameters, facts[len(counts) :], strict=True) if ranks]
+    _sum_together_([sums.gradients.setdefault(name, torch.zeros_like(parameters[name])) for name in used])
+    names = ("loss", *(extension.name for extension in extensions.loss_terms))
+    zero = torch.zeros((), dtype=torch.float64, device=device)
+    _sum_together_([sums.loss_sums.setdefault(name, zero.clone()) for name in names])
+
+
+def _sum_together_(tensors: list[Tensor]) -> None:
+    """Replace each tensor by its sum over all ranks, in one message."""
+    if not tensors:
+        return
+    flat = sum_over_ranks_(torch.cat([tensor.flatten() for tensor in tensors]))
+    for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(total.view_as(tensor))
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

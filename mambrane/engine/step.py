@@ -149,6 +149,7 @@ class TrainingStep:
         window.advance(WindowState.REDUCED)
         if sums.num_targets == 0 or not sums.gradients:
             window.advance(WindowState.EMPTY)
+            before.restore_buffers()
             reason = "no counted target" if sums.num_targets == 0 else "no parameter received a gradient"
             return replace(result, state=WindowState.EMPTY, reason=reason)
 
@@ -251,7 +252,7 @@ class WindowStart:
         clear_gradients(self._parameters)
 
     def restore_buffers(self) -> None:
-        """Put the buffers back: a window that was not finite must not leave its numbers there."""
+        """Put the buffers back: a window that is not applied must not leave its numbers there."""
         self._snapshot.restore_buffers()
 
     def roll_back(self) -> None:

@@ -7,7 +7,7 @@ It knows no tasks, no spikes and no files: the continual runner says when a task
 plasticity, and `state_dict` is all that a checkpoint needs.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager
 from itertools import chain
 from typing import Any
@@ -152,9 +152,12 @@ class Trainer:
         stream = iter(grouped)
         tally = EpochTally()
         while true_on_all_ranks(not self.should_stop(), self.device):
-            window, expected_targets = self._open_next(stream, loader)
+            window = self._next_window(stream, grouped, loader)
+            expected_targets = self._expect_targets(window)
             if expected_targets == 0:
-                self._end_epoch(grouped.leftover, loader, tally.num_windows)
+                loader.commit()
+                if tally.num_windows == 0:
+                    self.events.emit("epoch_without_windows", carried=len(self.carried))
                 return tally.result(is_finished=True)
             result = self._train_on(window, expected_targets, loader)
             tally.add(result)
@@ -223,22 +226,35 @@ class Trainer:
         self.carried = [MicroBatch(*batch) for batch in state["carried"]]
         set_global_random_state(state["random"])
 
-    def _open_next(self, stream: Iterator[Window[MicroBatch]], loader: Loader) -> tuple[Iterable[MicroBatch], int]:
-        """Return the next window and about how many targets it has; 0 when no rank has another one."""
+    def _next_window(
+        self, stream: Iterator[Window[MicroBatch]], grouped: Windows[MicroBatch], loader: Loader
+    ) -> Window[MicroBatch] | None:
+        """Return the next window, or None at the end of this rank's data, where the fate of a short tail is decided."""
         try:
             window = next(stream, None)
         except BaseException:
             loader.rewind()
             raise
+        if window is None and grouped.leftover:
+            leftover, grouped.leftover = grouped.leftover, []
+            if self.config.tail_policy == TailPolicy.CARRY:
+                self.carried = leftover
+            else:
+                self.events.emit("tail_dropped", micro_batches=len(leftover), reason="--tail-policy drop")
+        return window
+
+    def _expect_targets(self, window: Window[MicroBatch] | None) -> int:
+        """Return about how many targets the window has, the same on all ranks; 0 when no rank has another window."""
         size = self.config.accumulation_steps
         expected_targets = 0 if window is None else size * window.first.targets_BT.numel()
         (most_expected,) = largest_over_ranks([expected_targets], self.device)
-        return () if window is None else window, most_expected
+        return most_expected
 
-    def _train_on(self, window: Iterable[MicroBatch], expected_targets: int, loader: Loader) -> WindowResult:
+    def _train_on(self, window: Window[MicroBatch] | None, expected_targets: int, loader: Loader) -> WindowResult:
         """Run one window, count it, and move the loader's cursor if its data was consumed."""
+        micro_batches = () if window is None else window
         try:
-            result = self.step.run(window, expected_targets=expected_targets, applied=self.counters.applied)
+            result = self.step.run(micro_batches, expected_targets=expected_targets, applied=self.counters.applied)
         except BaseException as error:
             loader.rewind()
             if self.step.is_closed:
@@ -249,7 +265,8 @@ class Trainer:
             loader.rewind()
         else:
             loader.commit()
-            del self.carried[: self.config.accumulation_steps]
+            if window is not None:
+                del self.carried[: self.config.accumulation_steps]
         self.counters.count(
             result.state,
             micro_batches=result.num_micro_batches,
@@ -274,16 +291,6 @@ class Trainer:
                 wanted="finite gradients",
                 way_out="a lower --learning-rate, a longer --warmup-ratio, or --precision fp32",
             )
-
-    def _end_epoch(self, leftover: list[MicroBatch], loader: Loader, num_windows: int) -> None:
-        """Decide what becomes of a short tail, and let the loader count the epoch as consumed."""
-        if leftover and self.config.tail_policy == TailPolicy.DROP:
-            self.events.emit("tail_dropped", micro_batches=len(leftover), reason="--tail-policy drop")
-        if self.config.tail_policy == TailPolicy.CARRY:
-            self.carried = leftover
-        loader.commit()
-        if num_windows == 0:
-            self.events.emit("epoch_without_windows", carried=len(self.carried))
 
     def _require_whole(self, doing: str) -> None:
         if not self.step.is_closed:

@@ -92,6 +92,13 @@ def test_a_stop_that_one_rank_sees_aborts_the_window_on_both(both):
     assert differences(left["weights"], right["weights"]) == []
 
 
+def test_a_tail_carried_on_one_rank_is_kept_while_the_other_goes_on(both):
+    left, right = both["a tail on one rank"]
+    assert left["states"] == right["states"] == ["COMMITTED"] * 3
+    assert left["carried"] == [0, 0, 0]
+    assert right["carried"] == [0, 1, 1]
+
+
 def test_one_process_alone_is_left_alone():
     tensor = torch.ones(2)
     assert num_ranks() == 1

@@ -134,6 +134,17 @@ def test_a_tail_saved_between_two_epochs_is_in_the_checkpoint():
     assert differences(list(again.carried[0]), list(make_batches(4)[3])) == []
 
 
+def test_a_carried_tail_waits_through_epochs_that_cannot_fill_a_window():
+    trainer = make_trainer(accumulation_steps=4, tail_policy="carry")
+    lengths = []
+    for batches in (make_batches(1), [], make_batches(2, seed=1), [], make_batches(2, seed=2)):
+        list(trainer.windows(ListLoader(batches)))
+        lengths.append(len(trainer.carried))
+    assert lengths == [1, 1, 3, 3, 1]
+    assert trainer.counters.micro_steps == 4
+    assert differences(list(trainer.carried[0]), list(make_batches(2, seed=2)[1])) == []
+
+
 def test_an_aborted_window_keeps_the_carried_tail():
     asked = []
     trainer = make_trainer(accumulation_steps=3, tail_policy="carry", should_stop=lambda: bool(asked))

@@ -35,7 +35,7 @@ SCENARIOS = {
 """The micro-batches of rank 0 and of rank 1."""
 
 
-def train(batches, precision, *, model=None, should_stop=lambda: False):
+def train(batches, precision, *, model=None, should_stop=lambda: False, **config):
     """Train one epoch; returns what can be compared."""
     events = EventList()
     trainer = make_trainer(
@@ -45,9 +45,13 @@ def train(batches, precision, *, model=None, should_stop=lambda: False):
         should_stop=should_stop,
         accumulation_steps=ACCUMULATION_STEPS,
         total_windows=TOTAL_WINDOWS,
+        **config,
     )
     loader = ListLoader(batches)
-    results = list(trainer.windows(loader))
+    results, carried = [], []
+    for result in trainer.windows(loader):
+        results.append(result)
+        carried.append(len(trainer.carried))
     state = trainer.state_dict()
     return {
         "states": [result.state.name for result in results],
@@ -57,6 +61,7 @@ def train(batches, precision, *, model=None, should_stop=lambda: False):
         "counters": state["counters"],
         "scale": trainer.precision.scale,
         "cursor": loader.state_dict(),
+        "carried": carried,
     }
 
 
@@ -72,6 +77,7 @@ def main() -> None:
         for precision in ("fp32", "fp16")
     }
     results["a branch on one rank"] = train(make_batches(4, seed=rank), "fp32", model=OneBranchOnRankOne())
+    results["a tail on one rank"] = train(make_batches(6 - 3 * rank), "fp32", tail_policy="carry")
     polls = []
 
     def stop_on_rank_one() -> bool:
