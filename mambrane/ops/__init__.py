@@ -1,7 +1,8 @@
 """The maths: tensors in, tensors out. One folder an operation.
 
 reference.py is plain PyTorch on any device and defines the operation; numba_cpu.py is the same on the CPU as fused
-kernels, forward and backward; __init__.py holds the public function. `dispatch` chooses the form and can say why.
+kernels, forward and backward; chunked.py is the same as matrix products. __init__.py holds the public function.
+`dispatch` chooses the form and can say why.
 """
 
 from mambrane.ops.causal_conv import causal_conv
@@ -9,6 +10,7 @@ from mambrane.ops.causal_trace import causal_trace
 from mambrane.ops.dispatch import Backend, choose_backend, explain
 from mambrane.ops.lif import LifOutput, lif
 from mambrane.ops.selective_scan import selective_scan
+from mambrane.ops.ssd import ssd
 
 __all__ = [
     "Backend",
@@ -19,4 +21,5 @@ __all__ = [
     "explain",
     "lif",
     "selective_scan",
+    "ssd",
 ]

@@ -1,7 +1,8 @@
 """Which form of an operation runs, and why. Nothing falls back in silence.
 
-A form is a file in the operation's folder: `reference.py` (plain PyTorch, any device), `numba_cpu.py` (kernels for
-the CPU). "auto" takes the fastest that the device has.
+A form is a file in the operation's folder: `reference.py` (plain PyTorch, any device), `chunked.py` (matrix products
+over chunks of tokens, plain PyTorch, any device), `numba_cpu.py` (kernels for the CPU). "auto" takes the fastest that
+the device has.
 """
 
 import functools
@@ -12,24 +13,26 @@ import torch
 
 from mambrane.core.errors import UserError
 
-Backend = Literal["auto", "reference", "numba"]
+Backend = Literal["auto", "reference", "chunked", "numba"]
 
 _FOLDER = Path(__file__).parent
-_FILES = {"numba": "numba_cpu.py", "reference": "reference.py"}
+_FILES = {"numba": "numba_cpu.py", "chunked": "chunked.py", "reference": "reference.py"}
+"""The file of each form, the fastest first."""
 
 
 def choose_backend(operation: str, device: torch.device, requested: Backend = "auto") -> str:
-    """Return the form of the operation to run: "numba" or "reference".
+    """Return the form of the operation to run: "numba", "chunked" or "reference".
 
     Raises:
         UserError: the requested form cannot run on this device, or the operation has none of that name.
     """
-    has_kernel = "numba" in _backends(operation)
+    forms = _backends(operation)
+    able = [form for form in forms if form != "numba" or device.type == "cpu"]
     if requested == "auto":
-        return "numba" if has_kernel and device.type == "cpu" else "reference"
-    if requested == "numba" and not (has_kernel and device.type == "cpu"):
-        why = f"it runs on a CPU, not on {device}" if has_kernel else f"{operation} has no such kernel"
-        raise UserError(f'backend "numba" for {operation}: {why}', wanted="a form that can run", way_out='"auto"')
+        return able[0]
+    if requested not in able:
+        why = f"it runs on a CPU, not on {device}" if requested in forms else f"{operation} has no such form"
+        raise UserError(f'backend "{requested}" for {operation}: {why}', wanted="a form that can run", way_out='"auto"')
     return requested
 
 
@@ -40,10 +43,13 @@ def explain(device: torch.device | None = None) -> dict[str, str]:
 
 
 def _reason(operation: str, device: torch.device) -> str:
-    if choose_backend(operation, device) == "numba":
+    form = choose_backend(operation, device)
+    if form == "numba":
         import numba
 
         return f"numba (CPU kernels compiled by Numba {numba.__version__})"
+    if form == "chunked":
+        return "chunked (matrix products over chunks of tokens, in plain PyTorch)"
     if device.type == "cpu":
         return "reference (plain PyTorch; no CPU kernel yet)"
     return f"reference (plain PyTorch on {device.type}; no kernel for this device yet)"

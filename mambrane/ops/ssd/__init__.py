@@ -1,0 +1,49 @@
+"""State-space duality (SSD), the recurrence of Mamba version 2. The formula stands in `reference.py`."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mambrane.core.shapes import Resets
+from mambrane.ops.dispatch import Backend, choose_backend
+from mambrane.ops.ssd.chunked import ssd_chunked
+from mambrane.ops.ssd.reference import ssd_reference
+
+__all__ = ["ssd"]
+
+
+def ssd(
+    x_BTHP: Float[Tensor, "B T H P"],
+    delta_BTH: Float[Tensor, "B T H"],
+    A_H: Float[Tensor, " H"],
+    B_BTN: Float[Tensor, "B T N"],
+    C_BTN: Float[Tensor, "B T N"],
+    *,
+    state_BHPN: Float[Tensor, "B H P N"] | None = None,
+    resets_BT: Resets | None = None,
+    backend: Backend = "auto",
+) -> tuple[Float[Tensor, "B T H P"], Float[Tensor, "B H P N"]]:
+    """Scan T tokens with one decay for each head; gradients flow to all six tensors.
+
+    Args:
+        x_BTHP: input of each of P channels of each head.
+        delta_BTH: step size of each head, positive; 0 keeps the state and ignores the input (padding).
+        A_H: rate of each head, negative; its state decays by exp(delta * A).
+        B_BTN: how the input enters the states, the same for all heads.
+        C_BTN: how the states are read, the same for all heads.
+        state_BHPN: state after the token before the first; zero where not given.
+        resets_BT: True where a document starts: the state is set to zero before this token.
+        backend: "auto", or one by name; see `mambrane.ops.dispatch`.
+
+    Returns:
+        y [B, T, H, P] in the type of x, and the last state [B, H, P, N] (float32, or float64 for float64 input).
+
+    Example:
+        >>> import torch
+        >>> x, one = torch.ones(1, 3, 1, 1), torch.ones(1, 3, 1)
+        >>> y, state = ssd(x, one, torch.tensor([-100.0]), one, one)
+        >>> y.flatten().tolist()
+        [1.0, 1.0, 1.0]
+    """
+    form = choose_backend("ssd", x_BTHP.device, backend)
+    run = ssd_reference if form == "reference" else ssd_chunked
+    return run(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=state_BHPN, resets_BT=resets_BT)

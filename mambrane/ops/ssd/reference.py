@@ -1,0 +1,43 @@
+"""State-space duality (SSD), in plain PyTorch: the definition that faster forms must match.
+
+    h[t] = exp(delta[t] * A) * h[t-1] + (delta[t] * x[t]) B[t]^T
+    y[t] = h[t] C[t]
+
+for each of H heads with P channels and a state h of shape P x N. A < 0 is one number for each head, so a head forgets
+all its states alike; delta is one step size for each head (> 0 after softplus). B and C are shared by the heads (one
+group). The skip D * x and the gate are outside.
+Source: Dao, Gu, "Transformers are SSMs", arXiv 2405.21060, sections 2.4 and 6.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mambrane.core.shapes import Resets
+
+
+def ssd_reference(
+    x_BTHP: Float[Tensor, "B T H P"],
+    delta_BTH: Float[Tensor, "B T H"],
+    A_H: Float[Tensor, " H"],
+    B_BTN: Float[Tensor, "B T N"],
+    C_BTN: Float[Tensor, "B T N"],
+    *,
+    state_BHPN: Float[Tensor, "B H P N"] | None = None,
+    resets_BT: Resets | None = None,
+) -> tuple[Float[Tensor, "B T H P"], Float[Tensor, "B H P N"]]:
+    """Return y and the last state; arguments as in `mambrane.ops.ssd.ssd`."""
+    dtype = x_BTHP.dtype
+    inner = torch.promote_types(dtype, torch.float32)
+    x_BTHP, delta_BTH, A_H, B_BTN, C_BTN = (each.to(inner) for each in (x_BTHP, delta_BTH, A_H, B_BTN, C_BTN))
+    batch, tokens, heads, channels = x_BTHP.shape
+    h_BHPN = x_BTHP.new_zeros(batch, heads, channels, B_BTN.shape[-1]) if state_BHPN is None else state_BHPN.to(inner)
+    y = []
+    for t in range(tokens):
+        if resets_BT is not None:
+            h_BHPN = h_BHPN.masked_fill(resets_BT[:, t, None, None, None], 0.0)
+        decay_BH = torch.exp(delta_BTH[:, t] * A_H)
+        drive_BHP = delta_BTH[:, t, :, None] * x_BTHP[:, t]
+        h_BHPN = decay_BH[..., None, None] * h_BHPN + drive_BHP[..., None] * B_BTN[:, t, None, None, :]
+        y.append((h_BHPN * C_BTN[:, t, None, None, :]).sum(dim=-1))
+    return torch.stack(y, dim=1).to(dtype), h_BHPN
