@@ -44,7 +44,7 @@ tr.total th, tr.total td {{ font-weight: bold; border-bottom: 0; }}
 .heat td.own {{ outline: 2px solid {INK}; outline-offset: -2px; }}
 .words th, .words td {{ text-align: left; }}
 .words td {{ overflow-wrap: anywhere; }}
-.settings {{ columns: 2; column-gap: 48px; }}
+.settings {{ columns: 2; column-gap: 48px; margin-top: 18px; }}
 .settings section {{ break-inside: avoid; margin-bottom: 24px; }}
 h3 {{ font-size: 14px; margin: 0 0 4px; }}
 .settings dl {{ margin: 0; font-size: 13px; display: grid; grid-template-columns: auto 1fr; gap: 1px 16px; }}
@@ -64,7 +64,8 @@ li {{ margin-bottom: 6px; }}
   .settings {{ columns: 1; }}
   .tiles {{ grid-template-columns: 1fr 1fr; }}
   th, td {{ padding: 6px 8px; }}
-  .heat td {{ padding: 8px 5px; font-size: 13px; }}
+  .heat td {{ padding: 8px 2px; font-size: 13px; }}
+  .heat thead th:not(:first-child) {{ padding: 6px 0; font-size: 12px; }}
 }}
 @media print {{ h2 {{ break-after: avoid; }} figure {{ break-inside: avoid; }} }}
 """

@@ -28,9 +28,10 @@ def head(data: ReportData) -> str:
     for name, title in (("final_average", "final loss, all domains"), ("forgetting", "forgetting")):
         if name in metrics and metrics[name].value is not None:
             facts.append((title, f"{metrics[name].value:.3f}", "bits/byte"))
-    speed, rate = history.series("tokens_per_s"), history.series("firing_rate")
-    if speed is not None:
-        facts.append(("speed, mean", wording.count(speed.values.mean()), "tokens/s"))
+    speed, tokens, rate = (history.series(name) for name in ("tokens_per_s", "tokens", "firing_rate"))
+    if speed is not None and tokens is not None:
+        mean_speed = tokens.values.sum() / (tokens.values / speed.values).sum()
+        facts.append(("speed, mean", wording.count(mean_speed), "tokens/s"))
     if rate is not None:
         facts.append(("firing rate at the end", wording.percent(rate.values[-20:].mean()), ""))
     return f"<h1>{page.escape(data.title)}</h1>\n{page.paragraph(_how_it_ended(history), 'lead')}\n{page.tiles(facts)}"

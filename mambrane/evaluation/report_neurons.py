@@ -10,10 +10,10 @@ from mambrane.evaluation.probe import Probe
 from mambrane.evaluation.report_data import ReportData
 
 PLASTICITY_NUMBERS = {
-    "stdp/mean_change": "STDP: mean change of a plastic synapse, absolute",
-    "stdp/at_bounds": "STDP: part of the plastic synapses at a bound",
-    "stdp/rate_per_token": "STDP: spikes of the second population per token, slow mean",
-    "stdp/consolidation": "STDP: mean consolidation of a plastic synapse",
+    "stdp/mean_change": "STDP: mean absolute change of a synapse",
+    "stdp/at_bounds": "STDP: part of the synapses at a bound",
+    "stdp/rate_per_token": "STDP: spikes per token, slow mean",
+    "stdp/consolidation": "STDP: mean consolidation of a synapse",
     "meta_plasticity/mean_plasticity": "meta-plasticity: mean factor f on the update",
 }
 PLASTICITY_CAPTION = (

@@ -35,7 +35,7 @@ def model():
 
 
 def write(model, prompt=PROMPT, *, seed=0, **options):
-    options = {"max_tokens": 30, "end_of_text": END, **options}
+    options = {"max_tokens": 16, "end_of_text": END, **options}
     return list(generate(model, prompt, generator=make_generator(seed, "draw"), **options))
 
 
@@ -56,12 +56,13 @@ def test_greedy_text_is_what_the_whole_sequence_predicts(model):
     with torch.no_grad():
         best = model(tokens, resets_BT=tokens == END).logits_BTV[0].argmax(dim=-1).tolist()
     assert best[len(PROMPT) - 1 : -1] == written
-    assert len(set(written)) > 10
+    assert len(set(written)) > 6
 
 
-@pytest.mark.parametrize("chunk", [1, 3, 10, 256])
+@pytest.mark.parametrize("chunk", [1, 3, 10])
 def test_the_size_of_the_prefill_chunks_changes_nothing(model, chunk):
-    assert write(model, temperature=0.0, prefill_chunk_tokens=chunk) == write(model, temperature=0.0)
+    options = {"temperature": 0.0, "max_tokens": 6}
+    assert write(model, **options, prefill_chunk_tokens=chunk) == write(model, **options)
 
 
 def test_memory_does_not_grow_with_the_text(model):
@@ -83,7 +84,7 @@ def test_a_document_boundary_read_token_by_token_clears_the_state_of_its_row_onl
     # The first prompt is shorter, so the second one is read step by step while the first text is being written.
     prompts = [PROMPT[:3], [*PROMPT, END]]
     generators = [make_generator(row, "draw") for row in range(2)]
-    pairs = list(generate_batch(model, prompts, max_tokens=30, end_of_text=END, generators=generators, temperature=0.0))
+    pairs = list(generate_batch(model, prompts, max_tokens=16, end_of_text=END, generators=generators, temperature=0.0))
     assert [token for row, token in pairs if row == 1] == write(model, [END], temperature=0.0)
     assert [token for row, token in pairs if row == 0] == write(model, PROMPT[:3], temperature=0.0)
 
