@@ -1,6 +1,6 @@
 """Forgetting on the five built-in domains at equal tokens: naive training, replay, everything on.
 
-    python benchmarks/forgetting.py [--epochs 30] [--seeds 0] [--arms naive replay everything] [--output-dir runs/forgetting]
+    python benchmarks/forgetting.py [--epochs 30] [--seeds 0] [--arms naive replay everything] [--output-dir DIR]
 
 Each arm is the real command, `mambrane train --preset tiny`, with the switches below; a run that is there already is
 resumed or read. Printed: bits per byte averaged over the domains at the end, learned loss, forgetting, backward
@@ -18,11 +18,30 @@ sys.path.insert(0, str(ROOT))
 
 from mambrane.continual.matrix import load_matrix
 
-MODEL = (
-    "--preset tiny --continual-learning --num-tasks 5 --use-mamba --integration-mode bidirectional "
-    "--spike-to-mamba-method temporal --mamba-expand 2 --mamba-d-state 32 --mamba-d-conv 4 "
-    "--use-adaptive-gating --num-gate-heads 8 --use-cross-attention --cross-attn-heads 16"
-).split()
+MODEL = [
+    "--preset",
+    "tiny",
+    "--continual-learning",
+    "--num-tasks",
+    "5",
+    "--use-mamba",
+    "--integration-mode",
+    "bidirectional",
+    "--spike-to-mamba-method",
+    "temporal",
+    "--mamba-expand",
+    "2",
+    "--mamba-d-state",
+    "32",
+    "--mamba-d-conv",
+    "4",
+    "--use-adaptive-gating",
+    "--num-gate-heads",
+    "8",
+    "--use-cross-attention",
+    "--cross-attn-heads",
+    "16",
+]
 ARMS = {
     "naive": [],
     "replay": ["--use-replay"],
