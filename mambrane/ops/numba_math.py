@@ -5,7 +5,8 @@
 For float32 the relative error is below 1e-7 and the argument is held within [-87, 88]; NaN stays NaN. For float64 it is
 the exact function of the C library. Source of the polynomial: Moshier, Cephes mathematical library, expf.
 
-sigmoid and tanh follow from it, with an absolute error below 1e-7.
+sigmoid(x) = 1 / (1 + 2^y), y = -x / ln 2, takes 2^y from the rounded y itself, by a polynomial of degree 6 that is
+Chebyshev's fit on [-1/2, 1/2]: cheaper, with an absolute error below 1e-7. tanh(x) = 2 sigmoid(2 x) - 1, within 2e-7.
 """
 
 import math
@@ -16,7 +17,6 @@ import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
-from numba.np.numpy_support import as_dtype
 
 
 def exp(x: float) -> float:
@@ -30,7 +30,7 @@ def sigmoid(x: float) -> float:
 
 
 def tanh(x: float) -> float:
-    """Return 1 - 2 / (exp(2 x) + 1); only inside compiled code."""
+    """Return 2 sigmoid(2 x) - 1; only inside compiled code."""
     raise NotImplementedError
 
 
@@ -71,11 +71,29 @@ def _exp(x):  # noqa: ANN001, ANN202 -- Numba compares the signatures
 
 @overload(sigmoid, jit_options={"error_model": "numpy", "fastmath": {"contract"}})
 def _sigmoid(x):  # noqa: ANN001, ANN202 -- Numba compares the signatures
-    one = as_dtype(x).type(1)
-    return lambda x: one / (one + exp(-x))
+    if x != types.float32:
+        return lambda x: 1.0 / (1.0 + math.exp(-x))
+    high, minus_per_ln2, shift, one = (np.float32(c) for c in (126.0, -1.4426950408889634, 1.5 * 2**23, 1.0))
+    c1, c2, c3 = (np.float32(c) for c in (0.6931472068, 0.2402265121, 0.05550327096))
+    c4, c5, c6 = (np.float32(c) for c in (0.009618025475, 0.001340047944, 0.0001546977281))
+
+    @no_type_check
+    def polynomial(x):  # noqa: ANN001, ANN202 -- typed by Numba
+        y = x * minus_per_ln2
+        # Written so that a NaN takes neither branch.
+        y = -high if y < -high else y
+        y = high if y > high else y
+        shifted = y + shift
+        r = y - (shifted - shift)
+        power = (((((c6 * r + c5) * r + c4) * r + c3) * r + c2) * r + c1) * r + one
+        return one / (one + power * _power_of_two(shifted))
+
+    return polynomial
 
 
-@overload(tanh, jit_options={"error_model": "numpy", "fastmath": {"contract"}})
+@overload(tanh, jit_options={"fastmath": {"contract"}})
 def _tanh(x):  # noqa: ANN001, ANN202 -- Numba compares the signatures
-    one, two = as_dtype(x).type(1), as_dtype(x).type(2)
-    return lambda x: one - two / (exp(two * x) + one)
+    if x != types.float32:
+        return lambda x: math.tanh(x)
+    one, two = np.float32(1.0), np.float32(2.0)
+    return lambda x: two * sigmoid(two * x) - one
