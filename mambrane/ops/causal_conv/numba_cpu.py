@@ -18,12 +18,11 @@ import torch
 from torch import Tensor
 
 from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
+from mambrane.ops.blocks import copy, count_tasks, locate
 from mambrane.ops.causal_conv.reference import Activation
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import sigmoid
 from mambrane.ops.threads import share_out
-
-BLOCK_CHANNELS = 128
 
 
 def causal_conv_numba(
@@ -60,7 +59,7 @@ def _conv(
     outputs = torch.empty_like(x_BTE), torch.empty_like(state_BKE)
     share_out(
         _forward,
-        x_BTE.shape[0] * _num_blocks(x_BTE),
+        count_tasks(x_BTE.shape[0], x_BTE.shape[2]),
         *arrays(x_BTE, weight_KE, bias_E, state_BKE, resets_BT),
         applies_silu,
         *arrays(*outputs),
@@ -87,11 +86,11 @@ def _conv_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of x, weight [K, E], bias and the past inputs [B, K-1, E]."""
     batch, channels = x_BTE.shape[0], x_BTE.shape[2]
-    grad_x_BTE, grad_past_BKE = torch.empty_like(x_BTE), torch.empty_like(state_BKE)
-    partial_weight_BKE, partial_bias_BE = x_BTE.new_empty(batch, *weight_KE.shape), x_BTE.new_empty(batch, channels)
+    grad_x_BTE, grad_past_BKE = torch.zeros_like(x_BTE), torch.zeros_like(state_BKE)
+    partial_weight_BKE, partial_bias_BE = x_BTE.new_zeros(batch, *weight_KE.shape), x_BTE.new_zeros(batch, channels)
     share_out(
         _backward,
-        batch * _num_blocks(x_BTE),
+        count_tasks(batch, channels),
         *arrays(grad_y_BTE, grad_last_BKE, x_BTE, weight_KE, bias_E, state_BKE, resets_BT),
         applies_silu,
         *arrays(grad_x_BTE, partial_weight_BKE, partial_bias_BE, grad_past_BKE),
@@ -130,55 +129,60 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
 _conv.register_autograd(_differentiate, setup_context=_save)
 
 
-def _num_blocks(x_BTE: Tensor) -> int:
-    return -(-x_BTE.shape[2] // BLOCK_CHANNELS)
-
-
 @kernel()
 def _forward(first, last, x_BTE, weight_KE, bias_E, state_BKE, resets_BT, applies_silu, y_BTE, last_BKE):
-    """Filter the sequences and blocks first, ..., last - 1."""
-    num_tokens, num_channels = x_BTE.shape[1:]
-    num_blocks, num_past = -(-num_channels // BLOCK_CHANNELS), state_BKE.shape[1]
+    """Filter tasks first, ..., last - 1."""
+    num_tokens, num_past = x_BTE.shape[1], state_BKE.shape[1]
     for task in range(first, last):
-        b, start = task // num_blocks, task % num_blocks * BLOCK_CHANNELS
-        stop = min(start + BLOCK_CHANNELS, num_channels)
-        u_W = np.empty(stop - start, x_BTE.dtype)
+        b, _, start, stop = locate(task, x_BTE.shape[2])
         # Inputs before this token belong to another document; the past inputs stand at -num_past, ..., -1.
         oldest = -num_past
         for t in range(num_tokens):
             if resets_BT[b, t]:
                 oldest = t
-            _filter(t, oldest, x_BTE[b], state_BKE[b], weight_KE, bias_E, start, u_W)
+            y_W = y_BTE[b, t][start:stop]
+            _filter(t, oldest, x_BTE[b], state_BKE[b], weight_KE, bias_E, start, y_W)
             if applies_silu:
-                for w in range(stop - start):
-                    y_BTE[b, t, start + w] = u_W[w] * sigmoid(u_W[w])
-            else:
-                for w in range(stop - start):
-                    y_BTE[b, t, start + w] = u_W[w]
+                _silu(y_W)
         for k in range(num_past):
-            t = num_tokens - num_past + k
+            t, last_W = num_tokens - num_past + k, last_BKE[b, k][start:stop]
             if t < oldest:
-                last_BKE[b, k, start:stop] = 0
+                last_W[:] = 0
             else:
-                last_BKE[b, k, start:stop] = _input(t, x_BTE[b], state_BKE[b])[start:stop]
+                copy(_row(t, x_BTE[b], state_BKE[b])[start:stop], last_W)
 
 
 @kernel()
-def _input(t, x_TE, state_KE):
+def _row(t, x_TE, state_KE):
     """Return the input at token t, or one of the past inputs where t < 0."""
     return x_TE[t] if t >= 0 else state_KE[state_KE.shape[0] + t]
 
 
 @kernel()
+def _first_tap(t, oldest, num_past):
+    """Return the first tap whose input belongs to the document of token t."""
+    return max(0, oldest - (t - num_past))
+
+
+@kernel()
 def _filter(t, oldest, x_TE, state_KE, weight_KE, bias_E, start, u_W):
     """Write u[t], the filter's output before the activation."""
-    num_past = state_KE.shape[0]
+    num_past, stop = state_KE.shape[0], start + u_W.size
+    copy(bias_E[start:stop], u_W)
+    for k in range(_first_tap(t, oldest, num_past), num_past + 1):
+        _add_product(weight_KE[k][start:stop], _row(t - num_past + k, x_TE, state_KE)[start:stop], u_W)
+
+
+@kernel()
+def _add_product(left_W, right_W, sum_W):
+    for w in range(sum_W.size):
+        sum_W[w] += left_W[w] * right_W[w]
+
+
+@kernel()
+def _silu(u_W):
     for w in range(u_W.size):
-        u_W[w] = bias_E[start + w]
-    for k in range(max(0, oldest - (t - num_past)), num_past + 1):
-        x_E = _input(t - num_past + k, x_TE, state_KE)
-        for w in range(u_W.size):
-            u_W[w] += weight_KE[k, start + w] * x_E[start + w]
+        u_W[w] = u_W[w] * sigmoid(u_W[w])
 
 
 @kernel()
@@ -198,41 +202,42 @@ def _backward(
     grad_bias_BE,
     grad_past_BKE,
 ):
-    """Go back through the sequences and blocks first, ..., last - 1."""
-    num_tokens, num_channels = x_BTE.shape[1:]
-    num_blocks, num_past = -(-num_channels // BLOCK_CHANNELS), state_BKE.shape[1]
-    kind = x_BTE.dtype.type
-    one = kind(1)
+    """Go back through tasks first, ..., last - 1; all gradients start as zeros and are added to."""
+    num_tokens, num_past = x_BTE.shape[1], state_BKE.shape[1]
     for task in range(first, last):
-        b, start = task // num_blocks, task % num_blocks * BLOCK_CHANNELS
-        stop = min(start + BLOCK_CHANNELS, num_channels)
-        grad_x_BTE[b, :, start:stop] = 0
-        grad_past_BKE[b, :, start:stop] = 0
-        grad_weight_KW = np.zeros((num_past + 1, stop - start), x_BTE.dtype)
-        grad_bias_W = np.zeros(stop - start, x_BTE.dtype)
-        grad_W = np.empty(stop - start, x_BTE.dtype)
+        b, _, start, stop = locate(task, x_BTE.shape[2])
+        grad_u_W = np.empty(stop - start, x_BTE.dtype)
         oldest = -num_past
         for t in range(num_tokens):
             if resets_BT[b, t]:
                 oldest = t
-            _filter(t, oldest, x_BTE[b], state_BKE[b], weight_KE, bias_E, start, grad_W)
-            for w in range(stop - start):
-                u, grad_y = grad_W[w], grad_y_BTE[b, t, start + w]
-                s = sigmoid(u)
-                grad = grad_y * s * (one + u * (one - s)) if applies_silu else grad_y
-                grad_W[w] = grad
-                grad_bias_W[w] += grad
-            for k in range(max(0, oldest - (t - num_past)), num_past + 1):
-                x_E = _input(t - num_past + k, x_BTE[b], state_BKE[b])
-                grad_x_E = _input(t - num_past + k, grad_x_BTE[b], grad_past_BKE[b])
-                for w in range(stop - start):
-                    grad_weight_KW[k, w] += grad_W[w] * x_E[start + w]
-                    grad_x_E[start + w] += grad_W[w] * weight_KE[k, start + w]
+            copy(grad_y_BTE[b, t][start:stop], grad_u_W)
+            if applies_silu:
+                u_W = np.empty_like(grad_u_W)
+                _filter(t, oldest, x_BTE[b], state_BKE[b], weight_KE, bias_E, start, u_W)
+                _differentiate_silu(u_W, grad_u_W)
+            _add(grad_u_W, grad_bias_BE[b][start:stop])
+            for k in range(_first_tap(t, oldest, num_past), num_past + 1):
+                x_W = _row(t - num_past + k, x_BTE[b], state_BKE[b])[start:stop]
+                grad_x_W = _row(t - num_past + k, grad_x_BTE[b], grad_past_BKE[b])[start:stop]
+                _add_product(grad_u_W, x_W, grad_weight_BKE[b, k][start:stop])
+                _add_product(grad_u_W, weight_KE[k][start:stop], grad_x_W)
         for k in range(num_past):
             t = num_tokens - num_past + k
             if t >= oldest:
-                grad_x_E = _input(t, grad_x_BTE[b], grad_past_BKE[b])
-                for s in range(start, stop):
-                    grad_x_E[s] += grad_last_BKE[b, k, s]
-        grad_weight_BKE[b, :, start:stop] = grad_weight_KW
-        grad_bias_BE[b, start:stop] = grad_bias_W
+                _add(grad_last_BKE[b, k][start:stop], _row(t, grad_x_BTE[b], grad_past_BKE[b])[start:stop])
+
+
+@kernel()
+def _differentiate_silu(u_W, grad_W):
+    """Turn the gradient of silu(u) into that of u, in place."""
+    one = u_W.dtype.type(1)
+    for w in range(grad_W.size):
+        s = sigmoid(u_W[w])
+        grad_W[w] *= s * (one + u_W[w] * (one - s))
+
+
+@kernel()
+def _add(term_W, sum_W):
+    for w in range(sum_W.size):
+        sum_W[w] += term_W[w]

@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
+from mambrane.ops.blocks import copy, count_tasks, locate
 from mambrane.ops.compiled import kernel
 from mambrane.ops.threads import share_out
-
-BLOCK_UNITS = 128
 
 
 def causal_trace_numba(
@@ -43,8 +42,12 @@ def causal_trace_numba(
 def _trace(x_BTS: Tensor, decay_S: Tensor, state_BS: Tensor, resets_BT: Tensor) -> tuple[Tensor, Tensor]:
     """Return the trace [B, T, S] and its last value [B, S]."""
     outputs = torch.empty_like(x_BTS), torch.empty_like(state_BS)
-    num_tasks = state_BS.shape[0] * _num_blocks(state_BS)
-    share_out(_forward, num_tasks, *arrays(x_BTS, decay_S, state_BS, resets_BT, *outputs), work=x_BTS.numel())
+    share_out(
+        _forward,
+        count_tasks(*state_BS.shape),
+        *arrays(x_BTS, decay_S, state_BS, resets_BT, *outputs),
+        work=x_BTS.numel(),
+    )
     return outputs
 
 
@@ -67,7 +70,7 @@ def _trace_backward(
     grad_x_BTS, grad_first_BS, partial_decay_BS = (torch.empty_like(each) for each in (x_BTS, state_BS, state_BS))
     share_out(
         _backward,
-        state_BS.shape[0] * _num_blocks(state_BS),
+        count_tasks(*state_BS.shape),
         *arrays(grad_trace_BTS, grad_last_BS, x_BTS, trace_BTS, decay_S, state_BS, resets_BT),
         *arrays(grad_x_BTS, partial_decay_BS, grad_first_BS),
         work=x_BTS.numel(),
@@ -103,28 +106,26 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
 _trace.register_autograd(_differentiate, setup_context=_save)
 
 
-def _num_blocks(state_BS: Tensor) -> int:
-    return -(-state_BS.shape[1] // BLOCK_UNITS)
+@kernel()
+def _forward(first, last, x_BTS, decay_S, state_BS, resets_BT, trace_BTS, last_BS):
+    """Run tasks first, ..., last - 1."""
+    for task in range(first, last):
+        b, _, start, stop = locate(task, x_BTS.shape[2])
+        r_W = np.empty(stop - start, x_BTS.dtype)
+        copy(state_BS[b][start:stop], r_W)
+        for t in range(x_BTS.shape[1]):
+            if resets_BT[b, t]:
+                r_W[:] = 0
+            _advance(x_BTS[b, t][start:stop], decay_S[start:stop], r_W, trace_BTS[b, t][start:stop])
+        copy(r_W, last_BS[b][start:stop])
 
 
 @kernel()
-def _forward(first, last, x_BTS, decay_S, state_BS, resets_BT, trace_BTS, last_BS):
-    """Run the sequences and blocks first, ..., last - 1."""
-    num_tokens, num_units = x_BTS.shape[1:]
-    num_blocks = -(-num_units // BLOCK_UNITS)
-    one = x_BTS.dtype.type(1)
-    for task in range(first, last):
-        b, start = task // num_blocks, task % num_blocks * BLOCK_UNITS
-        stop = min(start + BLOCK_UNITS, num_units)
-        r_W = state_BS[b, start:stop].copy()
-        for t in range(num_tokens):
-            if resets_BT[b, t]:
-                r_W[:] = 0
-            for s in range(start, stop):
-                r = decay_S[s] * r_W[s - start] + (one - decay_S[s]) * x_BTS[b, t, s]
-                r_W[s - start] = r
-                trace_BTS[b, t, s] = r
-        last_BS[b, start:stop] = r_W
+def _advance(x_W, decay_W, r_W, trace_W):
+    one = x_W.dtype.type(1)
+    for w in range(r_W.size):
+        r = decay_W[w] * r_W[w] + (one - decay_W[w]) * x_W[w]
+        r_W[w], trace_W[w] = r, r
 
 
 @kernel()
@@ -142,23 +143,35 @@ def _backward(
     grad_decay_BS,
     grad_first_BS,
 ):
-    """Go back through the sequences and blocks first, ..., last - 1."""
-    num_tokens, num_units = x_BTS.shape[1:]
-    num_blocks = -(-num_units // BLOCK_UNITS)
-    kind = x_BTS.dtype.type
-    zero, one = kind(0), kind(1)
+    """Go back through tasks first, ..., last - 1."""
     for task in range(first, last):
-        b, start = task // num_blocks, task % num_blocks * BLOCK_UNITS
-        stop = min(start + BLOCK_UNITS, num_units)
-        grad_W = grad_last_BS[b, start:stop].copy()
+        b, _, start, stop = locate(task, x_BTS.shape[2])
+        grad_W = np.empty(stop - start, x_BTS.dtype)
         grad_decay_W = np.zeros_like(grad_W)
-        for t in range(num_tokens - 1, -1, -1):
+        copy(grad_last_BS[b][start:stop], grad_W)
+        for t in range(x_BTS.shape[1] - 1, -1, -1):
             before_S = state_BS[b] if t == 0 else trace_BTS[b, t - 1]
-            keep = zero if resets_BT[b, t] else one
-            for s in range(start, stop):
-                grad = grad_W[s - start] + grad_trace_BTS[b, t, s]
-                grad_x_BTS[b, t, s] = (one - decay_S[s]) * grad
-                grad_decay_W[s - start] += grad * (keep * before_S[s] - x_BTS[b, t, s])
-                grad_W[s - start] = keep * decay_S[s] * grad
-        grad_decay_BS[b, start:stop] = grad_decay_W
-        grad_first_BS[b, start:stop] = grad_W
+            _go_back(
+                grad_trace_BTS[b, t][start:stop],
+                x_BTS[b, t][start:stop],
+                before_S[start:stop],
+                decay_S[start:stop],
+                resets_BT[b, t],
+                grad_W,
+                grad_decay_W,
+                grad_x_BTS[b, t][start:stop],
+            )
+        copy(grad_decay_W, grad_decay_BS[b][start:stop])
+        copy(grad_W, grad_first_BS[b][start:stop])
+
+
+@kernel()
+def _go_back(grad_trace_W, x_W, before_W, decay_W, is_reset, grad_W, grad_decay_W, grad_x_W):
+    """Turn the gradient that came from later tokens into that of r[t-1], in place."""
+    kind = x_W.dtype.type
+    keep, one = kind(0 if is_reset else 1), kind(1)
+    for w in range(grad_W.size):
+        grad = grad_W[w] + grad_trace_W[w]
+        grad_x_W[w] = (one - decay_W[w]) * grad
+        grad_decay_W[w] += grad * (keep * before_W[w] - x_W[w])
+        grad_W[w] = keep * decay_W[w] * grad

@@ -24,11 +24,10 @@ import torch
 from torch import Tensor
 
 from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
+from mambrane.ops.blocks import copy, count_tasks, locate
 from mambrane.ops.compiled import kernel
 from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate
 from mambrane.ops.threads import share_out
-
-BLOCK_NEURONS = 128
 
 
 def lif_numba(
@@ -81,7 +80,7 @@ def _lif(
     inputs = arrays(current_BTS, decay_BTS, state_BS, resets_BT)
     share_out(
         _forward,
-        state_BS.shape[0] * _num_blocks(state_BS),
+        count_tasks(*state_BS.shape),
         *inputs,
         inputs[0].dtype.type(threshold),
         subtracts,
@@ -130,7 +129,7 @@ def _lif_backward(
     kind = inputs[0].dtype.type
     share_out(
         _backward,
-        batch * _num_blocks(state_BS),
+        count_tasks(*state_BS.shape),
         *inputs,
         kind(threshold),
         subtracts,
@@ -182,34 +181,46 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
 _lif.register_autograd(_differentiate, setup_context=_save)
 
 
-def _num_blocks(state_BS: Tensor) -> int:
-    return -(-state_BS.shape[1] // BLOCK_NEURONS)
-
-
 @kernel(fuses=False)
 def _forward(
     first, last, current_BTS, decay_BTS, state_BS, resets_BT, threshold, subtracts, spikes_BTS, membrane_BTS, last_BS
 ):
-    """Run the sequences and blocks first, ..., last - 1."""
-    num_tokens, num_units = current_BTS.shape[1:]
-    num_blocks = -(-num_units // BLOCK_NEURONS)
-    kind = current_BTS.dtype.type
-    zero, one = kind(0), kind(1)
+    """Run tasks first, ..., last - 1."""
     for task in range(first, last):
-        b, start = task // num_blocks, task % num_blocks * BLOCK_NEURONS
-        stop = min(start + BLOCK_NEURONS, num_units)
-        v_W = state_BS[b, start:stop].copy()
-        for t in range(num_tokens):
+        b, _, start, stop = locate(task, current_BTS.shape[2])
+        v_W = np.empty(stop - start, current_BTS.dtype)
+        copy(state_BS[b][start:stop], v_W)
+        for t in range(current_BTS.shape[1]):
             if resets_BT[b, t]:
-                v_W[:] = zero
-            decay_S = decay_BTS[b % decay_BTS.shape[0], t % decay_BTS.shape[1]]
-            for s in range(start, stop):
-                before = decay_S[s] * v_W[s - start] + current_BTS[b, t, s]
-                spike = one if before >= threshold else zero
-                spikes_BTS[b, t, s] = spike
-                membrane_BTS[b, t, s] = before
-                v_W[s - start] = before - (threshold if subtracts else before) * spike
-        last_BS[b, start:stop] = v_W
+                v_W[:] = 0
+            _advance(
+                current_BTS[b, t][start:stop],
+                _row(decay_BTS, b, t)[start:stop],
+                threshold,
+                subtracts,
+                v_W,
+                spikes_BTS[b, t][start:stop],
+                membrane_BTS[b, t][start:stop],
+            )
+        copy(v_W, last_BS[b][start:stop])
+
+
+@kernel(fuses=False)
+def _advance(current_W, decay_W, threshold, subtracts, v_W, spikes_W, membrane_W):
+    """Run the neurons of a block for one token; v is updated in place."""
+    kind = current_W.dtype.type
+    zero, one = kind(0), kind(1)
+    for w in range(v_W.size):
+        before = decay_W[w] * v_W[w] + current_W[w]
+        spike = one if before >= threshold else zero
+        spikes_W[w], membrane_W[w] = spike, before
+        v_W[w] = before - (threshold if subtracts else before) * spike
+
+
+@kernel()
+def _row(x_BTS, b, t):
+    """Return the row of one token; where all sequences or tokens share one, that one."""
+    return x_BTS[b % x_BTS.shape[0], t % x_BTS.shape[1]]
 
 
 @kernel()
@@ -233,53 +244,84 @@ def _backward(
     grad_decay_BTS,
     grad_first_BS,
 ):
-    """Go back through the sequences and blocks first, ..., last - 1."""
-    num_tokens, num_units = membrane_BTS.shape[1:]
-    num_blocks = -(-num_units // BLOCK_NEURONS)
-    kind = membrane_BTS.dtype.type
-    zero, one = kind(0), kind(1)
+    """Go back through tasks first, ..., last - 1."""
     for task in range(first, last):
-        b, start = task // num_blocks, task % num_blocks * BLOCK_NEURONS
-        stop = min(start + BLOCK_NEURONS, num_units)
-        grad_v_W = grad_last_BS[b, start:stop].copy()
-        grad_decay_W = np.zeros_like(grad_v_W)
-        previous_W = np.empty_like(grad_v_W)
-        for t in range(num_tokens - 1, -1, -1):
-            _state_before(t, membrane_BTS[b], state_BS[b], resets_BT[b, t], threshold, subtracts, start, previous_W)
+        b, _, start, stop = locate(task, membrane_BTS.shape[2])
+        grad_v_W = np.empty(stop - start, membrane_BTS.dtype)
+        grad_decay_W, previous_W = np.zeros_like(grad_v_W), np.zeros_like(grad_v_W)
+        copy(grad_last_BS[b][start:stop], grad_v_W)
+        for t in range(membrane_BTS.shape[1] - 1, -1, -1):
+            grad_current_W = grad_current_BTS[b, t][start:stop]
+            _differentiate_spike(
+                _row(grad_spikes_BTS, b, t)[start:stop],
+                _row(grad_membrane_BTS, b, t)[start:stop],
+                grad_v_W,
+                membrane_BTS[b, t][start:stop],
+                threshold,
+                subtracts,
+                detaches_reset,
+                is_fast_sigmoid,
+                steepness,
+                height,
+                grad_current_W,
+            )
+            if resets_BT[b, t]:
+                previous_W[:] = 0
+            elif t == 0:
+                copy(state_BS[b][start:stop], previous_W)
+            else:
+                _fire(membrane_BTS[b, t - 1][start:stop], threshold, subtracts, previous_W)
             if grad_decay_BTS.shape[1] > 1:
-                grad_decay_W[:] = zero
-            decay_S = decay_BTS[b % decay_BTS.shape[0], t % decay_BTS.shape[1]]
-            grad_spikes_S = grad_spikes_BTS[b % grad_spikes_BTS.shape[0], t % grad_spikes_BTS.shape[1]]
-            grad_membrane_S = grad_membrane_BTS[b % grad_membrane_BTS.shape[0], t % grad_membrane_BTS.shape[1]]
-            keep = zero if resets_BT[b, t] else one
-            for s in range(start, stop):
-                w = s - start
-                before = membrane_BTS[b, t, s]
-                x = before - threshold
-                kept = one if subtracts or x < zero else zero
-                removed = zero if detaches_reset else threshold if subtracts else before
-                base = one + steepness * abs(x)
-                slope = height / (base * base if is_fast_sigmoid else one + (steepness * x) * (steepness * x))
-                grad_spike = grad_spikes_S[s] - removed * grad_v_W[w]
-                grad = grad_membrane_S[s] + kept * grad_v_W[w] + slope * grad_spike
-                grad_current_BTS[b, t, s] = grad
-                grad_decay_W[w] += grad * previous_W[w]
-                grad_decay_BTS[b, t % grad_decay_BTS.shape[1], s] = grad_decay_W[w]
-                grad_v_W[w] = keep * grad * decay_S[s]
-        grad_first_BS[b, start:stop] = grad_v_W
+                grad_decay_W[:] = 0
+            _differentiate_leak(
+                grad_current_W, previous_W, _row(decay_BTS, b, t)[start:stop], resets_BT[b, t], grad_decay_W, grad_v_W
+            )
+            copy(grad_decay_W, grad_decay_BTS[b, t % grad_decay_BTS.shape[1]][start:stop])
+        copy(grad_v_W, grad_first_BS[b][start:stop])
+
+
+@kernel()
+def _differentiate_spike(
+    grad_spikes_W,
+    grad_membrane_W,
+    grad_v_W,
+    membrane_W,
+    threshold,
+    subtracts,
+    detaches_reset,
+    is_fast_sigmoid,
+    steepness,
+    height,
+    grad_W,
+):
+    """Write g, the gradient of v' before the reset, from that of v after it."""
+    kind = membrane_W.dtype.type
+    zero, one = kind(0), kind(1)
+    for w in range(grad_W.size):
+        before = membrane_W[w]
+        x = before - threshold
+        kept = one if subtracts or x < zero else zero
+        removed = zero if detaches_reset else threshold if subtracts else before
+        base = one + steepness * abs(x)
+        slope = height / (base * base if is_fast_sigmoid else one + (steepness * x) * (steepness * x))
+        grad_spike = grad_spikes_W[w] - removed * grad_v_W[w]
+        grad_W[w] = grad_membrane_W[w] + kept * grad_v_W[w] + slope * grad_spike
+
+
+@kernel()
+def _differentiate_leak(grad_W, previous_W, decay_W, is_reset, grad_decay_W, grad_v_W):
+    """Add to the gradient of decay and write that of v[t-1]."""
+    keep = grad_W.dtype.type(0 if is_reset else 1)
+    for w in range(grad_W.size):
+        grad_decay_W[w] += grad_W[w] * previous_W[w]
+        grad_v_W[w] = keep * grad_W[w] * decay_W[w]
 
 
 @kernel(fuses=False)
-def _state_before(t, membrane_TS, first_S, is_reset, threshold, subtracts, start, previous_W):
-    """Write v[t-1], what token t started from."""
-    kind = membrane_TS.dtype.type
+def _fire(membrane_W, threshold, subtracts, v_W):
+    """Write v after the reset."""
+    kind = membrane_W.dtype.type
     zero, one = kind(0), kind(1)
-    for w in range(previous_W.size):
-        if is_reset:
-            previous_W[w] = zero
-        elif t == 0:
-            previous_W[w] = first_S[start + w]
-        else:
-            before = membrane_TS[t - 1, start + w]
-            spike = one if before >= threshold else zero
-            previous_W[w] = before - (threshold if subtracts else before) * spike
+    for w in range(v_W.size):
+        before = membrane_W[w]
+        v_W[w] = before - (threshold if subtracts else before) * (one if before >= threshold else zero)

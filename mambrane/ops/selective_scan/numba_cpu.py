@@ -27,12 +27,13 @@ import torch
 from torch import Tensor
 
 from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
+from mambrane.ops.blocks import copy, count_tasks, locate
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import exp
 from mambrane.ops.threads import share_out
 
 CHUNK_TOKENS = 16
-BLOCK_CHANNELS = 128
+BLOCK_CHANNELS = 512
 # Below this exp() is zero: numbers too small to be normal slow many processors down.
 LOWEST_EXPONENT = -87.0
 
@@ -83,7 +84,7 @@ def _scan(
     outputs = _scan_outputs(x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, state_BNE, resets_BT, keeps_boundaries)
     share_out(
         _forward,
-        x_BTE.shape[0] * _num_blocks(x_BTE),
+        count_tasks(x_BTE.shape[0], x_BTE.shape[2], BLOCK_CHANNELS),
         *arrays(x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, state_BNE, resets_BT, *outputs),
         work=x_BTE.numel() * A_NE.shape[0],
     )
@@ -121,7 +122,7 @@ def _scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of x, delta, A [N, E], B, C and the first state [B, N, E]."""
     grad_x_BTE, grad_delta_BTE, grad_state_in_BNE = (torch.empty_like(x) for x in (x_BTE, x_BTE, grad_state_BNE))
-    num_blocks = _num_blocks(x_BTE)
+    num_blocks = count_tasks(1, x_BTE.shape[2], BLOCK_CHANNELS)
     partial_A_BNE = torch.empty_like(grad_state_BNE)
     partial_B_GBTN, partial_C_GBTN = (B_BTN.new_empty(num_blocks, *B_BTN.shape) for _ in range(2))
     share_out(
@@ -172,22 +173,12 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
 _scan.register_autograd(_differentiate, setup_context=_save)
 
 
-def _num_blocks(x_BTE: Tensor) -> int:
-    return -(-x_BTE.shape[2] // BLOCK_CHANNELS)
-
-
-# The blocks in scratch memory are always BLOCK_CHANNELS wide, a constant, so that the innermost loops become vector
-# instructions without a remainder; lanes beyond the last channel hold zeros.
-
-
 @kernel()
 def _forward(first, last, x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, state_BNE, resets_BT, y_BTE, last_BNE, boundaries_BJNE):
     """Scan the sequences and blocks first, ..., last - 1."""
-    num_tokens, num_channels = x_BTE.shape[1:]
-    num_blocks = -(-num_channels // BLOCK_CHANNELS)
+    num_tokens = x_BTE.shape[1]
     for task in range(first, last):
-        b, start = task // num_blocks, task % num_blocks * BLOCK_CHANNELS
-        stop = min(start + BLOCK_CHANNELS, num_channels)
+        b, _, start, stop = locate(task, x_BTE.shape[2], BLOCK_CHANNELS)
         A_NW, h_NW = _load(A_NE, start, stop), _load(state_BNE[b], start, stop)
         for chunk in range(-(-num_tokens // CHUNK_TOKENS)):
             t, end = chunk * CHUNK_TOKENS, min((chunk + 1) * CHUNK_TOKENS, num_tokens)
@@ -207,10 +198,10 @@ def _scan_chunk(delta_PW, drive_PW, A_NW, B_PN, C_PN, resets_P, h_NW, y_PW):
     for n in range(A_NW.shape[0]):
         for p in range(delta_PW.shape[0]):
             if resets_P[p]:
-                for w in range(BLOCK_CHANNELS):
+                for w in range(delta_PW.shape[1]):
                     h_NW[n, w] = 0
             B_n, C_n = B_PN[p, n], C_PN[p, n]
-            for w in range(BLOCK_CHANNELS):
+            for w in range(delta_PW.shape[1]):
                 h = _decay(delta_PW[p, w] * A_NW[n, w]) * h_NW[n, w] + drive_PW[p, w] * B_n
                 h_NW[n, w] = h
                 y_PW[p, w] += h * C_n
@@ -224,11 +215,10 @@ def _decay(exponent):
 
 @kernel()
 def _load(rows_RE, start, stop):
-    """Return channels start, ..., stop - 1 as a block."""
-    block_RW = np.zeros((rows_RE.shape[0], BLOCK_CHANNELS), rows_RE.dtype)
+    """Return channels start, ..., stop - 1 as a block of its own."""
+    block_RW = np.empty((rows_RE.shape[0], stop - start), rows_RE.dtype)
     for r in range(rows_RE.shape[0]):
-        for w in range(stop - start):
-            block_RW[r, w] = rows_RE[r, start + w]
+        copy(rows_RE[r][start:stop], block_RW[r])
     return block_RW
 
 
@@ -236,8 +226,7 @@ def _load(rows_RE, start, stop):
 def _store(block_RW, rows_RE, start, stop):
     """Write a block to channels start, ..., stop - 1."""
     for r in range(rows_RE.shape[0]):
-        for w in range(stop - start):
-            rows_RE[r, start + w] = block_RW[r, w]
+        copy(block_RW[r], rows_RE[r][start:stop])
 
 
 @kernel()
@@ -261,11 +250,9 @@ def _backward(
     grad_first_BNE,
 ):
     """Go back through the sequences and blocks first, ..., last - 1."""
-    num_tokens, num_channels = x_BTE.shape[1:]
-    num_blocks = -(-num_channels // BLOCK_CHANNELS)
+    num_tokens = x_BTE.shape[1]
     for task in range(first, last):
-        b, block = task // num_blocks, task % num_blocks
-        start, stop = block * BLOCK_CHANNELS, min((block + 1) * BLOCK_CHANNELS, num_channels)
+        b, block, start, stop = locate(task, x_BTE.shape[2], BLOCK_CHANNELS)
         A_NW, grad_h_NW = _load(A_NE, start, stop), _load(grad_last_BNE[b], start, stop)
         grad_A_NW = np.zeros_like(A_NW)
         for chunk in range(-(-num_tokens // CHUNK_TOKENS) - 1, -1, -1):
@@ -315,21 +302,21 @@ def _differentiate_chunk(
     """Recompute the states of a chunk, then go back through it; grad_h and all sums are updated in place."""
     length, zero = delta_PW.shape[0], delta_PW.dtype.type(0)
     decay_PW = np.empty_like(delta_PW)
-    h_QW = np.empty((length + 1, BLOCK_CHANNELS), delta_PW.dtype)
+    h_QW = np.empty((length + 1, delta_PW.shape[1]), delta_PW.dtype)
     for n in range(A_NW.shape[0]):
-        h_QW[0] = boundary_NW[n]
+        copy(boundary_NW[n], h_QW[0])
         for p in range(length):
             B_n = B_PN[p, n]
             if resets_P[p]:
-                for w in range(BLOCK_CHANNELS):
+                for w in range(delta_PW.shape[1]):
                     decay_PW[p, w], h_QW[p + 1, w] = zero, drive_PW[p, w] * B_n
             else:
-                for w in range(BLOCK_CHANNELS):
+                for w in range(delta_PW.shape[1]):
                     decay = _decay(delta_PW[p, w] * A_NW[n, w])
                     decay_PW[p, w], h_QW[p + 1, w] = decay, decay * h_QW[p, w] + drive_PW[p, w] * B_n
         for p in range(length - 1, -1, -1):
             B_n, C_n, grad_B, grad_C = B_PN[p, n], C_PN[p, n], zero, zero
-            for w in range(BLOCK_CHANNELS):
+            for w in range(delta_PW.shape[1]):
                 grad_h = grad_h_NW[n, w] + grad_y_PW[p, w] * C_n
                 grad_C += grad_y_PW[p, w] * h_QW[p + 1, w]
                 grad_B += grad_h * drive_PW[p, w]
