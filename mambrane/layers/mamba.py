@@ -22,6 +22,14 @@ from mambrane.ops.selective_scan import selective_scan
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
 
 
+def draw_dt_bias(size: int, generator: torch.Generator) -> Tensor:
+    """Return a bias [size] whose softplus, the step size at the start, is log-uniform in [0.001, 0.1]."""
+    uniform = torch.rand(size, generator=generator)
+    dt = torch.exp(uniform * (math.log(DT_MAX) - math.log(DT_MIN)) + math.log(DT_MIN)).clamp(min=DT_FLOOR)
+    # Inverse of softplus.
+    return dt + torch.log(-torch.expm1(-dt))
+
+
 class MambaState(NamedTuple):
     """What a Mamba path remembers; constant in size."""
 
@@ -56,10 +64,7 @@ class Mamba(nn.Module):
             self.D.fill_(1.0)
             bound = self.dt_rank**-0.5
             self.dt_proj.weight.uniform_(-bound, bound, generator=generator)
-            uniform = torch.rand(expanded, generator=generator)
-            dt = torch.exp(uniform * (math.log(DT_MAX) - math.log(DT_MIN)) + math.log(DT_MIN)).clamp(min=DT_FLOOR)
-            # Inverse of softplus, so that softplus(bias) is dt.
-            self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))
+            self.dt_proj.bias.copy_(draw_dt_bias(expanded, generator))
 
     def forward(
         self,

@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from mambrane.layers.liquid import CfcCell
+from mambrane.layers.mamba2 import Mamba2
 from mambrane.layers.spiking import SpikingPopulation
 from mambrane.models.block import HybridBlock
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.ltc.reference import NUM_UNFOLDS
+from mambrane.ops.ssd.chunked import CHUNK_TOKENS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,13 +146,19 @@ def _second_part(block: HybridBlock, second_rate: float | None) -> Part:
 
 def _mamba_part(block: HybridBlock) -> Part:
     mamba = block.mamba
-    expanded, d_state = mamba.A_log.shape
-    conv = mamba.conv1d.weight.numel()
-    scan = 3 * expanded * d_state
+    expanded, d_state = mamba.out_proj.in_features, mamba.d_state
+    products, conv = _macs(mamba.in_proj) + _macs(mamba.out_proj), mamba.conv1d.weight.numel()
+    if isinstance(mamba, Mamba2):
+        # Whole chunks: every token scores its chunk and reads it; the state is written and read once a token.
+        products += CHUNK_TOKENS * (d_state + expanded) + 2 * expanded * d_state
+        scan = CHUNK_TOKENS * mamba.A_log.numel() + expanded * d_state / CHUNK_TOKENS
+    else:
+        products += _macs(mamba.x_proj) + _macs(mamba.dt_proj)
+        scan = 3 * expanded * d_state
     return Part(
         name="Mamba",
         parameters=_size(mamba),
-        dense_macs_per_token=sum(map(_macs, (mamba.in_proj, mamba.x_proj, mamba.dt_proj, mamba.out_proj))),
+        dense_macs_per_token=products,
         state_updates_per_token=conv + scan + 2.0 * expanded,
     )
 

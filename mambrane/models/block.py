@@ -7,7 +7,8 @@
     s, m read each other   (cross-attention)
     x + W_out fuse(s, m)   without Mamba: x + W_out norm(s)
 
-W_p is the plastic synapse: STDP changes it beside the gradient.
+W_p is the plastic synapse: STDP changes it beside the gradient. Mamba is of version 1 (S6) or 2 (SSD); both take
+their input, state and the extra B and C alike.
 """
 
 import torch
@@ -20,6 +21,7 @@ from mambrane.layers.attention import WindowedCrossAttention
 from mambrane.layers.fusion import GatedFusion
 from mambrane.layers.liquid import LiquidPopulation
 from mambrane.layers.mamba import Mamba
+from mambrane.layers.mamba2 import Mamba2
 from mambrane.layers.spiking import SpikingPopulation, Ticks, firing_rate_per_tick
 from mambrane.models.config import ModelConfig
 from mambrane.models.state import BlockActivity, BlockState
@@ -63,13 +65,8 @@ class HybridBlock(nn.Module):
         if not config.use_mamba:
             self.spiking_norm = nn.RMSNorm(dim, eps=1e-5)
             return
-        self.mamba = Mamba(
-            dim,
-            expand=config.mamba_expand,
-            d_state=config.mamba_d_state,
-            d_conv=config.mamba_d_conv,
-            dt_rank=config.dt_rank,
-        )
+        mamba = {"expand": config.mamba_expand, "d_state": config.mamba_d_state, "d_conv": config.mamba_d_conv}
+        self.mamba = Mamba(dim, **mamba, dt_rank=config.dt_rank) if config.mamba_version == 1 else Mamba2(dim, **mamba)
         self.fusion = GatedFusion(dim, heads=config.num_gate_heads, adaptive=config.use_adaptive_gating)
         if self.mode == "sequential":
             self.mamba_to_second = nn.Linear(dim, config.second_units, bias=False)

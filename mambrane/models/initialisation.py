@@ -1,8 +1,10 @@
 """All initial weights in one place, drawn from one generator in the order of the parameter names.
 
-Mamba starts as published; the couplings (W_B, W_C, W_tau, the attention outputs) start at zero, so that a
-bidirectional block starts as two independent paths with Mamba dominating. W_in is drawn twice as wide as torch's
-default, and W_p from normal(0, 2 / sqrt(S)), so that neurons fire from the first step.
+Mamba, of either version, starts as published; the couplings (W_B, W_C, W_tau, the attention outputs) start at zero,
+so that a bidirectional block starts as two independent paths with Mamba dominating. W_in is drawn twice as wide as
+torch's default, and W_p from normal(0, 2 / sqrt(S)), so that neurons fire from the first step. Every block puts
+normalised paths into the stream, so the embedding is drawn wider than the published 0.02, lest the token drown in the
+output of the first block; W_out starts as a scaled identity. Both are measured in docs/experiments.md.
 """
 
 import math
@@ -12,9 +14,11 @@ from torch import nn
 
 from mambrane.layers.liquid import LiquidPopulation
 from mambrane.layers.mamba import Mamba
+from mambrane.layers.mamba2 import Mamba2
 from mambrane.models.block import HybridBlock
 
-EMBEDDING_STD = 0.02
+EMBEDDING_STD = 0.1
+PUBLISHED_EMBEDDING_STD = 0.02
 INPUT_GAIN = 2.0
 PLASTIC_GAIN = 2.0
 
@@ -34,7 +38,7 @@ def initialise(model: nn.Module, generator: torch.Generator) -> None:
             elif isinstance(module, nn.Embedding):
                 module.weight.normal_(0.0, EMBEDDING_STD, generator=generator)
         for module in model.modules():
-            if isinstance(module, Mamba | LiquidPopulation):
+            if isinstance(module, Mamba | Mamba2 | LiquidPopulation):
                 module.reset_parameters(generator)
             elif isinstance(module, HybridBlock):
                 _initialise_block(module, num_layers, generator)
@@ -44,8 +48,8 @@ def _initialise_block(block: HybridBlock, num_layers: int, generator: torch.Gene
     block.input.weight.mul_(INPUT_GAIN)
     units = block.plastic.weight.shape[1]
     block.plastic.weight.normal_(0.0, PLASTIC_GAIN / math.sqrt(units), generator=generator)
-    # The residual stream grows with depth; scaled down so that its variance at the head does not.
-    block.output.weight.div_(math.sqrt(num_layers))
+    # The paths enter the stream as they are, scaled so that its variance at the head does not grow with depth.
+    block.output.weight.copy_(torch.eye(block.output.out_features) / math.sqrt(num_layers))
     if block.mode == "bidirectional":
         for coupling in (block.spikes_to_B, block.spikes_to_C, block.mamba_to_tau):
             coupling.weight.zero_()

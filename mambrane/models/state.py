@@ -8,6 +8,7 @@ from torch import Tensor
 from mambrane.core.shapes import Logits
 from mambrane.layers.attention import AttentionState
 from mambrane.layers.mamba import MambaState
+from mambrane.layers.mamba2 import Mamba2State
 
 
 class BlockState(NamedTuple):
@@ -19,7 +20,7 @@ class BlockState(NamedTuple):
     """Membrane of the second population, or the hidden state of a liquid cell."""
     adapter: Tensor | None
     """Trace [B, S] (temporal) or last spikes [B, S, 9] (rate)."""
-    mamba: MambaState | None
+    mamba: MambaState | Mamba2State | None
     spiking_reads_mamba: AttentionState | None
     mamba_reads_spiking: AttentionState | None
 

@@ -22,7 +22,10 @@ SMALL = {
 
 
 def all_modes() -> list[ModelConfig]:
-    """Return one configuration for every combination of mode, adapter, gate, attention, population and ticks."""
+    """Return one configuration for every combination of mode, adapter, gate, attention, population and ticks.
+
+    With Mamba version 2, one for each mode and number of ticks.
+    """
     configs = []
     choices = itertools.product(("rate", "temporal", "potential"), ("lif", "cfc", "ltc"), (1, 2))
     for method, backbone, num_ticks in choices:
@@ -38,6 +41,10 @@ def all_modes() -> list[ModelConfig]:
             configs.append(ModelConfig(**with_mamba))
             if mode == "bidirectional":
                 configs.append(ModelConfig(**with_mamba, use_cross_attention=True))
+    # Version 2 only takes the place of version 1: each mode once is enough. Expand 3 gives it two heads.
+    for mode, num_ticks in itertools.product(("sequential", "parallel", "bidirectional"), (1, 2)):
+        second = {"mamba_version": 2, "mamba_expand": 3, "integration_mode": mode, "num_spike_steps": num_ticks}
+        configs.append(ModelConfig(**SMALL, use_mamba=True, **second))
     return configs
 
 
@@ -45,6 +52,7 @@ def describe(config: ModelConfig) -> str:
     """Return a readable test name."""
     mode = config.integration_mode if config.use_mamba else "spiking"
     parts = [mode, config.spike_to_mamba_method, config.liquid_backbone, f"{config.num_spike_steps}tick"]
+    parts += ["mamba2"] * (config.mamba_version == 2)
     parts += ["gate"] * config.use_adaptive_gating + ["attention"] * config.use_cross_attention
     return "-".join(parts)
 

@@ -6,6 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mambrane.models.accounting import account
 from mambrane.models.config import ModelConfig
+from mambrane.ops.ssd.chunked import CHUNK_TOKENS
 from tests.models.modes import SMALL, all_modes, build_awake, describe, random_tokens
 
 
@@ -15,11 +16,12 @@ def test_the_parts_hold_every_parameter_once(config):
     assert sum(part.parameters for part in account(model)) == sum(p.numel() for p in model.parameters())
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @torch.no_grad()
-def test_matrix_products_agree_with_the_flop_counter_of_torch():
-    config = ModelConfig(**SMALL, use_mamba=True, use_adaptive_gating=True)
+def test_matrix_products_agree_with_the_flop_counter_of_torch(version):
+    config = ModelConfig(**SMALL, use_mamba=True, mamba_version=version, use_adaptive_gating=True)
     model = build_awake(config).float()
-    num_tokens = 16
+    num_tokens = 2 * CHUNK_TOKENS
     with FlopCounterMode(display=False) as counter:
         model(random_tokens(1, num_tokens))
     parts = account(model)

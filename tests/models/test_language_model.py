@@ -92,6 +92,9 @@ SWITCHES = {
     "ticks": (ModelConfig(**SMALL), {"num_spike_steps": 3}),
     "cfc": (ModelConfig(**SMALL), {"liquid_backbone": "cfc"}),
     "ltc": (ModelConfig(**SMALL), {"liquid_backbone": "ltc"}),
+    "mamba version": (ModelConfig(**SMALL, use_mamba=True), {"mamba_version": 2}),
+    "version 2 d_state": (ModelConfig(**SMALL, use_mamba=True, mamba_version=2), {"mamba_d_state": 4}),
+    "version 2 d_conv": (ModelConfig(**SMALL, use_mamba=True, mamba_version=2), {"mamba_d_conv": 2}),
     "expand": (ModelConfig(**SMALL, use_mamba=True), {"mamba_expand": 3}),
     "d_state": (ModelConfig(**SMALL, use_mamba=True), {"mamba_d_state": 4}),
     "d_conv": (ModelConfig(**SMALL, use_mamba=True), {"mamba_d_conv": 2}),
@@ -146,9 +149,10 @@ def test_spikes_are_exactly_zero_or_one_and_neurons_fire_from_the_start():
             assert 0.02 < spikes.mean() < 0.4
 
 
+@pytest.mark.parametrize("version", [1, 2])
 @torch.no_grad()
-def test_the_state_has_the_same_size_after_one_token_and_after_a_hundred():
-    config = ModelConfig(**SMALL, use_mamba=True, use_cross_attention=True)
+def test_the_state_has_the_same_size_after_one_token_and_after_a_hundred(version):
+    config = ModelConfig(**SMALL, use_mamba=True, mamba_version=version, use_cross_attention=True)
     model = build_awake(config)
 
     def num_numbers(tree):

@@ -1,0 +1,95 @@
+"""Mamba, version 2: a state-space path with one decay for each head (SSD).
+
+    (z, x, B, C, dt) = W_in u      (x, B, C) = silu(conv(x, B, C))      delta = softplus(dt + b_dt)
+    h[t] = exp(delta A) h[t-1] + delta x B^T      y = h C + D x         out = W_out norm(y silu(z))
+
+for each of H heads of P channels; delta, A and D are one number for each head, B and C are shared by all (one group).
+Parameter names, shapes and arithmetic are the published ones (RMSNorm behind the gate, `norm_before_gate=False`).
+`B_extra` and `C_extra` are added to B and C behind the convolution: this is how spikes modulate what Mamba writes
+and reads.
+Source: Dao & Gu 2024, Transformers are SSMs, arXiv 2405.21060, section 7; initialisation from their mamba2.py.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mambrane.core.shapes import Activations, Resets
+from mambrane.layers.mamba import draw_dt_bias
+from mambrane.ops.causal_conv import causal_conv
+from mambrane.ops.ssd import ssd
+
+MAX_HEAD_CHANNELS = 64
+A_MIN, A_MAX = 1.0, 16.0
+
+
+class Mamba2State(NamedTuple):
+    """What a Mamba-2 path remembers; constant in size."""
+
+    conv_BEK: Tensor
+    """The last d_conv - 1 inputs of the convolution, over the channels of x, B and C."""
+    scan_BHPN: Tensor
+    """The state-space state, float32."""
+
+
+class Mamba2(nn.Module):
+    """One Mamba-2 mixer: width D in, width D out; no residual. The norm inside belongs to the published layer."""
+
+    def __init__(self, dim: int, *, expand: int, d_state: int, d_conv: int) -> None:
+        super().__init__()
+        expanded = expand * dim
+        self.d_state, self.head_channels = d_state, head_channels(expanded)
+        heads = expanded // self.head_channels
+        convolved = expanded + 2 * d_state
+        self.in_proj = nn.Linear(dim, expanded + convolved + heads, bias=False)
+        self.conv1d = nn.Conv1d(convolved, convolved, d_conv, groups=convolved, padding=d_conv - 1)
+        self.dt_bias = nn.Parameter(torch.zeros(heads))
+        self.A_log = nn.Parameter(torch.zeros(heads))
+        self.D = nn.Parameter(torch.ones(heads))
+        self.norm = nn.RMSNorm(expanded, eps=1e-5)
+        self.out_proj = nn.Linear(expanded, dim, bias=False)
+        for parameter in (self.A_log, self.D, self.dt_bias):
+            parameter.no_weight_decay = True
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Start A uniform in [-16, -1], D at 1 and dt log-uniform in [0.001, 0.1], as published."""
+        with torch.no_grad():
+            self.A_log.copy_(torch.empty(self.A_log.shape).uniform_(A_MIN, A_MAX, generator=generator).log())
+            self.D.fill_(1.0)
+            self.dt_bias.copy_(draw_dt_bias(self.dt_bias.numel(), generator))
+
+    def forward(
+        self,
+        u_BTD: Activations,
+        *,
+        state: Mamba2State | None = None,
+        resets_BT: Resets | None = None,
+        B_extra_BTN: Tensor | None = None,
+        C_extra_BTN: Tensor | None = None,
+    ) -> tuple[Activations, Mamba2State]:
+        """Return the output [B, T, D] and the state after the last token. T = 1 is one step of generation."""
+        expanded, heads = self.out_proj.in_features, self.A_log.numel()
+        convolved = self.conv1d.in_channels
+        gate_BTE, xBC_BTE, dt_BTH = self.in_proj(u_BTD).split([expanded, convolved, heads], dim=-1)
+        conv_BEK, scan_BHPN = (None, None) if state is None else state
+        xBC_BTE, conv_BEK = causal_conv(
+            xBC_BTE, self.conv1d.weight.squeeze(1), self.conv1d.bias, state_BEK=conv_BEK, resets_BT=resets_BT
+        )
+        x_BTE, B_BTN, C_BTN = xBC_BTE.split([expanded, self.d_state, self.d_state], dim=-1)
+        if B_extra_BTN is not None:
+            B_BTN = B_BTN + B_extra_BTN
+        if C_extra_BTN is not None:
+            C_BTN = C_BTN + C_extra_BTN
+        x_BTHP = x_BTE.unflatten(-1, (heads, self.head_channels))
+        delta_BTH = F.softplus(dt_BTH + self.dt_bias)
+        A_H = -torch.exp(self.A_log)
+        y_BTHP, scan_BHPN = ssd(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=scan_BHPN, resets_BT=resets_BT)
+        y_BTE = (y_BTHP + self.D[:, None] * x_BTHP).flatten(2)
+        return self.out_proj(self.norm(y_BTE * F.silu(gate_BTE))), Mamba2State(conv_BEK, scan_BHPN)
+
+
+def head_channels(expanded: int) -> int:
+    """Return the channels P of a head: 64 as published, or else the largest divisor of E below it."""
+    return max(channels for channels in range(1, MAX_HEAD_CHANNELS + 1) if expanded % channels == 0)

@@ -1,0 +1,101 @@
+"""Mamba version 2: published initial values, heads of equal width, extra B and C, a state that is a value."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from mambrane.core.seeding import make_generator
+from mambrane.layers.mamba2 import Mamba2, head_channels
+from mambrane.models.initialisation import initialise
+
+DIM, D_STATE = 32, 8
+
+
+def make_mixer(*, expand=3, d_conv=4):
+    mixer = Mamba2(DIM, expand=expand, d_state=D_STATE, d_conv=d_conv)
+    initialise(mixer, make_generator(0, "weights"))
+    return mixer
+
+
+def normal(*shape):
+    return torch.randn(*shape, generator=make_generator(1, "inputs"))
+
+
+@pytest.mark.parametrize(("expanded", "channels"), [(1024, 64), (64, 64), (96, 48), (40, 40), (134, 2), (127, 1)])
+def test_a_head_has_64_channels_or_the_largest_divisor_below(expanded, channels):
+    assert head_channels(expanded) == channels
+
+
+def test_parameters_have_the_published_names_and_shapes():
+    assert {name: tuple(parameter.shape) for name, parameter in make_mixer().named_parameters()} == {
+        "in_proj.weight": (96 + (96 + 2 * 8) + 2, 32),
+        "conv1d.weight": (96 + 2 * 8, 1, 4),
+        "conv1d.bias": (96 + 2 * 8,),
+        "dt_bias": (2,),
+        "A_log": (2,),
+        "D": (2,),
+        "norm.weight": (96,),
+        "out_proj.weight": (32, 96),
+    }
+
+
+def test_initial_values_are_the_published_ones():
+    mixer = Mamba2(1024, expand=32, d_state=1, d_conv=2)
+    mixer.reset_parameters(make_generator(0, "weights"))
+    rate, step = mixer.A_log.detach().exp(), F.softplus(mixer.dt_bias.detach())
+    assert 1.0 <= rate.min() < 1.2
+    assert 15.8 < rate.max() <= 16.0001
+    assert rate.mean().item() == pytest.approx(8.5, abs=0.5)
+    assert 1e-3 * 0.999 <= step.min() < step.max() <= 1e-1 * 1.001
+    assert step.log10().mean().item() == pytest.approx(-2.0, abs=0.1)
+    assert (mixer.D == 1).all()
+    assert (mixer.norm.weight == 1).all()
+
+
+def test_rates_steps_and_skips_are_free_of_weight_decay():
+    marked = {name for name, parameter in make_mixer().named_parameters() if vars(parameter).get("no_weight_decay")}
+    assert marked == {"A_log", "D", "dt_bias"}
+
+
+@pytest.mark.parametrize("d_conv", [1, 4])
+@torch.no_grad()
+def test_single_steps_give_the_numbers_of_the_whole(d_conv):
+    mixer = make_mixer(d_conv=d_conv).double()
+    u_BTD = normal(2, 70, DIM).double()
+    resets_BT = torch.zeros(2, 70, dtype=torch.bool)
+    resets_BT[0, 66] = True
+    whole, last = mixer(u_BTD, resets_BT=resets_BT)
+    _, state = mixer(u_BTD[:, :65], resets_BT=resets_BT[:, :65])
+    for t in range(65, 70):
+        y, state = mixer(u_BTD[:, t : t + 1], state=state, resets_BT=resets_BT[:, t : t + 1])
+        assert torch.allclose(y[:, 0], whole[:, t], rtol=0, atol=1e-12)
+    assert all(torch.allclose(a, b, rtol=0, atol=1e-12) for a, b in zip(state, last, strict=True))
+
+
+@torch.no_grad()
+def test_extra_B_and_C_enter_behind_the_convolution():
+    mixer = make_mixer()
+    u_BTD = normal(2, 9, DIM)
+    extra = normal(2, 9, D_STATE)
+    plain, _ = mixer(u_BTD)
+    none, _ = mixer(u_BTD, B_extra_BTN=torch.zeros_like(extra), C_extra_BTN=torch.zeros_like(extra))
+    assert torch.equal(plain, none)
+    only_at_four = torch.zeros_like(extra)
+    only_at_four[:, 4] = extra[:, 4]
+    with_B, _ = mixer(u_BTD, B_extra_BTN=only_at_four)
+    with_C, _ = mixer(u_BTD, C_extra_BTN=only_at_four)
+    changed_by_B, changed_by_C = ((other != plain).any(dim=-1).any(dim=0).tolist() for other in (with_B, with_C))
+    # What is written at token 4 is read by all later ones; what is read at token 4 is not convolved into later ones.
+    assert changed_by_B == [False] * 4 + [True] * 5
+    assert changed_by_C == [False] * 4 + [True] + [False] * 4
+
+
+@torch.no_grad()
+def test_bfloat16_autocast_keeps_the_state_in_float32():
+    mixer = make_mixer()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y, state = mixer(normal(2, 70, DIM))
+    expected, _ = mixer(normal(2, 70, DIM))
+    assert state.scan_BHPN.dtype == torch.float32
+    assert torch.isfinite(y).all()
+    assert (y.float() - expected).norm() < 0.02 * expected.norm()
