@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mambrane.core.errors import UserError
 from mambrane.core.shapes import Logits, Resets, Tokens
 from mambrane.layers.mamba import Mamba, MambaState
-from mambrane.models.initialisation import initialise
+from mambrane.models.initialisation import EMBEDDING_STD, PUBLISHED_EMBEDDING_STD, initialise
 
 
 class MambaOutput(NamedTuple):
@@ -51,6 +51,7 @@ class MambaLanguageModel(nn.Module):
         self.embedding.weight.no_weight_decay = True
         initialise(self, generator)
         with torch.no_grad():
+            self.embedding.weight.mul_(PUBLISHED_EMBEDDING_STD / EMBEDDING_STD)
             for mixer in self.mixers:
                 mixer.out_proj.weight.div_(math.sqrt(num_layers))
 
