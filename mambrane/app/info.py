@@ -7,37 +7,50 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mambrane.app.saved_run import open_run
+from mambrane.app.saved_run import SavedRun, open_run
+from mambrane.core.events import read_events
 from mambrane.models.accounting import Part, account
+
+FOOTNOTE = (
+    "Per token of a forward pass; one multiply-accumulate (MAC) is two FLOPs. Spike MACs read exactly 0 or 1 and are "
+    "executed as dense products here; an event-driven machine would do the synaptic operations instead, one addition "
+    "for each spike and synapse, {rates}."
+)
 
 
 def info(run: Path) -> int:
     """Print the parts of a run's model and their cost."""
     saved = open_run(run)
+    rates = last_firing_rates(saved)
     console = Console()
-    console.print(parts_table(account(saved.model), title=f"{run} after {saved.step:,} windows"))
-    console.print(FOOTNOTE, style="dim", soft_wrap=True)
+    console.print(parts_table(account(saved.model, rates), title=f"{run} after {saved.step:,} windows"))
+    at = "counted at the firing rates of the last window" if rates else "counted as if every neuron always fired"
+    console.print(FOOTNOTE.format(rates=at), style="dim", soft_wrap=True)
     return 0
-
-
-FOOTNOTE = (
-    "FLOPs and multiply-accumulates (MACs) are those of one token's forward pass. Spike MACs are executed as dense "
-    "products here; on an event-driven machine they become additions, one for each spike. `mambrane report` counts "
-    "them at the firing rates that this run measured."
-)
 
 
 def parts_table(parts: Sequence[Part], title: str) -> Table:
     """Return parameters, floating-point operations and spike-driven products by part, with a total."""
     table = Table(box=box.SIMPLE, title=title, title_justify="left", show_footer=True)
-    rows = [(p.parameters, p.flops_per_token, p.dense_macs_per_token, p.spike_macs_per_token) for p in parts]
+    rows = [(p.parameters, p.flops_per_token, p.spike_macs_per_token, p.synaptic_operations_per_token) for p in parts]
     totals = [sum(column) for column in zip(*rows, strict=True)]
     table.add_column("part", footer="total", no_wrap=True)
-    for heading, total in zip(HEADINGS, totals, strict=True):
+    for heading, total in zip(("parameters", "FLOPs", "spike MACs", "synaptic ops"), totals, strict=True):
         table.add_column(heading, justify="right", footer=f"{total:,.0f}")
     for part, row in zip(parts, rows, strict=True):
         table.add_row(part.name, *(f"{number:,.0f}" for number in row))
     return table
 
 
-HEADINGS = ("parameters", "FLOPs", "dense MACs", "spike MACs")
+def last_firing_rates(saved: SavedRun) -> list[tuple[float, float | None]] | None:
+    """Return the firing rates of both populations of each block in the last applied window, if the log has one."""
+    if not saved.folder.events_file.exists():
+        return None
+    numbers: dict[str, float] = {}
+    for event in read_events(saved.folder.events_file):
+        if event["event"] == "window":
+            numbers = event["numbers"] or numbers
+    names = [(f"activity/first_rate_{b}", f"activity/second_rate_{b}") for b in range(saved.config.model.num_layers)]
+    if not all(first in numbers for first, _ in names):
+        return None
+    return [(numbers[first], numbers.get(second)) for first, second in names]
