@@ -5,7 +5,6 @@ over chunks of tokens, plain PyTorch, any device), `numba_cpu.py` (kernels for t
 the device has.
 """
 
-import functools
 from pathlib import Path
 from typing import Literal
 
@@ -15,9 +14,13 @@ from mambrane.core.errors import UserError
 
 Backend = Literal["auto", "reference", "chunked", "numba"]
 
-_FOLDER = Path(__file__).parent
 _FILES = {"numba": "numba_cpu.py", "chunked": "chunked.py", "reference": "reference.py"}
 """The file of each form, the fastest first."""
+_FORMS = {
+    path.parent.name: tuple(form for form, file in _FILES.items() if path.with_name(file).exists())
+    for path in sorted(Path(__file__).parent.glob("*/reference.py"))
+}
+"""The forms of each operation, the fastest first."""
 
 
 def choose_backend(operation: str, device: torch.device, requested: Backend = "auto") -> str:
@@ -26,7 +29,7 @@ def choose_backend(operation: str, device: torch.device, requested: Backend = "a
     Raises:
         UserError: the requested form cannot run on this device, or the operation has none of that name.
     """
-    forms = _backends(operation)
+    forms = _FORMS[operation]
     able = [form for form in forms if form != "numba" or device.type == "cpu"]
     if requested == "auto":
         return able[0]
@@ -39,7 +42,7 @@ def choose_backend(operation: str, device: torch.device, requested: Backend = "a
 def explain(device: torch.device | None = None) -> dict[str, str]:
     """Return, for each operation, the form that runs on the device (the CPU if none is named) and why."""
     device = device or torch.device("cpu")
-    return {operation: _reason(operation, device) for operation in _operations()}
+    return {operation: _reason(operation, device) for operation in _FORMS}
 
 
 def _reason(operation: str, device: torch.device) -> str:
@@ -53,13 +56,3 @@ def _reason(operation: str, device: torch.device) -> str:
     if device.type == "cpu":
         return "reference (plain PyTorch; no CPU kernel yet)"
     return f"reference (plain PyTorch on {device.type}; no kernel for this device yet)"
-
-
-@functools.cache
-def _operations() -> tuple[str, ...]:
-    return tuple(sorted(path.parent.name for path in _FOLDER.glob("*/reference.py")))
-
-
-@functools.cache
-def _backends(operation: str) -> tuple[str, ...]:
-    return tuple(name for name, file in _FILES.items() if (_FOLDER / operation / file).exists())
