@@ -37,7 +37,8 @@ def train(config: RunConfig, warnings: list[str]) -> int:
         return _print_plan(config, warnings, console, device)
     folder = RunFolder(config.folder)
     with folder.lock():
-        folder.check_fingerprint(to_dict(config), operational=OPERATIONAL)
+        if folder.config_file.exists():
+            folder.check_fingerprint(to_dict(config), operational=OPERATIONAL)
         events = EventLog(folder.events_file)
         tensorboard = TensorBoardListener(folder.tensorboard_folder)
         events.listeners += [console, tensorboard]
@@ -77,13 +78,14 @@ def _train_in(folder: RunFolder, config: RunConfig, warnings: list[str], events:
 
 
 def _load_text(config: RunConfig, folder: RunFolder, events: EventLog) -> tuple[Tokenizer, list[Domain]]:
-    """Load the domains; a run that has a tokenizer keeps it, a new one writes it down."""
+    """Load the domains; a run that exists keeps its tokenizer, a new one claims its folder once its text is there."""
     saved = None
-    if folder.tokenizer_file.exists():
+    if folder.config_file.exists() and folder.tokenizer_file.exists():
         saved = load_tokenizer(json.loads(folder.tokenizer_file.read_text(encoding="utf-8")))
     num_domains = config.continual.num_tasks if config.continual.continual_learning else None
     tokenizer, domains = load_domains(config.data, cache_folder(), events, num_domains, tokenizer=saved)
     if saved is None:
+        folder.check_fingerprint(to_dict(config), operational=OPERATIONAL)
         atomic_write_text(folder.tokenizer_file, json.dumps(tokenizer.state_dict()))
     return tokenizer, domains
 

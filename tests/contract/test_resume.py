@@ -98,3 +98,13 @@ def test_changed_text_is_refused(data, straight, tmp_path):
     config["data"]["data"] = [str(data)]
     (straight / "config.json").write_text(json.dumps(config))
     assert result.returncode == 2
+
+
+def test_a_folder_is_not_claimed_by_a_run_whose_text_cannot_be_read(data, tmp_path):
+    broken = tmp_path / "broken.txt"
+    broken.write_bytes(b"caf\xe9")
+    output = tmp_path / "run"
+    refused = train(broken, output, "--num-tasks", "1")
+    assert refused.returncode == 2
+    assert "not UTF-8" in refused.stderr
+    assert train(data, output, "--max-windows", "1").returncode == 0
