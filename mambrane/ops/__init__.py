@@ -7,19 +7,27 @@ kernels, forward and backward; chunked.py is the same as matrix products. __init
 
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.causal_trace import causal_trace
+from mambrane.ops.cfc import CfcWeights, cfc
 from mambrane.ops.dispatch import Backend, choose_backend, explain
 from mambrane.ops.lif import LifOutput, lif
+from mambrane.ops.ltc import LtcWeights, ltc
 from mambrane.ops.selective_scan import selective_scan
 from mambrane.ops.ssd import ssd
+from mambrane.ops.warm_up import compile_kernels
 
 __all__ = [
     "Backend",
+    "CfcWeights",
     "LifOutput",
+    "LtcWeights",
     "causal_conv",
     "causal_trace",
+    "cfc",
     "choose_backend",
+    "compile_kernels",
     "explain",
     "lif",
+    "ltc",
     "selective_scan",
     "ssd",
 ]

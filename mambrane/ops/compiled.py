@@ -1,9 +1,23 @@
-"""How a Python function becomes a kernel: compiled by Numba once, then read from its cache beside the source."""
+"""How a Python function becomes a kernel: compiled by Numba once, then read from its cache beside the source.
 
+What makes a loop fast here, found by measuring:
+
+- Rows are slices of one token, x_BTE[b, t][start:stop]: contiguous, and no index can be negative. Both must be known
+  when the loop is compiled, or it stays scalar.
+- A loop over a row is a kernel of its own or stands beside the allocation of its scratch memory; each scratch array is
+  allocated for itself. Otherwise the compiler must suppose that arrays overlap.
+- Constants have the type of the arrays: kind(1), not 1. A Python number would turn float32 into float64.
+- Rows are copied by a loop: assigning an array to a slice costs seconds of compilation for its error message.
+"""
+
+import hashlib
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 
 from numba import njit
+
+_SHARED_FILES = ("blocks.py", "compiled.py", "numba_math.py")
 
 
 def kernel(*, fuses: bool = True, reorders_sums: bool = False) -> Callable[[Callable], Callable]:
@@ -20,6 +34,18 @@ def kernel(*, fuses: bool = True, reorders_sums: bool = False) -> Callable[[Call
     def compiles(function: Callable) -> Callable:
         # The shape checker of the tests wraps every function; Numba needs the bare one.
         bare = inspect.unwrap(function)
-        return njit(bare, cache=True, nogil=True, error_model="numpy", fastmath=fastmath or False)
+        compiled = njit(bare, cache=True, nogil=True, error_model="numpy", fastmath=fastmath or False)
+        # Numba compiles anew when the kernel's own file changes; what it inlines from the shared files must count too.
+        cache_file = compiled._cache._cache_file
+        cache_file._source_stamp = (cache_file._source_stamp, _SHARED_SOURCES)
+        return compiled
 
     return compiles
+
+
+def _hash_shared_files() -> str:
+    folder = Path(__file__).parent
+    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in _SHARED_FILES)).hexdigest()
+
+
+_SHARED_SOURCES = _hash_shared_files()

@@ -1,0 +1,80 @@
+"""Compiles the CPU kernels before they are needed, and says so: no silent pause in the middle of a run.
+
+Numba compiles a kernel at its first call and keeps it on disk beside the source (or in the user's cache folder), for
+this processor. Later runs only read it, which takes well under a second.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from numba.core.event import Event, Listener, install_listener
+from torch import Tensor
+
+from mambrane.ops.causal_conv import causal_conv
+from mambrane.ops.causal_trace import causal_trace
+from mambrane.ops.cfc import CfcWeights, cfc
+from mambrane.ops.lif import lif
+from mambrane.ops.ltc import LtcWeights, ltc
+from mambrane.ops.selective_scan import selective_scan
+
+
+def compile_kernels(announce: Callable[[str], None], operations: Sequence[str] | None = None) -> None:
+    """Run operations forward and backward on float32 tensors of size 1, so that every kernel is compiled.
+
+    Args:
+        announce: receives a line when a kernel really has to be compiled, and one at the end; nothing if none has.
+        operations: names of operations; all that have kernels where not given.
+    """
+    start_s = time.perf_counter()
+    compilation = _Compilation(lambda: announce("compiling CPU kernels, once on this machine (up to a minute)"))
+    with install_listener("numba:compile", compilation), torch.enable_grad():
+        for name in operations or _EXAMPLES:
+            torch.stack([output.sum() for output in _EXAMPLES[name]()]).sum().backward()
+    if compilation.has_begun:
+        announce(f"compiled CPU kernels in {time.perf_counter() - start_s:.0f} s")
+
+
+class _Compilation(Listener):
+    """Calls back when Numba compiles for the first time; reading a kernel from disk is not compiling."""
+
+    def __init__(self, begins: Callable[[], None]) -> None:
+        self.has_begun, self._begins = False, begins
+
+    def on_start(self, event: Event) -> None:
+        """Numba starts to compile a function."""
+        if not self.has_begun:
+            self.has_begun = True
+            self._begins()
+
+    def on_end(self, event: Event) -> None:
+        """Numba has compiled a function."""
+
+
+def _ones(*shape: int) -> Tensor:
+    return torch.ones(shape, requires_grad=True)
+
+
+def _cfc() -> tuple[Tensor, ...]:
+    heads = ("ff1", "ff2", "time_a", "time_b")
+    backbone = {"backbone_weight": _ones(1, 2), "backbone_bias": _ones(1)}
+    weights = {f"{head}_weight": _ones(1, 1) for head in heads} | {f"{head}_bias": _ones(1) for head in heads}
+    return cfc(_ones(1, 1, 1), CfcWeights(**backbone, **weights))
+
+
+def _ltc() -> tuple[Tensor, ...]:
+    matrices = ("sensory_w", "sensory_mu", "sensory_sigma", "sensory_erev", "w", "mu", "sigma", "erev")
+    weights = {name: _ones(1, 1) if name in matrices else _ones(1) for name in LtcWeights._fields}
+    return ltc(_ones(1, 1, 1), LtcWeights(**weights))
+
+
+_EXAMPLES: dict[str, Callable[[], tuple[Tensor, ...]]] = {
+    "causal_conv": lambda: causal_conv(_ones(1, 1, 1), _ones(1, 2), _ones(1)),
+    "causal_trace": lambda: causal_trace(_ones(1, 1, 1), _ones(1)),
+    "cfc": _cfc,
+    "lif": lambda: lif(_ones(1, 1, 1), _ones(1)),
+    "ltc": _ltc,
+    "selective_scan": lambda: selective_scan(
+        _ones(1, 1, 1), _ones(1, 1, 1), _ones(1, 1), _ones(1, 1, 1), _ones(1, 1, 1)
+    ),
+}

@@ -1,0 +1,62 @@
+"""Kernels are compiled ahead, announced, kept on disk, and usable where the shape checker of the tests is not."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+COMPILE = """
+from mambrane.ops import compile_kernels
+compile_kernels(lambda line: print("announced:", line), operations=["causal_trace"])
+"""
+
+WITHOUT_THE_CHECKER = """
+import torch
+from mambrane.ops import causal_conv, causal_trace, lif, selective_scan
+
+def block(x, decay, A):
+    spikes, membrane, _ = lif(x, decay)
+    trace, _ = causal_trace(spikes, 0.9)
+    y, _ = causal_conv(trace, A, decay)
+    return selective_scan(y, y.exp(), -A.exp(), membrane, membrane)[0]
+
+generator = torch.Generator().manual_seed(0)
+leaves = [torch.randn(shape, generator=generator).requires_grad_() for shape in ((2, 20, 4), (4,), (4, 4))]
+outputs, grads = [], []
+for run in (block, torch.compile(block, backend="aot_eager", fullgraph=True)):
+    outputs.append(run(*leaves))
+    grads.append(torch.autograd.grad(outputs[-1].square().sum(), leaves))
+assert torch.equal(outputs[0], outputs[1])
+assert all(torch.equal(*pair) for pair in zip(*grads, strict=True))
+with torch.autocast("cpu", torch.bfloat16):
+    assert torch.equal(block(*leaves), outputs[0])
+print("equal")
+"""
+
+
+def run_python(program, **environment):
+    found = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+@pytest.mark.slow
+def test_compilation_is_announced_once_and_again_when_a_shared_file_changes(tmp_path):
+    first, second = (run_python(COMPILE, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert first.startswith("announced: compiling CPU kernels")
+    assert "announced: compiled CPU kernels in" in first
+    assert second == ""
+    changed = "from mambrane.ops import compiled; compiled._SHARED_SOURCES = 'another'" + COMPILE
+    assert run_python(changed, NUMBA_CACHE_DIR=str(tmp_path)).startswith("announced: compiling CPU kernels")
+
+
+@pytest.mark.slow
+def test_compiled_graphs_and_autocast_give_the_same_bits():
+    assert run_python(WITHOUT_THE_CHECKER) == "equal\n"
