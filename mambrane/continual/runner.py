@@ -20,6 +20,7 @@ from torch import nn
 from mambrane.continual.matrix import ForgettingMatrix, MeasuredLoss
 from mambrane.continual.stream import Stream, Task
 from mambrane.continual.window_event import window_event
+from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain
 from mambrane.data.loader import WindowLoader
@@ -208,6 +209,7 @@ class Runner:
             "num_learned": self.num_learned,
             "windows_closed": self.windows_closed,
             "matrix": self.matrix.state_dict(),
+            "text": self._text(),
             "loader": None if self.loader is None else self.loader.state_dict(),
         }
 
@@ -215,9 +217,10 @@ class Runner:
         """Take the place back.
 
         Raises:
+            UserError: the text of a domain is not what it was.
             ValueError: the matrix was measured on other domains.
-            UserError: the text is not what it was.
         """
+        self._refuse_changed_text(state["text"])
         self.matrix.load_state_dict(state["matrix"])
         self.phase = Phase(state["phase"])
         self.num_learned = state["num_learned"]
@@ -226,6 +229,19 @@ class Runner:
         if state["loader"] is not None:
             self.loader = self.make_loader(self.task)
             self.loader.load_state_dict(state["loader"])
+
+    def _text(self) -> dict[str, str]:
+        return {domain.name: domain.content_hash for domain in self.stream.domains}
+
+    def _refuse_changed_text(self, saved: dict[str, str]) -> None:
+        here = self._text()
+        changed = sorted(name for name in here.keys() | saved.keys() if here.get(name) != saved.get(name))
+        if changed:
+            raise UserError(
+                f"the text of {', '.join(changed)} changed since the run was saved",
+                wanted="the text that the run started with",
+                way_out="restore it, or start a new run in another --output-dir",
+            )
 
 
 def windows_of_task(num_batches: int, num_epochs: int, config: EngineConfig) -> int:

@@ -1,6 +1,7 @@
 """Killed, stopped, interrupted: the same command goes on, and the weights end byte for byte the same."""
 
 import json
+import shutil
 import signal
 import subprocess
 
@@ -88,16 +89,15 @@ def test_a_changed_setting_is_refused_with_the_difference(data, straight):
     assert "engine.learning_rate: 0.004 -> 0.5" in result.stderr
 
 
-def test_changed_text_is_refused(data, straight, tmp_path):
-    other = write_domains(tmp_path / "texts")
-    (other / "domain0.txt").write_text("something else\n" * 200)
-    config = json.loads((straight / "config.json").read_text())
-    config["data"]["data"] = [str(other)]
-    (straight / "config.json").write_text(json.dumps(config))
-    result = train(other, straight, "--epochs", "5")
-    config["data"]["data"] = [str(data)]
-    (straight / "config.json").write_text(json.dumps(config))
+def test_changed_text_is_refused_even_where_it_is_not_being_trained_on(data, straight, tmp_path):
+    own = tmp_path / "texts"
+    shutil.copytree(data, own)
+    output = tmp_path / "run"
+    assert train(own, output, "--max-windows", "2").returncode == 0
+    (own / "domain4.txt").write_text("something else\n" * 200)
+    result = train(own, output)
     assert result.returncode == 2
+    assert "the text of domain4 changed since the run was saved" in result.stderr
 
 
 def test_a_folder_is_not_claimed_by_a_run_whose_text_cannot_be_read(data, tmp_path):
