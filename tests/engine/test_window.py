@@ -279,3 +279,12 @@ def test_a_window_is_opened_once():
     window.advance(S.ACCUMULATING)
     with pytest.raises(AssertionError, match="opened once"), window:
         pass
+
+
+def test_what_clears_and_what_rolls_back_are_named_so_that_they_cannot_be_exchanged():
+    with pytest.raises(TypeError):
+        WindowTransaction(list, list)
+
+
+def test_large_windows_are_whole_too():
+    assert [len(window) for window in grouped(range(2500), 1000, TailPolicy.CARRY)] == [1000, 1000]
