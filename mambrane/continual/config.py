@@ -26,11 +26,13 @@ class ContinualConfig:
     replay_fraction: float = 0.5
     """Part of the windows that is replayed once there are earlier tasks; it replaces new text, so tokens stay equal."""
     consolidation_strength: float = 0.0
-    """Strength of online elastic weight consolidation with a Fisher of mean 1; 0 is off."""
+    """Strength of the springs that hold earlier weights, with a mean stiffness of 1; 0 is off."""
+    consolidation_method: Literal["ewc", "mas", "si"] = "ewc"
+    """Stiffness by Fisher information, by sensitivity of the output, or by the path of the loss."""
     consolidation_decay: float = 0.9
-    """Part of the earlier Fisher information kept at each task."""
+    """Part of the earlier tasks' stiffness kept at each task."""
     fisher_sequences: int = 64
-    """Held-in windows from which the Fisher information of a task is estimated."""
+    """Held-in windows from which ewc and mas estimate what a task leans on."""
 
     def __post_init__(self) -> None:
         if self.num_tasks < 1:
@@ -58,6 +60,18 @@ class ContinualConfig:
                 f"--replay-fraction {self.replay_fraction}",
                 wanted="0 or more, below 1",
                 way_out="--replay-fraction 0.5",
+            )
+        if not 0 <= self.consolidation_decay <= 1:
+            raise UserError(
+                f"--consolidation-decay {self.consolidation_decay}",
+                wanted="0 to 1",
+                way_out="--consolidation-decay 0.9",
+            )
+        if self.fisher_sequences < 1:
+            raise UserError(
+                f"--fisher-sequences {self.fisher_sequences}",
+                wanted="at least 1 window",
+                way_out="--fisher-sequences 64",
             )
         if not self.consolidation_strength >= 0:
             raise UserError(

@@ -30,7 +30,7 @@ class PlasticityConfig:
     """Let synapses that mattered for earlier tasks change less: f = 1 / (1 + kappa h)."""
     meta_lr: float = 0.01
     """Rate at which a weight's importance and a synapse's consolidation are learned."""
-    meta_kappa: float = 1.0
+    meta_kappa: float = 3.0
     """Strength of the gate on the optimizer's update; 0 equals off."""
 
     def __post_init__(self) -> None:

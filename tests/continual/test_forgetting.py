@@ -91,7 +91,11 @@ class EqualPlasticity:
 @pytest.fixture(scope="module")
 def train(languages: list[Domain], build_model: Callable[..., LanguageModel]) -> Callable[..., Result]:
     def run(
-        *, replay: bool = False, consolidation: float = 0.0, gate: Callable[[LanguageModel], object] | None = None
+        *,
+        replay: bool = False,
+        consolidation: float = 0.0,
+        method: str = "ewc",
+        gate: Callable[[LanguageModel], object] | None = None,
     ) -> Result:
         config = ContinualConfig(
             continual_learning=True,
@@ -99,6 +103,7 @@ def train(languages: list[Domain], build_model: Callable[..., LanguageModel]) ->
             use_replay=replay,
             replay_buffer_size=64,
             consolidation_strength=consolidation,
+            consolidation_method=method,
             fisher_sequences=32,
         )
         model = build_model(0, hidden_dim=32, spiking_units=32, use_mamba=True, num_gate_heads=4)
@@ -148,8 +153,9 @@ def test_replay_cuts_forgetting_by_more_than_half_at_the_same_number_of_tokens(n
     assert result.final < 0.5 * naive.final
 
 
-def test_consolidation_cuts_forgetting_by_more_than_half(naive: Result, train: Callable):
-    result = train(consolidation=0.3)
+@pytest.mark.parametrize("method", ["ewc", "mas", "si"])
+def test_consolidation_cuts_forgetting_by_more_than_half(method: str, naive: Result, train: Callable):
+    result = train(consolidation=0.3, method=method)
     assert result.forgetting < 0.5 * naive.forgetting
     assert result.final < 0.7 * naive.final
 

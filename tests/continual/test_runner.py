@@ -35,6 +35,7 @@ CONTINUAL = ContinualConfig(
     replay_buffer_size=12,
     replay_strategy="importance",
     consolidation_strength=0.1,
+    consolidation_method="si",
     fisher_sequences=3,
 )
 PLASTICITY = PlasticityConfig(use_stdp=True, use_meta_plasticity=True)

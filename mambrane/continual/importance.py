@@ -1,0 +1,95 @@
+"""How much a task leans on each weight, looked up at its end from some of its text.
+
+    Fisher information    mean over sequences of (d/dw sum_t log p(y_t | tokens up to t))^2,    y_t ~ the model itself
+    output sensitivity    mean over sequences of |d/dw sum_t |logits_t|^2|
+
+Which Fisher: labels are sampled from the model's own distribution and the gradient of one sequence at a time is
+squared, which estimates the true Fisher information. True labels would give the empirical Fisher, and squaring the
+gradient of a batch mean would shrink it by the batch size (van de Ven, arXiv 2502.11756).
+
+Sources: Kirkpatrick et al., PNAS 114 (2017); Aljundi et al., Memory Aware Synapses (arXiv 1711.09601), equation 3.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from mambrane.core.shapes import IGNORED_TARGET
+from mambrane.data.batch import MicroBatch
+from mambrane.engine.epoch import Loader
+
+
+def sampled_fisher(
+    model: nn.Module, sequences: Sequence[MicroBatch], *, generator: torch.Generator, device: torch.device
+) -> dict[str, Tensor]:
+    """Return the mean squared gradient of the log-likelihood of labels that the model itself draws.
+
+    Args:
+        model: its gradients are overwritten and dropped.
+        sequences: micro-batches of one row; positions without a target do not count.
+        generator: draws the labels.
+        device: where the model is.
+    """
+
+    def log_likelihood(logits_NV: Tensor) -> Tensor:
+        log_probabilities_NV = logits_NV.log_softmax(dim=-1)
+        labels_N1 = torch.multinomial(log_probabilities_NV.detach().exp().cpu(), 1, generator=generator)
+        return log_probabilities_NV.gather(1, labels_N1.to(device)).sum()
+
+    return _mean_over_sequences(model, sequences, device, log_likelihood, Tensor.square)
+
+
+def output_sensitivity(
+    model: nn.Module, sequences: Sequence[MicroBatch], *, generator: torch.Generator, device: torch.device
+) -> dict[str, Tensor]:
+    """Return the mean size of the gradient of the squared logits; needs no labels, so `generator` is not used."""
+
+    def squared_length(logits_NV: Tensor) -> Tensor:
+        return logits_NV.square().sum()
+
+    return _mean_over_sequences(model, sequences, device, squared_length, Tensor.abs)
+
+
+def normalised(importance: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the importance over its mean over all weights; parameters without any are left out."""
+    used = {name: values for name, values in importance.items() if values.any()}
+    total = sum(float(values.double().sum()) for values in used.values())
+    num_weights = sum(values.numel() for values in importance.values())
+    return {name: values * (num_weights / total) for name, values in used.items()}
+
+
+def coming_windows(loader: Loader, num_windows: int) -> list[MicroBatch]:
+    """Return the first windows of the coming epoch, one a micro-batch; the loader's cursor stays where it is."""
+    windows = (
+        MicroBatch(*(part[row : row + 1] for part in batch))
+        for batch in loader.epoch_batches()
+        for row in range(batch.inputs_BT.shape[0])
+    )
+    try:
+        return list(islice(windows, num_windows))
+    finally:
+        loader.rewind()
+
+
+def _mean_over_sequences(
+    model: nn.Module,
+    sequences: Sequence[MicroBatch],
+    device: torch.device,
+    scalar_of: Callable[[Tensor], Tensor],
+    size_of: Callable[[Tensor], Tensor],
+) -> dict[str, Tensor]:
+    """Return the mean of size_of(gradient of scalar_of(logits at the counted positions)), one sequence a time."""
+    parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    sums = {name: torch.zeros_like(parameter, requires_grad=False) for name, parameter in parameters.items()}
+    for sequence in sequences:
+        inputs_BT, targets_BT, resets_BT = sequence.to(device)
+        model.zero_grad(set_to_none=True)
+        logits_BTV = model(inputs_BT, resets_BT=resets_BT).logits_BTV
+        scalar_of(logits_BTV[targets_BT != IGNORED_TARGET].float()).backward()
+        for name, parameter in parameters.items():
+            if parameter.grad is not None:
+                sums[name].add_(size_of(parameter.grad))
+    model.zero_grad(set_to_none=True)
+    return {name: total / len(sequences) for name, total in sums.items()}

@@ -1,0 +1,76 @@
+"""How much each weight did for the loss on the way through a task: synaptic intelligence.
+
+    path <- path - g (w_next - w)                         after each window, g the gradient of the loss alone
+    importance = max(path, 0) / ((w_end - w_start)^2 + damping)
+
+Source: Zenke, Poole, Ganguli, Continual Learning through Synaptic Intelligence (arXiv 1703.04200), equations 3 to 5.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+DAMPING = 1e-3
+"""Keeps a weight that hardly moved from counting as endlessly important: about (0.03)^2, a usual way through a task."""
+
+
+class PathIntegral:
+    """Watches gradients and weights from window to window; called when gradients are in place, before penalties."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.path: dict[str, Tensor] = {}
+        self.start = _weights(model)
+        """Weights at the beginning of the task."""
+        self._previous: dict[str, Tensor] = {}
+        """Weights at the last call."""
+        self._gradients: dict[str, Tensor] = {}
+        """Gradients at the last call."""
+
+    @torch.no_grad()
+    def watch(self, model: nn.Module) -> None:
+        """Add the last window's way to the path, and note gradients and weights of this one."""
+        self._walk(model)
+        parameters = {name: p for name, p in model.named_parameters() if p.grad is not None}
+        self._gradients = {name: parameter.grad.clone() for name, parameter in parameters.items()}
+        self._previous = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+
+    @torch.no_grad()
+    def finish(self, model: nn.Module) -> dict[str, Tensor]:
+        """Return the importance of each weight that was trained, and begin a new path."""
+        self._walk(model)
+        weights = _weights(model)
+        importance = {
+            name: path.clamp(min=0.0) / ((weights[name] - self.start[name]).square() + DAMPING)
+            for name, path in self.path.items()
+        }
+        self.start, self.path, self._previous, self._gradients = weights, {}, {}, {}
+        return importance
+
+    def _walk(self, model: nn.Module) -> None:
+        for name, gradient in self._gradients.items():
+            way = model.get_parameter(name).detach() - self._previous[name]
+            # A skipped window moved nothing, and its gradient may be infinite.
+            step = torch.where(way == 0, 0.0, -gradient * way)
+            self.path[name] = self.path[name] + step if name in self.path else step
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the path so far and what the next step of it needs."""
+        return {
+            "path": dict(self.path),
+            "start": dict(self.start),
+            "previous": dict(self._previous),
+            "gradients": dict(self._gradients),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them back, to the device of the weights."""
+        devices = {name: start.device for name, start in self.start.items()}
+        self.path, self.start, self._previous, self._gradients = (
+            {name: tensor.to(devices[name], copy=True) for name, tensor in state[part].items()}
+            for part in ("path", "start", "previous", "gradients")
+        )
+
+
+def _weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}

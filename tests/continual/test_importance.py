@@ -1,0 +1,74 @@
+"""Claims about how much a task leans on each weight, against closed forms."""
+
+import torch
+from torch import nn
+
+from mambrane.continual.importance import coming_windows, normalised, output_sensitivity, sampled_fisher
+from mambrane.core.seeding import make_generator
+from mambrane.data.batch import MicroBatch
+from mambrane.data.domains import Domain
+from mambrane.data.loader import WindowLoader
+from mambrane.models.state import ModelOutput, ModelState
+
+CPU = torch.device("cpu")
+
+
+class Unigram(nn.Module):
+    """One score a token, whatever came before: its Fisher information is known in closed form."""
+
+    def __init__(self, scores: list[float]) -> None:
+        super().__init__()
+        self.scores = nn.Parameter(torch.tensor(scores))
+
+    def forward(self, tokens_BT: torch.Tensor, *, resets_BT: torch.Tensor | None = None) -> ModelOutput:
+        return ModelOutput(self.scores.expand(*tokens_BT.shape, -1), ModelState(()), ())
+
+
+def test_fisher_of_sampled_labels_is_the_true_fisher_information():
+    # Of one score vector read at n positions: n (diag p - p p^T), whose diagonal is n p (1 - p).
+    model = Unigram([0.0, 1.0, -1.0, 0.5])
+    positions = torch.zeros(1, 8, dtype=torch.int64)
+    targets = positions.clone()
+    targets[0, 5:] = -100
+    sequence = MicroBatch(positions, targets, positions == 1)
+    fisher = sampled_fisher(model, [sequence] * 4000, generator=make_generator(0, "labels"), device=CPU)
+    p = model.scores.detach().softmax(dim=0)
+    torch.testing.assert_close(fisher["scores"], 5 * p * (1 - p), rtol=0.06, atol=0.0)
+    assert model.scores.grad is None
+
+
+def test_labels_come_from_the_model_and_not_from_the_text():
+    model = Unigram([0.0, 1.0, -1.0, 0.5])
+    fishers = []
+    for target in (0, 2):
+        tokens = torch.zeros(1, 8, dtype=torch.int64)
+        sequence = MicroBatch(tokens, torch.full_like(tokens, target), tokens == 1)
+        fishers.append(sampled_fisher(model, [sequence], generator=make_generator(0, "labels"), device=CPU)["scores"])
+    assert torch.equal(*fishers)
+
+
+def test_sensitivity_is_the_mean_size_of_the_gradient_of_the_squared_logits():
+    # Of one score vector read at n positions: |d/ds n |s|^2| = 2 n |s|.
+    scores = [0.0, 1.0, -1.0, 0.5]
+    tokens = torch.zeros(1, 8, dtype=torch.int64)
+    targets = tokens.clone()
+    targets[0, 5:] = -100
+    sequence = MicroBatch(tokens, targets, tokens == 1)
+    got = output_sensitivity(Unigram(scores), [sequence] * 3, generator=make_generator(0, "unused"), device=CPU)
+    torch.testing.assert_close(got["scores"], 2 * 5 * torch.tensor(scores).abs())
+
+
+def test_a_weight_without_information_is_left_free():
+    assert normalised({"used": torch.tensor([1.0, 3.0]), "unused": torch.zeros(2)}).keys() == {"used"}
+
+
+def test_looking_back_leaves_the_loader_where_it_was(domains: list[Domain]):
+    loader = WindowLoader([domains[0].train], sequence_length=20, batch_size=4, seed=0, name="train")
+    next(loader.epoch_batches())
+    loader.commit()
+    before = loader.state_dict()
+    windows = coming_windows(loader, 7)
+    assert [window.inputs_BT.shape for window in windows] == [(1, 20)] * 7
+    assert loader.state_dict() == before
+    rest = next(loader.epoch_batches())
+    assert torch.equal(rest.inputs_BT[0], windows[0].inputs_BT[0])
