@@ -61,6 +61,7 @@ def test_a_scaler_that_turned_itself_off_is_refused():
         Precision("fp16", torch.device("cuda"))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 100_000), st.integers(1, 100_000))
 def test_the_expected_number_of_targets_changes_no_bit_of_the_gradient(expected_targets, other):
     weight = torch.tensor([0.3, -1.7], requires_grad=True)
