@@ -5,8 +5,10 @@ another use sees, and a checkpoint that holds every stream holds all the randomn
 """
 
 import hashlib
+import random
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -19,6 +21,13 @@ def derive_seed(seed: int, *names: str | int) -> int:
 def make_generator(seed: int, *names: str | int) -> torch.Generator:
     """Return a fresh CPU generator for one purpose, for example `make_generator(seed, "weights")`."""
     return torch.Generator().manual_seed(derive_seed(seed, *names))
+
+
+def seed_global_generators(seed: int) -> None:
+    """Seed Python, NumPy and torch: nothing of ours draws from them, but what others add may; checkpoints hold them."""
+    random.seed(derive_seed(seed, "python"))
+    np.random.seed(derive_seed(seed, "numpy") % 2**32)
+    torch.manual_seed(derive_seed(seed, "torch"))
 
 
 class RandomStreams:
