@@ -27,10 +27,16 @@ def learning_rate(step: int, total: int, config: EngineConfig) -> float:
 class Oracle:
     """Plain AdamW on plain batches; keeps the norms and losses it saw."""
 
-    def __init__(self, model: torch.nn.Module, config: EngineConfig, total_windows: int) -> None:
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        config: EngineConfig,
+        total_windows: int,
+        decaying_names: tuple[str, ...] = ("hidden.weight", "scores.weight"),
+    ) -> None:
         self.model, self.config, self.total = model, config, total_windows
-        decaying = [model.hidden.weight, model.scores.weight]
-        others = [model.embedding.weight, model.hidden.bias, model.scores.bias]
+        decaying = [weight for name, weight in model.named_parameters() if name in decaying_names]
+        others = [weight for name, weight in model.named_parameters() if name not in decaying_names]
         groups = [{"params": decaying, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(groups, betas=(config.adam_beta1, config.adam_beta2), foreach=False)
         self.average = {name: weight.detach().clone() for name, weight in model.named_parameters()}
@@ -38,7 +44,7 @@ class Oracle:
 
     def train_on(self, window: list[MicroBatch]) -> None:
         batch = joined(window)
-        logits = self.model(batch.inputs_BT).logits_BTV
+        logits = self.model(batch.inputs_BT, resets_BT=batch.resets_BT).logits_BTV
         loss = functional.cross_entropy(logits.flatten(0, 1), batch.targets_BT.flatten(), ignore_index=IGNORED_TARGET)
         self.optimizer.zero_grad()
         loss.backward()

@@ -7,6 +7,11 @@ from hypothesis import strategies as st
 from oracle import Oracle
 from tiny_training import ListLoader, TinyModel, make_batch, make_trainer
 
+from mambrane.core.seeding import make_generator
+from mambrane.engine.objective import next_token_objective
+from mambrane.models.config import ModelConfig
+from mambrane.models.language_model import LanguageModel
+
 
 def compare(batches, accumulation_steps, precision, epochs=1, **config):
     total = epochs * -(-len(batches) // accumulation_steps)
@@ -58,3 +63,37 @@ def test_every_setting_of_the_optimizer_agrees(warmup_ratio, weight_decay, ema_d
         adam_beta2=0.95,
         min_learning_rate_ratio=0.0,
     )
+
+
+@pytest.mark.parametrize("integration_mode", ["sequential", "parallel", "bidirectional"])
+def test_the_whole_hybrid_model_agrees(integration_mode):
+    config = ModelConfig(
+        hidden_dim=16,
+        num_layers=2,
+        spiking_units=8,
+        use_mamba=True,
+        mamba_d_state=4,
+        integration_mode=integration_mode,
+        use_adaptive_gating=True,
+        num_gate_heads=4,
+        use_cross_attention=integration_mode == "bidirectional",
+        cross_attn_heads=4,
+    )
+
+    def build():
+        return LanguageModel(config, 11, make_generator(3, "weights")).double()
+
+    batches = [make_batch(number, rows=2, tokens=7, num_targets=3 + 2 * number) for number in range(5)]
+    trainer = make_trainer(build(), objective=next_token_objective, total_windows=3, accumulation_steps=2)
+    decaying = {id(weight) for weight in trainer.optimizers[0].param_groups[0]["params"]}
+    names = tuple(name for name, weight in trainer.model.named_parameters() if id(weight) in decaying)
+    oracle = Oracle(build(), trainer.config, 3, names)
+    results = list(trainer.windows(ListLoader(batches)))
+    for first in (0, 2, 4):
+        oracle.train_on(batches[first : first + 2])
+    near = {"rtol": 1e-7, "atol": 1e-9}
+    torch.testing.assert_close([result.loss for result in results], oracle.losses, **near)
+    torch.testing.assert_close([result.gradient_norm for result in results], oracle.norms, **near)
+    weights = trainer.state_dict()["weights"]
+    torch.testing.assert_close(weights["model"], dict(oracle.model.state_dict()), **near)
+    torch.testing.assert_close(weights["ema"], oracle.average, **near)
