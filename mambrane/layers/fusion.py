@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations
+from mambrane.layers.norm import RmsNorm
 
 INITIAL_BIAS = -2.0
 
@@ -21,8 +22,8 @@ class GatedFusion(nn.Module):
     def __init__(self, dim: int, *, heads: int, adaptive: bool, temperature: float = 1.0) -> None:
         super().__init__()
         self.heads, self.temperature = heads, temperature
-        self.spiking_norm = nn.RMSNorm(dim, eps=1e-5)
-        self.mamba_norm = nn.RMSNorm(dim, eps=1e-5)
+        self.spiking_norm = RmsNorm(dim)
+        self.mamba_norm = RmsNorm(dim)
         self.weight = nn.Parameter(torch.zeros(heads, 2 * dim)) if adaptive else None
         self.bias = nn.Parameter(torch.full((heads,), INITIAL_BIAS))
 

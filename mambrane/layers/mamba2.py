@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
 from mambrane.layers.mamba import draw_dt_bias
+from mambrane.layers.norm import RmsNorm
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.ssd import ssd
 
@@ -48,7 +49,7 @@ class Mamba2(nn.Module):
         self.dt_bias = nn.Parameter(torch.zeros(heads))
         self.A_log = nn.Parameter(torch.zeros(heads))
         self.D = nn.Parameter(torch.ones(heads))
-        self.norm = nn.RMSNorm(expanded, eps=1e-5)
+        self.norm = RmsNorm(expanded)
         self.out_proj = nn.Linear(expanded, dim, bias=False)
         for parameter in (self.A_log, self.D, self.dt_bias):
             parameter.no_weight_decay = True

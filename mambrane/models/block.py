@@ -22,6 +22,7 @@ from mambrane.layers.fusion import GatedFusion
 from mambrane.layers.liquid import LiquidPopulation
 from mambrane.layers.mamba import Mamba
 from mambrane.layers.mamba2 import Mamba2
+from mambrane.layers.norm import RmsNorm
 from mambrane.layers.spiking import SpikingPopulation, Ticks, firing_rate_per_tick
 from mambrane.models.config import ModelConfig
 from mambrane.models.state import BlockActivity, BlockState
@@ -44,7 +45,7 @@ class HybridBlock(nn.Module):
             "surrogate": config.surrogate,
             "surrogate_slope": config.surrogate_slope,
         }
-        self.norm = nn.RMSNorm(dim, eps=1e-5)
+        self.norm = RmsNorm(dim)
         self.input = nn.Linear(dim, units, bias=False)
         self.first = SpikingPopulation(units, **lif_options)
         self.adapter = SpikeAdapter(
@@ -63,7 +64,7 @@ class HybridBlock(nn.Module):
         self.readout = nn.Linear(config.second_units, dim, bias=False)
         self.output = nn.Linear(dim, dim, bias=False)
         if not config.use_mamba:
-            self.spiking_norm = nn.RMSNorm(dim, eps=1e-5)
+            self.spiking_norm = RmsNorm(dim)
             return
         mamba = {"expand": config.mamba_expand, "d_state": config.mamba_d_state, "d_conv": config.mamba_d_conv}
         self.mamba = Mamba(dim, **mamba, dt_rank=config.dt_rank) if config.mamba_version == 1 else Mamba2(dim, **mamba)

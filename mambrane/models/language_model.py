@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Resets, Tokens
+from mambrane.layers.norm import RmsNorm
 from mambrane.models.block import NO_STATE, HybridBlock
 from mambrane.models.config import ModelConfig
 from mambrane.models.initialisation import initialise
@@ -19,7 +20,7 @@ class LanguageModel(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(vocab_size, config.hidden_dim)
         self.blocks = nn.ModuleList(HybridBlock(config) for _ in range(config.num_layers))
-        self.norm = nn.RMSNorm(config.hidden_dim, eps=1e-5)
+        self.norm = RmsNorm(config.hidden_dim)
         self.embedding.weight.no_weight_decay = True
         initialise(self, generator)
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mambrane.core.errors import UserError
 from mambrane.core.shapes import Logits, Resets, Tokens
 from mambrane.layers.mamba import Mamba, MambaState
+from mambrane.layers.norm import RmsNorm
 from mambrane.models.initialisation import EMBEDDING_STD, PUBLISHED_EMBEDDING_STD, initialise
 
 
@@ -45,9 +46,9 @@ class MambaLanguageModel(nn.Module):
         super().__init__()
         self.embedding = nn.Embedding(vocab_size, dim)
         options = {"expand": expand, "d_state": d_state, "d_conv": d_conv, "dt_rank": math.ceil(dim / 16)}
-        self.norms = nn.ModuleList(nn.RMSNorm(dim, eps=1e-5) for _ in range(num_layers))
+        self.norms = nn.ModuleList(RmsNorm(dim) for _ in range(num_layers))
         self.mixers = nn.ModuleList(Mamba(dim, **options) for _ in range(num_layers))
-        self.norm = nn.RMSNorm(dim, eps=1e-5)
+        self.norm = RmsNorm(dim)
         self.embedding.weight.no_weight_decay = True
         initialise(self, generator)
         with torch.no_grad():

@@ -1,0 +1,25 @@
+"""The norm is torch's in float32, and does not complain under bf16 autocast."""
+
+import torch
+
+from mambrane.core.seeding import make_generator
+from mambrane.layers.norm import RmsNorm
+from mambrane.models.config import ModelConfig
+from tests.models.modes import SMALL, VOCAB_SIZE, random_tokens
+
+
+def test_it_is_the_norm_of_torch_bit_for_bit():
+    x = torch.randn(2, 3, 8, generator=make_generator(0, "x"))
+    assert torch.equal(RmsNorm(8)(x), torch.nn.RMSNorm(8, eps=1e-5)(x))
+
+
+def test_a_whole_model_runs_forward_and_backward_under_bf16_autocast_without_a_warning():
+    from mambrane.models.language_model import LanguageModel
+
+    config = ModelConfig(**SMALL, use_mamba=True, use_adaptive_gating=True, use_cross_attention=True)
+    model = LanguageModel(config, VOCAB_SIZE, make_generator(0, "weights"))
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = model(random_tokens(2, 20)).logits_BTV
+    assert logits.dtype is torch.float32
+    logits.square().mean().backward()
+    assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())
