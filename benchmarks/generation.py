@@ -1,0 +1,151 @@
+"""Generation: constant cost and memory to 100,000 tokens, many texts at once, prompts read in pieces.
+
+    python -m benchmarks.generation [--threads 2] [--tokens 100000]
+
+Writes benchmarks/results/generation.json and docs/benchmarks.md.
+"""
+
+import argparse
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from benchmarks.measuring import MIB, describe_machine, interleaved_ms, medians, peak_memory_bytes
+from benchmarks.page import generation_table, save_result
+from benchmarks.tiny_hybrid import END_OF_TEXT, build_tiny_hybrid, random_bytes
+from mambrane.core.seeding import make_generator
+from mambrane.evaluation.generation import PREFILL_CHUNK_TOKENS, generate_batch, prefill
+from mambrane.evaluation.metrics import evaluation_mode
+from mambrane.models.language_model import LanguageModel
+
+POSITIONS = (1_000, 10_000, 100_000)
+BATCH_SIZES = (1, 8, 64)
+TOKENS_PER_TEXT = 100
+STRETCH = 1_000
+TRAINING_SHAPE = (8, 256)
+PROMPT_TOKENS = 8_192
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print all tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=100_000, help="tokens written one after the other")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    model = build_tiny_hybrid()
+    with evaluation_mode(model):
+        result = {
+            **describe_machine(),
+            "positions": steps_at_positions(model),
+            "batches": [throughput(model, batch_size) for batch_size in BATCH_SIZES],
+            "reading": reading(model),
+            "written": written(model, options.tokens),
+        }
+    print(generation_table(result))
+    save_result("generation", result)
+
+
+@torch.inference_mode()
+def steps_at_positions(model: LanguageModel) -> list[dict[str, Any]]:
+    """Time one step behind each number of tokens, in turns, and count what is remembered there."""
+    tokens_BT = random_bytes(1, max(POSITIONS))
+    states = {
+        str(position): prefill(model, tokens_BT[:, :position], END_OF_TEXT, PREFILL_CHUNK_TOKENS).state
+        for position in POSITIONS
+    }
+    token_B = torch.zeros(1, dtype=torch.int64)
+    runs = {position: lambda state=state: model.step(token_B, state) for position, state in states.items()}
+    middle_ms = medians(interleaved_ms(runs, rounds=300))
+    return [
+        {"position": int(position), "step_ms": middle_ms[position], "state_kib": state_bytes(state) / 1024}
+        for position, state in states.items()
+    ]
+
+
+def state_bytes(state: Any) -> int:  # noqa: ANN401 -- any tree of tuples
+    """Return the memory of all tensors in a state."""
+    if isinstance(state, torch.Tensor):
+        return state.numel() * state.element_size()
+    return sum(state_bytes(part) for part in state or ())
+
+
+def throughput(model: LanguageModel, batch_size: int) -> dict[str, Any]:
+    """Write texts at once, sampling included; tokens of all texts together."""
+
+    def write() -> None:
+        texts = generate_batch(
+            model,
+            [[END_OF_TEXT]] * batch_size,
+            max_tokens=TOKENS_PER_TEXT,
+            end_of_text=END_OF_TEXT,
+            generators=[make_generator(row, "text") for row in range(batch_size)],
+        )
+        for _ in texts:
+            pass
+
+    return {"batch_size": batch_size, "tokens_per_s": _rate(write, batch_size * TOKENS_PER_TEXT)}
+
+
+def reading(model: LanguageModel) -> list[dict[str, Any]]:
+    """Compare reading prompts in pieces with the forward pass of training."""
+    batch_size, length = TRAINING_SHAPE
+    windows_BT, prompt_BT = random_bytes(batch_size, length), random_bytes(1, PROMPT_TOKENS)
+    prompts_BT = random_bytes(batch_size, PROMPT_TOKENS // batch_size)
+    no_resets_BT = torch.zeros_like(windows_BT, dtype=torch.bool)
+    runs = {
+        f"training, forward alone, {batch_size} x {length}": (
+            lambda: model(windows_BT, resets_BT=no_resets_BT),
+            windows_BT.numel(),
+        ),
+        f"{batch_size} prompts of {PROMPT_TOKENS // batch_size:,}, in pieces of {PREFILL_CHUNK_TOKENS}": (
+            lambda: prefill(model, prompts_BT, END_OF_TEXT, PREFILL_CHUNK_TOKENS),
+            prompts_BT.numel(),
+        ),
+        f"one prompt of {PROMPT_TOKENS:,}, in pieces of {PREFILL_CHUNK_TOKENS}": (
+            lambda: prefill(model, prompt_BT, END_OF_TEXT, PREFILL_CHUNK_TOKENS),
+            prompt_BT.numel(),
+        ),
+    }
+    return [{"name": name, "tokens_per_s": _rate(run, num_tokens)} for name, (run, num_tokens) in runs.items()]
+
+
+def written(model: LanguageModel, num_tokens: int) -> dict[str, Any]:
+    """Write one long text; compare its first and last stretch, and see how far memory rises on the way."""
+    texts = generate_batch(
+        model,
+        [[END_OF_TEXT]],
+        max_tokens=num_tokens,
+        end_of_text=END_OF_TEXT,
+        generators=[make_generator(0, "text")],
+    )
+    moments = []
+
+    def write(count: int) -> None:
+        for _ in range(count):
+            next(texts)
+            moments.append(time.perf_counter())
+
+    write(STRETCH)
+    growth_bytes = peak_memory_bytes(lambda: write(num_tokens - STRETCH))
+    steps_ms = [1e3 * (after - before) for before, after in itertools.pairwise(moments)]
+    return {
+        "tokens": num_tokens,
+        "first_ms": statistics.median(steps_ms[:STRETCH]),
+        "last_ms": statistics.median(steps_ms[-STRETCH:]),
+        "growth_mib": growth_bytes / MIB,
+    }
+
+
+def _rate(run: Callable[[], object], num_tokens: int) -> float:
+    """Return tokens per second, the median of five runs after one that is not counted."""
+    run()
+    return 1e3 * num_tokens / statistics.median(interleaved_ms({"run": run}, rounds=5)["run"])
+
+
+if __name__ == "__main__":
+    main()
