@@ -24,7 +24,7 @@ from mambrane.engine.epoch import Loader
 def sampled_fisher(
     model: nn.Module, sequences: Sequence[MicroBatch], *, generator: torch.Generator, device: torch.device
 ) -> dict[str, Tensor]:
-    """Return the mean squared gradient of the log-likelihood of labels that the model itself draws.
+    """Return the mean squared gradient of the log-likelihood of labels that the model itself draws; {} without text.
 
     Args:
         model: its gradients are overwritten and dropped.
@@ -81,6 +81,8 @@ def _mean_over_sequences(
     size_of: Callable[[Tensor], Tensor],
 ) -> dict[str, Tensor]:
     """Return the mean of size_of(gradient of scalar_of(logits at the counted positions)), one sequence a time."""
+    if not sequences:
+        return {}
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     sums = {name: torch.zeros_like(parameter, requires_grad=False) for name, parameter in parameters.items()}
     for sequence in sequences:

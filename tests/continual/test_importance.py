@@ -62,6 +62,12 @@ def test_a_weight_without_information_is_left_free():
     assert normalised({"used": torch.tensor([1.0, 3.0]), "unused": torch.zeros(2)}).keys() == {"used"}
 
 
+def test_a_task_without_text_leans_on_nothing():
+    generator = make_generator(0, "labels")
+    for estimate in (sampled_fisher, output_sensitivity):
+        assert normalised(estimate(Unigram([0.0, 1.0]), [], generator=generator, device=CPU)) == {}
+
+
 def test_looking_back_leaves_the_loader_where_it_was(domains: list[Domain]):
     loader = WindowLoader([domains[0].train], sequence_length=20, batch_size=4, seed=0, name="train")
     next(loader.epoch_batches())

@@ -1,0 +1,356 @@
+"""The run that once died at the end of an epoch, whole: every switch on, built as `mambrane train` builds it.
+
+Three tasks of two epochs; the middle one has 1,131 micro-batches in windows of 4 (a tail of 3), or 1,132 (no tail), or
+2 (less than a window), or none. fp16 with its scaler, clipping, averaged weights, a validation between the epochs.
+tests/engine/test_crash_scenario.py holds the same for the engine alone, against an oracle in float64.
+"""
+
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from mambrane.app.build import build_model, build_runner, parts_of, restore
+from mambrane.app.run_config import RunConfig, RunOptions
+from mambrane.continual.config import ContinualConfig
+from mambrane.continual.runner import Outcome, Phase, Runner
+from mambrane.core.events import Event, EventLog
+from mambrane.data.config import DataConfig
+from mambrane.data.domains import Domain
+from mambrane.data.loader import WindowLoader
+from mambrane.data.tokens import TokenFile
+from mambrane.engine.checkpoint import Checkpoints
+from mambrane.engine.config import EngineConfig
+from mambrane.engine.optimizer import build_optimizer
+from mambrane.engine.run_folder import RunFolder
+from mambrane.engine.saver import BackgroundSaver
+from mambrane.evaluation.metrics import heldout_loss
+from mambrane.models.config import ModelConfig
+from mambrane.plasticity.config import PlasticityConfig
+from tests.engine.oracle import learning_rate
+from tests.engine.tiny_training import training_differences
+
+CPU = torch.device("cpu")
+LENGTH, VOCAB_SIZE, END_OF_TEXT = 8, 17, 16
+SHORT = 7
+"""Micro-batches of the first and the last task: a window of 4 and a tail of 3."""
+WINDOWS = {1131: 283, 1132: 283, 131: 33, SHORT: 2, 2: 1, 0: 0}
+"""Windows of an epoch with so many micro-batches."""
+WHOLE_WINDOW = 4 * LENGTH
+"""Targets of a window that is no tail."""
+WINDOWS_INTO_THE_SECOND_EPOCH = 5
+CONFIG = RunConfig(
+    run=RunOptions(epochs=6),
+    data=DataConfig(sequence_length=LENGTH, batch_size=1),
+    model=ModelConfig(
+        hidden_dim=8,
+        num_layers=1,
+        spiking_units=8,
+        use_mamba=True,
+        mamba_expand=1,
+        mamba_d_state=2,
+        use_adaptive_gating=True,
+        num_gate_heads=2,
+        use_cross_attention=True,
+        cross_attn_heads=2,
+    ),
+    engine=EngineConfig(
+        accumulation_steps=4,
+        precision="fp16",
+        # Between the norms that occur: some gradients are clipped, others are not.
+        gradient_clip=4.0,
+        ema_decay=0.99,
+        save_every=70,
+        keep_checkpoints=100,
+    ),
+    plasticity=PlasticityConfig(use_stdp=True, use_meta_plasticity=True),
+    continual=ContinualConfig(
+        continual_learning=True,
+        num_tasks=3,
+        use_replay=True,
+        replay_buffer_size=16,
+        replay_strategy="importance",
+        consolidation_strength=1.0,
+        fisher_sequences=4,
+    ),
+)
+WITHOUT_STRENGTH = replace(
+    CONFIG,
+    plasticity=replace(CONFIG.plasticity, stdp_learning_rate=0.0, meta_kappa=0.0),
+    continual=replace(CONFIG.continual, replay_fraction=0.0, consolidation_strength=0.0),
+)
+
+
+def split(name: str, num_tokens: int, alphabet: tuple[int, ...]) -> TokenFile:
+    """Text that counts through its alphabet again and again, with a document end now and then."""
+    tokens = np.array([alphabet[position % len(alphabet)] for position in range(num_tokens)], dtype=np.uint16)
+    tokens[::50] = END_OF_TEXT
+    num_documents = -(-num_tokens // 50)
+    return TokenFile(tokens, END_OF_TEXT, num_bytes=num_tokens, num_documents=num_documents, content_hash=name)
+
+
+def domains_of(num_batches: int) -> list[Domain]:
+    """A short, the examined and another short domain; a micro-batch is one window of text."""
+    alphabets = {"rising": (0, 1, 2, 3, 4), "falling": (9, 8, 7, 6), "jumping": (0, 12, 3, 15, 6)}
+    return [
+        Domain(name, split(f"{name}/train", LENGTH * size, letters), split(f"{name}/heldout", 40, letters), name, {})
+        for (name, letters), (_, size) in zip(alphabets.items(), tasks(num_batches), strict=True)
+    ]
+
+
+def tasks(num_batches: int) -> list[tuple[int, int]]:
+    """Number of each task, and its micro-batches."""
+    return list(enumerate((SHORT, num_batches, SHORT)))
+
+
+class Sitting(NamedTuple):
+    """What is left of one process of a run."""
+
+    outcome: Outcome
+    runner: Runner
+    events: list[Event]
+    num_updates: int
+    """Times that the optimizer moved the weights."""
+
+    @property
+    def windows(self) -> list[Event]:
+        return [event for event in self.events if event["event"] == "window"]
+
+
+def sit(
+    folder: Path,
+    num_batches: int,
+    *,
+    config: RunConfig = CONFIG,
+    should_stop: Callable[[Runner], bool] = lambda runner: False,
+) -> Sitting:
+    """Start the run in the folder, or go on with it, as `mambrane train` does."""
+    log, events, updates = EventLog(), [], []
+    log.listeners.append(events.append)
+    run = RunFolder(folder)
+    checkpoints = Checkpoints(run.checkpoints_folder, keep=config.engine.keep_checkpoints, events=log)
+    domains, model = domains_of(num_batches), build_model(config, VOCAB_SIZE)
+    with run.lock(), BackgroundSaver(checkpoints) as saver:
+        runner = build_runner(
+            config,
+            domains,
+            model,
+            device=CPU,
+            events=log,
+            should_stop=lambda: should_stop(runner),
+            saver=saver,
+            matrix_path=run.matrix_file,
+        )
+        checkpoint = checkpoints.load_newest()
+        if checkpoint is not None:
+            restore(runner, checkpoint)
+        runner.trainer.optimizers[0].register_step_post_hook(lambda *_: updates.append(1))
+        log.listeners.append(lambda event: validate(runner, domains[0]) if event["event"] == "epoch_finished" else None)
+        outcome = runner.run()
+    return Sitting(outcome, runner, events, len(updates))
+
+
+def validate(runner: Runner, domain: Domain) -> None:
+    """Look at held-out text with the averaged weights, and draw from the generator that a model may draw from."""
+    with runner.trainer.evaluation():
+        heldout_loss(runner.trainer.model, domain.heldout, sequence_length=LENGTH, batch_size=2, device=CPU)
+        torch.rand(3)
+
+
+def whole_state(runner: Runner) -> dict[str, Any]:
+    """Everything that is saved, without the count of interrupted windows."""
+    weights, states = parts_of(runner)
+    trainer = dict(states["trainer"])
+    counters = dict(trainer["counters"])
+    counters["windows"] -= counters.pop("aborted")
+    return {"weights": weights, **states, **trainer, "trainer": None, "counters": counters}
+
+
+def limited(num_batches: int, config: RunConfig = CONFIG) -> RunConfig:
+    """A long run ends soon after the epoch in question; a short one runs to its end."""
+    limit = 2 * WINDOWS[SHORT] + WINDOWS[num_batches] + WINDOWS_INTO_THE_SECOND_EPOCH if num_batches > SHORT else 0
+    return replace(config, run=replace(config.run, max_windows=limit))
+
+
+class StopAt:
+    """Asks to stop once, at the given look at a place of the run."""
+
+    def __init__(self, place: Callable[[Runner], bool], *, look: int = 1) -> None:
+        self.place, self.looks_left = place, look
+
+    def __call__(self, runner: Runner) -> bool:
+        if self.place(runner):
+            self.looks_left -= 1
+            return self.looks_left == 0
+        return False
+
+
+def is_in_middle_task(runner: Runner) -> bool:
+    return runner.num_learned == 1 and runner.phase is Phase.TRAIN
+
+
+def places(num_batches: int) -> dict[str, StopAt]:
+    """Where the run is interrupted, in the order in which it comes by."""
+    last = WINDOWS[num_batches] - 1
+
+    def in_tail(runner: Runner) -> bool:
+        return is_in_middle_task(runner) and runner.windows_closed == last and not runner.trainer.step.is_closed
+
+    def after_epoch(runner: Runner) -> bool:
+        return is_in_middle_task(runner) and runner.windows_closed == last + 1 and runner.loader.epoch == 1
+
+    def in_next_epoch(runner: Runner) -> bool:
+        return is_in_middle_task(runner) and runner.windows_closed == last + 1 and not runner.trainer.step.is_closed
+
+    def in_evaluation(runner: Runner) -> bool:
+        return runner.num_learned == 2 and runner.phase is Phase.EVALUATE
+
+    between_tasks = {"evaluation after": StopAt(in_evaluation, look=2)} if num_batches <= SHORT else {}
+    in_task = {
+        "tail": StopAt(in_tail, look=2),
+        "end of the epoch": StopAt(after_epoch),
+        "first window of the next epoch": StopAt(in_next_epoch, look=2),
+    }
+    return in_task | between_tasks if num_batches else between_tasks
+
+
+def leave_as_a_kill_would(source: Path, target: Path, *, up_to_step: int) -> None:
+    """Copy the checkpoints that the run had when it reached a step."""
+    for path in RunFolder(source).checkpoints_folder.iterdir():
+        if int(path.name.removeprefix("step-")) <= up_to_step:
+            shutil.copytree(path, RunFolder(target).checkpoints_folder / path.name)
+
+
+@pytest.mark.parametrize(
+    "num_batches",
+    [pytest.param(1131, marks=pytest.mark.slow), pytest.param(1132, marks=pytest.mark.slow), 2, 0],
+)
+def test_every_step_is_taken_and_an_interrupted_run_ends_bit_for_bit_the_same(num_batches, tmp_path):
+    config = limited(num_batches)
+    straight = sit(tmp_path / "straight", num_batches, config=config)
+    check_steps(straight, num_batches)
+
+    folder = tmp_path / "interrupted"
+    if num_batches > SHORT:
+        leave_as_a_kill_would(tmp_path / "straight", folder, up_to_step=WINDOWS[num_batches])
+    for place, stop in places(num_batches).items():
+        stopped = sit(folder, num_batches, config=config, should_stop=stop)
+        assert stopped.outcome == Outcome(False, "a stop was asked for"), place
+    resumed = sit(folder, num_batches, config=config)
+    assert resumed.outcome == straight.outcome
+    assert training_differences(whole_state(straight.runner), whole_state(resumed.runner)) == []
+
+
+def check_steps(run: Sitting, num_batches: int) -> None:
+    """Each window came, was counted and moved the weights, or was skipped for an overflow of fp16 and counted so."""
+    counters = run.runner.trainer.counters
+    assert all(math.isfinite(event["loss"]) for event in run.windows if event["state"] == "COMMITTED")
+    assert {event["state"] for event in run.windows} <= {"COMMITTED", "SKIPPED"}
+    epochs = [(event["task"], event["epoch"]) for event in run.windows]
+    expected = [
+        (task, epoch)
+        for task, size in enumerate((SHORT, num_batches, SHORT))
+        for epoch in (0, 1)
+        for _ in range(WINDOWS[size])
+    ]
+    assert epochs == expected[: len(epochs)]
+    assert run.num_updates == counters.applied == run.runner.trainer.average.num_updates
+    assert counters.windows == counters.attempted == len(run.windows)
+    # The scale starts high and comes down until nothing overflows.
+    assert counters.skipped <= 4
+    assert run.runner.trainer.precision.scale == 2.0 ** (16 - counters.skipped)
+    if num_batches > SHORT:
+        assert epochs.count((1, 0)) == WINDOWS[num_batches]
+        assert counters.applied == run.runner.max_windows
+    else:
+        assert run.outcome.is_finished
+        assert epochs == expected
+    numbers = run.windows[-1]["numbers"]
+    assert numbers["stdp/mean_change"] > 0
+    assert numbers["meta_plasticity/mean_plasticity"] < 1
+    assert run.windows[-1]["penalties"]["consolidation"] > 0
+    assert run.windows[-1]["replayed_fraction"] > 0
+
+
+class TextbookLoop:
+    """The loop that one would write by hand for this run: autocast, GradScaler, clipping, an average; no engine.
+
+    Only the sum over a tail is treated with care: it is divided by the tail's own targets.
+    """
+
+    def __init__(self, config: RunConfig, optimizer: torch.optim.Optimizer, model: torch.nn.Module) -> None:
+        self.config, self.optimizer, self.model = config.engine, optimizer, model
+        self.scaler = torch.amp.GradScaler("cpu")
+        self.average = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+        self.steps = 0
+
+    def train_on(self, window: list[Any], rate: float) -> bool:
+        num_targets = sum(batch.num_targets for batch in window)
+        for batch in window:
+            with torch.autocast("cpu", torch.float16):
+                logits = self.model(batch.inputs_BT, resets_BT=batch.resets_BT).logits_BTV
+            nats = functional.cross_entropy(logits.float().flatten(0, 1), batch.targets_BT.flatten(), reduction="sum")
+            self.scaler.scale(nats / WHOLE_WINDOW).backward()
+        self.scaler.unscale_(self.optimizer)
+        for weight in self.model.parameters():
+            weight.grad *= WHOLE_WINDOW / num_targets
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        scale = self.scaler.get_scale()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        if self.scaler.get_scale() < scale:
+            return False
+        decay = min(self.config.ema_decay, (1 + self.steps) / (10 + self.steps))
+        for name, weight in self.model.named_parameters():
+            self.average[name].lerp_(weight.detach(), 1 - decay)
+        self.steps += 1
+        return True
+
+
+def textbook_run(config: RunConfig, num_batches: int) -> TextbookLoop:
+    """Train the same model on the same micro-batches, task after task."""
+    model = build_model(config, VOCAB_SIZE)
+    groups = build_optimizer(model, config.engine).param_groups
+    # Only which weights decay is taken over; the optimizer is torch's, in the form that gives the same bits.
+    decay = [{"params": group["params"], "weight_decay": group["weight_decay"]} for group in groups]
+    betas = (config.engine.adam_beta1, config.engine.adam_beta2)
+    optimizer = torch.optim.AdamW(decay, betas=betas, fused=True)
+    loop = TextbookLoop(config, optimizer, model)
+    for domain, (_, size) in zip(domains_of(num_batches), tasks(num_batches), strict=True):
+        loader = WindowLoader(
+            [domain.train], sequence_length=LENGTH, batch_size=1, seed=config.run.seed, name=domain.name
+        )
+        steps_of_task = 0
+        for _ in range(2):
+            batches = list(loader.epoch_batches())
+            for first in range(0, size, 4):
+                if 0 < config.run.max_windows <= loop.steps:
+                    return loop
+                rate = learning_rate(steps_of_task, 2 * WINDOWS[size], config.engine)
+                steps_of_task += loop.train_on(batches[first : first + 4], rate)
+    return loop
+
+
+@pytest.mark.parametrize("num_batches", [131, 2, 0])
+def test_with_every_strength_at_zero_the_weights_are_those_of_a_loop_without_an_engine(num_batches, tmp_path):
+    config = limited(num_batches, WITHOUT_STRENGTH)
+    run = sit(tmp_path / "run", num_batches, config=config)
+    trainer = run.runner.trainer
+    assert trainer.extensions.by_name().keys() == {"replay", "stdp", "meta_plasticity", "activity"}
+    loop = textbook_run(config, num_batches)
+    assert run.num_updates == loop.steps
+    assert trainer.precision.scale == loop.scaler.get_scale()
+    weights = trainer.state_dict()["weights"]
+    near = {"rtol": 1e-6, "atol": 1e-7}
+    torch.testing.assert_close(weights["model"], dict(loop.model.state_dict()), **near)
+    torch.testing.assert_close(weights["ema"], loop.average, **near)
