@@ -13,6 +13,7 @@ from mambrane.app.sample import print_samples, write_samples
 from mambrane.continual.stream import build_stream
 from mambrane.core.device import describe_environment, resolve_device
 from mambrane.core.events import EventLog
+from mambrane.core.memory import keep_freed_memory
 from mambrane.core.seeding import seed_global_generators
 from mambrane.data.domains import Domain, load_domains
 from mambrane.data.tokenizer import Tokenizer, load_tokenizer
@@ -32,6 +33,7 @@ from mambrane.ops.warm_up import compile_kernels
 def train(config: RunConfig, warnings: list[str]) -> int:
     """Train, or resume; returns 0 at the end and 128 + signal number after a signal."""
     device = resolve_device(config.run.device)
+    keep_freed_memory()
     seed_global_generators(config.run.seed)
     console = ConsoleListener()
     if config.run.dry_run:

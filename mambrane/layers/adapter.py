@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
+from mambrane.layers.linear import Linear
 from mambrane.layers.spiking import Ticks
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.causal_trace import causal_trace
@@ -40,7 +41,7 @@ class SpikeAdapter(nn.Module):
         self.method = method
         self.ticks = ticks
         self.temporal_decay = math.exp(-1.0 / (temporal_tau_tokens * ticks.per_token))
-        self.projection = nn.Linear(units, dim, bias=False)
+        self.projection = Linear(units, dim, bias=False)
 
     def forward(
         self, population: LifOutput, *, state: Tensor | None = None, resets_BT: Resets | None = None

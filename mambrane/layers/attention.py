@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
+from mambrane.layers.linear import Linear
 
 
 class AttentionState(NamedTuple):
@@ -32,9 +33,9 @@ class WindowedCrossAttention(nn.Module):
     def __init__(self, dim: int, *, inner: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads, self.window = heads, window
-        self.query = nn.Linear(dim, inner, bias=False)
-        self.key_value = nn.Linear(dim, 2 * inner, bias=False)
-        self.output = nn.Linear(inner, dim, bias=False)
+        self.query = Linear(dim, inner, bias=False)
+        self.key_value = Linear(dim, 2 * inner, bias=False)
+        self.output = Linear(inner, dim, bias=False)
 
     def forward(
         self,

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
+from mambrane.layers.linear import Linear
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.selective_scan import selective_scan
 
@@ -46,13 +47,13 @@ class Mamba(nn.Module):
         super().__init__()
         expanded = expand * dim
         self.dt_rank, self.d_state = dt_rank, d_state
-        self.in_proj = nn.Linear(dim, 2 * expanded, bias=False)
+        self.in_proj = Linear(dim, 2 * expanded, bias=False)
         self.conv1d = nn.Conv1d(expanded, expanded, d_conv, groups=expanded, padding=d_conv - 1)
-        self.x_proj = nn.Linear(expanded, dt_rank + 2 * d_state, bias=False)
-        self.dt_proj = nn.Linear(dt_rank, expanded)
+        self.x_proj = Linear(expanded, dt_rank + 2 * d_state, bias=False)
+        self.dt_proj = Linear(dt_rank, expanded)
         self.A_log = nn.Parameter(torch.empty(expanded, d_state))
         self.D = nn.Parameter(torch.ones(expanded))
-        self.out_proj = nn.Linear(expanded, dim, bias=False)
+        self.out_proj = Linear(expanded, dim, bias=False)
         for parameter in (self.A_log, self.D, self.dt_proj.bias):
             parameter.no_weight_decay = True
 

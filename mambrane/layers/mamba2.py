@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
+from mambrane.layers.linear import Linear
 from mambrane.layers.mamba import draw_dt_bias
 from mambrane.layers.norm import RmsNorm
 from mambrane.ops.causal_conv import causal_conv
@@ -44,13 +45,13 @@ class Mamba2(nn.Module):
         self.d_state, self.head_channels = d_state, head_channels(expanded)
         heads = expanded // self.head_channels
         convolved = expanded + 2 * d_state
-        self.in_proj = nn.Linear(dim, expanded + convolved + heads, bias=False)
+        self.in_proj = Linear(dim, expanded + convolved + heads, bias=False)
         self.conv1d = nn.Conv1d(convolved, convolved, d_conv, groups=convolved, padding=d_conv - 1)
         self.dt_bias = nn.Parameter(torch.zeros(heads))
         self.A_log = nn.Parameter(torch.zeros(heads))
         self.D = nn.Parameter(torch.ones(heads))
         self.norm = RmsNorm(expanded)
-        self.out_proj = nn.Linear(expanded, dim, bias=False)
+        self.out_proj = Linear(expanded, dim, bias=False)
         for parameter in (self.A_log, self.D, self.dt_bias):
             parameter.no_weight_decay = True
 

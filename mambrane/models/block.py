@@ -19,6 +19,7 @@ from mambrane.core.shapes import Activations, Resets
 from mambrane.layers.adapter import SpikeAdapter
 from mambrane.layers.attention import WindowedCrossAttention
 from mambrane.layers.fusion import GatedFusion
+from mambrane.layers.linear import Linear
 from mambrane.layers.liquid import LiquidPopulation
 from mambrane.layers.mamba import Mamba
 from mambrane.layers.mamba2 import Mamba2
@@ -46,7 +47,7 @@ class HybridBlock(nn.Module):
             "surrogate_slope": config.surrogate_slope,
         }
         self.norm = RmsNorm(dim)
-        self.input = nn.Linear(dim, units, bias=False)
+        self.input = Linear(dim, units, bias=False)
         self.first = SpikingPopulation(units, **lif_options)
         self.adapter = SpikeAdapter(
             units,
@@ -55,14 +56,14 @@ class HybridBlock(nn.Module):
             temporal_tau_tokens=config.spike_temporal_tau,
             ticks=self.ticks,
         )
-        self.plastic = nn.Linear(units, config.second_units, bias=False)
+        self.plastic = Linear(units, config.second_units, bias=False)
         self.second = (
             SpikingPopulation(units, **lif_options)
             if config.liquid_backbone == "lif"
             else LiquidPopulation(config.second_units, kind=config.liquid_backbone)
         )
-        self.readout = nn.Linear(config.second_units, dim, bias=False)
-        self.output = nn.Linear(dim, dim, bias=False)
+        self.readout = Linear(config.second_units, dim, bias=False)
+        self.output = Linear(dim, dim, bias=False)
         if not config.use_mamba:
             self.spiking_norm = RmsNorm(dim)
             return
@@ -70,11 +71,11 @@ class HybridBlock(nn.Module):
         self.mamba = Mamba(dim, **mamba, dt_rank=config.dt_rank) if config.mamba_version == 1 else Mamba2(dim, **mamba)
         self.fusion = GatedFusion(dim, heads=config.num_gate_heads, adaptive=config.use_adaptive_gating)
         if self.mode == "sequential":
-            self.mamba_to_second = nn.Linear(dim, config.second_units, bias=False)
+            self.mamba_to_second = Linear(dim, config.second_units, bias=False)
         if self.mode == "bidirectional":
-            self.spikes_to_B = nn.Linear(dim, config.mamba_d_state, bias=False)
-            self.spikes_to_C = nn.Linear(dim, config.mamba_d_state, bias=False)
-            self.mamba_to_tau = nn.Linear(dim, config.second_units, bias=False)
+            self.spikes_to_B = Linear(dim, config.mamba_d_state, bias=False)
+            self.spikes_to_C = Linear(dim, config.mamba_d_state, bias=False)
+            self.mamba_to_tau = Linear(dim, config.second_units, bias=False)
         self.uses_attention = config.use_cross_attention
         if self.uses_attention:
             attention = {

@@ -1,7 +1,6 @@
 """The language model: tied embedding and head around a stack of hybrid blocks."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Resets, Tokens
@@ -10,6 +9,7 @@ from mambrane.models.block import NO_STATE, HybridBlock
 from mambrane.models.config import ModelConfig
 from mambrane.models.initialisation import initialise
 from mambrane.models.state import ModelOutput, ModelState
+from mambrane.ops.linear import linear
 
 
 class LanguageModel(nn.Module):
@@ -43,7 +43,7 @@ class LanguageModel(nn.Module):
             x_BTD, block_state, activity = block(x_BTD, state=block_state, resets_BT=resets_BT)
             new_states.append(block_state)
             activities.append(activity)
-        logits_BTV = F.linear(self.norm(x_BTD), self.embedding.weight)
+        logits_BTV = linear(self.norm(x_BTD), self.embedding.weight)
         if logits_BTV.dtype in (torch.bfloat16, torch.float16):
             logits_BTV = logits_BTV.float()
         return ModelOutput(logits_BTV, ModelState(tuple(new_states)), tuple(activities))

@@ -10,7 +10,6 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.errors import UserError
@@ -18,6 +17,7 @@ from mambrane.core.shapes import Logits, Resets, Tokens
 from mambrane.layers.mamba import Mamba, MambaState
 from mambrane.layers.norm import RmsNorm
 from mambrane.models.initialisation import EMBEDDING_STD, PUBLISHED_EMBEDDING_STD, initialise
+from mambrane.ops.linear import linear
 
 
 class MambaOutput(NamedTuple):
@@ -67,7 +67,7 @@ class MambaLanguageModel(nn.Module):
             y_BTD, layer_state = mixer(norm(x_BTD), state=layer_state, resets_BT=resets_BT)
             x_BTD = x_BTD + y_BTD
             new_states.append(layer_state)
-        logits_BTV = F.linear(self.norm(x_BTD), self.embedding.weight)
+        logits_BTV = linear(self.norm(x_BTD), self.embedding.weight)
         return MambaOutput(logits_BTV, tuple(new_states), ())
 
 

@@ -20,7 +20,7 @@ def test_a_named_form_is_taken():
 
 
 def test_a_form_that_cannot_run_is_refused_with_the_way_out():
-    with pytest.raises(UserError, match=r"(?s)numba.*for lif.*not on cuda.*way out.*auto"):
+    with pytest.raises(UserError, match=r"(?s)numba.*for lif.*does not run on cuda.*way out.*auto"):
         choose_backend("lif", CUDA, "numba")
 
 

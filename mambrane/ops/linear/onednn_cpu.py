@@ -1,0 +1,66 @@
+"""The affine map through oneDNN, which PyTorch brings along and does not ask for float32 products.
+
+PyTorch hands float32 products on a CPU to MKL. On processors that are not Intel's, MKL leaves half of the vector unit
+unused (docs/performance.md has the rates); oneDNN generates code for what the processor has. Both are exact float32.
+
+    dL/dx = g W        dL/dW = g^T x        dL/db = sum of g over rows
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from mambrane.ops.dispatch import ONEDNN_TAKES_PLAIN_TENSORS
+
+
+def linear_onednn(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
+    """Return x W^T + b [..., O] of float32 tensors on the CPU."""
+    # A slice of a wider tensor would meet oneDNN's slow plain loop, up to a hundred times slower than the copy.
+    return _Linear.apply(x.contiguous(), weight_OI.contiguous(), bias_O)
+
+
+def _product(rows: Tensor, columns: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return rows [..., I] times the transpose of columns [O, I]; both contiguous, or transposes of such."""
+    return torch.ops.mkldnn._linear_pointwise(rows, columns, bias, "none", [], "")
+
+
+def _weight_gradient(gradient_RO: Tensor, x_RI: Tensor) -> Tensor:
+    """Return g^T x [O, I]. Its first factor gets copied into rows: let that be the smaller one."""
+    num_rows, outputs = gradient_RO.shape
+    inputs = x_RI.shape[1]
+    if inputs * (num_rows + outputs) < outputs * num_rows:
+        return _product(x_RI.T, gradient_RO.T).T.contiguous()
+    return _product(gradient_RO.T, x_RI.T)
+
+
+class _Linear(torch.autograd.Function):
+    """oneDNN products forward and backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:  # noqa: ANN401 -- torch's
+        ctx.save_for_backward(x, weight_OI)
+        return _product(x, weight_OI, bias_O)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:  # noqa: ANN401
+        x, weight_OI = ctx.saved_tensors
+        needs_x, needs_weight, needs_bias = ctx.needs_input_grad
+        gradient = gradient.contiguous()
+        rows_RO = gradient.reshape(-1, gradient.shape[-1])
+        return (
+            _product(gradient, weight_OI.T) if needs_x else None,
+            _weight_gradient(rows_RO, x.reshape(-1, x.shape[-1])) if needs_weight else None,
+            rows_RO.sum(0) if needs_bias else None,
+        )
+
+
+def _count_flops(rows_shape: Any, columns_shape: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:  # noqa: ANN401
+    return 2 * math.prod(rows_shape) * columns_shape[0]
+
+
+if ONEDNN_TAKES_PLAIN_TENSORS:
+    # torch's counter of floating-point operations does not know the operator.
+    register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_count_flops)
