@@ -92,17 +92,6 @@ def test_the_layer_takes_the_weights_of_torch_s_own():
     torch.testing.assert_close(ours(x), torchs(x))
 
 
-# Raised by torch's own compiler about its own class.
-@pytest.mark.filterwarnings("ignore:<class 'torch.autograd.function.Function'> should not be instantiated")
-def test_compiled_by_torch_it_gives_the_same():
-    inputs = {name: tensor.requires_grad_() for name, tensor in make_inputs(3, 8).items()}
-    compiled = torch.compile(linear, backend="aot_eager", fullgraph=True)
-    plain, traced = linear(**inputs), compiled(**inputs)
-    assert torch.equal(plain, traced)
-    grads = [torch.autograd.grad(output.sum(), list(inputs.values())) for output in (plain, traced)]
-    assert all(torch.equal(one, other) for one, other in zip(*grads, strict=True))
-
-
 def test_the_counter_of_torch_counts_its_operations():
     with FlopCounterMode(display=False) as counter:
         linear(**make_inputs(5, 6))
