@@ -111,6 +111,7 @@ def build_runner(
         make_loader=make_loader,
         evaluate=evaluate,
         save=save,
+        poll_save=saver.poll,
         events=events,
         matrix_path=matrix_path,
         max_windows=config.run.max_windows,

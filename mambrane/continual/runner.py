@@ -63,6 +63,7 @@ class Runner:
         make_loader: Callable[[Task], WindowLoader],
         evaluate: Callable[[nn.Module, Domain], MeasuredLoss],
         save: Callable[[], None],
+        poll_save: Callable[[], object] = lambda: None,
         events: EventLog,
         matrix_path: Path | None = None,
         max_windows: int = 0,
@@ -74,7 +75,8 @@ class Runner:
             trainer: the engine; its `should_stop` also stops the runner between two domains of an evaluation.
             make_loader: returns a fresh loader of a task's text.
             evaluate: measures the model on a domain's held-out text, drawing nothing at random.
-            save: writes a checkpoint of the trainer and this runner.
+            save: writes a checkpoint of the trainer and this runner; may go on writing after it has returned.
+            poll_save: called after each window; reports a save that has ended meanwhile, or raises its error.
             events: receives task_started, window, epoch_finished, task_finished, evaluation, matrix, stopped and
                 run_finished.
             matrix_path: where matrix.json is kept up to date.
@@ -85,6 +87,7 @@ class Runner:
         self.make_loader = make_loader
         self.evaluate = evaluate
         self.save = save
+        self.poll_save = poll_save
         self.events = events
         self.matrix_path = matrix_path
         self.max_windows = max_windows
@@ -178,6 +181,7 @@ class Runner:
         self.windows_closed += 1
         step = self.trainer.counters.applied
         self.events.emit("window", **window_event(result, self.task, step=step, epoch=epoch, seconds=seconds))
+        self.poll_save()
         if result.state is WindowState.COMMITTED and step % self.trainer.config.save_every == 0:
             self.save()
 

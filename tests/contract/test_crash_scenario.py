@@ -10,35 +10,22 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from mambrane.app.build import build_model, build_runner, parts_of, restore
-from mambrane.app.run_config import RunConfig, RunOptions
-from mambrane.continual.config import ContinualConfig
+from mambrane.app.build import build_model
+from mambrane.app.run_config import RunConfig
 from mambrane.continual.runner import Outcome, Phase, Runner
-from mambrane.core.events import Event, EventLog
-from mambrane.data.config import DataConfig
-from mambrane.data.domains import Domain
 from mambrane.data.loader import WindowLoader
-from mambrane.data.tokens import TokenFile
-from mambrane.engine.checkpoint import Checkpoints
-from mambrane.engine.config import EngineConfig
 from mambrane.engine.optimizer import build_optimizer
 from mambrane.engine.run_folder import RunFolder
-from mambrane.engine.saver import BackgroundSaver
-from mambrane.evaluation.metrics import heldout_loss
-from mambrane.models.config import ModelConfig
-from mambrane.plasticity.config import PlasticityConfig
+from tests.contract.whole_run import CONFIG, LENGTH, VOCAB_SIZE, Sitting, domains_of, sit, whole_state
 from tests.engine.oracle import learning_rate
 from tests.engine.tiny_training import training_differences
 
-CPU = torch.device("cpu")
-LENGTH, VOCAB_SIZE, END_OF_TEXT = 8, 17, 16
 SHORT = 7
 """Micro-batches of the first and the last task: a window of 4 and a tail of 3."""
 WINDOWS = {1131: 283, 1132: 283, 131: 33, SHORT: 2, 2: 1, 0: 0}
@@ -46,41 +33,6 @@ WINDOWS = {1131: 283, 1132: 283, 131: 33, SHORT: 2, 2: 1, 0: 0}
 WHOLE_WINDOW = 4 * LENGTH
 """Targets of a window that is no tail."""
 WINDOWS_INTO_THE_SECOND_EPOCH = 5
-CONFIG = RunConfig(
-    run=RunOptions(epochs=6),
-    data=DataConfig(sequence_length=LENGTH, batch_size=1),
-    model=ModelConfig(
-        hidden_dim=8,
-        num_layers=1,
-        spiking_units=8,
-        use_mamba=True,
-        mamba_expand=1,
-        mamba_d_state=2,
-        use_adaptive_gating=True,
-        num_gate_heads=2,
-        use_cross_attention=True,
-        cross_attn_heads=2,
-    ),
-    engine=EngineConfig(
-        accumulation_steps=4,
-        precision="fp16",
-        # Between the norms that occur: some gradients are clipped, others are not.
-        gradient_clip=4.0,
-        ema_decay=0.99,
-        save_every=70,
-        keep_checkpoints=100,
-    ),
-    plasticity=PlasticityConfig(use_stdp=True, use_meta_plasticity=True),
-    continual=ContinualConfig(
-        continual_learning=True,
-        num_tasks=3,
-        use_replay=True,
-        replay_buffer_size=16,
-        replay_strategy="importance",
-        consolidation_strength=1.0,
-        fisher_sequences=4,
-    ),
-)
 WITHOUT_STRENGTH = replace(
     CONFIG,
     plasticity=replace(CONFIG.plasticity, stdp_learning_rate=0.0, meta_kappa=0.0),
@@ -88,89 +40,9 @@ WITHOUT_STRENGTH = replace(
 )
 
 
-def split(name: str, num_tokens: int, alphabet: tuple[int, ...]) -> TokenFile:
-    """Text that counts through its alphabet again and again, with a document end now and then."""
-    tokens = np.array([alphabet[position % len(alphabet)] for position in range(num_tokens)], dtype=np.uint16)
-    tokens[::50] = END_OF_TEXT
-    num_documents = -(-num_tokens // 50)
-    return TokenFile(tokens, END_OF_TEXT, num_bytes=num_tokens, num_documents=num_documents, content_hash=name)
-
-
-def domains_of(num_batches: int) -> list[Domain]:
-    """A short, the examined and another short domain; a micro-batch is one window of text."""
-    alphabets = {"rising": (0, 1, 2, 3, 4), "falling": (9, 8, 7, 6), "jumping": (0, 12, 3, 15, 6)}
-    return [
-        Domain(name, split(f"{name}/train", LENGTH * size, letters), split(f"{name}/heldout", 40, letters), name, {})
-        for (name, letters), (_, size) in zip(alphabets.items(), tasks(num_batches), strict=True)
-    ]
-
-
-def tasks(num_batches: int) -> list[tuple[int, int]]:
-    """Number of each task, and its micro-batches."""
-    return list(enumerate((SHORT, num_batches, SHORT)))
-
-
-class Sitting(NamedTuple):
-    """What is left of one process of a run."""
-
-    outcome: Outcome
-    runner: Runner
-    events: list[Event]
-    num_updates: int
-    """Times that the optimizer moved the weights."""
-
-    @property
-    def windows(self) -> list[Event]:
-        return [event for event in self.events if event["event"] == "window"]
-
-
-def sit(
-    folder: Path,
-    num_batches: int,
-    *,
-    config: RunConfig = CONFIG,
-    should_stop: Callable[[Runner], bool] = lambda runner: False,
-) -> Sitting:
-    """Start the run in the folder, or go on with it, as `mambrane train` does."""
-    log, events, updates = EventLog(), [], []
-    log.listeners.append(events.append)
-    run = RunFolder(folder)
-    checkpoints = Checkpoints(run.checkpoints_folder, keep=config.engine.keep_checkpoints, events=log)
-    domains, model = domains_of(num_batches), build_model(config, VOCAB_SIZE)
-    with run.lock(), BackgroundSaver(checkpoints) as saver:
-        runner = build_runner(
-            config,
-            domains,
-            model,
-            device=CPU,
-            events=log,
-            should_stop=lambda: should_stop(runner),
-            saver=saver,
-            matrix_path=run.matrix_file,
-        )
-        checkpoint = checkpoints.load_newest()
-        if checkpoint is not None:
-            restore(runner, checkpoint)
-        runner.trainer.optimizers[0].register_step_post_hook(lambda *_: updates.append(1))
-        log.listeners.append(lambda event: validate(runner, domains[0]) if event["event"] == "epoch_finished" else None)
-        outcome = runner.run()
-    return Sitting(outcome, runner, events, len(updates))
-
-
-def validate(runner: Runner, domain: Domain) -> None:
-    """Look at held-out text with the averaged weights, and draw from the generator that a model may draw from."""
-    with runner.trainer.evaluation():
-        heldout_loss(runner.trainer.model, domain.heldout, sequence_length=LENGTH, batch_size=2, device=CPU)
-        torch.rand(3)
-
-
-def whole_state(runner: Runner) -> dict[str, Any]:
-    """Everything that is saved, without the count of interrupted windows."""
-    weights, states = parts_of(runner)
-    trainer = dict(states["trainer"])
-    counters = dict(trainer["counters"])
-    counters["windows"] -= counters.pop("aborted")
-    return {"weights": weights, **states, **trainer, "trainer": None, "counters": counters}
+def sizes_of(num_batches: int) -> tuple[int, int, int]:
+    """Micro-batches of each task."""
+    return (SHORT, num_batches, SHORT)
 
 
 def limited(num_batches: int, config: RunConfig = CONFIG) -> RunConfig:
@@ -233,17 +105,17 @@ def leave_as_a_kill_would(source: Path, target: Path, *, up_to_step: int) -> Non
     [pytest.param(1131, marks=pytest.mark.slow), pytest.param(1132, marks=pytest.mark.slow), 2, 0],
 )
 def test_every_step_is_taken_and_an_interrupted_run_ends_bit_for_bit_the_same(num_batches, tmp_path):
-    config = limited(num_batches)
-    straight = sit(tmp_path / "straight", num_batches, config=config)
+    config, domains = limited(num_batches), domains_of(*sizes_of(num_batches))
+    straight = sit(tmp_path / "straight", domains, config=config)
     check_steps(straight, num_batches)
 
     folder = tmp_path / "interrupted"
     if num_batches > SHORT:
         leave_as_a_kill_would(tmp_path / "straight", folder, up_to_step=WINDOWS[num_batches])
     for place, stop in places(num_batches).items():
-        stopped = sit(folder, num_batches, config=config, should_stop=stop)
+        stopped = sit(folder, domains, config=config, should_stop=stop)
         assert stopped.outcome == Outcome(False, "a stop was asked for"), place
-    resumed = sit(folder, num_batches, config=config)
+    resumed = sit(folder, domains, config=config)
     assert resumed.outcome == straight.outcome
     assert training_differences(whole_state(straight.runner), whole_state(resumed.runner)) == []
 
@@ -256,7 +128,7 @@ def check_steps(run: Sitting, num_batches: int) -> None:
     epochs = [(event["task"], event["epoch"]) for event in run.windows]
     expected = [
         (task, epoch)
-        for task, size in enumerate((SHORT, num_batches, SHORT))
+        for task, size in enumerate(sizes_of(num_batches))
         for epoch in (0, 1)
         for _ in range(WINDOWS[size])
     ]
@@ -326,7 +198,7 @@ def textbook_run(config: RunConfig, num_batches: int) -> TextbookLoop:
     betas = (config.engine.adam_beta1, config.engine.adam_beta2)
     optimizer = torch.optim.AdamW(decay, betas=betas, fused=True)
     loop = TextbookLoop(config, optimizer, model)
-    for domain, (_, size) in zip(domains_of(num_batches), tasks(num_batches), strict=True):
+    for domain, size in zip(domains_of(*sizes_of(num_batches)), sizes_of(num_batches), strict=True):
         loader = WindowLoader(
             [domain.train], sequence_length=LENGTH, batch_size=1, seed=config.run.seed, name=domain.name
         )
@@ -343,8 +215,8 @@ def textbook_run(config: RunConfig, num_batches: int) -> TextbookLoop:
 
 @pytest.mark.parametrize("num_batches", [131, 2, 0])
 def test_with_every_strength_at_zero_the_weights_are_those_of_a_loop_without_an_engine(num_batches, tmp_path):
-    config = limited(num_batches, WITHOUT_STRENGTH)
-    run = sit(tmp_path / "run", num_batches, config=config)
+    config, domains = limited(num_batches, WITHOUT_STRENGTH), domains_of(*sizes_of(num_batches))
+    run = sit(tmp_path / "run", domains, config=config)
     trainer = run.runner.trainer
     assert trainer.extensions.by_name().keys() == {"replay", "stdp", "meta_plasticity", "activity"}
     loop = textbook_run(config, num_batches)

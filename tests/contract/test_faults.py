@@ -1,0 +1,60 @@
+"""Faults of a whole run: each is told at once, in words that help, and the same command goes on as if nothing was."""
+
+import errno
+import os
+import threading
+from dataclasses import replace
+
+import pytest
+
+from mambrane.app.run_config import RunConfig
+from mambrane.core.events import Event
+from mambrane.engine import checkpoint as checkpoint_module
+from mambrane.engine.storage import StorageError
+from tests.contract.whole_run import CONFIG, domains_of, sit, whole_state
+from tests.engine.tiny_training import training_differences
+
+DOMAINS = domains_of(7, 7, 7)
+"""Two windows an epoch: twelve in all."""
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A run that nothing disturbs."""
+    return sit(tmp_path_factory.mktemp("straight"), DOMAINS)
+
+
+def saving_every(num_windows: int) -> RunConfig:
+    """The run with a checkpoint after each so many applied windows."""
+    return replace(CONFIG, engine=replace(CONFIG.engine, save_every=num_windows))
+
+
+def wait_for_the_save(event: Event) -> None:
+    """Let the save in flight end before the window does, however slow the disk is."""
+    if event["event"] == "window":
+        for thread in threading.enumerate():
+            if thread.name == "checkpoint-saver":
+                thread.join()
+
+
+def test_a_save_that_fails_in_the_background_ends_the_run_at_that_window(tmp_path, straight, monkeypatch):
+    write_new_file, closed = checkpoint_module.write_new_file, []
+    config = saving_every(5)
+
+    def fail_at_step_5(path, chunks):
+        if path.parent.name.startswith("step-00000005"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_new_file(path, chunks)
+
+    def follow(event):
+        wait_for_the_save(event)
+        closed.extend([(event["state"], event["step"])] if event["event"] == "window" else [])
+
+    monkeypatch.setattr(checkpoint_module, "write_new_file", fail_at_step_5)
+    with pytest.raises(StorageError, match="No space left"):
+        sit(tmp_path, DOMAINS, config=config, on_event=follow)
+    assert closed[-2] == ("COMMITTED", 5)
+    monkeypatch.undo()
+    resumed = sit(tmp_path, DOMAINS, config=config)
+    assert resumed.outcome.is_finished
+    assert training_differences(whole_state(straight.runner), whole_state(resumed.runner)) == []
