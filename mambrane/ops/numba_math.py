@@ -5,8 +5,8 @@
 For float32 the relative error is below 1e-7 and the argument is held within [-87, 88]; NaN stays NaN. For float64 it is
 the exact function of the C library. Source of the polynomial: Moshier, Cephes mathematical library, expf.
 
-sigmoid(x) = 1 / (1 + 2^y), y = -x / ln 2, takes 2^y from the rounded y itself, by a polynomial of degree 6 that is
-Chebyshev's fit on [-1/2, 1/2]: cheaper, with an absolute error below 1e-7. tanh(x) = 2 sigmoid(2 x) - 1, within 2e-7.
+sigmoid(x) = 1 / (1 + 2^y), y = -x / ln 2, takes 2^y from the rounded y itself, by a polynomial of degree 5, the
+minimax fit on [-1/2, 1/2] with constant 1: cheaper, with an absolute error below 1e-7. tanh(x) = 2 sigmoid(2 x) - 1, within 2e-7.
 """
 
 import math
@@ -74,8 +74,8 @@ def _sigmoid(x):  # noqa: ANN001, ANN202 -- Numba compares the signatures
     if x != types.float32:
         return lambda x: 1.0 / (1.0 + math.exp(-x))
     high, minus_per_ln2, shift, one = (np.float32(c) for c in (126.0, -1.4426950408889634, 1.5 * 2**23, 1.0))
-    c1, c2, c3 = (np.float32(c) for c in (0.6931472068, 0.2402265121, 0.05550327096))
-    c4, c5, c6 = (np.float32(c) for c in (0.009618025475, 0.001340047944, 0.0001546977281))
+    c1, c2, c3 = (np.float32(c) for c in (0.6931469776, 0.2402224209, 0.05550733743))
+    c4, c5 = (np.float32(c) for c in (0.009671512645, 0.001326472712))
 
     @no_type_check
     def polynomial(x):  # noqa: ANN001, ANN202 -- typed by Numba
@@ -85,7 +85,7 @@ def _sigmoid(x):  # noqa: ANN001, ANN202 -- Numba compares the signatures
         y = high if y > high else y
         shifted = y + shift
         r = y - (shifted - shift)
-        power = (((((c6 * r + c5) * r + c4) * r + c3) * r + c2) * r + c1) * r + one
+        power = ((((c5 * r + c4) * r + c3) * r + c2) * r + c1) * r + one
         return one / (one + power * _power_of_two(shifted))
 
     return polynomial

@@ -9,10 +9,10 @@ before, g the gradient of v':
     dpull = d g / D     dconductance = -dpull v'     dd = cm dpull (v' - v) / d^2     dcm = dpull (v - v') / d
     dv[i] = cm[i] g[i] / D[i] + sum over j of s (1 - s) sigma w (dpull[j] erev + dconductance[j])    for synapses i -> j
 
-The gradients of a synapse are sums over all tokens and unfolds, taken in order for each pre-synaptic unit, so no number
-depends on how many threads there are.
+The gradients of a synapse are sums over all tokens and unfolds, gathered where its opening has just been recomputed:
+in order for each task, then over the tasks, which do not depend on how many threads there are.
 Letters beyond core/shapes: I input width; P, the pre-synaptic side, is I or L; K unfolds; M = 1 or L; R some rows of
-the batch; Q = B T or B T K, the steps of all sequences.
+the batch; Q = B T, the steps of all sequences; G tasks.
 """
 
 from typing import Any
@@ -29,7 +29,10 @@ from mambrane.ops.numba_math import sigmoid
 from mambrane.ops.threads import share_out
 
 CHUNK_ROWS = 16
-CHUNK_STEPS = 64
+BACKWARD_ROWS = 4
+"""Sequences of a task of the backward pass: even, because openings are recomputed for two rows at a time."""
+BACKWARD_STEPS = 128
+"""Steps of a task that goes back through the sensory synapses."""
 
 
 def ltc_numba(
@@ -149,39 +152,36 @@ def _ltc_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of the first six arguments of the forward operation."""
     units_3L = units_3L.detach()
-    grad_pull_BTKL, grad_conductance_BTKL = torch.empty_like(before_BTKL), torch.empty_like(before_BTKL)
-    grad_elapsed_BTL, grad_u_BTI = torch.zeros_like(hidden_BTL), torch.zeros_like(u_BTI)
+    batch_size, num_steps = state_BL.shape[0], u_BTI.shape[0] * u_BTI.shape[1]
+    grad_pull_BTL, grad_conductance_BTL, grad_elapsed_BTL = (torch.zeros_like(hidden_BTL) for _ in range(3))
     grad_state_BL, grad_cm_BL = torch.zeros_like(state_BL), torch.zeros_like(state_BL)
-    num_shares = min(state_BL.shape[0], torch.get_num_threads())
+    num_tasks, num_sensory_tasks = -(-batch_size // BACKWARD_ROWS), -(-num_steps // BACKWARD_STEPS)
+    sums_G4LL, sums_G4LI = _empty_sums(num_tasks, synapses_4LL), _empty_sums(num_sensory_tasks, sensory_4IL)
     share_out(
         _backward,
-        num_shares,
-        num_shares,
-        *arrays(grad_hidden_BTL, resets_BT, elapsed_BTM, _response(synapses_4LL), units_3L[0]),
+        num_tasks,
+        *arrays(grad_hidden_BTL, resets_BT, elapsed_BTM, _opening(synapses_4LL).transpose(1, 2), units_3L[0]),
         *arrays(hidden_BTL, before_BTKL, conductance_BTKL),
-        *arrays(grad_pull_BTKL, grad_conductance_BTKL, grad_elapsed_BTL, grad_state_BL, grad_cm_BL),
+        *arrays(grad_pull_BTL, grad_conductance_BTL, grad_elapsed_BTL, grad_state_BL, grad_cm_BL, sums_G4LL),
         work=before_BTKL.numel() * state_BL.shape[1],
     )
-    grad_pull_QL, grad_conductance_QL = (
-        grad_pull_BTKL.sum(dim=2).flatten(0, 1),
-        grad_conductance_BTKL.sum(dim=2).flatten(0, 1),
-    )
+    grad_pull_QL, grad_conductance_QL = grad_pull_BTL.flatten(0, 1), grad_conductance_BTL.flatten(0, 1)
+    # The kernel takes two steps at a time; one of zeros adds nothing.
+    steps = (F.pad(each, (0, 0, 0, num_steps % 2)) for each in (u_BTI.flatten(0, 1), grad_pull_QL, grad_conductance_QL))
+    grad_u_QI = u_BTI.new_zeros(num_steps + num_steps % 2, u_BTI.shape[2])
     share_out(
         _sense_backward,
-        grad_pull_QL.shape[0],
-        *arrays(
-            u_BTI.flatten(0, 1), grad_pull_QL, grad_conductance_QL, _response(sensory_4IL), grad_u_BTI.flatten(0, 1)
-        ),
+        num_sensory_tasks,
+        *arrays(*steps, _opening(sensory_4IL).transpose(1, 2), grad_u_QI, sums_G4LI),
         work=u_BTI.numel() * state_BL.shape[1],
     )
-    every_pull_QL, every_conductance_QL = grad_pull_BTKL.flatten(0, 2), grad_conductance_BTKL.flatten(0, 2)
     pull_L, conductance_L = _ordered_sum(grad_pull_QL), _ordered_sum(grad_conductance_QL)
     return (
-        grad_u_BTI,
+        grad_u_QI[:num_steps].reshape(u_BTI.shape),
         grad_state_BL,
         grad_elapsed_BTL.sum(dim=-1, keepdim=True) if elapsed_BTM.shape[2] == 1 else grad_elapsed_BTL,
-        _synapse_gradients(u_BTI.flatten(0, 1), grad_pull_QL, grad_conductance_QL, sensory_4IL),
-        _synapse_gradients(before_BTKL.flatten(0, 2), every_pull_QL, every_conductance_QL, synapses_4LL),
+        _synapse_gradients(sums_G4LI, sensory_4IL),
+        _synapse_gradients(sums_G4LL, synapses_4LL),
         torch.stack([_ordered_sum(grad_cm_BL), pull_L * units_3L[2] + conductance_L, pull_L * units_3L[1]]),
     )
 
@@ -212,10 +212,10 @@ def _opening(synapses_4PL: Tensor) -> Tensor:
     return torch.stack([sigma_PL, sigma_PL * mu_PL, w_PL, w_PL * erev_PL])
 
 
-def _response(synapses_4PL: Tensor) -> Tensor:
-    """Return sigma, sigma mu, sigma w, sigma w erev, the post-synaptic side first; [4, L, P]."""
-    sigma_PL, shift_PL, w_PL, pull_PL = _opening(synapses_4PL)
-    return torch.stack([sigma_PL, shift_PL, sigma_PL * w_PL, sigma_PL * pull_PL]).transpose(1, 2)
+def _empty_sums(num_tasks: int, synapses_4PL: Tensor) -> Tensor:
+    """Return zeros, four for each synapse and task, the post-synaptic side first; [G, 4, L, P]."""
+    _, pre, units = synapses_4PL.shape
+    return synapses_4PL.new_zeros(num_tasks, 4, units, pre)
 
 
 def _ordered_sum(rows_QL: Tensor) -> Tensor:
@@ -223,23 +223,10 @@ def _ordered_sum(rows_QL: Tensor) -> Tensor:
     return torch.from_numpy(rows_QL.detach().numpy().sum(axis=0))
 
 
-def _synapse_gradients(
-    pre_QP: Tensor, grad_pull_QL: Tensor, grad_conductance_QL: Tensor, synapses_4PL: Tensor
-) -> Tensor:
+def _synapse_gradients(sums_G4LP: Tensor, synapses_4PL: Tensor) -> Tensor:
     """Return the gradients of w, mu, sigma and erev; [4, P, L]."""
-    sums_4PL = torch.zeros_like(synapses_4PL)
-    if len(pre_QP) % 2:
-        # The kernel takes two steps at a time; a step of zeros adds nothing.
-        steps = (pre_QP, grad_pull_QL, grad_conductance_QL)
-        pre_QP, grad_pull_QL, grad_conductance_QL = (F.pad(each, (0, 0, 0, 1)) for each in steps)
-    share_out(
-        _sum_over_steps,
-        pre_QP.shape[1],
-        *arrays(pre_QP.T, grad_pull_QL, grad_conductance_QL, _opening(synapses_4PL), sums_4PL),
-        work=grad_pull_QL.numel() * pre_QP.shape[1],
-    )
     w_PL, mu_PL, sigma_PL, erev_PL = synapses_4PL.detach()
-    pull_PL, conductance_PL, slope_PL, slope_pre_PL = sums_4PL
+    pull_PL, conductance_PL, slope_PL, slope_pre_PL = _ordered_sum(sums_G4LP).transpose(1, 2)
     return torch.stack(
         [conductance_PL + erev_PL * pull_PL, -sigma_PL * slope_PL, slope_pre_PL - mu_PL * slope_PL, w_PL * pull_PL]
     )
@@ -254,10 +241,13 @@ def _sense(first, last, u_QI, opening_4IL, pull_QL, conductance_QL):
 
 
 @kernel()
-def _sense_backward(first, last, u_QI, grad_pull_QL, grad_conductance_QL, response_4LI, grad_u_QI):
-    for start in range(first, last, CHUNK_ROWS):
-        rows = slice(start, min(start + CHUNK_ROWS, last))
-        _give_back(u_QI[rows], grad_pull_QL[rows], grad_conductance_QL[rows], response_4LI, grad_u_QI[rows])
+def _sense_backward(first, last, u_QI, grad_pull_QL, grad_conductance_QL, opening_4LI, grad_u_QI, sums_G4LI):
+    for task in range(first, last):
+        end = min((task + 1) * BACKWARD_STEPS, len(u_QI))
+        for start in range(task * BACKWARD_STEPS, end, CHUNK_ROWS):
+            rows = slice(start, min(start + CHUNK_ROWS, end))
+            grads = grad_pull_QL[rows], grad_conductance_QL[rows]
+            _give_back(u_QI[rows], *grads, opening_4LI, grad_u_QI[rows], sums_G4LI[task])
 
 
 @kernel()
@@ -342,48 +332,58 @@ def _receive(pre_RP, opening_4PL, pull_RL, conductance_RL):
 
 @kernel()
 def _backward(
-    first_share,
-    last_share,
-    num_shares,
+    first,
+    last,
     grad_hidden_BTL,
     resets_BT,
     elapsed_BTM,
-    response_4LL,
+    opening_4LL,
     cm_L,
     hidden_BTL,
     before_BTKL,
     conductance_BTKL,
-    grad_pull_BTKL,
-    grad_conductance_BTKL,
+    grad_pull_BTL,
+    grad_conductance_BTL,
     grad_elapsed_BTL,
     grad_state_BL,
     grad_cm_BL,
+    sums_G4LL,
 ):
-    """Walk the rows of these shares of the batch from the last unfold to the first; the last five are written."""
-    rows = slice(first_share * len(resets_BT) // num_shares, last_share * len(resets_BT) // num_shares)
-    grad_hidden_RTL, resets_RT, elapsed_RTM = grad_hidden_BTL[rows], resets_BT[rows], elapsed_BTM[rows]
-    hidden_RTL, before_RTKL, conductance_RTKL = hidden_BTL[rows], before_BTKL[rows], conductance_BTKL[rows]
-    grad_pull_RTKL, grad_conductance_RTKL = grad_pull_BTKL[rows], grad_conductance_BTKL[rows]
-    grad_elapsed_RTL, grad_v_RL, grad_cm_RL = grad_elapsed_BTL[rows], grad_state_BL[rows], grad_cm_BL[rows]
-    before_RL, grad_pull_RL = np.empty_like(grad_v_RL), np.empty_like(grad_v_RL)
-    grad_conductance_RL, d_RL = np.empty_like(grad_v_RL), np.empty_like(grad_v_RL)
-    for t in range(hidden_RTL.shape[1] - 1, -1, -1):
-        _divide_time(elapsed_RTM, t, d_RL)
-        for r in range(len(grad_v_RL)):
-            for i in range(grad_v_RL.shape[1]):
-                grad_v_RL[r, i] += grad_hidden_RTL[r, t, i]
-        for k in range(NUM_UNFOLDS - 1, -1, -1):
-            for r in range(len(grad_v_RL)):
-                _copy(before_RTKL[r, t, k], before_RL[r])
-                after_L = hidden_RTL[r, t] if k == NUM_UNFOLDS - 1 else before_RTKL[r, t, k + 1]
-                _differentiate_unfold(
-                    (cm_L, d_RL[r], conductance_RTKL[r, t, k], before_RL[r], after_L),
-                    (grad_v_RL[r], grad_pull_RL[r], grad_conductance_RL[r], grad_elapsed_RTL[r, t], grad_cm_RL[r]),
-                )
-                _copy(grad_pull_RL[r], grad_pull_RTKL[r, t, k])
-                _copy(grad_conductance_RL[r], grad_conductance_RTKL[r, t, k])
-            _give_back(before_RL, grad_pull_RL, grad_conductance_RL, response_4LL, grad_v_RL)
-        _clear(resets_RT, t, grad_v_RL)
+    """Walk the rows of these tasks from the last unfold to the first; the last six are written."""
+    for task in range(first, last):
+        rows = slice(task * BACKWARD_ROWS, min((task + 1) * BACKWARD_ROWS, len(resets_BT)))
+        grad_hidden_RTL, resets_RT, elapsed_RTM = grad_hidden_BTL[rows], resets_BT[rows], elapsed_BTM[rows]
+        hidden_RTL, before_RTKL, conductance_RTKL = hidden_BTL[rows], before_BTKL[rows], conductance_BTKL[rows]
+        all_pull_RTL, all_conductance_RTL = grad_pull_BTL[rows], grad_conductance_BTL[rows]
+        grad_elapsed_RTL, grad_cm_RL, d_RL = grad_elapsed_BTL[rows], grad_cm_BL[rows], np.empty_like(grad_cm_BL[rows])
+        # An odd number of rows is made even by one of zeros, which adds nothing.
+        padded = (len(d_RL) + len(d_RL) % 2, d_RL.shape[1])
+        before_RL, grad_v_RL = np.zeros(padded, d_RL.dtype), np.zeros(padded, d_RL.dtype)
+        grad_pull_RL, grad_conductance_RL = np.zeros(padded, d_RL.dtype), np.zeros(padded, d_RL.dtype)
+        for t in range(hidden_RTL.shape[1] - 1, -1, -1):
+            _divide_time(elapsed_RTM, t, d_RL)
+            for r in range(len(d_RL)):
+                _add(grad_hidden_RTL[r, t], grad_v_RL[r])
+            for k in range(NUM_UNFOLDS - 1, -1, -1):
+                for r in range(len(d_RL)):
+                    _copy(before_RTKL[r, t, k], before_RL[r])
+                    after_L = hidden_RTL[r, t] if k == NUM_UNFOLDS - 1 else before_RTKL[r, t, k + 1]
+                    _differentiate_unfold(
+                        (cm_L, d_RL[r], conductance_RTKL[r, t, k], before_RL[r], after_L),
+                        (grad_v_RL[r], grad_pull_RL[r], grad_conductance_RL[r], grad_elapsed_RTL[r, t], grad_cm_RL[r]),
+                    )
+                    _add(grad_pull_RL[r], all_pull_RTL[r, t])
+                    _add(grad_conductance_RL[r], all_conductance_RTL[r, t])
+                _give_back(before_RL, grad_pull_RL, grad_conductance_RL, opening_4LL, grad_v_RL, sums_G4LL[task])
+            _clear(resets_RT, t, grad_v_RL[: len(d_RL)])
+        for r in range(len(d_RL)):
+            _copy(grad_v_RL[r], grad_state_BL[rows][r])
+
+
+@kernel()
+def _add(source_L, target_L):
+    for i in range(target_L.size):
+        target_L[i] += source_L[i]
 
 
 @kernel()
@@ -406,40 +406,27 @@ def _differentiate_unfold(values, gradients):
 
 
 @kernel()
-def _give_back(pre_RP, grad_pull_RL, grad_conductance_RL, response_4LP, grad_pre_RP):
-    """Add to the gradient of each pre-synaptic value what comes back through its synapses."""
+def _give_back(pre_RP, grad_pull_RL, grad_conductance_RL, opening_4LP, grad_pre_RP, sums_4LP):
+    """Add to the gradient of each pre-synaptic value what comes back through its synapses, and to their four sums.
+
+    The sums are those of s dpull, s dconductance, f and f v, with f the gradient of the argument of the sigmoid. Rows
+    go two at a time, so that the sums are read and written half as often; their number is even.
+    """
     one = pre_RP.dtype.type(1)
     for j in range(grad_pull_RL.shape[1]):
-        for r in range(pre_RP.shape[0]):
-            pull, conductance = grad_pull_RL[r, j], grad_conductance_RL[r, j]
+        for r in range(0, pre_RP.shape[0], 2):
+            pull0, conductance0 = grad_pull_RL[r, j], grad_conductance_RL[r, j]
+            pull1, conductance1 = grad_pull_RL[r + 1, j], grad_conductance_RL[r + 1, j]
             for i in range(pre_RP.shape[1]):
-                is_open = sigmoid(response_4LP[0, j, i] * pre_RP[r, i] - response_4LP[1, j, i])
-                through = conductance * response_4LP[2, j, i] + pull * response_4LP[3, j, i]
-                grad_pre_RP[r, i] += is_open * (one - is_open) * through
-
-
-@kernel()
-def _sum_over_steps(first, last, pre_PQ, grad_pull_QL, grad_conductance_QL, opening_4PL, sums_4PL):
-    """Sum over all steps, for the pre-synaptic units first, ..., last - 1: s dpull, s dconductance, f, f v.
-
-    f is the gradient of the argument of the sigmoid. Steps go by chunks that stay in the cache for all these units, and
-    two at a time, so that the sums are read and written half as often; their number is even.
-    """
-    one = pre_PQ.dtype.type(1)
-    num_steps = pre_PQ.shape[1]
-    for start in range(0, num_steps, CHUNK_STEPS):
-        for i in range(first, last):
-            for q in range(start, min(start + CHUNK_STEPS, num_steps), 2):
-                v0, v1 = pre_PQ[i, q], pre_PQ[i, q + 1]
-                for j in range(grad_pull_QL.shape[1]):
-                    pull0, conductance0 = grad_pull_QL[q, j], grad_conductance_QL[q, j]
-                    pull1, conductance1 = grad_pull_QL[q + 1, j], grad_conductance_QL[q + 1, j]
-                    open0 = sigmoid(opening_4PL[0, i, j] * v0 - opening_4PL[1, i, j])
-                    open1 = sigmoid(opening_4PL[0, i, j] * v1 - opening_4PL[1, i, j])
-                    through0 = conductance0 * opening_4PL[2, i, j] + pull0 * opening_4PL[3, i, j]
-                    through1 = conductance1 * opening_4PL[2, i, j] + pull1 * opening_4PL[3, i, j]
-                    f0, f1 = open0 * (one - open0) * through0, open1 * (one - open1) * through1
-                    sums_4PL[0, i, j] += open0 * pull0 + open1 * pull1
-                    sums_4PL[1, i, j] += open0 * conductance0 + open1 * conductance1
-                    sums_4PL[2, i, j] += f0 + f1
-                    sums_4PL[3, i, j] += f0 * v0 + f1 * v1
+                v0, v1 = pre_RP[r, i], pre_RP[r + 1, i]
+                open0 = sigmoid(opening_4LP[0, j, i] * v0 - opening_4LP[1, j, i])
+                open1 = sigmoid(opening_4LP[0, j, i] * v1 - opening_4LP[1, j, i])
+                through0 = conductance0 * opening_4LP[2, j, i] + pull0 * opening_4LP[3, j, i]
+                through1 = conductance1 * opening_4LP[2, j, i] + pull1 * opening_4LP[3, j, i]
+                f0, f1 = open0 * (one - open0) * through0, open1 * (one - open1) * through1
+                grad_pre_RP[r, i] += opening_4LP[0, j, i] * f0
+                grad_pre_RP[r + 1, i] += opening_4LP[0, j, i] * f1
+                sums_4LP[0, j, i] += open0 * pull0 + open1 * pull1
+                sums_4LP[1, j, i] += open0 * conductance0 + open1 * conductance1
+                sums_4LP[2, j, i] += f0 + f1
+                sums_4LP[3, j, i] += f0 * v0 + f1 * v1
