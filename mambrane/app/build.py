@@ -18,6 +18,7 @@ from mambrane.data.domains import Domain
 from mambrane.data.loader import WindowLoader
 from mambrane.engine.checkpoint import Checkpoint
 from mambrane.engine.extensions import Extensions
+from mambrane.engine.objective import fused_next_token_objective
 from mambrane.engine.saver import BackgroundSaver
 from mambrane.engine.trainer import Trainer
 from mambrane.evaluation.metrics import HeldoutLoss, heldout_loss
@@ -80,6 +81,7 @@ def build_runner(
         device=device,
         events=events,
         extensions=build_extensions(config, model),
+        objective=fused_next_token_objective,
         should_stop=should_stop,
     )
 

@@ -19,7 +19,6 @@ in Avalanche's ExperienceBalancedBuffer (Carta et al., JMLR 24, 2023).
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.continual.config import ContinualConfig
@@ -28,6 +27,7 @@ from mambrane.core.seeding import make_generator
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import BoundaryView, StepView
+from mambrane.engine.objective import nats_of
 from mambrane.models.state import ModelOutput
 
 
@@ -67,12 +67,7 @@ class Replay:
     def term(self, model: nn.Module, output: ModelOutput, batch: MicroBatch) -> Tensor | None:
         """Add nothing; note the loss of remembered windows. A micro-batch that runs again notes the same numbers."""
         with torch.no_grad():
-            nats_BT = F.cross_entropy(
-                output.logits_BTV.flatten(0, 1).float(),
-                batch.targets_BT.flatten(),
-                ignore_index=IGNORED_TARGET,
-                reduction="none",
-            ).view_as(batch.targets_BT)
+            nats_BT = nats_of(output, batch)
             num_targets_B = (batch.targets_BT != IGNORED_TARGET).sum(dim=1).clamp(min=1)
             self.memory.record_losses(batch, nats_BT.sum(dim=1) / num_targets_B)
         return None

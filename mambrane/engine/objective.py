@@ -29,13 +29,26 @@ ObjectiveFunction = Callable[[nn.Module, MicroBatch], Objective]
 
 
 def next_token_objective(model: nn.Module, batch: MicroBatch) -> Objective:
-    """Return the summed cross entropy of the next token, in nats."""
+    """Return the summed cross entropy of the next token, in nats, of a model that returns `logits_BTV`."""
     output = model(batch.inputs_BT, resets_BT=batch.resets_BT)
+    return Objective(nats_of(output, batch).sum(), output)
+
+
+def fused_next_token_objective(model: nn.Module, batch: MicroBatch) -> Objective:
+    """Return the same of a model that takes `targets_BT` and returns `nats_BT`, without keeping B x T x V logits."""
+    output = model(batch.inputs_BT, resets_BT=batch.resets_BT, targets_BT=batch.targets_BT)
+    return Objective(nats_of(output, batch).sum(), output)
+
+
+def nats_of(output: Any, batch: MicroBatch) -> Tensor:  # noqa: ANN401 -- the output of any model
+    """Return the nats of each target [B, T], float32 or float64, from a model's output; 0 where no target counts."""
+    if getattr(output, "nats_BT", None) is not None:
+        return output.nats_BT
     logits_BTV = output.logits_BTV
-    loss_sum = functional.cross_entropy(
+    nats_N = functional.cross_entropy(
         logits_BTV.flatten(0, 1).to(torch.promote_types(logits_BTV.dtype, torch.float32)),
         batch.targets_BT.flatten(),
         ignore_index=IGNORED_TARGET,
-        reduction="sum",
+        reduction="none",
     )
-    return Objective(loss_sum, output)
+    return nats_N.view_as(batch.targets_BT)

@@ -13,11 +13,10 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 
-from mambrane.core.shapes import IGNORED_TARGET, Logits, Tokens
 from mambrane.data.loader import heldout_batches
 from mambrane.data.tokens import TokenFile
+from mambrane.engine.objective import nats_of
 from mambrane.models.language_model import LanguageModel
 
 
@@ -60,18 +59,10 @@ def heldout_loss(
     with evaluation_mode(model), torch.inference_mode():
         for batch in heldout_batches(token_file, sequence_length, batch_size):
             batch = batch.to(device)
-            logits_BTV = model(batch.inputs_BT, resets_BT=batch.resets_BT).logits_BTV
-            nats_sum += sum_of_nats(logits_BTV, batch.targets_BT)
+            output = model(batch.inputs_BT, resets_BT=batch.resets_BT)
+            nats_sum += nats_of(output, batch).double().sum().item()
             num_targets += batch.num_targets
     return HeldoutLoss(nats_sum, num_targets, token_file.num_bytes)
-
-
-def sum_of_nats(logits_BTV: Logits, targets_BT: Tokens) -> float:
-    """Return the cross entropy summed in float64 over the targets that count."""
-    nats_N = F.cross_entropy(
-        logits_BTV.float().flatten(0, 1), targets_BT.flatten(), reduction="none", ignore_index=IGNORED_TARGET
-    )
-    return nats_N.double().sum().item()
 
 
 @contextmanager

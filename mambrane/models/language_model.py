@@ -10,6 +10,7 @@ from mambrane.models.config import ModelConfig
 from mambrane.models.initialisation import initialise
 from mambrane.models.state import ModelOutput, ModelState
 from mambrane.ops.linear import linear
+from mambrane.ops.linear_cross_entropy import linear_cross_entropy
 
 
 class LanguageModel(nn.Module):
@@ -25,7 +26,12 @@ class LanguageModel(nn.Module):
         initialise(self, generator)
 
     def forward(
-        self, tokens_BT: Tokens, *, state: ModelState | None = None, resets_BT: Resets | None = None
+        self,
+        tokens_BT: Tokens,
+        *,
+        state: ModelState | None = None,
+        resets_BT: Resets | None = None,
+        targets_BT: Tokens | None = None,
     ) -> ModelOutput:
         """Return logits for the next token at every position, the state after the last, and the activity.
 
@@ -35,6 +41,8 @@ class LanguageModel(nn.Module):
             tokens_BT: token numbers, T >= 1.
             state: what an earlier call returned; None starts from nothing.
             resets_BT: True where a document starts: all that came before, `state` included, is forgotten there.
+            targets_BT: the right next tokens, IGNORED_TARGET where none counts; then the output holds the nats of each
+                in place of the logits, which would take B x T x V numbers.
         """
         states = (NO_STATE,) * len(self.blocks) if state is None else state.blocks
         x_BTD = self.embedding(tokens_BT)
@@ -43,10 +51,14 @@ class LanguageModel(nn.Module):
             x_BTD, block_state, activity = block(x_BTD, state=block_state, resets_BT=resets_BT)
             new_states.append(block_state)
             activities.append(activity)
-        logits_BTV = linear(self.norm(x_BTD), self.embedding.weight)
+        new_state, x_BTD = ModelState(tuple(new_states)), self.norm(x_BTD)
+        if targets_BT is not None:
+            nats_BT = linear_cross_entropy(x_BTD, self.embedding.weight, targets_BT)
+            return ModelOutput(None, new_state, tuple(activities), nats_BT)
+        logits_BTV = linear(x_BTD, self.embedding.weight)
         if logits_BTV.dtype in (torch.bfloat16, torch.float16):
             logits_BTV = logits_BTV.float()
-        return ModelOutput(logits_BTV, ModelState(tuple(new_states)), tuple(activities))
+        return ModelOutput(logits_BTV, new_state, tuple(activities))
 
     def step(self, tokens_B: Tensor, state: ModelState | None = None) -> ModelOutput:
         """Read one token [B] of each sequence: `forward` with T = 1, at constant cost and memory."""

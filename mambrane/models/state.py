@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Logits
@@ -53,10 +54,12 @@ class BlockActivity(NamedTuple):
 class ModelOutput(NamedTuple):
     """What the language model returns."""
 
-    logits_BTV: Logits
-    """Scores of the next token, float32 (float64 in a float64 model)."""
+    logits_BTV: Logits | None
+    """Scores of the next token, float32 (float64 in a float64 model); None where targets were given."""
     state: ModelState
     activity: tuple[BlockActivity, ...]
+    nats_BT: Float[Tensor, "B T"] | None = None
+    """Cross entropy of each target, 0 where none counts; None where no targets were given."""
 
 
 def _map_tensors(tree, function):  # noqa: ANN001, ANN202 -- any tree of NamedTuples

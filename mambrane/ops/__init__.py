@@ -1,8 +1,8 @@
 """The maths: tensors in, tensors out. One folder an operation.
 
 reference.py is plain PyTorch on any device and defines the operation; numba_cpu.py is the same on the CPU as fused
-kernels, forward and backward; chunked.py is the same as matrix products. __init__.py holds the public function.
-`dispatch` chooses the form and can say why.
+kernels, forward and backward; chunked.py is the same as matrix products over chunks of tokens; onednn_cpu.py hands
+products to oneDNN. __init__.py holds the public function. `dispatch` chooses the form and can say why.
 """
 
 from mambrane.ops.causal_conv import causal_conv
@@ -10,6 +10,8 @@ from mambrane.ops.causal_trace import causal_trace
 from mambrane.ops.cfc import CfcWeights, cfc
 from mambrane.ops.dispatch import Backend, choose_backend, explain
 from mambrane.ops.lif import LifOutput, lif
+from mambrane.ops.linear import linear
+from mambrane.ops.linear_cross_entropy import linear_cross_entropy
 from mambrane.ops.ltc import LtcWeights, ltc
 from mambrane.ops.selective_scan import selective_scan
 from mambrane.ops.ssd import ssd
@@ -27,6 +29,8 @@ __all__ = [
     "compile_kernels",
     "explain",
     "lif",
+    "linear",
+    "linear_cross_entropy",
     "ltc",
     "selective_scan",
     "ssd",

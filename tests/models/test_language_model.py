@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch.nn import functional
 
 from mambrane.core.seeding import make_generator
+from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
 from tests.models.modes import SMALL, VOCAB_SIZE, all_modes, build_awake, describe, random_tokens
@@ -176,3 +178,25 @@ def test_no_weight_is_born_non_finite():
     for config in all_modes():
         model = LanguageModel(config, VOCAB_SIZE, make_generator(0, "weights"))
         assert all(parameter.isfinite().all() for parameter in model.parameters()), describe(config)
+
+
+@every_mode
+@torch.no_grad()
+def test_float32_products_of_the_device_are_causal_too(config):
+    model = build_awake(config).float()
+    tokens = random_tokens(2, 40)
+    changed = tokens.clone()
+    changed[:, 25] = (changed[:, 25] + 1) % VOCAB_SIZE
+    before, after = (model(t).logits_BTV for t in (tokens, changed))
+    assert torch.equal(before[:, :25], after[:, :25])
+    assert not torch.equal(before[:, 25:], after[:, 25:])
+
+
+def test_with_targets_it_returns_the_nats_of_its_logits():
+    model = build_awake(all_modes()[0])
+    tokens, targets = random_tokens(2, 9), random_tokens(2, 9).roll(-1, dims=1)
+    targets[0, 3] = IGNORED_TARGET
+    output = model(tokens, targets_BT=targets)
+    assert output.logits_BTV is None
+    expected = functional.cross_entropy(model(tokens).logits_BTV.transpose(1, 2), targets, reduction="none")
+    torch.testing.assert_close(output.nats_BT, expected)

@@ -18,22 +18,28 @@ from mambrane.ops.dispatch import ONEDNN_TAKES_PLAIN_TENSORS
 
 def linear_onednn(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
     """Return x W^T + b [..., O] of float32 tensors on the CPU."""
-    # A slice of a wider tensor would meet oneDNN's slow plain loop, up to a hundred times slower than the copy.
-    return _Linear.apply(x.contiguous(), weight_OI.contiguous(), bias_O)
+    return _Linear.apply(x.contiguous(), _in_rows_or_columns(weight_OI), bias_O)
+
+
+def sum_of_outer_products_onednn(left_RO: Tensor, right_RI: Tensor) -> Tensor:
+    """Return left^T right [O, I]."""
+    left_RO, right_RI = _in_rows_or_columns(left_RO), _in_rows_or_columns(right_RI)
+    # The first factor of a product gets copied into rows: let that be the smaller one.
+    num_rows, outputs = left_RO.shape
+    inputs = right_RI.shape[1]
+    if inputs * (num_rows + outputs) < outputs * num_rows:
+        return _product(right_RI.T, left_RO.T).T.contiguous()
+    return _product(left_RO.T, right_RI.T)
+
+
+def _in_rows_or_columns(matrix: Tensor) -> Tensor:
+    """Return a copy of a slice: oneDNN's plain loop for odd strides is up to a hundred times slower than the copy."""
+    return matrix if matrix.T.is_contiguous() else matrix.contiguous()
 
 
 def _product(rows: Tensor, columns: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return rows [..., I] times the transpose of columns [O, I]; both contiguous, or transposes of such."""
     return torch.ops.mkldnn._linear_pointwise(rows, columns, bias, "none", [], "")
-
-
-def _weight_gradient(gradient_RO: Tensor, x_RI: Tensor) -> Tensor:
-    """Return g^T x [O, I]. Its first factor gets copied into rows: let that be the smaller one."""
-    num_rows, outputs = gradient_RO.shape
-    inputs = x_RI.shape[1]
-    if inputs * (num_rows + outputs) < outputs * num_rows:
-        return _product(x_RI.T, gradient_RO.T).T.contiguous()
-    return _product(gradient_RO.T, x_RI.T)
 
 
 class _Linear(torch.autograd.Function):
@@ -52,7 +58,7 @@ class _Linear(torch.autograd.Function):
         rows_RO = gradient.reshape(-1, gradient.shape[-1])
         return (
             _product(gradient, weight_OI.T) if needs_x else None,
-            _weight_gradient(rows_RO, x.reshape(-1, x.shape[-1])) if needs_weight else None,
+            sum_of_outer_products_onednn(rows_RO, x.reshape(-1, x.shape[-1])) if needs_weight else None,
             rows_RO.sum(0) if needs_bias else None,
         )
 

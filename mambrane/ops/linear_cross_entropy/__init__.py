@@ -1,0 +1,41 @@
+"""Cross entropy of an affine map: the head and the loss of a language model. The formula stands in `reference.py`."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mambrane.core.shapes import Activations, Tokens
+from mambrane.ops.dispatch import Backend, choose_backend
+from mambrane.ops.linear_cross_entropy.chunked import linear_cross_entropy_chunked
+from mambrane.ops.linear_cross_entropy.reference import linear_cross_entropy_reference
+
+__all__ = ["linear_cross_entropy"]
+
+
+def linear_cross_entropy(
+    x_BTD: Activations, weight_VD: Float[Tensor, "V D"], targets_BT: Tokens, *, backend: Backend = "auto"
+) -> Float[Tensor, "B T"]:
+    """Return the nats of each target under softmax(W x); gradients flow to x and W.
+
+    Args:
+        x_BTD: what the head reads.
+        weight_VD: weight of the head, a row for each token of the vocabulary.
+        targets_BT: the right tokens; IGNORED_TARGET where none counts.
+        backend: "auto", or one by name; see `mambrane.ops.dispatch`.
+
+    Returns:
+        Nats [B, T], 0 where no target counts; float32, or float64 for float64 input. Under autocast the products run
+        in its type, the rest in float32.
+
+    Example:
+        >>> import torch
+        >>> nats = linear_cross_entropy(torch.zeros(1, 2, 4), torch.zeros(8, 4), torch.tensor([[3, -100]]))
+        >>> [round(number, 4) for number in nats.flatten().tolist()]
+        [2.0794, 0.0]
+    """
+    if torch.is_autocast_enabled(x_BTD.device.type):
+        dtype = torch.get_autocast_dtype(x_BTD.device.type)
+        x_BTD, weight_VD = x_BTD.to(dtype), weight_VD.to(dtype)
+    form = choose_backend("linear_cross_entropy", x_BTD.device, backend)
+    run = linear_cross_entropy_reference if form == "reference" else linear_cross_entropy_chunked
+    return run(x_BTD, weight_VD, targets_BT)
