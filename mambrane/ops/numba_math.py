@@ -6,7 +6,8 @@ For float32 the relative error is below 1e-7 and the argument is held within [-8
 the exact function of the C library. Source of the polynomial: Moshier, Cephes mathematical library, expf.
 
 sigmoid(x) = 1 / (1 + 2^y), y = -x / ln 2, takes 2^y from the rounded y itself, by a polynomial of degree 5, the
-minimax fit on [-1/2, 1/2] with constant 1: cheaper, with an absolute error below 1e-7. tanh(x) = 2 sigmoid(2 x) - 1, within 2e-7.
+minimax fit on [-1/2, 1/2] with constant 1: cheaper, with an absolute error below 1e-7.
+tanh(x) = 2 sigmoid(2 x) - 1, within 2e-7.
 """
 
 import math
