@@ -108,8 +108,9 @@ def test_strided_inputs_give_the_same_bits():
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
-def test_any_number_of_threads_gives_the_same_bits(num_threads):
-    inputs = make_inputs(64, channels=300, states=4, batch=3)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_any_number_of_threads_gives_the_same_bits(num_threads, batch):
+    inputs = make_inputs(64, channels=300, states=4, batch=batch)
     found = []
     for threads in (1, 2, 3, 5):
         num_threads(threads)
@@ -126,6 +127,10 @@ def test_gradients_are_those_of_finite_differences():
         return selective_scan(**dict(zip(inputs, tensors, strict=True)), resets_BT=resets_BT, backend="numba")
 
     assert torch.autograd.gradcheck(scan, leaves)
+
+
+def test_a_single_sequence_is_cut_into_blocks_and_gives_the_reference():
+    assert_kernel_equals_reference(make_inputs(20, channels=300, batch=1), torch.float32)
 
 
 def test_a_step_size_of_zero_keeps_the_state():

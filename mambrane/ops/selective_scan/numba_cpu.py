@@ -33,7 +33,8 @@ from mambrane.ops.numba_math import exp
 from mambrane.ops.threads import share_out
 
 CHUNK_TOKENS = 16
-BLOCK_CHANNELS = 512
+LARGEST_BLOCK, SMALLEST_BLOCK = 512, 64
+FEWEST_TASKS = 4
 # Below this exp() is zero: numbers too small to be normal slow many processors down.
 LOWEST_EXPONENT = -87.0
 
@@ -82,9 +83,11 @@ def _scan(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return y, the last state [B, N, E] and, if kept, the states at chunk boundaries [B, J, N, E]; else J = 0."""
     outputs = _scan_outputs(x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, state_BNE, resets_BT, keeps_boundaries)
+    block_channels = _choose_block(x_BTE)
     share_out(
         _forward,
-        count_tasks(x_BTE.shape[0], x_BTE.shape[2], BLOCK_CHANNELS),
+        count_tasks(x_BTE.shape[0], x_BTE.shape[2], block_channels),
+        block_channels,
         *arrays(x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, state_BNE, resets_BT, *outputs),
         work=x_BTE.numel() * A_NE.shape[0],
     )
@@ -122,12 +125,14 @@ def _scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Return the gradients of x, delta, A [N, E], B, C and the first state [B, N, E]."""
     grad_x_BTE, grad_delta_BTE, grad_state_in_BNE = (torch.empty_like(x) for x in (x_BTE, x_BTE, grad_state_BNE))
-    num_blocks = count_tasks(1, x_BTE.shape[2], BLOCK_CHANNELS)
+    block_channels = _choose_block(x_BTE)
+    num_blocks = count_tasks(1, x_BTE.shape[2], block_channels)
     partial_A_BNE = torch.empty_like(grad_state_BNE)
     partial_B_GBTN, partial_C_GBTN = (B_BTN.new_empty(num_blocks, *B_BTN.shape) for _ in range(2))
     share_out(
         _backward,
         x_BTE.shape[0] * num_blocks,
+        block_channels,
         *arrays(grad_y_BTE, grad_state_BNE, x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, resets_BT, boundaries_BJNE),
         *arrays(grad_x_BTE, grad_delta_BTE, partial_A_BNE, partial_B_GBTN, partial_C_GBTN, grad_state_in_BNE),
         work=x_BTE.numel() * A_NE.shape[0],
@@ -173,12 +178,39 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
 _scan.register_autograd(_differentiate, setup_context=_save)
 
 
+def _choose_block(x_BTE: Tensor) -> int:
+    """Return the channels of a block: a small batch is cut finer, so that one long sequence keeps some threads busy.
+
+    It depends on the shape alone, so that the number of threads changes no sum.
+    """
+    block_channels = LARGEST_BLOCK
+    while (
+        block_channels > SMALLEST_BLOCK and count_tasks(x_BTE.shape[0], x_BTE.shape[2], block_channels) < FEWEST_TASKS
+    ):
+        block_channels //= 2
+    return block_channels
+
+
 @kernel()
-def _forward(first, last, x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, state_BNE, resets_BT, y_BTE, last_BNE, boundaries_BJNE):
+def _forward(
+    first,
+    last,
+    block_channels,
+    x_BTE,
+    delta_BTE,
+    A_NE,
+    B_BTN,
+    C_BTN,
+    state_BNE,
+    resets_BT,
+    y_BTE,
+    last_BNE,
+    boundaries_BJNE,
+):
     """Scan the sequences and blocks first, ..., last - 1."""
     num_tokens = x_BTE.shape[1]
     for task in range(first, last):
-        b, _, start, stop = locate(task, x_BTE.shape[2], BLOCK_CHANNELS)
+        b, _, start, stop = locate(task, x_BTE.shape[2], block_channels)
         A_NW, h_NW = _load(A_NE, start, stop), _load(state_BNE[b], start, stop)
         for chunk in range(-(-num_tokens // CHUNK_TOKENS)):
             t, end = chunk * CHUNK_TOKENS, min((chunk + 1) * CHUNK_TOKENS, num_tokens)
@@ -233,6 +265,7 @@ def _store(block_RW, rows_RE, start, stop):
 def _backward(
     first,
     last,
+    block_channels,
     grad_y_BTE,
     grad_last_BNE,
     x_BTE,
@@ -252,7 +285,7 @@ def _backward(
     """Go back through the sequences and blocks first, ..., last - 1."""
     num_tokens = x_BTE.shape[1]
     for task in range(first, last):
-        b, block, start, stop = locate(task, x_BTE.shape[2], BLOCK_CHANNELS)
+        b, block, start, stop = locate(task, x_BTE.shape[2], block_channels)
         A_NW, grad_h_NW = _load(A_NE, start, stop), _load(grad_last_BNE[b], start, stop)
         grad_A_NW = np.zeros_like(A_NW)
         for chunk in range(-(-num_tokens // CHUNK_TOKENS) - 1, -1, -1):
