@@ -17,6 +17,7 @@ import torch
 from benchmarks.measuring import MIB, describe_machine, interleaved_ms, medians, peak_memory_bytes
 from benchmarks.page import generation_table, save_result
 from benchmarks.tiny_hybrid import END_OF_TEXT, build_tiny_hybrid, random_bytes
+from mambrane.core.memory import keep_freed_memory
 from mambrane.core.seeding import make_generator
 from mambrane.evaluation.generation import PREFILL_CHUNK_TOKENS, generate_batch, prefill
 from mambrane.evaluation.metrics import evaluation_mode
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--tokens", type=int, default=100_000, help="tokens written one after the other")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     model = build_tiny_hybrid()
     with evaluation_mode(model):
         result = {

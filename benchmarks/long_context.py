@@ -19,6 +19,7 @@ from benchmarks.environments import ROOT
 from benchmarks.measuring import MIB, describe_machine, interleaved_ms, medians, peak_memory_bytes
 from benchmarks.page import long_context_table, save_result
 from benchmarks.tiny_hybrid import build_tiny_hybrid, random_bytes
+from mambrane.core.memory import keep_freed_memory
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.objective import next_token_objective
 from mambrane.models.language_model import LanguageModel
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--memory-of", type=int, metavar="TOKENS", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
+    keep_freed_memory()
     model = build_tiny_hybrid()
     if options.memory_of:
         step(model, random_bytes(1, 128))

@@ -16,14 +16,19 @@ import warnings
 import torch
 # Raised by torch's own compiler about its own class.
 warnings.filterwarnings("ignore", message=".*autograd.function.Function.* should not be instantiated")
-from mambrane.ops import causal_conv, causal_trace, lif, selective_scan
+from mambrane.ops import CfcWeights, LtcWeights, causal_conv, causal_trace, cfc, lif, ltc, selective_scan, ssd
 from mambrane.ops.linear import linear
 
 def block(x, decay, A):
     spikes, membrane, _ = lif(linear(x, A), decay)
     trace, _ = causal_trace(spikes, 0.9)
     y, _ = causal_conv(trace, A, decay)
-    return selective_scan(y, y.exp(), -A.exp(), membrane, membrane)[0]
+    y = selective_scan(y, y.exp(), -A.exp(), membrane, membrane)[0]
+    hidden, _ = cfc(y, CfcWeights(torch.cat([A, A], dim=1), decay, A, decay, A, decay, A, decay, A, decay))
+    positive = {name: A.exp() for name in ("sensory_w", "w")} | {name: decay.exp() for name in ("cm", "gleak")}
+    others = dict.fromkeys(("input_weight", "input_bias", "vleak"), decay)
+    hidden, _ = ltc(hidden, LtcWeights(**{name: A for name in LtcWeights._fields} | positive | others))
+    return ssd(hidden[..., None], hidden.exp(), -decay.exp(), membrane, membrane)[0]
 
 generator = torch.Generator().manual_seed(0)
 leaves = [torch.randn(shape, generator=generator).requires_grad_() for shape in ((2, 20, 4), (4,), (4, 4))]
