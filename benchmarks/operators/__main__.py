@@ -23,7 +23,6 @@ from benchmarks.measuring import describe_machine, machine_rates
 from benchmarks.operators.catalogue import CATALOGUE, REFERENCE_GIGAFLOPS, Entry, requirement
 from benchmarks.operators.contest import ParityError, hold
 from benchmarks.page import operators_table, save_result
-from mambrane.core.memory import keep_freed_memory
 from mambrane.ops.warm_up import compile_kernels
 
 ENTRIES = {entry.name: entry for entry in CATALOGUE}
@@ -54,8 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(entry: Entry) -> dict[str, Any]:
-    """Hold one contest in this process, whose environment has the peer; freed memory is kept, as while training."""
-    keep_freed_memory()
+    """Hold one contest in this process, whose environment has the peer."""
     row = {"name": entry.name, "peer": f"{entry.peer} {metadata.version(entry.peer)}", "torch": torch.__version__}
     compile_kernels(lambda line: print(line, file=sys.stderr, flush=True))
     try:

@@ -38,7 +38,7 @@ CATALOGUE = (
     ),
     Entry("Mamba block, mambapy", "mambapy", mamba_peers.block_against_mambapy, target_ratio=12, rounds=3),
     Entry(
-        "Mamba block, transformers", "transformers", mamba_peers.block_against_transformers, target_ratio=50, rounds=2
+        "Mamba block, transformers", "transformers", mamba_peers.block_against_transformers, target_ratio=50, rounds=1
     ),
     Entry("Mamba-2 block, transformers", "transformers", mamba_peers.mamba2_against_transformers),
     Entry("LIF, SpikingJelly", "spikingjelly", spiking_peers.lif_against_spikingjelly, target_ratio=8, rounds=9),
