@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -14,6 +13,8 @@ from mambrane.app.run_config import RunConfig
 from mambrane.continual.runner import windows_of_task
 from mambrane.continual.stream import Stream, Task
 from mambrane.data.loader import WindowLoader
+from mambrane.engine.objective import fused_next_token_objective
+from mambrane.engine.precision import Precision, choose_precision
 from mambrane.evaluation.wording import duration
 from mambrane.models.accounting import account
 from mambrane.models.language_model import LanguageModel
@@ -41,7 +42,8 @@ def print_plan(config: RunConfig, stream: Stream, model: LanguageModel, device: 
     console.print(tasks)
     console.print(parts_table(account(model), title="model"))
 
-    step_seconds, activation_bytes = _measure(config, model, loaders[0], device)
+    kind = choose_precision(config.engine.precision, mixed_precision=config.engine.mixed_precision, device=device)
+    step_seconds, activation_bytes = _measure(model, loaders[0], device, kind)
     micro_batches = sum(
         loader.num_batches * task.num_epochs for loader, task in zip(loaders, stream.tasks, strict=True)
     )
@@ -50,9 +52,14 @@ def print_plan(config: RunConfig, stream: Stream, model: LanguageModel, device: 
     console.print(
         f"weights, gradients and moments {weight_bytes / 2**20:,.0f}, activations {activation_bytes / 2**20:,.0f}"
     )
-    console.print(
-        f"time       about {duration(step_seconds * micro_batches)}, from {TIMED_STEPS} micro-batches measured now"
-    )
+    about = f"about {duration(step_seconds * micro_batches)} in {kind}"
+    console.print(f"time       {about}, from {TIMED_STEPS} micro-batches measured now")
+    if device.type == "cpu" and kind == "fp32":
+        # Which one is faster depends on processor and sizes; only the user may give up exactness for it.
+        bf16_seconds, _ = _measure(model, loaders[0], device, "bf16")
+        console.print(
+            f"           about {duration(bf16_seconds * micro_batches)} with --precision bf16, measured alike"
+        )
     console.print("           (evaluations, Fisher information and checkpoints come on top)")
 
 
@@ -66,8 +73,9 @@ def _loader(config: RunConfig, task: Task) -> WindowLoader:
     )
 
 
-def _measure(config: RunConfig, model: LanguageModel, loader: WindowLoader, device: torch.device) -> tuple[float, int]:
+def _measure(model: LanguageModel, loader: WindowLoader, device: torch.device, kind: str) -> tuple[float, int]:
     """Return seconds and saved activation bytes of a micro-batch, forward and backward; weights stay as they are."""
+    precision = Precision(kind, device)
     batch = next(iter(loader.epoch_batches())).to(device)
     model.to(device)
     saved: dict[int, int] = {}
@@ -78,8 +86,9 @@ def _measure(config: RunConfig, model: LanguageModel, loader: WindowLoader, devi
         return tensor
 
     def run() -> None:
-        logits_BTV = model(batch.inputs_BT, resets_BT=batch.resets_BT).logits_BTV
-        F.cross_entropy(logits_BTV.flatten(0, 1), batch.targets_BT.flatten()).backward()
+        with precision.autocast():
+            loss_sum = fused_next_token_objective(model, batch).loss_sum
+        loss_sum.backward()
         model.zero_grad(set_to_none=True)
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

@@ -11,6 +11,18 @@ def test_a_dry_run_prints_tasks_parameters_memory_and_time_and_leaves_nothing(tm
     words = ["train", *SIZE.split(), *SWITCHES.split(), "--data", str(data), "--output-dir", str(output), "--dry-run"]
     assert main(words) == 0
     told = capsys.readouterr().out
-    for word in ("domain0", "domain4", "total", "parameters", "cross-attention", "memory", "MiB", "time", "about"):
+    for word in (
+        "domain0",
+        "domain4",
+        "total",
+        "parameters",
+        "cross-attention",
+        "memory",
+        "MiB",
+        "time",
+        "about",
+        "in fp32",
+        "--precision bf16",
+    ):
         assert word in told
     assert not output.exists()
