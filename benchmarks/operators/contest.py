@@ -102,11 +102,12 @@ def check_parity(contest: Contest, ours: dict[str, Tensor], theirs: dict[str, Te
     differences = {}
     for name, expected in theirs.items():
         size = expected.double().norm().item()
-        differences[name] = (ours[name].double() - expected.double()).norm().item() / size
+        difference = (ours[name].double() - expected.double()).norm().item()
         allowed = contest.looser.get(name, PARITY_RATIO)
         # Written so that a NaN, or a gradient that is zero everywhere, fails too.
-        if not (size > 0 and differences[name] <= allowed):
-            raise ParityError(f"{name} is off by {differences[name]:.1e}, allowed {allowed:.0e}")
+        if not (size > 0 and difference <= allowed * size):
+            raise ParityError(f"{name} is off by {difference:.1e} of {size:.1e}, allowed {allowed:.0e} of it")
+        differences[name] = difference / size
     if contest.is_output_exact and not torch.equal(ours["output"], theirs["output"]):
         raise ParityError("the outputs are not equal bit by bit")
     return differences
