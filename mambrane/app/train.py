@@ -1,6 +1,7 @@
 """`mambrane train`: start a run, or go on with it. The same words do both."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 
 import torch
@@ -45,12 +46,8 @@ def train(config: RunConfig, warnings: list[str]) -> int:
         events = EventLog(folder.events_file)
         tensorboard = TensorBoardListener(folder.tensorboard_folder)
         events.listeners += [console, tensorboard]
-        try:
+        with closing(events), closing(tensorboard), closing(console):
             return _train_in(folder, config, warnings, events, device)
-        finally:
-            console.close()
-            tensorboard.close()
-            events.close()
 
 
 def _train_in(folder: RunFolder, config: RunConfig, warnings: list[str], events: EventLog, device: torch.device) -> int:

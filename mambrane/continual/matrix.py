@@ -19,10 +19,11 @@ Replay (arXiv 1810.11910), for LA. Perplexities are kept for display and never a
 """
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+from mambrane.engine.storage import atomic_write_text
 
 SMALLEST_GAIN = 1e-3
 """Bits per byte that a task must have gained for its lost-gain fraction to be defined."""
@@ -153,16 +154,18 @@ class ForgettingMatrix:
         self.perplexity = [list(row) for row in state["perplexity"]]
 
     def save(self, path: Path) -> None:
-        """Write matrix.json, cells and metrics, so that readers see the old file or the new one and nothing between."""
+        """Write matrix.json, cells and metrics, so that readers see the old file or the new one and nothing between.
+
+        Raises:
+            StorageError: the disk refused; the old file is untouched.
+        """
         content = {
             **self.state_dict(),
             "unit": "bits per byte; row i: after i tasks, row 0: before training",
             "metrics": {name: metric._asdict() for name, metric in self.metrics().items()},
             "lost_gain_fractions": {name: metric._asdict() for name, metric in self.lost_gain_fractions().items()},
         }
-        aside = path.with_name(path.name + ".partial")
-        aside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(aside, path)
+        atomic_write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def load_matrix(path: Path) -> ForgettingMatrix:

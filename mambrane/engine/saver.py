@@ -1,8 +1,8 @@
 """Saving in the background: the training thread pays for a copy of the state, another thread for the disk.
 
 At most one save is in flight. Its events and its error reach the caller's thread at the next poll (the runner polls
-after each window), save or close, so that neither is lost and listeners of the event log are called from one thread only. The files are those of a save in
-the foreground, byte for byte.
+after each window), save or close, so that neither is lost and listeners of the event log are called from one thread
+only. The files are those of a save in the foreground, byte for byte.
 """
 
 import threading

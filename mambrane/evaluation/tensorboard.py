@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mambrane.core.events import Event
+from mambrane.engine.storage import storage_errors
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -34,19 +35,28 @@ class TensorBoardListener:
         self._step = 0
 
     def __call__(self, event: Event) -> None:
-        """Write what one event says."""
+        """Write what one event says.
+
+        Raises:
+            StorageError: the disk refused this event or, because a thread of TensorBoard's own writes, an earlier one.
+        """
+        with storage_errors("writing", self.folder):
+            self._take(event)
+
+    def close(self) -> None:
+        """Write out everything and close the file; raises StorageError."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            with storage_errors("writing", self.folder):
+                writer.close()
+
+    def _take(self, event: Event) -> None:
         if event["event"] == "resumed":
             self._step = event["step"]
         elif event["event"] == "window" and event["state"] == "COMMITTED":
             self._window(event)
         elif event["event"] == "evaluation":
             self._write(f"heldout_bits_per_byte/{event['domain']}", event["bits_per_byte"])
-
-    def close(self) -> None:
-        """Write out everything and close the file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
 
     def _window(self, event: Event) -> None:
         self._open()

@@ -1,6 +1,8 @@
 """Claims about the forgetting matrix, against numbers worked out by hand."""
 
+import errno
 import io
+import os
 from typing import NamedTuple
 
 import pytest
@@ -8,6 +10,7 @@ from rich.console import Console
 
 from mambrane.continual.matrix import ForgettingMatrix, Metric, gap_closed, load_matrix
 from mambrane.continual.table import matrix_table, metrics_table
+from mambrane.engine.storage import StorageError
 
 
 class Loss(NamedTuple):
@@ -109,6 +112,20 @@ def test_matrix_json_gives_the_same_matrix_back(tmp_path):
     again = load_matrix(tmp_path / "matrix.json")
     assert again.state_dict() == matrix.state_dict()
     assert again.metrics() == matrix.metrics()
+    assert [path.name for path in tmp_path.iterdir()] == ["matrix.json"]
+
+
+def test_a_matrix_that_cannot_be_written_is_a_clear_error_and_the_old_one_stays(tmp_path, monkeypatch):
+    filled(FORGETS).save(tmp_path / "matrix.json")
+    before = (tmp_path / "matrix.json").read_bytes()
+
+    def fail(descriptor, block):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", fail)
+    with pytest.raises(StorageError, match=r"matrix\.json: No space left"):
+        filled(IMPROVES).save(tmp_path / "matrix.json")
+    assert (tmp_path / "matrix.json").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["matrix.json"]
 
 

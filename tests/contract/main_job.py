@@ -2,6 +2,7 @@
 
 import os
 import random
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -41,10 +42,21 @@ def environment(cache: Path) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "MAMBRANE_CACHE": str(cache), "COLUMNS": "160"}
 
 
-def train(data: Path, output: Path, *extra: str) -> subprocess.CompletedProcess:
-    """Run the command to its end."""
-    command = train_words(data, output, *extra)
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment(data.parent / "cache"))
+def train(data: Path, output: Path, *extra: str, largest_file: int | None = None) -> subprocess.CompletedProcess:
+    """Run the command to its end; the system refuses to let a file grow beyond `largest_file` bytes."""
+
+    def limit() -> None:
+        if largest_file is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+    return subprocess.run(
+        train_words(data, output, *extra),
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(data.parent / "cache"),
+        preexec_fn=limit,
+    )
 
 
 def newest_weights(output: Path) -> dict[str, bytes]:

@@ -1,14 +1,18 @@
 """Faults of a whole run: each is told at once, in words that help, and the same command goes on as if nothing was."""
 
 import errno
+import json
 import os
+import resource
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from mambrane.app.run_config import RunConfig
-from mambrane.core.events import Event
+from mambrane.core.events import Event, EventLogError, read_events
 from mambrane.engine import checkpoint as checkpoint_module
 from mambrane.engine.storage import StorageError
 from tests.contract.whole_run import CONFIG, domains_of, sit, whole_state
@@ -58,3 +62,31 @@ def test_a_save_that_fails_in_the_background_ends_the_run_at_that_window(tmp_pat
     resumed = sit(tmp_path, DOMAINS, config=config)
     assert resumed.outcome.is_finished
     assert training_differences(whole_state(straight.runner), whole_state(resumed.runner)) == []
+
+
+@contextmanager
+def largest_file(num_bytes: int) -> Iterator[None]:
+    """Let the system refuse every write beyond so many bytes of a file, as a full disk would."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("room_for_events", [0, 3_000, 9_000])
+def test_an_event_log_that_is_full_ends_the_run_and_nothing_is_lost(tmp_path, straight, room_for_events):
+    log = tmp_path / "events.jsonl"
+    log.write_text((json.dumps({"event": "long ago"}) + "\n") * 20_000)
+    with largest_file(log.stat().st_size + room_for_events), pytest.raises(EventLogError, match="File too large"):
+        sit(tmp_path, DOMAINS, config=saving_every(1))
+    told = [event for event in read_events(log) if event["event"] != "long ago"]
+    assert (len(told) > 0) == (room_for_events > 0)
+    resumed = sit(tmp_path, DOMAINS, config=saving_every(1))
+    if room_for_events == 9_000:
+        assert 0 < resumed.windows[0]["step"] - 1 <= max(event["step"] for event in told if event["event"] == "window")
+    assert resumed.outcome.is_finished
+    assert training_differences(whole_state(straight.runner), whole_state(resumed.runner)) == []
+    written = [event["event"] for event in read_events(log)]
+    assert written[-len(resumed.events) :] == [event["event"] for event in resumed.events]

@@ -83,6 +83,21 @@ def test_a_finished_run_has_nothing_left_to_do(data, straight):
     assert newest_weights(straight) == before
 
 
+def test_a_disk_without_room_for_the_log_is_told_without_a_traceback_and_the_run_goes_on(data, straight, tmp_path):
+    output = tmp_path / "full"
+    log = output / "events.jsonl"
+    output.mkdir()
+    log.write_text('{"event": "long ago"}\n' * 100_000)
+    result = train(data, output, largest_file=log.stat().st_size + 20_000)
+    assert result.returncode == 2
+    assert f"{log}: File too large" in result.stderr
+    assert "run the same command again: it resumes from the newest checkpoint" in " ".join(result.stderr.split())
+    assert "Traceback" not in result.stderr
+    result = train(data, output)
+    assert "resumed after window" in result.stdout
+    assert newest_weights(output) == newest_weights(straight)
+
+
 def test_a_changed_setting_is_refused_with_the_difference(data, straight):
     result = train(data, straight, "--learning-rate", "0.5")
     assert result.returncode == 2

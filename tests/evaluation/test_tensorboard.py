@@ -3,6 +3,7 @@
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from mambrane.engine.storage import StorageError
 from mambrane.evaluation.tensorboard import TensorBoardListener
 
 
@@ -53,3 +54,9 @@ def test_an_evaluation_is_a_point_at_the_last_applied_step(tmp_path):
 def test_a_run_without_numbers_writes_nothing(tmp_path):
     write(tmp_path, [{"event": "run_started"}])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="tensorboard"):
+        write(tmp_path / "file" / "tensorboard", [window(1)])
