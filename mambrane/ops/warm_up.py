@@ -2,10 +2,18 @@
 
 Numba compiles a kernel at its first call and keeps it on disk beside the source (or in the user's cache folder), for
 this processor. Later runs only read it, which takes well under a second.
+
+A process of its own compiles, and the run reads. For a process that has compiled a kernel calls the parts of it that
+it compiled on the way, one that has read it the copies that were linked into it; the two round differently in the last
+bit, and a run that is resumed reads.
 """
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from numba.core.event import Event, Listener, install_listener
@@ -20,32 +28,54 @@ from mambrane.ops.selective_scan import selective_scan
 
 
 def compile_kernels(announce: Callable[[str], None], operations: Sequence[str] | None = None) -> None:
-    """Run operations forward and backward on float32 tensors of size 1, so that every kernel is compiled.
+    """Read the kernels of operations from the disk; those that are not there are compiled first.
 
     Args:
         announce: receives a line when a kernel really has to be compiled, and one at the end; nothing if none has.
         operations: names of operations; all that have kernels where not given.
     """
+    names = list(operations or _EXAMPLES)
     start_s = time.perf_counter()
-    compilation = _Compilation(lambda: announce("compiling CPU kernels, once on this machine (up to a minute)"))
-    with install_listener("numba:compile", compilation), torch.enable_grad():
-        for name in operations or _EXAMPLES:
-            torch.stack([output.sum() for output in _EXAMPLES[name]()]).sum().backward()
-    if compilation.has_begun:
+    try:
+        with install_listener("numba:compile", _Refusal()):
+            run_kernels(names)
+    except _NotCompiledError:
+        announce("compiling CPU kernels, once on this machine (up to a minute)")
+        _compile_in_another_process(names)
+        # What cannot be kept on disk is compiled here after all.
+        run_kernels(names)
         announce(f"compiled CPU kernels in {time.perf_counter() - start_s:.0f} s")
 
 
-class _Compilation(Listener):
-    """Calls back when Numba compiles for the first time; reading a kernel from disk is not compiling."""
+def run_kernels(operations: Sequence[str]) -> None:
+    """Run operations forward and backward on float32 tensors of size 1."""
+    with torch.enable_grad():
+        for name in operations:
+            torch.stack([output.sum() for output in _EXAMPLES[name]()]).sum().backward()
 
-    def __init__(self, begins: Callable[[], None]) -> None:
-        self.has_begun, self._begins = False, begins
+
+def _compile_in_another_process(operations: Sequence[str]) -> None:
+    """Let a new process of Python run the kernels; a session of its own keeps a Ctrl-C from stopping it half-way."""
+    package_folder = str(Path(__file__).parents[2])
+    subprocess.run(
+        [sys.executable, "-c", f"from mambrane.ops.warm_up import run_kernels; run_kernels({list(operations)!r})"],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([package_folder, os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        check=False,
+        start_new_session=True,
+    )
+
+
+class _NotCompiledError(Exception):
+    """A kernel is not on the disk."""
+
+
+class _Refusal(Listener):
+    """Raises when Numba begins to compile; reading a kernel from disk is not compiling."""
 
     def on_start(self, event: Event) -> None:
         """Numba starts to compile a function."""
-        if not self.has_begun:
-            self.has_begun = True
-            self._begins()
+        raise _NotCompiledError
 
     def on_end(self, event: Event) -> None:
         """Numba has compiled a function."""

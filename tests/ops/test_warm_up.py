@@ -11,6 +11,18 @@ from mambrane.ops import compile_kernels
 compile_kernels(lambda line: print("announced:", line), operations=["causal_trace"])
 """
 
+HASH = """
+import hashlib
+import torch
+from mambrane.ops import compile_kernels, selective_scan
+compile_kernels(lambda line: None, operations=["selective_scan"])
+generator = torch.Generator().manual_seed(0)
+shapes = ((2, 9, 64), (2, 9, 64), (64, 4), (2, 9, 4), (2, 9, 4))
+x, delta, A, B, C = (torch.randn(shape, generator=generator) for shape in shapes)
+y = selective_scan(x, delta.abs(), -A.abs(), B, C)[0]
+print(hashlib.sha256(y.numpy().tobytes()).hexdigest())
+"""
+
 WITHOUT_THE_CHECKER = """
 import warnings
 import torch
@@ -68,6 +80,12 @@ def test_compilation_is_announced_once_and_again_when_a_shared_file_changes(tmp_
     assert second == ""
     changed = "from mambrane.ops import compiled; compiled._SHARED_SOURCES = 'another'" + COMPILE
     assert run_python(changed, NUMBA_CACHE_DIR=str(tmp_path)).startswith("announced: compiling CPU kernels")
+
+
+@pytest.mark.slow
+def test_a_run_that_finds_no_kernels_computes_the_same_bits_as_one_that_reads_them(tmp_path):
+    first, second = (run_python(HASH, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert first == second
 
 
 @pytest.mark.slow
