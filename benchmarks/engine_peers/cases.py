@@ -42,6 +42,7 @@ class Case:
     ways: dict[str, tuple[str, ...]]
     """Ways of using each engine besides the first."""
     examine: Callable[[Engine, str], Finding]
+    is_about_checkpoints: bool = False
 
     def ways_of(self, engine: str) -> tuple[str, ...]:
         """Return the ways in which an engine is tried, the documented one first."""
@@ -256,7 +257,8 @@ CASES = (
         name="empty",
         title="Empty loader",
         asks="A task or a rank without data: is the epoch simply over?",
-        judged="0 optimizer steps, no exception.",
+        judged="0 optimizer steps, no exception. An exception is a fair answer to a mistake, but it ends a sequence of "
+        "tasks; it is called *refuses*.",
         ways={},
         examine=steps_only(Job(micro_batches=0)),
     ),
@@ -286,6 +288,7 @@ CASES = (
         judged="All weights equal those of the uninterrupted run, bit for bit.",
         ways={"accelerate": ("seedable", "stateful", "own generator"), "fabric": ("by hand",)},
         examine=resumed_anywhere,
+        is_about_checkpoints=True,
     ),
     Case(
         name="kill",
@@ -296,5 +299,6 @@ CASES = (
         "checkpoint of window 4 or 6 gives.",
         ways={"fabric": ("other disk",)},
         examine=killed_while_saving,
+        is_about_checkpoints=True,
     ),
 )

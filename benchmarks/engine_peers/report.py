@@ -15,20 +15,22 @@ Findings = dict[str, dict[str, dict[str, Finding]]]
 WAYS = {
     ("transformers", ""): "`compute_loss_func` with `num_items_in_batch`",
     ("transformers", "model loss"): "a model that returns its own mean loss",
-    ("accelerate", ""): "`accelerator.accumulate`; to resume, `load_state` and `skip_first_batches`",
+    ("accelerate", ""): "`accelerator.accumulate`",
     ("accelerate", "counted"): "the documented loop for samples of variable size",
     ("accelerate", "seedable"): "`use_seedable_sampler` and `skip_first_batches`",
     ("accelerate", "stateful"): "`use_stateful_dataloader` and `use_seedable_sampler`",
     ("accelerate", "own generator"): "a generator given to the DataLoader and seeded for each epoch by the user",
-    (
-        "fabric",
-        "",
-    ): "the documented loop, its iterations counted from one; to resume, `fabric.load` and skipped batches",
+    ("fabric", ""): "the documented loop, its iterations counted from one",
     ("fabric", "as printed"): "that loop with `iteration % N != 0` counted from zero, as the page prints it",
     ("fabric", "by hand"): "what Fabric leaves to its user, written by hand",
     ("fabric", "other disk"): "temporary files on another file system than the checkpoints",
-    ("mambrane", ""): "the one way there is",
 }
+RESUMING = {
+    ("transformers", ""): "`get_last_checkpoint` and `resume_from_checkpoint`",
+    ("accelerate", ""): "`save_state`, `load_state` and `skip_first_batches`",
+    ("fabric", ""): "`fabric.save`, `fabric.load` and skipping the batches that were seen",
+}
+"""The first way in the cases that are about checkpoints."""
 SHORT = {"counted": "longer loop"}
 """Names for the table, where a way's own name says too little."""
 
@@ -145,7 +147,8 @@ def page(findings: Findings, versions: dict[str, dict[str, str]]) -> str:
         lines += ["", f"## {case.title}", "", case.asks, "", f"Judged: {case.judged}", ""]
         for engine in engines:
             for way, finding in findings[case.name][engine].items():
-                how = "" if engine == "mambrane" else f", {WAYS[engine, way]}"
+                ways = WAYS | RESUMING if case.is_about_checkpoints else WAYS
+                how = f", {ways[engine, way]}" if (engine, way) in ways else ""
                 lines.append(f"- **{TITLES[engine]}**{how}: {finding.verdict}; {finding.text}.")
     return "\n".join([*lines, "", SOURCES.format(**facts)])
 

@@ -1,6 +1,7 @@
 """The cases with Lightning Fabric, which leaves the loop, and with it the windows, to its user.
 
-    ""            the loop of the page on gradient accumulation, its iterations counted from one
+    ""            the loop of the page on gradient accumulation, its iterations counted from one; the page leaves the
+                  loss open, here it is the mean of the micro-batch over N
     "as printed"  the same with `iteration % N != 0` counted from zero, as the page prints it
     "by hand"     windows collected by the user, who divides by their targets; for resuming, the user also puts a
                   StatefulDataLoader and the state of torch's generator into what fabric.save writes
