@@ -82,6 +82,20 @@ OPERATIONAL = ("run.max_windows", "run.output_dir", "run.dry_run", "engine.save_
 """Settings that do not change what is learned: a run may be resumed with other values of these."""
 
 
+BEFORE_THEY_EXISTED: dict[str, Any] = {}
+"""For each setting whose default changed what is learned when it was added, by dotted name: the value that keeps the
+behaviour of runs saved without it. All other settings that a saved run does not mention stand at their default."""
+
+
+def settings_left_unsaid() -> RunConfig:
+    """Return what each setting stands at in a run that was saved before the setting existed."""
+    sections: dict[str, dict[str, Any]] = {}
+    for dotted, value in BEFORE_THEY_EXISTED.items():
+        section, name = dotted.split(".")
+        sections.setdefault(section, {})[name] = value
+    return from_dict(sections, source="BEFORE_THEY_EXISTED")
+
+
 def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:
     """Return the configuration as JSON, section by section."""
     return json.loads(json.dumps(dataclasses.asdict(config)))

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from rich.console import Console
 
-from mambrane.app.run_config import RunConfig, from_dict
+from mambrane.app.run_config import RunConfig, from_dict, settings_left_unsaid
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog
 from mambrane.data.tokenizer import Tokenizer, load_tokenizer
@@ -36,7 +36,7 @@ def open_run(path: Path, *, weights: Literal["model", "ema"] = "model", device: 
     folder = RunFolder(path)
     if not folder.config_file.exists():
         raise UserError(f"{path} is not the folder of a run", wanted="a folder with a config.json", way_out="ls runs")
-    config = from_dict(folder.read_config(), source=str(folder.config_file))
+    config = from_dict(folder.read_config(), source=str(folder.config_file), base=settings_left_unsaid())
     events = EventLog()
     # Standard output belongs to the answer of the command; a damaged checkpoint must not be passed over in silence.
     events.listeners.append(_warn_of_damage)

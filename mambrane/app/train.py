@@ -9,7 +9,7 @@ import torch
 from mambrane.app.build import build_model, build_runner, restore
 from mambrane.app.folders import cache_folder
 from mambrane.app.plan import print_plan
-from mambrane.app.run_config import OPERATIONAL, RunConfig, to_dict
+from mambrane.app.run_config import OPERATIONAL, RunConfig, settings_left_unsaid, to_dict
 from mambrane.app.sample import print_samples, write_samples
 from mambrane.continual.stream import build_stream
 from mambrane.core.device import describe_environment, resolve_device
@@ -41,12 +41,15 @@ def train(config: RunConfig, warnings: list[str]) -> int:
         return _print_plan(config, warnings, console, device)
     folder = RunFolder(config.folder)
     with folder.lock():
+        unsaid = folder.settings_saved_without(to_dict(settings_left_unsaid()))
         if folder.config_file.exists():
-            folder.check_fingerprint(to_dict(config), operational=OPERATIONAL)
+            _check_config(folder, config)
         events = EventLog(folder.events_file)
         tensorboard = TensorBoardListener(folder.tensorboard_folder)
         events.listeners += [console, tensorboard]
         with closing(events), closing(tensorboard), closing(console):
+            if unsaid:
+                events.emit("settings_filled_in", settings=unsaid)
             return _train_in(folder, config, warnings, events, device)
 
 
@@ -85,9 +88,15 @@ def _load_text(config: RunConfig, folder: RunFolder, events: EventLog) -> tuple[
     num_domains = config.continual.num_tasks if config.continual.continual_learning else None
     tokenizer, domains = load_domains(config.data, cache_folder(), events, num_domains, tokenizer=saved)
     if saved is None:
-        folder.check_fingerprint(to_dict(config), operational=OPERATIONAL)
+        _check_config(folder, config)
         atomic_write_text(folder.tokenizer_file, json.dumps(tokenizer.state_dict()))
     return tokenizer, domains
+
+
+def _check_config(folder: RunFolder, config: RunConfig) -> None:
+    """Refuse a folder of another run; settings younger than the run are taken to stand where it was trained."""
+    defaults = to_dict(settings_left_unsaid())
+    folder.check_fingerprint(to_dict(config), operational=OPERATIONAL, defaults=defaults)
 
 
 def _announce(

@@ -56,23 +56,35 @@ class RunFolder:
         finally:
             os.close(descriptor)
 
-    def check_fingerprint(self, config: Mapping[str, Any], *, operational: Collection[str] = ()) -> bool:
+    def check_fingerprint(
+        self,
+        config: Mapping[str, Any],
+        *,
+        operational: Collection[str] = (),
+        defaults: Mapping[str, Any] | None = None,
+    ) -> bool:
         """Return True when this folder holds a run of this configuration, False when it was empty and now has it.
 
         Args:
             config: the whole configuration, nested, of JSON values.
             operational: dotted names ("engine.save_every") of fields that may change between two sittings of one
                 run, because the weights do not depend on them; a name also stands for everything below it.
+            defaults: what each setting of this version stands at in a run that was saved before it existed. Without
+                them a setting that only one side has is a difference.
 
         Raises:
-            UserError: a run of another configuration is here; the message lists each difference.
+            UserError: a run of another configuration is here, or one with settings that this version does not know;
+                the message lists each.
         """
         if not self.config_file.exists():
             self._refuse_orphans()
             self._write_config(config)
             return False
         saved = self.read_config()
-        differences = config_differences(saved, config, operational=operational)
+        if defaults is not None:
+            self._refuse_unknown(saved, defaults)
+        filled = filled_in(saved, defaults or {})
+        differences = config_differences(filled, config, operational=operational)
         if differences:
             raise UserError(
                 "\n  ".join([f"{self.path} holds a run of another configuration:", *differences]),
@@ -82,6 +94,13 @@ class RunFolder:
         if config_differences(saved, config):
             self._write_config(config)
         return True
+
+    def settings_saved_without(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Return each setting that the run here was saved without, by dotted name, with the default it stands at."""
+        if not self.config_file.exists():
+            return {}
+        saved, known = (_flatten("", _plain(config)) for config in (self.read_config(), defaults))
+        return {name: json.loads(value) for name, value in known.items() if name not in saved}
 
     def read_config(self) -> dict[str, Any]:
         """Return the configuration that the run was started with, operational fields as last set.
@@ -133,9 +152,27 @@ class RunFolder:
                 way_out="restore the file from a copy, or choose another --output-dir",
             )
 
+    def _refuse_unknown(self, saved: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+        fields, known = (_flatten("", _plain(config)) for config in (saved, defaults))
+        unknown = [f"{name}: {value}" for name, value in sorted(fields.items()) if name not in known]
+        if unknown:
+            raise UserError(
+                "\n  ".join([f"{self.path} was saved with settings that this version does not know:", *unknown]),
+                wanted="a run of this version or an earlier one",
+                way_out="use the version of mambrane that saved it, or another --output-dir",
+            )
+
     def _write_config(self, config: Mapping[str, Any]) -> None:
-        plain = encode_state(config).json
-        atomic_write_text(self.config_file, json.dumps(json.loads(plain), indent=2) + "\n")
+        atomic_write_text(self.config_file, json.dumps(_plain(config), indent=2) + "\n")
+
+
+def filled_in(saved: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the saved configuration with everything that it lacks, on any level, taken from `defaults`."""
+    return {**defaults, **saved} | {
+        name: filled_in(saved[name], default)
+        for name, default in defaults.items()
+        if isinstance(default, Mapping) and isinstance(saved.get(name), Mapping)
+    }
 
 
 def config_differences(
@@ -157,12 +194,17 @@ def config_fingerprint(config: Mapping[str, Any], *, operational: Collection[str
 
 def _identity(config: Mapping[str, Any], operational: Collection[str]) -> dict[str, str]:
     """Return the fields that count, by dotted name, as JSON text."""
-    fields = _flatten("", json.loads(encode_state(config).json))
+    fields = _flatten("", _plain(config))
     return {
         name: value
         for name, value in fields.items()
         if not any(name == field or name.startswith(f"{field}.") for field in operational)
     }
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration as JSON: lists for tuples, marks for numbers that JSON lacks."""
+    return json.loads(encode_state(config).json)
 
 
 def _flatten(prefix: str, value: Any) -> dict[str, str]:  # noqa: ANN401 -- any JSON value

@@ -5,6 +5,7 @@ reads these kinds and fields (others are printed as `kind field=value`, so that 
 `checkpoint_loaded` and `checkpoint_removed` say nothing new):
 
     run_started       num_tasks, parameters, output_dir, device
+    settings_filled_in  settings (by dotted name: those that the run was saved without)
     resumed           step
     task_started      task (from 0), name, epochs, windows (of the whole task), windows_done (after a resume)
     window            state (COMMITTED, SKIPPED, EMPTY), step, epoch (from 0), loss (nats per token), bits_per_byte,
@@ -65,6 +66,7 @@ class ConsoleListener:
         self._show: dict[str, Callable[[Event], None]] = {
             "run_started": self._run_started,
             "resumed": lambda event: self._say(event, f"resumed after window {wording.count(event['step'])}"),
+            "settings_filled_in": self._settings_filled_in,
             "task_started": self._task_started,
             "window": self._window,
             "window_skipped": self._window_skipped,
@@ -104,6 +106,10 @@ class ConsoleListener:
         parts.append(f"{self.progress.num_tasks} task" + "s" * (self.progress.num_tasks > 1))
         parts += [str(event["device"])] if "device" in event else []
         self._say(event, "   ".join(parts), "bold")
+
+    def _settings_filled_in(self, event: Event) -> None:
+        settings = ", ".join(f"{name} = {wording.value(item)}" for name, item in event["settings"].items())
+        self._say(event, f"the run was saved before these settings existed; they stand at {settings}", "yellow")
 
     def _task_started(self, event: Event) -> None:
         epochs = f"{event['epochs']} epoch" + "s" * (event["epochs"] > 1)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from mambrane.app import run_config
 from mambrane.app.cli import main, parse_train
 from mambrane.app.effects import NEEDS, settings_without_effect
 from mambrane.app.presets import PRESETS
-from mambrane.app.run_config import RunConfig, fingerprint, from_dict, to_dict
+from mambrane.app.run_config import RunConfig, fingerprint, from_dict, settings_left_unsaid, to_dict
 from mambrane.core.errors import UserError
 
 FLAGS_FILE = Path(__file__).parent / "flags.txt"
@@ -143,6 +144,13 @@ def test_the_main_command_has_no_setting_without_effect():
     words = "--preset tiny --use-mamba --use-stdp --use-replay --continual-learning --use-cross-attention"
     config = parse_train([*words.split(), "--mamba-d-state", "32", "--stdp-target-rate", "0.2"])
     assert settings_without_effect(config, PRESETS["tiny"]()) == []
+
+
+def test_a_setting_that_changed_behaviour_when_it_was_added_stands_where_earlier_runs_were_trained(monkeypatch):
+    assert settings_left_unsaid() == RunConfig()
+    monkeypatch.setitem(run_config.BEFORE_THEY_EXISTED, "engine.adam_beta2", 0.5)
+    expected = dataclasses.replace(RunConfig().engine, adam_beta2=0.5)
+    assert settings_left_unsaid() == dataclasses.replace(RunConfig(), engine=expected)
 
 
 def test_operational_settings_do_not_change_the_identity():

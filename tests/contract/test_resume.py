@@ -104,6 +104,39 @@ def test_a_changed_setting_is_refused_with_the_difference(data, straight):
     assert "engine.learning_rate: 0.004 -> 0.5" in result.stderr
 
 
+def edit_config(output, edit):
+    """Change config.json as another version of the program would have written it."""
+    config = json.loads((output / "config.json").read_text())
+    edit(config)
+    (output / "config.json").write_text(json.dumps(config))
+
+
+def test_a_run_of_an_earlier_version_goes_on_and_says_which_settings_it_did_not_know(data, straight, tmp_path):
+    output = tmp_path / "earlier"
+    shutil.copytree(straight, output)
+
+    def forget(config):
+        del config["engine"]["max_consecutive_skips"]
+        del config["plasticity"]["stdp_bounds"]
+
+    edit_config(output, forget)
+    result = train(data, output)
+    assert result.returncode == 0, result.stderr
+    assert "engine.max_consecutive_skips = 25, plasticity.stdp_bounds = hard" in result.stdout
+    (event,) = (e for e in read_events(output / "events.jsonl") if e["event"] == "settings_filled_in")
+    assert event["settings"] == {"engine.max_consecutive_skips": 25, "plasticity.stdp_bounds": "hard"}
+    assert "max_consecutive_skips" in json.loads((output / "config.json").read_text())["engine"]
+
+
+def test_a_run_of_a_later_version_is_refused_with_the_name_of_what_is_not_known(data, straight, tmp_path):
+    output = tmp_path / "later"
+    shutil.copytree(straight, output)
+    edit_config(output, lambda config: config["engine"].update(lookahead=3))
+    result = train(data, output)
+    assert result.returncode == 2
+    assert "engine.lookahead: 3" in result.stderr
+
+
 def test_changed_text_is_refused_even_where_it_is_not_being_trained_on(data, straight, tmp_path):
     own = tmp_path / "texts"
     shutil.copytree(data, own)

@@ -106,6 +106,60 @@ def test_a_changed_configuration_is_refused_with_each_difference(tmp_path):
     assert run.config_file.read_bytes() == before
 
 
+LATER = {
+    **CONFIG,
+    "engine": {**CONFIG["engine"], "clip": {"norm": 1.0, "kind": "global"}},
+    "room": {"setting": [1, 2]},
+}
+"""CONFIG as a later version knows it: a new setting, one of them a room within a room, and a new room."""
+
+
+def test_settings_that_a_run_was_saved_without_stand_at_their_default(tmp_path):
+    run = RunFolder(tmp_path)
+    assert run.settings_saved_without(LATER) == {}
+    run.check_fingerprint(CONFIG)
+    assert run.settings_saved_without(LATER) == {
+        "engine.clip.norm": 1.0,
+        "engine.clip.kind": "global",
+        "room.setting": [1, 2],
+    }
+    assert run.check_fingerprint(LATER, defaults=LATER) is True
+    assert run.settings_saved_without(LATER) == {}
+    assert run.read_config()["room"] == {"setting": [1, 2]}
+
+
+def test_one_missing_setting_of_a_room_within_a_room_is_filled_in(tmp_path):
+    run = RunFolder(tmp_path)
+    run.check_fingerprint({**LATER, "engine": {**LATER["engine"], "clip": {"norm": 2.0}}})
+    assert run.settings_saved_without(LATER) == {"engine.clip.kind": "global"}
+    asked = {**LATER, "engine": {**LATER["engine"], "clip": {"norm": 2.0, "kind": "global"}}}
+    assert run.check_fingerprint(asked, defaults=LATER) is True
+
+
+def test_a_setting_saved_without_is_refused_where_something_else_than_its_default_is_asked_for(tmp_path):
+    run = RunFolder(tmp_path)
+    run.check_fingerprint(CONFIG)
+    before = run.config_file.read_bytes()
+    asked = {**LATER, "engine": {**LATER["engine"], "clip": {"norm": 9.0, "kind": "global"}}}
+    with pytest.raises(UserError) as refusal:
+        run.check_fingerprint(asked, defaults=LATER)
+    assert refusal.value.found.splitlines()[1:] == ["  engine.clip.norm: 1.0 -> 9.0"]
+    assert run.config_file.read_bytes() == before
+
+
+def test_a_saved_setting_that_this_version_does_not_know_is_refused_by_name(tmp_path):
+    run = RunFolder(tmp_path)
+    run.check_fingerprint(LATER)
+    with pytest.raises(UserError, match="settings that this version does not know") as refusal:
+        run.check_fingerprint(CONFIG, defaults=CONFIG, operational=["engine"])
+    assert refusal.value.found.splitlines()[1:] == [
+        '  engine.clip.kind: "global"',
+        "  engine.clip.norm: 1.0",
+        "  room.setting: [1, 2]",
+    ]
+    assert "version of mambrane that saved it" in refusal.value.way_out
+
+
 def test_operational_fields_may_change_and_the_folder_keeps_the_last_values(tmp_path):
     run = RunFolder(tmp_path)
     run.check_fingerprint(CONFIG, operational=["engine.save_every"])
