@@ -48,7 +48,7 @@ def compile_kernels(announce: Callable[[str], None], operations: Sequence[str] |
 
 
 def run_kernels(operations: Sequence[str]) -> None:
-    """Run operations forward and backward on float32 tensors of size 1."""
+    """Run operations forward and backward on small float32 tensors."""
     with torch.enable_grad():
         for name in operations:
             torch.stack([output.sum() for output in _EXAMPLES[name]()]).sum().backward()
@@ -87,24 +87,25 @@ def _ones(*shape: int) -> Tensor:
 
 def _cfc() -> tuple[Tensor, ...]:
     heads = ("ff1", "ff2", "time_a", "time_b")
-    backbone = {"backbone_weight": _ones(1, 2), "backbone_bias": _ones(1)}
-    weights = {f"{head}_weight": _ones(1, 1) for head in heads} | {f"{head}_bias": _ones(1) for head in heads}
-    return cfc(_ones(1, 1, 1), CfcWeights(**backbone, **weights))
+    backbone = {"backbone_weight": _ones(2, 4), "backbone_bias": _ones(2)}
+    weights = {f"{head}_weight": _ones(2, 2) for head in heads} | {f"{head}_bias": _ones(2) for head in heads}
+    return cfc(_ones(2, 2, 2), CfcWeights(**backbone, **weights))
 
 
 def _ltc() -> tuple[Tensor, ...]:
     matrices = ("sensory_w", "sensory_mu", "sensory_sigma", "sensory_erev", "w", "mu", "sigma", "erev")
-    weights = {name: _ones(1, 1) if name in matrices else _ones(1) for name in LtcWeights._fields}
-    return ltc(_ones(1, 1, 1), LtcWeights(**weights))
+    weights = {name: _ones(2, 2) if name in matrices else _ones(2) for name in LtcWeights._fields}
+    return ltc(_ones(2, 2, 2), LtcWeights(**weights))
 
 
+# Two of everything: an array of one row is contiguous in both orders, and would hide the transposed form of a kernel.
 _EXAMPLES: dict[str, Callable[[], tuple[Tensor, ...]]] = {
-    "causal_conv": lambda: causal_conv(_ones(1, 1, 1), _ones(1, 2), _ones(1)),
-    "causal_trace": lambda: causal_trace(_ones(1, 1, 1), _ones(1)),
+    "causal_conv": lambda: causal_conv(_ones(2, 2, 2), _ones(2, 2), _ones(2)),
+    "causal_trace": lambda: causal_trace(_ones(2, 2, 2), _ones(2)),
     "cfc": _cfc,
-    "lif": lambda: lif(_ones(1, 1, 1), _ones(1)),
+    "lif": lambda: lif(_ones(2, 2, 2), _ones(2)),
     "ltc": _ltc,
     "selective_scan": lambda: selective_scan(
-        _ones(1, 1, 1), _ones(1, 1, 1), _ones(1, 1), _ones(1, 1, 1), _ones(1, 1, 1)
+        _ones(2, 2, 2), _ones(2, 2, 2), _ones(2, 2), _ones(2, 2, 2), _ones(2, 2, 2)
     ),
 }

@@ -59,6 +59,36 @@ assert torch.equal(under_autocast, kernels(*leaves))
 print("equal")
 """
 
+NOTHING_IS_LEFT_TO_COMPILE = """
+from dataclasses import replace
+import torch
+from numba.core.event import Listener, install_listener
+from mambrane.app.train import operations_of
+from mambrane.ops import compile_kernels
+from tests.models.modes import all_modes, build_awake, random_tokens
+
+class Refusal(Listener):
+    def on_start(self, event):
+        raise AssertionError(f"{event.data['dispatcher']} for {event.data['args']}")
+    def on_end(self, event):
+        pass
+
+options = ({}, {"spike_reset": "zero"}, {"detach_reset": True}, {"surrogate": "atan"})
+for number, config in enumerate(all_modes()):
+    config = replace(config, **options[number % len(options)])
+    compile_kernels(lambda line: None, operations_of(config))
+    model, tokens = build_awake(config).float(), random_tokens(2, 11)
+    resets = tokens == 0
+    with install_listener("numba:compile", Refusal()):
+        for uses_bf16 in (False, True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=uses_bf16):
+                output = model(tokens, resets_BT=resets, targets_BT=tokens)
+            output.nats_BT.sum().backward()
+        with torch.no_grad():
+            model.step(tokens[:, 0], model(tokens).state)
+print("nothing left")
+"""
+
 
 def run_python(program, **environment):
     found = subprocess.run(
@@ -86,6 +116,11 @@ def test_compilation_is_announced_once_and_again_when_a_shared_file_changes(tmp_
 def test_a_run_that_finds_no_kernels_computes_the_same_bits_as_one_that_reads_them(tmp_path):
     first, second = (run_python(HASH, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
     assert first == second
+
+
+@pytest.mark.slow
+def test_a_run_compiles_nothing_after_the_announcement_in_any_mode(tmp_path):
+    assert run_python(NOTHING_IS_LEFT_TO_COMPILE, NUMBA_CACHE_DIR=str(tmp_path)) == "nothing left\n"
 
 
 @pytest.mark.slow
