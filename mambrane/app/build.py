@@ -1,6 +1,7 @@
 """The only place where the parts meet: from a configuration to a runner that is ready to go."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +11,8 @@ from torch import nn
 from mambrane.app.run_config import RunConfig
 from mambrane.continual.consolidation import Consolidation
 from mambrane.continual.replay import Replay
-from mambrane.continual.runner import Runner
-from mambrane.continual.stream import Task, build_stream
+from mambrane.continual.runner import Runner, windows_of_task
+from mambrane.continual.stream import Stream, Task, build_stream
 from mambrane.core.events import EventLog
 from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
@@ -62,6 +63,24 @@ def build_extensions(config: RunConfig, model: LanguageModel) -> Extensions:
     )
 
 
+def build_loader(config: RunConfig, task: Task) -> WindowLoader:
+    """Return the text of a task, from its beginning."""
+    return WindowLoader(
+        task.train,
+        sequence_length=config.data.sequence_length,
+        batch_size=config.data.batch_size,
+        seed=config.run.seed,
+        name=task.name,
+    )
+
+
+def windows_by_task(config: RunConfig, stream: Stream) -> list[int]:
+    """Return how many windows each task has, over all its epochs."""
+    return [
+        windows_of_task(build_loader(config, task).num_batches, task.num_epochs, config.engine) for task in stream.tasks
+    ]
+
+
 def build_runner(
     config: RunConfig,
     domains: Sequence[Domain],
@@ -85,15 +104,6 @@ def build_runner(
         should_stop=should_stop,
     )
 
-    def make_loader(task: Task) -> WindowLoader:
-        return WindowLoader(
-            task.train,
-            sequence_length=config.data.sequence_length,
-            batch_size=config.data.batch_size,
-            seed=config.run.seed,
-            name=task.name,
-        )
-
     def evaluate(model: nn.Module, domain: Domain) -> HeldoutLoss:
         return heldout_loss(
             model,
@@ -110,7 +120,7 @@ def build_runner(
     runner = Runner(
         build_stream(domains, config.continual, config.run.epochs),
         trainer,
-        make_loader=make_loader,
+        make_loader=partial(build_loader, config),
         evaluate=evaluate,
         save=save,
         poll_save=saver.poll,

@@ -8,10 +8,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from mambrane.app.build import build_loader, windows_by_task
 from mambrane.app.info import parts_table
 from mambrane.app.run_config import RunConfig
-from mambrane.continual.runner import windows_of_task
-from mambrane.continual.stream import Stream, Task
+from mambrane.continual.stream import Stream
 from mambrane.data.loader import WindowLoader
 from mambrane.engine.objective import fused_next_token_objective
 from mambrane.engine.precision import Precision, choose_precision
@@ -28,12 +28,9 @@ def print_plan(config: RunConfig, stream: Stream, model: LanguageModel, device: 
     """Print tasks, tokens, parameters, memory and the expected time."""
     console = Console()
     tasks = Table(box=box.SIMPLE, title=f"plan of {folder}", title_justify="left", show_footer=True)
-    loaders = [_loader(config, task) for task in stream.tasks]
+    loaders = [build_loader(config, task) for task in stream.tasks]
     tokens = [sum(f.num_tokens for f in task.train) * task.num_epochs for task in stream.tasks]
-    windows = [
-        windows_of_task(loader.num_batches, task.num_epochs, config.engine)
-        for loader, task in zip(loaders, stream.tasks, strict=True)
-    ]
+    windows = windows_by_task(config, stream)
     tasks.add_column("task", footer="total")
     for heading, total in (("epochs", config.run.epochs), ("windows", sum(windows)), ("tokens", sum(tokens))):
         tasks.add_column(heading, justify="right", footer=f"{total:,}")
@@ -61,16 +58,6 @@ def print_plan(config: RunConfig, stream: Stream, model: LanguageModel, device: 
             f"           about {duration(bf16_seconds * micro_batches)} with --precision bf16, measured alike"
         )
     console.print("           (evaluations, Fisher information and checkpoints come on top)")
-
-
-def _loader(config: RunConfig, task: Task) -> WindowLoader:
-    return WindowLoader(
-        task.train,
-        sequence_length=config.data.sequence_length,
-        batch_size=config.data.batch_size,
-        seed=config.run.seed,
-        name=task.name,
-    )
 
 
 def _measure(model: LanguageModel, loader: WindowLoader, device: torch.device, kind: str) -> tuple[float, int]:

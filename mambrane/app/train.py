@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from mambrane.app.build import build_model, build_runner, restore
+from mambrane.app.build import build_model, build_runner, restore, windows_by_task
 from mambrane.app.folders import cache_folder
 from mambrane.app.plan import print_plan
 from mambrane.app.run_config import OPERATIONAL, RunConfig, settings_left_unsaid, to_dict
@@ -57,7 +57,7 @@ def _train_in(folder: RunFolder, config: RunConfig, warnings: list[str], events:
     with StopRequest(events) as stop:
         tokenizer, domains = _load_text(config, folder, events)
         model = build_model(config, tokenizer.vocab_size)
-        _announce(config, warnings, folder, model, device, events)
+        _announce(config, warnings, folder, domains, model, device, events)
         checkpoints = Checkpoints(folder.checkpoints_folder, keep=config.engine.keep_checkpoints, events=events)
         with BackgroundSaver(checkpoints) as saver:
             runner = build_runner(
@@ -103,16 +103,19 @@ def _announce(
     config: RunConfig,
     warnings: list[str],
     folder: RunFolder,
+    domains: list[Domain],
     model: LanguageModel,
     device: torch.device,
     events: EventLog,
 ) -> None:
     """Say what will run, before the first window."""
+    stream = build_stream(domains, config.continual, config.run.epochs)
     events.emit(
         "run_started",
         config=to_dict(config),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        num_tasks=config.continual.num_tasks if config.continual.continual_learning else 1,
+        num_tasks=len(stream.tasks),
+        total_windows=sum(windows_by_task(config, stream)),
         output_dir=str(folder.path),
         device=str(device),
         environment=describe_environment(device),

@@ -146,8 +146,7 @@ class Runner:
     def _begin_task(self) -> None:
         self.loader = self.make_loader(self.task)
         self.windows_closed = 0
-        total_windows = windows_of_task(self.loader.num_batches, self.task.num_epochs, self.trainer.config)
-        self.trainer.begin_task(total_windows)
+        self.trainer.begin_task(self._windows_of(self.task))
         self._announce_task()
         self.phase = Phase.TRAIN
 
@@ -202,9 +201,13 @@ class Runner:
             task=self.task.index,
             name=self.task.name,
             epochs=self.task.num_epochs,
-            windows=windows_of_task(self.loader.num_batches, self.task.num_epochs, self.trainer.config),
+            windows=self._windows_of(self.task),
+            windows_before=sum(map(self._windows_of, self.stream.tasks[: self.num_learned])),
             windows_done=self.windows_closed,
         )
+
+    def _windows_of(self, task: Task) -> int:
+        return windows_of_task(self.make_loader(task).num_batches, task.num_epochs, self.trainer.config)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the stream, the matrix so far, and the cursor in the task's text."""

@@ -4,10 +4,11 @@ A listener of the event log: it shows what the events say and nothing else, so a
 reads these kinds and fields (others are printed as `kind field=value`, so that nothing is silent; `task_finished`,
 `checkpoint_loaded` and `checkpoint_removed` say nothing new):
 
-    run_started       num_tasks, parameters, output_dir, device
+    run_started       num_tasks, total_windows, parameters, output_dir, device
     settings_filled_in  settings (by dotted name: those that the run was saved without)
     resumed           step
-    task_started      task (from 0), name, epochs, windows (of the whole task), windows_done (after a resume)
+    task_started      task (from 0), name, epochs, windows (of the whole task), windows_before (of earlier tasks),
+                      windows_done (after a resume)
     window            state (COMMITTED, SKIPPED, EMPTY), step, epoch (from 0), loss (nats per token), bits_per_byte,
                       tokens, tokens_per_s, gradient_norm, learning_rate, scale, firing_rate, replayed_fraction
     window_skipped    window (closed windows of the run), reason

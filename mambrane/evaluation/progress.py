@@ -13,11 +13,15 @@ class RunProgress:
 
     def __init__(self) -> None:
         self.num_tasks = 1
+        self.total_windows: int | None = None
+        """Windows of the whole run; None in logs that do not say."""
         self.task = 0
         self.task_name = ""
         self.num_epochs = 1
         self.num_windows = 0
         """Windows of the task now running, over all its epochs."""
+        self.windows_before: int | None = None
+        """Windows of the tasks before this one."""
         self.window = 0
         """Windows of this task closed so far, skipped ones included."""
         self.num_skipped = 0
@@ -29,6 +33,7 @@ class RunProgress:
         """Take one event in; kinds that say nothing about progress are passed over."""
         if event["event"] == "run_started":
             self.num_tasks = event.get("num_tasks", 1)
+            self.total_windows = event.get("total_windows")
         elif event["event"] == "task_started":
             self._start_task(event)
         elif event["event"] == "window":
@@ -58,14 +63,21 @@ class RunProgress:
 
     @property
     def seconds_left(self) -> float | None:
-        """Training time left in the run, evaluations aside, if later tasks are as long as this one."""
+        """Training time left in the run, evaluations aside, at the speed of the last windows."""
         seconds = self.seconds_per_window
-        windows_left = self.num_windows - self.window + self.num_windows * (self.num_tasks - self.task - 1)
-        return max(windows_left, 0) * seconds if seconds else None
+        return max(self.windows_left, 0) * seconds if seconds else None
+
+    @property
+    def windows_left(self) -> int:
+        """Windows that the run still has; where its log does not say, later tasks are taken to be as long as this."""
+        if self.total_windows is None or self.windows_before is None:
+            return self.num_windows * (self.num_tasks - self.task) - self.window
+        return self.total_windows - self.windows_before - self.window
 
     def _start_task(self, event: Event) -> None:
         self.task, self.task_name = event["task"], event["name"]
         self.num_epochs, self.num_windows = event["epochs"], event["windows"]
+        self.windows_before = event.get("windows_before")
         self.window = event.get("windows_done", 0)
 
     def _close_window(self, event: Event) -> None:

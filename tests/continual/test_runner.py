@@ -167,6 +167,7 @@ def test_every_window_of_every_epoch_is_trained_once(straight: Session):
     )
     assert [event["step"] for event in windows] == list(range(1, 13))
     assert [event["windows"] for event in straight.of_kind("task_started")] == [6, 3, 3]
+    assert [event["windows_before"] for event in straight.of_kind("task_started")] == [0, 6, 9]
     assert {event["loss"] is not None and event["tokens_per_s"] > 0 for event in windows} == {True}
 
 

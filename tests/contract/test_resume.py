@@ -48,6 +48,9 @@ def test_a_run_leaves_what_the_readme_says(straight):
     left = {path.name for path in straight.iterdir()}
     assert left >= {"config.json", "events.jsonl", "matrix.json", "tokenizer.json", "tensorboard", "checkpoints"}
     cells = json.loads((straight / "matrix.json").read_text())["bits_per_byte"]
+    events = list(read_events(straight / "events.jsonl"))
+    (total,) = (event["total_windows"] for event in events if event["event"] == "run_started")
+    assert total == sum(event["event"] == "window" for event in events)
     assert len(cells) == 6
     assert all(isinstance(value, float) for row in cells for value in row)
 

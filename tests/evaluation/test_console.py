@@ -78,6 +78,15 @@ def test_a_window_line_gives_every_number_with_its_unit():
     assert line.endswith("4 min 58 s left")
 
 
+def test_the_time_left_counts_the_windows_of_every_task():
+    run = {"time_s": 999.0, "event": "run_started", "num_tasks": 3, "total_windows": 100}
+    # After a resume, in the second task: 20 windows lie before it, 5 of its 30 are done; two seconds each.
+    events = [run, task_started(task=1, windows_before=20, windows_done=4), window(25)]
+    line = lines_with("loss", shown(events))[0]
+    assert "window  5/30" in line
+    assert line.endswith("2 min 30 s left")
+
+
 def test_numbers_that_say_nothing_are_left_out():
     line = lines_with("loss", shown([task_started(), window(1, firing_rate=None)]))[0]
     for word in ("firing", "scale", "replayed", "skipped"):
