@@ -1,6 +1,13 @@
-"""One thread for each test process: tensors are tiny here, and the processes share the cores (pytest -n)."""
+"""What every test relies on: one thread for each process, and examples of Hypothesis that no clock can fail."""
 
 import os
 
-# Before torch is imported, and inherited by the programs that tests start.
+from hypothesis import HealthCheck, settings
+
+# Before torch is imported, and inherited by the programs that tests start: tensors are tiny here, and the processes
+# share the cores (pytest -n).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What Hypothesis is set to already stays: where the variable CI is set it draws the same examples in each run.
+settings.register_profile("mambrane", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mambrane")

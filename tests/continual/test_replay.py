@@ -123,7 +123,7 @@ def test_nothing_is_replayed_before_there_is_an_earlier_task(strategy: str):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=4),
     capacity=st.integers(1, 25),

@@ -1,7 +1,7 @@
 """The counters add up, whatever happens."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mambrane.engine.counters import Counters
@@ -10,7 +10,6 @@ from mambrane.engine.window import WindowState
 ENDS = [WindowState.COMMITTED, WindowState.SKIPPED, WindowState.EMPTY, WindowState.ABORTED]
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(ENDS)))
 def test_after_any_sequence_the_sums_hold(ends):
     counters = Counters()

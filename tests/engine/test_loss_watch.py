@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tiny_training import EventList, ListLoader, make_batches, make_trainer, poisoned_objective
 
@@ -22,7 +22,6 @@ def test_ordinary_noise_is_no_spike_and_a_jump_is_one():
     assert watch.mean == pytest.approx(2.03, abs=0.03)
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(0, 100), max_size=FIRST_JUDGED))
 def test_nothing_is_judged_before_the_usual_is_known(losses):
     watch = LossWatch()

@@ -250,7 +250,6 @@ class KeepMarks(AddOne):
 Machine.TestCase.settings = settings(
     max_examples=40,
     stateful_step_count=25,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 TestMachine = Machine.TestCase

@@ -31,7 +31,7 @@ def compare(batches, accumulation_steps, precision, epochs=1, **config):
     torch.testing.assert_close(weights["ema"], oracle.average, **near)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     counts=st.lists(st.integers(1, 10), min_size=1, max_size=12),
     accumulation_steps=st.integers(1, 5),

@@ -61,7 +61,6 @@ def test_a_scaler_that_turned_itself_off_is_refused():
         Precision("fp16", torch.device("cuda"))
 
 
-@settings(deadline=None)
 @given(st.integers(1, 100_000), st.integers(1, 100_000))
 def test_the_expected_number_of_targets_changes_no_bit_of_the_gradient(expected_targets, other):
     weight = torch.tensor([0.3, -1.7], requires_grad=True)
@@ -188,7 +187,7 @@ def test_a_scale_that_has_fallen_to_nothing_ends_the_run_with_the_name_of_the_pa
     assert loader.committed == 2
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.sampled_from([2.0**0, 2.0**8, 2.0**16]), st.integers(1, 4))
 def test_norms_losses_and_weights_do_not_depend_on_the_scale(scale, accumulation_steps):
     batches = make_batches(6)

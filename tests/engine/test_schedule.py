@@ -14,7 +14,6 @@ from mambrane.engine.schedule import Schedule, learning_rate_ratio
 from mambrane.engine.window import WindowState
 
 
-@settings(deadline=None)
 @given(st.integers(1, 400), st.floats(0, 0.99), st.floats(0, 1))
 def test_it_rises_to_the_peak_then_falls_to_the_minimum(total, warmup_ratio, min_ratio):
     ratios = [learning_rate_ratio(k, total, warmup_ratio=warmup_ratio, min_ratio=min_ratio) for k in range(total)]
@@ -26,7 +25,6 @@ def test_it_rises_to_the_peak_then_falls_to_the_minimum(total, warmup_ratio, min
         assert math.isclose(ratios[-1], min_ratio, abs_tol=1e-15)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 500), st.integers(1, 400))
 def test_it_agrees_with_the_oracle_also_behind_the_end(applied, total):
     config = EngineConfig(learning_rate=0.3, warmup_ratio=0.07)
@@ -63,7 +61,7 @@ def test_its_state_is_the_place_of_the_task():
     assert [other.learning_rate(k) for k in range(12, 50)] == [schedule.learning_rate(k) for k in range(12, 50)]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from(["good", "skip", "empty"]), min_size=1, max_size=12))
 def test_the_rate_at_a_step_does_not_depend_on_skipped_and_empty_windows(kinds):
     batches = {

@@ -215,7 +215,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=200, derandomize=True)
 @given(tree=TREES)
 def test_any_state_tree_comes_back_as_it_was(tree, tmp_path_factory):
     state = {"root": tree}

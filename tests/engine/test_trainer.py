@@ -325,7 +325,7 @@ def test_a_validation_leaves_no_trace(when):
     assert training_differences(run(validate=True), run(validate=False)) == []
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     kinds=st.lists(st.sampled_from(["good", "bad", "ignored"]), max_size=14),
     accumulation_steps=st.integers(1, 4),

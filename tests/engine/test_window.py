@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mambrane.engine.window import NEXT_STATES, TailPolicy, Windows, WindowState, WindowTransaction
@@ -45,7 +45,6 @@ def grouped(items, size, tail=TailPolicy.STEP):
     return [list(window) for window in Windows(items, size, tail)]
 
 
-@settings(deadline=None)
 @given(lengths, sizes)
 def test_windows_are_whole_but_the_last_and_none_is_empty(length, size):
     windows = grouped(range(length), size)
@@ -55,7 +54,6 @@ def test_windows_are_whole_but_the_last_and_none_is_empty(length, size):
     assert all(1 <= len(window) <= size for window in windows)
 
 
-@settings(deadline=None)
 @given(lengths, sizes, st.integers(0, 60))
 def test_a_stream_without_a_length_or_with_a_wrong_one_gives_the_same_windows(length, size, claimed):
     expected = grouped(list(range(length)), size)
@@ -63,7 +61,6 @@ def test_a_stream_without_a_length_or_with_a_wrong_one_gives_the_same_windows(le
     assert grouped(Liar(range(length), claimed), size) == expected
 
 
-@settings(deadline=None)
 @given(lengths, sizes, st.sampled_from([TailPolicy.DROP, TailPolicy.CARRY]))
 def test_drop_and_carry_give_whole_windows_only_and_keep_the_rest_aside(length, size, tail):
     windows = Windows(iter(range(length)), size, tail)
@@ -72,7 +69,6 @@ def test_drop_and_carry_give_whole_windows_only_and_keep_the_rest_aside(length, 
     assert windows.leftover == list(range(length - length % size, length))
 
 
-@settings(deadline=None)
 @given(lengths, sizes)
 def test_step_leaves_nothing_over(length, size):
     windows = Windows(range(length), size, TailPolicy.STEP)
@@ -80,7 +76,6 @@ def test_step_leaves_nothing_over(length, size):
     assert windows.leftover == []
 
 
-@settings(deadline=None)
 @given(st.integers(1, 50), sizes)
 def test_step_reads_one_item_ahead_and_no_more(length, size):
     read = []
@@ -96,7 +91,6 @@ def test_step_reads_one_item_ahead_and_no_more(length, size):
     assert consumed == length
 
 
-@settings(deadline=None)
 @given(st.integers(0, 50), sizes)
 def test_drop_and_carry_read_one_window_ahead_and_no_more(length, size):
     read = []
