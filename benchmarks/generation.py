@@ -1,15 +1,13 @@
 """Generation: constant cost and memory to 100,000 tokens, many texts at once, prompts read in pieces.
 
-    python -m benchmarks.generation [--threads 2] [--tokens 100000]
+    python -m benchmarks.generation [--threads 2] [--tokens 20000]
 
 Writes benchmarks/results/generation.json and docs/benchmarks.md.
 """
 
 import argparse
-import itertools
 import statistics
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -26,7 +24,7 @@ from mambrane.models.language_model import LanguageModel
 POSITIONS = (1_000, 10_000, 100_000)
 BATCH_SIZES = (1, 8, 64)
 TOKENS_PER_TEXT = 100
-STRETCH = 1_000
+STRETCH = 300
 TRAINING_SHAPE = (8, 256)
 PROMPT_TOKENS = 8_192
 
@@ -35,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print all tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--tokens", type=int, default=100_000, help="tokens written one after the other")
+    parser.add_argument("--tokens", type=int, default=20_000, help="tokens written one after the other")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     keep_freed_memory()
@@ -117,28 +115,27 @@ def reading(model: LanguageModel) -> list[dict[str, Any]]:
 
 
 def written(model: LanguageModel, num_tokens: int) -> dict[str, Any]:
-    """Write one long text; compare its first and last stretch, and see how far memory rises on the way."""
-    texts = generate_batch(
-        model,
-        [[END_OF_TEXT]],
-        max_tokens=num_tokens,
-        end_of_text=END_OF_TEXT,
-        generators=[make_generator(0, "text")],
-    )
-    moments = []
+    """Write one long text and see how far memory rises; then let it and a fresh text go on in turns."""
 
-    def write(count: int) -> None:
+    def text() -> Iterator[tuple[int, int]]:
+        generator = make_generator(0, "text")
+        longest = num_tokens + 2 * STRETCH
+        prompt = [END_OF_TEXT]
+        return generate_batch(model, [prompt], max_tokens=longest, end_of_text=END_OF_TEXT, generators=[generator])
+
+    def write(texts: Iterator[tuple[int, int]], count: int) -> None:
         for _ in range(count):
             next(texts)
-            moments.append(time.perf_counter())
 
-    write(STRETCH)
-    growth_bytes = peak_memory_bytes(lambda: write(num_tokens - STRETCH))
-    steps_ms = [1e3 * (after - before) for before, after in itertools.pairwise(moments)]
+    long, fresh = text(), text()
+    write(long, STRETCH)
+    growth_bytes = peak_memory_bytes(lambda: write(long, num_tokens - STRETCH))
+    write(fresh, 1)
+    middle_ms = medians(interleaved_ms({"fresh": lambda: next(fresh), "long": lambda: next(long)}, rounds=STRETCH))
     return {
         "tokens": num_tokens,
-        "first_ms": statistics.median(steps_ms[:STRETCH]),
-        "last_ms": statistics.median(steps_ms[-STRETCH:]),
+        "fresh_ms": middle_ms["fresh"],
+        "long_ms": middle_ms["long"],
         "growth_mib": growth_bytes / MIB,
     }
 

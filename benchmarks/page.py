@@ -65,8 +65,9 @@ def generation_table(result: Result) -> str:
     written = result["written"]
     lines += [
         "",
-        f"{written['tokens']:,} tokens written one after the other: {written['first_ms']:.2f} ms each at the start, "
-        f"{written['last_ms']:.2f} ms each at the end, memory grew by {written['growth_mib']:.1f} MiB.",
+        f"After {written['tokens']:,} tokens written in a row, a token costs {written['long_ms']:.2f} ms, one "
+        f"of a fresh text, timed in turns with it, {written['fresh_ms']:.2f} ms. On the way memory grew by "
+        f"{written['growth_mib']:.1f} MiB.",
     ]
     return "\n".join(lines)
 
