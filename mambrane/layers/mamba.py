@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from mambrane.core.shapes import Activations, Resets
 from mambrane.layers.linear import Linear
 from mambrane.ops.causal_conv import causal_conv
+from mambrane.ops.gated_skip import gated_skip
+from mambrane.ops.linear import linear
 from mambrane.ops.selective_scan import selective_scan
 
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
@@ -77,7 +79,8 @@ class Mamba(nn.Module):
         C_extra_BTN: Tensor | None = None,
     ) -> tuple[Activations, MambaState]:
         """Return the output [B, T, D] and the state after the last token. T = 1 is one step of generation."""
-        x_BTE, gate_BTE = self.in_proj(u_BTD).chunk(2, dim=-1)
+        # Two products in place of one: its halves would be strided, and every kernel behind it would copy them.
+        x_BTE, gate_BTE = (linear(u_BTD, half_ED) for half_ED in self.in_proj.weight.chunk(2))
         conv_BEK, scan_BEN = (None, None) if state is None else state
         x_BTE, conv_BEK = causal_conv(
             x_BTE, self.conv1d.weight.squeeze(1), self.conv1d.bias, state_BEK=conv_BEK, resets_BT=resets_BT
@@ -90,5 +93,4 @@ class Mamba(nn.Module):
         delta_BTE = F.softplus(self.dt_proj(dt_BTR))
         A_EN = -torch.exp(self.A_log)
         y_BTE, scan_BEN = selective_scan(x_BTE, delta_BTE, A_EN, B_BTN, C_BTN, state_BEN=scan_BEN, resets_BT=resets_BT)
-        y_BTE = (y_BTE + self.D * x_BTE) * F.silu(gate_BTE)
-        return self.out_proj(y_BTE), MambaState(conv_BEK, scan_BEN)
+        return self.out_proj(gated_skip(y_BTE, x_BTE, self.D, gate_BTE)), MambaState(conv_BEK, scan_BEN)

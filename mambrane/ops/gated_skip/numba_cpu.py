@@ -1,0 +1,120 @@
+"""Skip and gate of Mamba on the CPU: one pass over memory forward, one backward.
+
+The formula stands in `reference.py`. A task is a block of tokens. With s = 1 / (1 + exp(-z)) and g the gradient of out:
+
+    dy = g z s        dx = D dy        dD = sum over tokens of x dy        dz = g (y + D x) s (1 + z (1 - s))
+"""
+
+# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mambrane.ops.arguments import arrays, inner_type, require_shape
+from mambrane.ops.compiled import kernel
+from mambrane.ops.numba_math import sigmoid
+from mambrane.ops.threads import share_out
+
+BLOCK_TOKENS = 64
+"""Tokens of a task: their number, not that of the threads, decides in which order dD is added up."""
+
+
+def gated_skip_numba(y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor) -> Tensor:
+    """Return the gated output; arguments as in `mambrane.ops.gated_skip.gated_skip`."""
+    require_shape("x_BTE", x_BTE, y_BTE.shape)
+    require_shape("gate_BTE", gate_BTE, y_BTE.shape)
+    require_shape("skip_E", skip_E, y_BTE.shape[2:])
+    inputs = (each.to(inner_type(y_BTE)).contiguous() for each in (y_BTE, x_BTE, skip_E, gate_BTE))
+    return _gated_skip(*inputs).to(y_BTE.dtype)
+
+
+@torch.library.custom_op("mambrane::gated_skip", mutates_args=())
+def _gated_skip(y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor) -> Tensor:
+    """Return the gated output [B, T, E]."""
+    out_BTE = torch.empty_like(y_BTE)
+    rows = (each.flatten(0, 1) for each in (y_BTE, x_BTE, gate_BTE, out_BTE))
+    share_out(_forward, _count_blocks(y_BTE), *arrays(skip_E, *rows), work=y_BTE.numel())
+    return out_BTE
+
+
+@_gated_skip.register_fake
+def _(y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor):
+    return torch.empty_like(y_BTE)
+
+
+@torch.library.custom_op("mambrane::gated_skip_backward", mutates_args=())
+def _gated_skip_backward(
+    grad_BTE: Tensor, y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of y, x, D and the gate."""
+    grads = [torch.empty_like(y_BTE) for _ in range(3)]
+    partial_PE = y_BTE.new_zeros(_count_blocks(y_BTE), y_BTE.shape[2])
+    rows = (each.flatten(0, 1) for each in (grad_BTE, y_BTE, x_BTE, gate_BTE, *grads))
+    share_out(_backward, partial_PE.shape[0], *arrays(skip_E, *rows, partial_PE), work=y_BTE.numel())
+    grad_y_BTE, grad_x_BTE, grad_gate_BTE = grads
+    return grad_y_BTE, grad_x_BTE, torch.from_numpy(partial_PE.numpy().sum(axis=0)), grad_gate_BTE
+
+
+@_gated_skip_backward.register_fake
+def _(grad_BTE: Tensor, y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor):
+    return torch.empty_like(y_BTE), torch.empty_like(x_BTE), torch.empty_like(skip_E), torch.empty_like(gate_BTE)
+
+
+def _count_blocks(y_BTE: Tensor) -> int:
+    return -(-y_BTE.shape[0] * y_BTE.shape[1] // BLOCK_TOKENS)
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ANN401 -- torch's own
+    ctx.save_for_backward(*inputs)
+
+
+def _differentiate(ctx: Any, grad_BTE: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 -- torch's own
+    return _gated_skip_backward(grad_BTE.contiguous(), *ctx.saved_tensors)
+
+
+_gated_skip.register_autograd(_differentiate, setup_context=_save)
+
+
+@kernel()
+def _forward(first, last, skip_E, y_NE, x_NE, gate_NE, out_NE):
+    """Do the blocks of tokens first, ..., last - 1."""
+    for n in range(first * BLOCK_TOKENS, min(last * BLOCK_TOKENS, y_NE.shape[0])):
+        _gate(skip_E, y_NE[n], x_NE[n], gate_NE[n], out_NE[n])
+
+
+@kernel()
+def _gate(skip_E, y_E, x_E, gate_E, out_E):
+    for e in range(y_E.size):
+        out_E[e] = (y_E[e] + skip_E[e] * x_E[e]) * (gate_E[e] * sigmoid(gate_E[e]))
+
+
+@kernel()
+def _backward(first, last, skip_E, grad_NE, y_NE, x_NE, gate_NE, grad_y_NE, grad_x_NE, grad_gate_NE, partial_PE):
+    """Go back through the blocks of tokens first, ..., last - 1."""
+    for block in range(first, last):
+        for n in range(block * BLOCK_TOKENS, min((block + 1) * BLOCK_TOKENS, y_NE.shape[0])):
+            _go_back(
+                skip_E,
+                grad_NE[n],
+                y_NE[n],
+                x_NE[n],
+                gate_NE[n],
+                grad_y_NE[n],
+                grad_x_NE[n],
+                grad_gate_NE[n],
+                partial_PE[block],
+            )
+
+
+@kernel()
+def _go_back(skip_E, grad_E, y_E, x_E, gate_E, grad_y_E, grad_x_E, grad_gate_E, grad_skip_E):
+    one = y_E.dtype.type(1)
+    for e in range(y_E.size):
+        s = sigmoid(gate_E[e])
+        grad_y = grad_E[e] * (gate_E[e] * s)
+        grad_gate_E[e] = grad_E[e] * (y_E[e] + skip_E[e] * x_E[e]) * (s * (one + gate_E[e] * (one - s)))
+        grad_y_E[e] = grad_y
+        grad_x_E[e] = skip_E[e] * grad_y
+        grad_skip_E[e] += x_E[e] * grad_y
