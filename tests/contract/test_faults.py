@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import resource
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,8 +13,10 @@ from dataclasses import replace
 import pytest
 
 from mambrane.app.run_config import RunConfig
-from mambrane.core.events import Event, EventLogError, read_events
+from mambrane.core.events import Event, EventLog, EventLogError, read_events
+from mambrane.data.loader import WindowLoader
 from mambrane.engine import checkpoint as checkpoint_module
+from mambrane.engine.signals import StopRequest
 from mambrane.engine.storage import StorageError
 from tests.contract.whole_run import CONFIG, domains_of, sit, whole_state
 from tests.engine.tiny_training import training_differences
@@ -90,3 +93,59 @@ def test_an_event_log_that_is_full_ends_the_run_and_nothing_is_lost(tmp_path, st
     assert training_differences(whole_state(straight.runner), whole_state(resumed.runner)) == []
     written = [event["event"] for event in read_events(log)]
     assert written[-len(resumed.events) :] == [event["event"] for event in resumed.events]
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_during_a_background_save_stops_the_run_and_that_save_counts(
+    tmp_path, straight, monkeypatch, number, times
+):
+    write_new_file, config = checkpoint_module.write_new_file, saving_every(5)
+
+    def interrupt_at_step_5(path, chunks):
+        if path.parent.name.startswith("step-00000005") and path.name == "optimizer.json":
+            for _ in range(times):
+                os.kill(os.getpid(), number)
+        return write_new_file(path, chunks)
+
+    monkeypatch.setattr(checkpoint_module, "write_new_file", interrupt_at_step_5)
+    with StopRequest(EventLog()) as stop:
+        stopped = sit(
+            tmp_path,
+            DOMAINS,
+            config=config,
+            should_stop=lambda runner: stop.requested,
+            on_event=wait_for_the_save,
+        )
+    monkeypatch.undo()
+    assert stop.exit_code == 128 + number
+    assert not stopped.outcome.is_finished
+    assert 5 in [event["step"] for event in stopped.events if event["event"] == "checkpoint_saved"]
+    resumed = sit(tmp_path, DOMAINS, config=config)
+    assert training_differences(whole_state(straight.runner), whole_state(resumed.runner)) == []
+
+
+@pytest.mark.parametrize(
+    "fails_at",
+    [
+        pytest.param(14 + 2, id="while the first task is looked back at"),
+        pytest.param(14 + 4 + 2, id="in the first window of the second task"),
+        pytest.param(14 + 4 + 6, id="in the tail of its first epoch"),
+    ],
+)
+def test_text_that_cannot_be_read_ends_the_run_and_nothing_is_lost(tmp_path, straight, monkeypatch, fails_at):
+    epoch_batches, read = WindowLoader.epoch_batches, []
+
+    def vanish(loader):
+        for batch in epoch_batches(loader):
+            read.append(loader.epoch)
+            if len(read) == fails_at:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            yield batch
+
+    monkeypatch.setattr(WindowLoader, "epoch_batches", vanish)
+    with pytest.raises(OSError, match="Input/output error"):
+        sit(tmp_path, DOMAINS, config=saving_every(1))
+    monkeypatch.undo()
+    resumed = sit(tmp_path, DOMAINS, config=saving_every(1))
+    assert training_differences(whole_state(straight.runner), whole_state(resumed.runner)) == []

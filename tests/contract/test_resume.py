@@ -1,13 +1,16 @@
 """Killed, stopped, interrupted: the same command goes on, and the weights end byte for byte the same."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 
 import pytest
 
+from mambrane.app.cli import main
 from mambrane.core.events import read_events
+from mambrane.engine.run_folder import RunFolder
 from tests.contract.main_job import environment, newest_weights, train, train_words, write_domains
 
 
@@ -101,10 +104,41 @@ def test_a_disk_without_room_for_the_log_is_told_without_a_traceback_and_the_run
     assert newest_weights(output) == newest_weights(straight)
 
 
-def test_a_changed_setting_is_refused_with_the_difference(data, straight):
-    result = train(data, straight, "--learning-rate", "0.5")
-    assert result.returncode == 2
-    assert "engine.learning_rate: 0.004 -> 0.5" in result.stderr
+def test_how_often_is_saved_and_how_much_is_kept_changes_no_bit(data, straight, tmp_path):
+    output = tmp_path / "operational"
+    assert train(data, output, "--max-windows", "7", "--save-every", "2").returncode == 0
+    assert train(data, output, "--save-every", "50", "--keep-checkpoints", "2").returncode == 0
+    assert newest_weights(output) == newest_weights(straight)
+
+
+@pytest.mark.parametrize(
+    ("words", "difference"),
+    [
+        ("--learning-rate 0.5", "engine.learning_rate: 0.004 -> 0.5"),
+        ("--batch-size 8", "data.batch_size: 4 -> 8"),
+        ("--accumulation-steps 3", "engine.accumulation_steps: 2 -> 3"),
+        ("--hidden-dim 64", "model.hidden_dim: 32 -> 64"),
+        ("--data builtin", 'data.data: ["'),
+        ("--seed 5", "run.seed: 0 -> 5"),
+    ],
+)
+def test_a_changed_setting_is_refused_with_the_difference(data, straight, capsys, words, difference):
+    before = {path: path.stat().st_mtime_ns for path in straight.rglob("*") if path.name != "run.lock"}
+    assert main([*train_words(data, straight)[2:], *words.split()]) == 2
+    assert difference in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in straight.rglob("*") if path.name != "run.lock"} == before
+
+
+def test_two_runs_in_one_folder_are_refused(data, straight, capsys):
+    with RunFolder(straight).lock():
+        assert main(train_words(data, straight)[2:]) == 2
+    assert f"is in use by process {os.getpid()}" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_folder_that_cannot_be_made_is_refused_with_the_way_out(data, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(train_words(data, tmp_path / "file" / "run")[2:]) == 2
+    assert "way out" in capsys.readouterr().err
 
 
 def edit_config(output, edit):

@@ -476,16 +476,17 @@ def test_new_parameters_are_told():
 
 
 class SignalAt:
-    """Sends this process a signal the first time that a phase is reached, at the second micro-batch."""
+    """Sends this process signals the first time that a phase is reached, at the second micro-batch."""
 
-    def __init__(self, phase, number):
-        self.phase, self.number = phase, number
+    def __init__(self, phase, number, times):
+        self.phase, self.number, self.times = phase, number, times
         self.loader = ListLoader(mixed_batches(8))
 
     def reach(self, phase, handed_out=2):
         if phase == self.phase and handed_out >= 2:
             self.phase = None
-            os.kill(os.getpid(), self.number)
+            for _ in range(self.times):
+                os.kill(os.getpid(), self.number)
 
     def objective(self, model, batch):
         self.reach("data", self.loader.handed_out)
@@ -505,10 +506,13 @@ class SignalAt:
         return copy.deepcopy(trainer.state_dict())
 
 
+@pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("phase", ["data", "forward", "backward", "step", "evaluation"])
-def test_a_signal_in_any_phase_ends_at_a_closed_window_and_the_resumed_run_is_the_uninterrupted_one(phase, number):
-    sender = SignalAt(phase, number)
+def test_a_signal_in_any_phase_ends_at_a_closed_window_and_the_resumed_run_is_the_uninterrupted_one(
+    phase, number, times
+):
+    sender = SignalAt(phase, number, times)
     with StopRequest(EventList().log) as stop:
         state = sender.train(lambda: stop.requested)
     assert stop.exit_code == 128 + number
