@@ -61,6 +61,17 @@ def test_every_path_in_the_readme_exists(mentioned):
     assert (ROOT / mentioned).exists()
 
 
+def test_every_test_that_the_docs_name_exists():
+    named = [
+        (page.name, *match)
+        for page in (ROOT / "docs").rglob("*.md")
+        for match in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text(encoding="utf-8"))
+    ]
+    assert len(named) > 40
+    for page, file, test in named:
+        assert f"def {test}(" in (ROOT / file).read_text(encoding="utf-8"), f"{page} -> {file}::{test}"
+
+
 def test_the_version_is_the_same_everywhere():
     assert f'version = "{mambrane.__version__}"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert f"## {mambrane.__version__}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")

@@ -1,6 +1,7 @@
 """The step: sums divided once, one finite flag, and what a window that is not applied leaves behind: nothing."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -184,6 +185,18 @@ def test_too_many_discarded_windows_in_a_row_end_the_run_with_the_name_of_the_pa
         next(windows)
     assert all(bool(torch.isfinite(weight).all()) for weight in trainer.model.parameters())
     trainer.state_dict()
+
+
+@pytest.mark.parametrize("name", ["embedding.weight", "hidden.weight", "scores.bias"])
+def test_of_all_gradients_the_one_that_is_not_a_number_is_named(name):
+    events = EventList()
+    trainer = make_trainer(accumulation_steps=1, max_consecutive_skips=2, events=events)
+    spoil = torch.zeros_like(trainer.model.get_parameter(name))
+    spoil.view(-1)[-1] = math.nan
+    trainer.model.get_parameter(name).register_hook(lambda gradient: gradient + spoil)
+    with pytest.raises(DivergedError, match=f"the gradient of {name} is not finite"):
+        list(trainer.windows(ListLoader(make_batches(3))))
+    assert [event["reason"] for event in events.events] == [f"the gradient of {name} is not finite"] * 2
 
 
 def test_a_norm_that_overflows_without_a_bad_element_is_skipped_too():
