@@ -131,9 +131,11 @@ def operations_of(config: ModelConfig) -> list[str]:
     """Return the operations with kernels that a model uses."""
     operations = ["lif", "causal_conv" if config.spike_to_mamba_method == "rate" else "causal_trace"]
     if config.use_mamba:
-        operations += ["causal_conv"] + ["selective_scan"] * (config.mamba_version == 1)
+        operations += ["causal_conv"] + ["selective_scan", "gated_skip"] * (config.mamba_version == 1)
     if config.liquid_backbone != "lif":
         operations.append(config.liquid_backbone)
+    if config.use_cross_attention:
+        operations.append("windowed_attention")
     return operations
 
 

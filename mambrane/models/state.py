@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Logits
-from mambrane.layers.attention import AttentionState
 from mambrane.layers.mamba import MambaState
 from mambrane.layers.mamba2 import Mamba2State
+from mambrane.ops import AttentionState
 
 
 class BlockState(NamedTuple):

@@ -9,6 +9,7 @@ from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.causal_trace import causal_trace
 from mambrane.ops.cfc import CfcWeights, cfc
 from mambrane.ops.dispatch import Backend, choose_backend, explain
+from mambrane.ops.gated_skip import gated_skip
 from mambrane.ops.lif import LifOutput, lif
 from mambrane.ops.linear import linear
 from mambrane.ops.linear_cross_entropy import linear_cross_entropy
@@ -16,8 +17,10 @@ from mambrane.ops.ltc import LtcWeights, ltc
 from mambrane.ops.selective_scan import selective_scan
 from mambrane.ops.ssd import ssd
 from mambrane.ops.warm_up import compile_kernels
+from mambrane.ops.windowed_attention import AttentionState, windowed_attention
 
 __all__ = [
+    "AttentionState",
     "Backend",
     "CfcWeights",
     "LifOutput",
@@ -28,10 +31,12 @@ __all__ = [
     "choose_backend",
     "compile_kernels",
     "explain",
+    "gated_skip",
     "lif",
     "linear",
     "linear_cross_entropy",
     "ltc",
     "selective_scan",
     "ssd",
+    "windowed_attention",
 ]

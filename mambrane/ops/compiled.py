@@ -17,7 +17,7 @@ from pathlib import Path
 
 from numba import njit
 
-_SHARED_FILES = ("blocks.py", "compiled.py", "numba_math.py")
+_SHARED_FILES = ("blocks.py", "compiled.py", "numba_math.py", "tiles.py", "vectors.py")
 
 
 def kernel(*, fuses: bool = True, reorders_sums: bool = False) -> Callable[[Callable], Callable]:

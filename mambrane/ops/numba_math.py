@@ -19,6 +19,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
+from mambrane.ops.vectors import LANES, Vector, choose
+
 
 def exp(x: float) -> float:
     """Return e to the power of x; only inside compiled code."""
@@ -40,16 +42,38 @@ def _power_of_two(typing_context: Any, shifted: types.Type) -> tuple[Any, Callab
     """Return 2^n, where n stands in the low bits of the float32 1.5 * 2^23 + n."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401 -- Numba's own
-        integer = ir.IntType(32)
-        bits = builder.shl(builder.bitcast(arguments[0], integer), integer(23))
-        return builder.bitcast(builder.add(bits, integer(127 << 23)), ir.FloatType())
+        number = context.get_value_type(shifted)
+        is_vector, integer = isinstance(shifted, Vector), ir.IntType(32)
+        integers = ir.VectorType(integer, LANES) if is_vector else integer
+        places, bias = (ir.Constant(integers, [c] * LANES if is_vector else c) for c in (23, 127 << 23))
+        bits = builder.shl(builder.bitcast(arguments[0], integers), places)
+        return builder.bitcast(builder.add(bits, bias), number)
 
-    return types.float32(types.float32), code
+    return shifted(shifted), code
+
+
+@intrinsic
+def _exp_of_lanes(typing_context: Any, x: types.Type) -> tuple[Any, Callable]:  # noqa: ANN401 -- Numba's own
+    """Return exp of each lane, from the C library."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401 -- Numba's own
+        of_one = builder.module.declare_intrinsic("llvm.exp", [context.get_value_type(x.dtype)])
+        result = arguments[0]
+        for lane in range(LANES):
+            place = ir.IntType(32)(lane)
+            result = builder.insert_element(
+                result, builder.call(of_one, [builder.extract_element(result, place)]), place
+            )
+        return result
+
+    return x(x), code
 
 
 @overload(exp, jit_options={"fastmath": {"contract"}})
 def _exp(x):  # noqa: ANN001, ANN202 -- Numba compares the signatures
-    if x != types.float32:
+    if isinstance(x, Vector) and x.dtype != types.float32:
+        return lambda x: _exp_of_lanes(x)
+    if not isinstance(x, Vector) and x != types.float32:
         return lambda x: math.exp(x)
     low, high, per_ln2, shift, one = (np.float32(c) for c in (-87.0, 88.0, 1.4426950408889634, 1.5 * 2**23, 1.0))
     ln2_high, ln2_low = np.float32(0.693359375), np.float32(-2.12194440e-4)
@@ -59,8 +83,8 @@ def _exp(x):  # noqa: ANN001, ANN202 -- Numba compares the signatures
     @no_type_check
     def polynomial(x):  # noqa: ANN001, ANN202 -- typed by Numba
         # Written so that a NaN takes neither branch.
-        x = low if x < low else x
-        x = high if x > high else x
+        x = choose(low, x, low, x)
+        x = choose(x, high, high, x)
         shifted = x * per_ln2 + shift
         n = shifted - shift
         r = (x - n * ln2_high) - n * ln2_low

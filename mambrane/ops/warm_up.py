@@ -22,9 +22,11 @@ from torch import Tensor
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.causal_trace import causal_trace
 from mambrane.ops.cfc import CfcWeights, cfc
+from mambrane.ops.gated_skip import gated_skip
 from mambrane.ops.lif import lif
 from mambrane.ops.ltc import LtcWeights, ltc
 from mambrane.ops.selective_scan import selective_scan
+from mambrane.ops.windowed_attention import windowed_attention
 
 
 def compile_kernels(announce: Callable[[str], None], operations: Sequence[str] | None = None) -> None:
@@ -103,9 +105,11 @@ _EXAMPLES: dict[str, Callable[[], tuple[Tensor, ...]]] = {
     "causal_conv": lambda: causal_conv(_ones(2, 2, 2), _ones(2, 2), _ones(2)),
     "causal_trace": lambda: causal_trace(_ones(2, 2, 2), _ones(2)),
     "cfc": _cfc,
+    "gated_skip": lambda: (gated_skip(_ones(2, 2, 2), _ones(2, 2, 2), _ones(2), _ones(2, 2, 2)),),
     "lif": lambda: lif(_ones(2, 2, 2), _ones(2)),
     "ltc": _ltc,
     "selective_scan": lambda: selective_scan(
         _ones(2, 2, 2), _ones(2, 2, 2), _ones(2, 2), _ones(2, 2, 2), _ones(2, 2, 2)
     ),
+    "windowed_attention": lambda: windowed_attention(*(_ones(2, 2, 2) for _ in range(3)), heads=2, window=2)[:1],
 }

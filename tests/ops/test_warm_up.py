@@ -29,6 +29,7 @@ import torch
 # Raised by torch's own compiler about its own class.
 warnings.filterwarnings("ignore", message=".*autograd.function.Function.* should not be instantiated")
 from mambrane.ops import CfcWeights, LtcWeights, causal_conv, causal_trace, cfc, lif, ltc, selective_scan, ssd
+from mambrane.ops import windowed_attention
 from mambrane.ops.linear import linear
 
 def block(x, decay, A):
@@ -40,7 +41,9 @@ def block(x, decay, A):
     positive = {name: A.exp() for name in ("sensory_w", "w")} | {name: decay.exp() for name in ("cm", "gleak")}
     others = dict.fromkeys(("input_weight", "input_bias", "vleak"), decay)
     hidden, _ = ltc(hidden, LtcWeights(**{name: A for name in LtcWeights._fields} | positive | others))
-    return ssd(hidden[..., None], hidden.exp(), -decay.exp(), membrane, membrane)[0]
+    read, state = windowed_attention(hidden, membrane, hidden, heads=2, window=3)
+    read, _ = windowed_attention(read, hidden, membrane, heads=2, window=3, state=state)
+    return ssd(read[..., None], hidden.exp(), -decay.exp(), membrane, membrane)[0]
 
 generator = torch.Generator().manual_seed(0)
 leaves = [torch.randn(shape, generator=generator).requires_grad_() for shape in ((2, 20, 4), (4,), (4, 4))]
@@ -51,7 +54,8 @@ for run in (block, torch.compile(block, backend="aot_eager", fullgraph=True)):
 assert torch.equal(outputs[0], outputs[1])
 assert all(torch.equal(*pair) for pair in zip(*grads, strict=True))
 def kernels(x, decay, A):
-    return selective_scan(x, x.exp(), -A.exp(), causal_trace(x, 0.9)[0], lif(x, decay).membrane_BTS)[0]
+    y = selective_scan(x, x.exp(), -A.exp(), causal_trace(x, 0.9)[0], lif(x, decay).membrane_BTS)[0]
+    return windowed_attention(y, x, y, heads=2, window=3)[0]
 
 with torch.autocast("cpu", torch.bfloat16):
     under_autocast = kernels(*leaves)

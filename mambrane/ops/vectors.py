@@ -1,0 +1,141 @@
+"""Vectors as values inside Numba kernels: LANES numbers that are added, multiplied and kept in registers together.
+
+The compiler turns loops over rows into vector instructions by itself, but it does not keep a tile of sums in registers
+across a loop, as matrix products need. A kernel that says what a vector is can:
+
+    total = fused(load(p_IL, i), load(v_IL, i), total)          total += p[i] * v[i] in each lane
+
+A row is one vector of an array whose last axis has LANES places; rows are counted through all the axes before it. The
+operators +, -, * take vectors, or a vector and a number. A product and a sum of them may become one instruction,
+rounded once. Any processor can run this: a vector wider than its registers becomes several instructions.
+"""
+
+# ruff: noqa: ANN001, ANN002, ANN201, ANN202 -- Numba finds the types
+
+import operator
+from collections.abc import Callable
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, models, overload, register_model
+
+LANES = 16
+"""Numbers of a vector: a register of 512 bits in float32."""
+
+
+class Vector(types.Type):
+    """LANES numbers of one type."""
+
+    def __init__(self, dtype: types.Type) -> None:
+        self.dtype = dtype
+        super().__init__(name=f"Vector({dtype} x {LANES})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, vector) -> None:
+        super().__init__(manager, vector, ir.VectorType(manager.lookup(vector.dtype).get_data_type(), LANES))
+
+
+@intrinsic
+def load(typing_context, array, row):
+    """Return one row of an array as a vector."""
+
+    def code(context, builder, signature, arguments):
+        return builder.load(_place(context, builder, array, *arguments), align=array.dtype.bitwidth // 8)
+
+    return Vector(array.dtype)(array, types.intp), code
+
+
+@intrinsic
+def store(typing_context, vector, array, row):
+    """Write a vector to one row of an array."""
+
+    def code(context, builder, signature, arguments):
+        value, *where = arguments
+        builder.store(value, _place(context, builder, array, *where), align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.none(vector, array, types.intp), code
+
+
+def _place(context, builder, array, value, row):
+    """Return where a row stands in memory."""
+    assert array.layout == "C", f"a contiguous array is needed, not {array}"
+    start = context.make_array(array)(context, builder, value).data
+    number = builder.mul(row, ir.Constant(row.type, LANES))
+    return builder.bitcast(builder.gep(start, [number]), context.get_value_type(Vector(array.dtype)).as_pointer())
+
+
+def _lanewise(make_code: Callable) -> Callable:
+    """Return an operation on vectors and numbers of one type; a number stands for the same one in each lane."""
+
+    def declare(*arguments):
+        result = next((each for each in arguments if isinstance(each, Vector)), arguments[0])
+
+        def code(context, builder, signature, values):
+            wanted = context.get_value_type(result)
+            filled = (value if value.type == wanted else _fill(builder, wanted, value) for value in values)
+            return make_code(builder, *filled)
+
+        return result(*arguments), code
+
+    return declare
+
+
+def _fill(builder, vector, number):
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, number, ir.IntType(32)(0))
+    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+
+
+_CONTRACT = ("contract",)
+_declare_fused = _lanewise(
+    lambda builder, left, right, total: builder.fadd(total, builder.fmul(left, right, flags=_CONTRACT), flags=_CONTRACT)
+)
+_declare_choice = _lanewise(
+    lambda builder, left, right, if_larger, otherwise: builder.select(
+        builder.fcmp_ordered(">", left, right), if_larger, otherwise
+    )
+)
+
+
+@intrinsic
+def filled(typing_context, number):
+    """Return a vector with the same number in each lane."""
+
+    def code(context, builder, signature, arguments):
+        return _fill(builder, context.get_value_type(signature.return_type), arguments[0])
+
+    return Vector(number)(number), code
+
+
+@intrinsic
+def fused(typing_context, left, right, total):
+    """Return total + left * right, rounded once where the processor can."""
+    return _declare_fused(left, right, total)
+
+
+@intrinsic
+def choose(typing_context, left, right, if_larger, otherwise):
+    """Return, lane by lane, `if_larger` where left > right, else `otherwise`; NaN is not larger."""
+    return _declare_choice(left, right, if_larger, otherwise)
+
+
+def _overload_operator(python_operator: Callable, instruction: str) -> None:
+    declare = _lanewise(lambda builder, left, right: getattr(builder, instruction)(left, right, flags=_CONTRACT))
+
+    @intrinsic
+    def combine(typing_context, left, right):
+        return declare(left, right)
+
+    @overload(python_operator)
+    def combines(left, right):
+        if isinstance(left, Vector) or isinstance(right, Vector):
+            return lambda left, right: combine(left, right)
+        return None
+
+
+_overload_operator(operator.add, "fadd")
+_overload_operator(operator.sub, "fsub")
+_overload_operator(operator.mul, "fmul")

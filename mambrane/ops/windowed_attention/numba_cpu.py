@@ -1,0 +1,452 @@
+"""Windowed attention on the CPU: one kernel forward, one backward; no tensor of size T x W is ever made.
+
+The formula stands in `reference.py`. The lanes of a vector are heads (of one sequence, or of several where there are
+few): what one head computes for a query and a key, its neighbours compute in the same instruction, so that the window
+needs no mask, softmax no sum across lanes, and any head size fills the registers. A task is LANES heads and one block
+of queries. It brings what it needs into lanes, [token, number, lane], and takes a few queries at a time: their scores
+with all the keys they see, the softmax of each, their sums over values; rows that a query does not see weigh zero.
+
+The forward pass keeps the largest score and the inverse sum of each query, from which the backward pass has the
+weights p[j] again. With g the gradient of a query's output, and q already divided by sqrt(d):
+
+    dv[j] += p[j] g        ds[j] = p[j] (g . v[j] - sum over i of p[i] g . v[i])
+    dq = sum over j of ds[j] k[j] / sqrt(d)        dk[j] += ds[j] q
+
+The keys of a block begin in the one before it. Their gradients go to an edge of the block, which is added to those of
+the tokens in a fixed order at the end; the edge of the first block is the gradient of the ring.
+Letters beyond core/shapes: I heads x d, R slots of the ring (W, or none), G groups of LANES heads, L lanes, J blocks of
+queries, N numbers of a head (d filled up with zeros), P tokens of a block, Q queries taken together, W rows they see.
+"""
+
+# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mambrane.ops.arguments import arrays, inner_type, no_resets
+from mambrane.ops.blocks import count_tasks, locate
+from mambrane.ops.compiled import kernel
+from mambrane.ops.numba_math import exp
+from mambrane.ops.threads import share_out
+from mambrane.ops.tiles import (
+    KEYS_TOGETHER,
+    NUMBERS_TOGETHER,
+    QUERIES_TOGETHER,
+    add_products,
+    multiply_rows,
+    store_pair,
+    sum_rows,
+)
+from mambrane.ops.vectors import LANES, choose, filled, fused, load, store
+from mambrane.ops.windowed_attention.ring import AttentionState, empty_ring
+
+BLOCK_TOKENS = 256
+# Below this exp() is zero: numbers too small to be normal slow many processors down.
+LOWEST_EXPONENT = -87.0
+
+
+def windowed_attention_numba(
+    query_BTI: Tensor,
+    key_BTI: Tensor,
+    value_BTI: Tensor,
+    *,
+    heads: int,
+    window: int,
+    state: AttentionState | None,
+    resets_BT: Tensor | None,
+) -> Tensor:
+    """Return what the queries read; arguments as in `mambrane.ops.windowed_attention.windowed_attention`."""
+    dtype = inner_type(query_BTI)
+    if state is None:
+        state = empty_ring(key_BTI, 0)
+    floats = (query_BTI, key_BTI, value_BTI, state.keys_BWI, state.values_BWI)
+    read_BTI, _ = _attend(
+        *(each.to(dtype).contiguous() for each in floats),
+        state.valid_BW.sum(dim=1),
+        no_resets(query_BTI) if resets_BT is None else resets_BT.contiguous(),
+        heads,
+        window,
+    )
+    return read_BTI.to(query_BTI.dtype)
+
+
+@torch.library.custom_op("mambrane::windowed_attention", mutates_args=())
+def _attend(
+    query_BTI: Tensor,
+    key_BTI: Tensor,
+    value_BTI: Tensor,
+    ring_key_BRI: Tensor,
+    ring_value_BRI: Tensor,
+    num_valid_B: Tensor,
+    resets_BT: Tensor,
+    heads: int,
+    window: int,
+) -> tuple[Tensor, Tensor]:
+    """Return what the queries read, and of each query the largest score and the inverse sum, [G, T, 2, L]."""
+    outputs = _attend_outputs(
+        query_BTI, key_BTI, value_BTI, ring_key_BRI, ring_value_BRI, num_valid_B, resets_BT, heads, window
+    )
+    block_tokens = max(BLOCK_TOKENS, window)
+    share_out(
+        _forward,
+        count_tasks(outputs[1].shape[0], query_BTI.shape[1], block_tokens),
+        block_tokens,
+        heads,
+        window,
+        *arrays(query_BTI, key_BTI, value_BTI, ring_key_BRI, ring_value_BRI, num_valid_B, resets_BT, *outputs),
+        work=query_BTI.numel() * window,
+    )
+    return outputs
+
+
+@_attend.register_fake
+def _attend_outputs(
+    query_BTI: Tensor,
+    key_BTI: Tensor,
+    value_BTI: Tensor,
+    ring_key_BRI: Tensor,
+    ring_value_BRI: Tensor,
+    num_valid_B: Tensor,
+    resets_BT: Tensor,
+    heads: int,
+    window: int,
+) -> tuple[Tensor, Tensor]:
+    batch, tokens, _ = query_BTI.shape
+    sums_GT2L = query_BTI.new_empty(-(-batch * heads // LANES), tokens, 2, LANES)
+    return torch.empty_like(query_BTI), sums_GT2L
+
+
+@torch.library.custom_op("mambrane::windowed_attention_backward", mutates_args=())
+def _attend_backward(
+    grad_read_BTI: Tensor,
+    query_BTI: Tensor,
+    key_BTI: Tensor,
+    value_BTI: Tensor,
+    ring_key_BRI: Tensor,
+    ring_value_BRI: Tensor,
+    num_valid_B: Tensor,
+    resets_BT: Tensor,
+    sums_GT2L: Tensor,
+    heads: int,
+    window: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return the gradients of queries, keys, values, and of the ring's keys and values."""
+    batch, tokens, inner = query_BTI.shape
+    block_tokens = max(BLOCK_TOKENS, window)
+    num_blocks = count_tasks(1, tokens, block_tokens)
+    grad_query_BTI, grad_key_BTI, grad_value_BTI = (torch.empty_like(query_BTI) for _ in range(3))
+    num_slots = ring_key_BRI.shape[1]
+    edge_size = window if num_blocks > 1 or num_slots else 0
+    edge_key_JBWI, edge_value_JBWI = (query_BTI.new_zeros(num_blocks, batch, edge_size, inner) for _ in range(2))
+    share_out(
+        _backward,
+        sums_GT2L.shape[0] * num_blocks,
+        block_tokens,
+        heads,
+        window,
+        *arrays(grad_read_BTI, query_BTI, key_BTI, value_BTI, ring_key_BRI, ring_value_BRI),
+        *arrays(num_valid_B, resets_BT, sums_GT2L),
+        *arrays(grad_query_BTI, grad_key_BTI, grad_value_BTI, edge_key_JBWI, edge_value_JBWI),
+        work=query_BTI.numel() * window,
+    )
+    for grad_BTI, edge_JBWI in ((grad_key_BTI, edge_key_JBWI), (grad_value_BTI, edge_value_JBWI)):
+        for block in range(1, num_blocks):
+            start = block * block_tokens
+            grad_BTI[:, start - window : start] += edge_JBWI[block]
+    rings = (edge_JBWI[0][:, edge_size - num_slots :].clone() for edge_JBWI in (edge_key_JBWI, edge_value_JBWI))
+    return grad_query_BTI, grad_key_BTI, grad_value_BTI, *rings
+
+
+@_attend_backward.register_fake
+def _(
+    grad_read_BTI: Tensor,
+    query_BTI: Tensor,
+    key_BTI: Tensor,
+    value_BTI: Tensor,
+    ring_key_BRI: Tensor,
+    ring_value_BRI: Tensor,
+    num_valid_B: Tensor,
+    resets_BT: Tensor,
+    sums_GT2L: Tensor,
+    heads: int,
+    window: int,
+):
+    return tuple(torch.empty_like(x) for x in (query_BTI, key_BTI, value_BTI, ring_key_BRI, ring_value_BRI))
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401 -- torch's own
+    *tensors, ctx.heads, ctx.window = inputs
+    ctx.save_for_backward(*tensors, output[1])
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
+    if grads[0] is None:
+        return (None,) * 9
+    gradients = _attend_backward(grads[0].contiguous(), *ctx.saved_tensors, ctx.heads, ctx.window)
+    return *gradients, None, None, None, None
+
+
+_attend.register_autograd(_differentiate, setup_context=_save)
+
+
+@kernel()
+def _forward(
+    first,
+    last,
+    block_tokens,
+    heads,
+    window,
+    query_BTI,
+    key_BTI,
+    value_BTI,
+    ring_key_BRI,
+    ring_value_BRI,
+    num_valid_B,
+    resets_BT,
+    read_BTI,
+    sums_GT2L,
+):
+    """Attend from the groups of heads and blocks of queries first, ..., last - 1."""
+    one, num_tokens = query_BTI.dtype.type(1), query_BTI.shape[1]
+    scale = query_BTI.dtype.type(1 / math.sqrt(query_BTI.shape[2] // heads))
+    for task in range(first, last):
+        group, _, start, stop = locate(task, num_tokens, block_tokens)
+        oldest, first_PL, first_P, last_P = _find_windows(
+            group, heads, window, ring_key_BRI, num_valid_B, resets_BT, start, stop
+        )
+        query_PNL = _queries(query_BTI, scale, group, heads, start, stop)
+        key_PNL = _visible_rows(key_BTI, ring_key_BRI, group, heads, oldest, stop)
+        value_PNL = _visible_rows(value_BTI, ring_value_BRI, group, heads, oldest, stop)
+        read_PNL = np.empty_like(query_PNL)
+        weight_QWL, sums_P2L = _allocate(window, query_PNL)
+        for p in range(0, stop - start, QUERIES_TOGETHER):
+            row, num_rows = _find_rows(p, start - oldest, first_P)
+            multiply_rows(query_PNL, p, key_PNL, row, num_rows, weight_QWL)
+            _hide(weight_QWL, row, num_rows, first_PL, last_P, p)
+            _weigh(weight_QWL, num_rows, sums_P2L, p)
+            sum_rows(weight_QWL, value_PNL, row, num_rows, read_PNL, p)
+            _scale_rows(read_PNL, p, sums_P2L)
+        sums_GT2L[group, start:stop] = sums_P2L[: stop - start]
+        _from_lanes(read_PNL, 0, one, read_BTI, group, heads, start, stop)
+
+
+@kernel()
+def _backward(
+    first,
+    last,
+    block_tokens,
+    heads,
+    window,
+    grad_read_BTI,
+    query_BTI,
+    key_BTI,
+    value_BTI,
+    ring_key_BRI,
+    ring_value_BRI,
+    num_valid_B,
+    resets_BT,
+    sums_GT2L,
+    grad_query_BTI,
+    grad_key_BTI,
+    grad_value_BTI,
+    edge_key_JBWI,
+    edge_value_JBWI,
+):
+    """Go back through the groups of heads and blocks of queries first, ..., last - 1."""
+    one, num_tokens = query_BTI.dtype.type(1), query_BTI.shape[1]
+    scale = query_BTI.dtype.type(1 / math.sqrt(query_BTI.shape[2] // heads))
+    for task in range(first, last):
+        group, block, start, stop = locate(task, num_tokens, block_tokens)
+        oldest, first_PL, first_P, last_P = _find_windows(
+            group, heads, window, ring_key_BRI, num_valid_B, resets_BT, start, stop
+        )
+        query_PNL = _queries(query_BTI, scale, group, heads, start, stop)
+        grad_PNL = _queries(grad_read_BTI, one, group, heads, start, stop)
+        key_PNL = _visible_rows(key_BTI, ring_key_BRI, group, heads, oldest, stop)
+        value_PNL = _visible_rows(value_BTI, ring_value_BRI, group, heads, oldest, stop)
+        grad_query_PNL = np.empty_like(query_PNL)
+        grad_key_PNL, grad_value_PNL = np.zeros_like(key_PNL), np.zeros_like(key_PNL)
+        weight_QWL, sums_P2L = _allocate(window, query_PNL)
+        grad_QWL = np.empty_like(weight_QWL)
+        sums_P2L[: stop - start] = sums_GT2L[group, start:stop]
+        for p in range(0, stop - start, QUERIES_TOGETHER):
+            row, num_rows = _find_rows(p, start - oldest, first_P)
+            multiply_rows(query_PNL, p, key_PNL, row, num_rows, weight_QWL)
+            _hide(weight_QWL, row, num_rows, first_PL, last_P, p)
+            multiply_rows(grad_PNL, p, value_PNL, row, num_rows, grad_QWL)
+            _differentiate_weights(weight_QWL, grad_QWL, num_rows, sums_P2L, p)
+            add_products(weight_QWL, grad_PNL, p, row, num_rows, grad_value_PNL)
+            add_products(grad_QWL, query_PNL, p, row, num_rows, grad_key_PNL)
+            sum_rows(grad_QWL, key_PNL, row, num_rows, grad_query_PNL, p)
+        _from_lanes(grad_query_PNL, 0, scale, grad_query_BTI, group, heads, start, stop)
+        num_before = start - oldest
+        for grad_PNL, grad_BTI, edge_BWI in (
+            (grad_key_PNL, grad_key_BTI, edge_key_JBWI[block]),
+            (grad_value_PNL, grad_value_BTI, edge_value_JBWI[block]),
+        ):
+            _from_lanes(grad_PNL, 0, one, edge_BWI, group, heads, edge_BWI.shape[1] - num_before, edge_BWI.shape[1])
+            _from_lanes(grad_PNL, num_before, one, grad_BTI, group, heads, start, stop)
+
+
+@kernel()
+def _find_windows(group, heads, window, ring_key_BRI, num_valid_B, resets_BT, start, stop):
+    """Return the oldest token that a block needs (negative in the ring), and the first visible row of each lane."""
+    oldest = max(start - window + 1, -ring_key_BRI.shape[1])
+    num_sequences, num_rows = resets_BT.shape[0], _pad(stop - start, QUERIES_TOGETHER)
+    first_PL = np.zeros((num_rows, LANES), ring_key_BRI.dtype)
+    first_P, last_P = np.full(num_rows, stop - oldest), np.zeros(num_rows, np.int64)
+    for lane in range(LANES):
+        b = min((group * LANES + lane) // heads, num_sequences - 1)
+        document = -num_valid_B[b]
+        for t in range(max(0, start - window + 1), start):
+            if resets_BT[b, t]:
+                document = t
+        for t in range(start, start + num_rows):
+            if t < stop and resets_BT[b, t]:
+                document = t
+            row = max(document, t - window + 1) - oldest
+            first_PL[t - start, lane] = row
+            first_P[t - start], last_P[t - start] = min(first_P[t - start], row), max(last_P[t - start], row)
+    return oldest, first_PL, first_P, last_P
+
+
+@kernel()
+def _pad(count, together):
+    return -(-count // together) * together
+
+
+@kernel()
+def _queries(x_BTI, scale, group, heads, start, stop):
+    """Return the rows of a block's queries in lanes, times scale, as many as are taken together."""
+    numbers = x_BTI.shape[2] // heads
+    num_rows = _pad(stop - start, QUERIES_TOGETHER)
+    x_PNL = np.zeros((num_rows, _pad(numbers, NUMBERS_TOGETHER), LANES), x_BTI.dtype)
+    _to_lanes(x_BTI, group, heads, start, stop, scale, x_PNL, 0)
+    return x_PNL
+
+
+@kernel()
+def _visible_rows(x_BTI, ring_BRI, group, heads, oldest, stop):
+    """Return the rows of keys or values that a block sees, in lanes; then zeros, for sums that run over."""
+    one, num_slots = x_BTI.dtype.type(1), ring_BRI.shape[1]
+    num_rows = stop - oldest + QUERIES_TOGETHER + KEYS_TOGETHER
+    x_PNL = np.zeros((num_rows, _pad(x_BTI.shape[2] // heads, NUMBERS_TOGETHER), LANES), x_BTI.dtype)
+    if oldest < 0:
+        _to_lanes(ring_BRI, group, heads, num_slots + oldest, num_slots, one, x_PNL, 0)
+    _to_lanes(x_BTI, group, heads, max(0, oldest), stop, one, x_PNL, max(0, -oldest))
+    return x_PNL
+
+
+@kernel()
+def _to_lanes(x_BTI, group, heads, start, stop, scale, x_PNL, row):
+    """Copy tokens start, ..., stop - 1 of a group of heads to the rows from `row` on, one head a lane."""
+    numbers, lane = x_BTI.shape[2] // heads, 0
+    while lane < LANES and group * LANES + lane < x_BTI.shape[0] * heads:
+        b, head = (group * LANES + lane) // heads, (group * LANES + lane) % heads
+        count = min(heads - head, LANES - lane)
+        for t in range(start, stop):
+            x_I = x_BTI[b, t]
+            for n in range(numbers):
+                for h in range(count):
+                    x_PNL[row + t - start, n, lane + h] = x_I[(head + h) * numbers + n] * scale
+        lane += count
+
+
+@kernel()
+def _from_lanes(x_PNL, row, scale, x_BTI, group, heads, start, stop):
+    """Copy rows from `row` on back to tokens start, ..., stop - 1 of a group of heads."""
+    numbers, lane = x_BTI.shape[2] // heads, 0
+    while lane < LANES and group * LANES + lane < x_BTI.shape[0] * heads:
+        b, head = (group * LANES + lane) // heads, (group * LANES + lane) % heads
+        count = min(heads - head, LANES - lane)
+        for t in range(start, stop):
+            x_I = x_BTI[b, t]
+            for n in range(numbers):
+                for h in range(count):
+                    x_I[(head + h) * numbers + n] = x_PNL[row + t - start, n, lane + h] * scale
+        lane += count
+
+
+@kernel()
+def _allocate(window, query_PNL):
+    """Return scratch for the rows that some queries together see, and zeros for two numbers of each query."""
+    weight_QWL = np.empty((QUERIES_TOGETHER, window + QUERIES_TOGETHER + KEYS_TOGETHER, LANES), query_PNL.dtype)
+    return weight_QWL, np.zeros((query_PNL.shape[0], 2, LANES), query_PNL.dtype)
+
+
+@kernel()
+def _find_rows(p, num_before, first_P):
+    """Return the first row that queries p, p + 1, ... see together, and how many."""
+    return first_P[p], num_before + p + QUERIES_TOGETHER - first_P[p]
+
+
+@kernel()
+def _hide(score_QWL, row, num_rows, first_PL, last_P, p):
+    """Put minus infinity where a query does not see: before its window or document, and after itself."""
+    kind = score_QWL.dtype.type
+    hidden = kind(-np.inf)
+    for q in range(QUERIES_TOGETHER):
+        first, at = load(first_PL, p + q), q * score_QWL.shape[1]
+        for w in range(at, at + last_P[p + q] - row):
+            store(choose(first, kind(row + w - at), hidden, load(score_QWL, w)), score_QWL, w)
+        for w in range(at + num_rows - (QUERIES_TOGETHER - 1 - q), at + num_rows):
+            store(filled(hidden), score_QWL, w)
+
+
+@kernel()
+def _exp_or_zero(exponent, too_low, zero):
+    """Return exp(exponent), or zero where that would be too small to be a normal number; NaN stays NaN."""
+    return choose(too_low, exponent, zero, exp(exponent))
+
+
+@kernel()
+def _weigh(score_QWL, num_rows, sums_P2L, p):
+    """Turn scores into weights, in place, not yet divided by their sum; write the largest score and the inverse sum."""
+    kind = score_QWL.dtype.type
+    too_low, zero, one = kind(LOWEST_EXPONENT), kind(0), kind(1)
+    for q in range(QUERIES_TOGETHER):
+        at = q * score_QWL.shape[1]
+        largest, total = filled(kind(-np.inf)), filled(zero)
+        for w in range(at, at + num_rows):
+            score = load(score_QWL, w)
+            largest = choose(largest, score, largest, score)
+        for w in range(at, at + num_rows):
+            score = load(score_QWL, w)
+            weight = _exp_or_zero(score - largest, too_low, zero)
+            total = total + weight
+            store(weight, score_QWL, w)
+        store_pair(largest, total, sums_P2L, 2 * (p + q))
+        for lane in range(LANES):
+            sums_P2L[p + q, 1, lane] = one / sums_P2L[p + q, 1, lane]
+
+
+@kernel()
+def _differentiate_weights(score_QWL, grad_QWL, num_rows, sums_P2L, p):
+    """Turn scores into weights and the gradients of weights into those of scores, in place."""
+    kind = score_QWL.dtype.type
+    too_low, zero = kind(LOWEST_EXPONENT), kind(0)
+    for q in range(QUERIES_TOGETHER):
+        at, mean = q * score_QWL.shape[1], filled(zero)
+        largest, inverse = load(sums_P2L, 2 * (p + q)), load(sums_P2L, 2 * (p + q) + 1)
+        for w in range(at, at + num_rows):
+            score = load(score_QWL, w)
+            weight = _exp_or_zero(score - largest, too_low, zero) * inverse
+            mean = fused(weight, load(grad_QWL, w), mean)
+            store(weight, score_QWL, w)
+        for w in range(at, at + num_rows):
+            store((load(grad_QWL, w) - mean) * load(score_QWL, w), grad_QWL, w)
+
+
+@kernel()
+def _scale_rows(x_PNL, p, sums_P2L):
+    """Multiply rows p, p + 1, ... with the inverse sums of their queries."""
+    numbers = x_PNL.shape[1]
+    for q in range(p, p + QUERIES_TOGETHER):
+        inverse = load(sums_P2L, 2 * q + 1)
+        for n in range(q * numbers, (q + 1) * numbers):
+            store(load(x_PNL, n) * inverse, x_PNL, n)
