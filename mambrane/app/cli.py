@@ -16,6 +16,7 @@ from mambrane.app.presets import PRESETS
 from mambrane.app.run_config import RunConfig, RunOptions, from_dict, read_config_file
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.errors import MambraneError, UserError
+from mambrane.core.waiting import let_waiting_threads_sleep
 from mambrane.data.config import DataConfig
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
@@ -119,6 +120,7 @@ class InfoArguments:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code of the program."""
+    let_waiting_threads_sleep()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE.format(version=__version__))  # noqa: T201 -- the answer of the program
