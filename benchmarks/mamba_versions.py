@@ -23,6 +23,7 @@ import torch
 
 from benchmarks.environments import ROOT
 from benchmarks.measuring import describe_machine
+from benchmarks.page import write_result
 from mambrane.app.build import build_model
 from mambrane.app.folders import cache_folder
 from mambrane.app.presets import PRESETS
@@ -159,9 +160,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             rows += measure_pair(preset, seed, minutes)
             print(rows[-2], rows[-1], sep="\n", file=sys.stderr, flush=True)
     print(table(rows))
-    folder = ROOT / "benchmarks" / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / "mamba_versions.json").write_text(json.dumps({**describe_machine(), "rows": rows}, indent=1) + "\n")
+    write_result("mamba_versions", {**describe_machine(), "rows": rows})
     return 0
 
 

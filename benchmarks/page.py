@@ -12,10 +12,15 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 Result = dict[str, Any]
 
 
-def save_result(name: str, result: Result) -> None:
-    """Write the result of a benchmark, and the page anew."""
+def write_result(name: str, result: Result) -> None:
+    """Write the result of a benchmark as JSON."""
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+def save_result(name: str, result: Result) -> None:
+    """Write the result of a benchmark, and the page anew."""
+    write_result(name, result)
     sections = ["# Benchmarks\n\nWritten by the commands below; the raw numbers are in `benchmarks/results/`."]
     for section, table in SECTIONS.items():
         file = RESULTS / f"{section}.json"

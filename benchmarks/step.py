@@ -1,14 +1,16 @@
 """Where the time of a training step goes, and how far it is from what the machine could do.
 
-    python -m benchmarks.step [--presets tiny base] [--rounds 7]
+    python -m benchmarks.step [--presets tiny base] [--rounds 7] [--give-memory-back]
 
 For each preset, with every part of the model and every switch on: the floor (products at the measured rate, scans at
 the measured bandwidth), the step, its parts, the share of the engine, of plasticity and of a save. Prints Markdown and
-writes benchmarks/results/step.json. The text is random: what the kernels do does not depend on it.
+writes benchmarks/results/step.json. The text is random: what the kernels do does not depend on it. As in a run, freed
+memory stays in the process and torch's idle threads sleep soon; --give-memory-back and GOMP_SPINCOUNT=300000 (about
+libgomp's own) show what these are worth, and then no results are written.
 """
 
 import argparse
-import json
+import os
 import statistics
 import sys
 import tempfile
@@ -18,12 +20,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mambrane.core.waiting import SHORT_SPIN, let_waiting_threads_sleep
+
+let_waiting_threads_sleep()
+
 import torch
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.environments import ROOT
 from benchmarks.measuring import describe_machine, interleaved_ms, medians
+from benchmarks.page import write_result
 from mambrane.app.build import build_extensions, build_model
 from mambrane.app.presets import PRESETS
 from mambrane.app.run_config import RunConfig
@@ -324,14 +330,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--presets", nargs="+", choices=list(PRESETS), default=["tiny", "base"])
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--give-memory-back", action="store_true", help="let the system have freed memory at once")
     options = parser.parse_args(arguments)
-    keep_freed_memory()
+    if not options.give_memory_back:
+        keep_freed_memory()
     compile_kernels(lambda line: print(line, file=sys.stderr, flush=True))
     found = [measure(preset, options.rounds * (5 if preset == "tiny" else 1)) for preset in options.presets]
     print("\n\n".join(table(one) for one in found))
-    folder = ROOT / "benchmarks" / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / "step.json").write_text(json.dumps({**describe_machine(), "presets": found}, indent=1) + "\n")
+    if not options.give_memory_back and os.environ.get("GOMP_SPINCOUNT") == SHORT_SPIN:
+        write_result("step", {**describe_machine(), "presets": found})
     return 0
 
 

@@ -7,7 +7,6 @@ docs/engine-peers.md and benchmarks/results/engine_peers.json are written. Ends 
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from benchmarks.engine_peers.cases import CASES, Finding
 from benchmarks.engine_peers.engines import REQUIREMENTS, TITLES, Engine
 from benchmarks.engine_peers.report import Findings, page, plain_table, results, table
 from benchmarks.environments import ROOT
+from benchmarks.page import write_result
 
 
 def examine(name: str, folder: Path, findings: Findings) -> dict[str, str]:
@@ -43,9 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n" + plain_table(table(findings, options.engines)))
     print("\n" + "\n".join(f"{TITLES[name]}: {packages}" for name, packages in versions.items()))
     if options.engines == list(REQUIREMENTS):
-        record = ROOT / "benchmarks" / "results" / "engine_peers.json"
-        record.parent.mkdir(exist_ok=True)
-        record.write_text(json.dumps(results(findings, versions), indent=1) + "\n")
+        write_result("engine_peers", results(findings, versions))
         (ROOT / "docs" / "engine-peers.md").write_text(page(findings, versions))
     own = [finding for engines in findings.values() for finding in engines.get("mambrane", {}).values()]
     return 0 if own and all(finding.verdict == "right" for finding in own) else 1

@@ -7,8 +7,11 @@ Source: GNU libgomp manual, GOMP_SPINCOUNT.
 
 import os
 
+SHORT_SPIN = "5000"
+"""Turns of libgomp's waiting loop: some ten microseconds."""
+
 
 def let_waiting_threads_sleep() -> None:
     """Keep torch's idle threads from spinning for long; a value that the user has set stays."""
     if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+        os.environ.setdefault("GOMP_SPINCOUNT", SHORT_SPIN)

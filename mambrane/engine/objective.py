@@ -8,12 +8,10 @@ A sum, never a mean: the window divides once, by all of its targets, so that eve
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
+from mambrane.ops.linear_cross_entropy.reference import nats_of_logits
 
 
 class Objective(NamedTuple):
@@ -44,11 +42,4 @@ def nats_of(output: Any, batch: MicroBatch) -> Tensor:  # noqa: ANN401 -- the ou
     """Return the nats of each target [B, T], float32 or float64, from a model's output; 0 where no target counts."""
     if getattr(output, "nats_BT", None) is not None:
         return output.nats_BT
-    logits_BTV = output.logits_BTV
-    nats_N = functional.cross_entropy(
-        logits_BTV.flatten(0, 1).to(torch.promote_types(logits_BTV.dtype, torch.float32)),
-        batch.targets_BT.flatten(),
-        ignore_index=IGNORED_TARGET,
-        reduction="none",
-    )
-    return nats_N.view_as(batch.targets_BT)
+    return nats_of_logits(output.logits_BTV, batch.targets_BT)

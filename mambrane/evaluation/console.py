@@ -82,6 +82,7 @@ class ConsoleListener:
             "task_finished": _say_nothing,
             "checkpoint_loaded": _say_nothing,
             "checkpoint_removed": _say_nothing,
+            "compiling": lambda event: self._say(event, event["message"]),
             "warning": lambda event: self._say(event, f"warning: {event['message']}", "yellow"),
         }
 

@@ -33,7 +33,7 @@ class WindowedCrossAttention(nn.Module):
     ) -> tuple[Activations, AttentionState]:
         """Return what the asking path reads from the answering one, [B, T, D], and the ring of keys and values."""
         query_BTI = self.query(asking_BTD)
-        key_BTI, value_BTI = self.key_value(answering_BTD).chunk(2, dim=-1)
+        key_BTI, value_BTI = self.key_value.parts(answering_BTD, [self.output.in_features] * 2)
         read_BTI, ring = windowed_attention(
             query_BTI, key_BTI, value_BTI, heads=self.heads, window=self.window, state=state, resets_BT=resets_BT
         )

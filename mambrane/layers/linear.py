@@ -1,5 +1,7 @@
 """An affine layer whose products go through `mambrane.ops.linear`."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 from mambrane.ops.linear import linear
@@ -11,3 +13,10 @@ class Linear(nn.Linear):
     def forward(self, x: Tensor) -> Tensor:
         """Return x W^T + b [..., out_features]."""
         return linear(x, self.weight, self.bias)
+
+    def parts(self, x: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+        """Return the output of a layer without bias cut into parts of these sizes, each contiguous.
+
+        A product for each part: slices of one output would be strided, and the kernels behind would copy them.
+        """
+        return [linear(x, part_OI) for part_OI in self.weight.split(list(sizes))]

@@ -19,7 +19,6 @@ from mambrane.core.shapes import Activations, Resets
 from mambrane.layers.linear import Linear
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.gated_skip import gated_skip
-from mambrane.ops.linear import linear
 from mambrane.ops.selective_scan import selective_scan
 
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
@@ -79,8 +78,7 @@ class Mamba(nn.Module):
         C_extra_BTN: Tensor | None = None,
     ) -> tuple[Activations, MambaState]:
         """Return the output [B, T, D] and the state after the last token. T = 1 is one step of generation."""
-        # Two products in place of one: its halves would be strided, and every kernel behind it would copy them.
-        x_BTE, gate_BTE = (linear(u_BTD, half_ED) for half_ED in self.in_proj.weight.chunk(2))
+        x_BTE, gate_BTE = self.in_proj.parts(u_BTD, [self.out_proj.in_features] * 2)
         conv_BEK, scan_BEN = (None, None) if state is None else state
         x_BTE, conv_BEK = causal_conv(
             x_BTE, self.conv1d.weight.squeeze(1), self.conv1d.bias, state_BEK=conv_BEK, resets_BT=resets_BT

@@ -21,7 +21,6 @@ from mambrane.layers.linear import Linear
 from mambrane.layers.mamba import draw_dt_bias
 from mambrane.layers.norm import RmsNorm
 from mambrane.ops.causal_conv import causal_conv
-from mambrane.ops.linear import linear
 from mambrane.ops.ssd import ssd
 
 MAX_HEAD_CHANNELS = 64
@@ -75,9 +74,7 @@ class Mamba2(nn.Module):
         """Return the output [B, T, D] and the state after the last token. T = 1 is one step of generation."""
         expanded, heads = self.out_proj.in_features, self.A_log.numel()
         convolved = self.conv1d.in_channels
-        # Three products in place of one: its parts would be strided, and every kernel behind it would copy them.
-        parts = self.in_proj.weight.split([expanded, convolved, heads])
-        gate_BTE, xBC_BTE, dt_BTH = (linear(u_BTD, part) for part in parts)
+        gate_BTE, xBC_BTE, dt_BTH = self.in_proj.parts(u_BTD, [expanded, convolved, heads])
         conv_BEK, scan_BHPN = (None, None) if state is None else state
         xBC_BTE, conv_BEK = causal_conv(
             xBC_BTE, self.conv1d.weight.squeeze(1), self.conv1d.bias, state_BEK=conv_BEK, resets_BT=resets_BT

@@ -38,15 +38,24 @@ def compile_kernels(announce: Callable[[str], None], operations: Sequence[str] |
     """
     names = list(operations or _EXAMPLES)
     start_s = time.perf_counter()
+    if _are_on_disk(names):
+        return
+    announce("compiling CPU kernels, once on this machine (up to a minute)")
+    _compile_in_another_process(names)
+    if not _are_on_disk(names):
+        announce("the CPU kernels cannot be kept on disk: every process compiles them for itself")
+        run_kernels(names)
+    announce(f"compiled CPU kernels in {time.perf_counter() - start_s:.0f} s")
+
+
+def _are_on_disk(operations: Sequence[str]) -> bool:
+    """Read the kernels of operations; returns False at the first that would have to be compiled."""
     try:
         with install_listener("numba:compile", _Refusal()):
-            run_kernels(names)
+            run_kernels(operations)
     except _NotCompiledError:
-        announce("compiling CPU kernels, once on this machine (up to a minute)")
-        _compile_in_another_process(names)
-        # What cannot be kept on disk is compiled here after all.
-        run_kernels(names)
-        announce(f"compiled CPU kernels in {time.perf_counter() - start_s:.0f} s")
+        return False
+    return True
 
 
 def run_kernels(operations: Sequence[str]) -> None:

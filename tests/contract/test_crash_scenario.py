@@ -223,6 +223,7 @@ def test_with_every_strength_at_zero_the_weights_are_those_of_a_loop_without_an_
     assert run.num_updates == loop.steps
     assert trainer.precision.scale == loop.scaler.get_scale()
     weights = trainer.state_dict()["weights"]
-    near = {"rtol": 1e-6, "atol": 1e-7}
+    # The loop's loss differs from the model's in the last bit of float32, which now and then turns a float16 gradient.
+    near = {"rtol": 1e-5, "atol": 5e-6}
     torch.testing.assert_close(weights["model"], dict(loop.model.state_dict()), **near)
     torch.testing.assert_close(weights["ema"], loop.average, **near)

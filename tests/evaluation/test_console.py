@@ -187,6 +187,13 @@ def test_a_warning_reads_as_one():
     assert "warning: no effect" in shown([{"time_s": 1.0, "event": "warning", "message": "no effect"}])
 
 
+def test_compiling_is_announced_in_plain_words():
+    events = [{"time_s": 1.0, "event": "compiling", "message": "compiling CPU kernels, once on this machine"}]
+    (line,) = lines_with("kernels", shown(events))
+    assert line.endswith("compiling CPU kernels, once on this machine")
+    assert "message=" not in line
+
+
 def test_a_stopped_run_shows_the_matrix_so_far():
     text = shown([matrix_event(), {"time_s": 1.0, "event": "stopped", "reason": "--max-windows 60 reached"}])
     assert lines_with("1 python", text)
