@@ -37,7 +37,7 @@ from mambrane.core.events import EventLog
 from mambrane.core.memory import keep_freed_memory
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.checkpoint import Checkpoints
-from mambrane.engine.extensions import Extensions
+from mambrane.engine.extensions import BoundaryView, Extensions
 from mambrane.engine.objective import Objective, fused_next_token_objective
 from mambrane.engine.saver import BackgroundSaver
 from mambrane.engine.trainer import Trainer
@@ -122,6 +122,12 @@ class Bench:
         """Train on one window."""
         next(self._windows)
 
+    def end_task(self) -> None:
+        """Let everything that acts from the second task on act from here."""
+        view = BoundaryView(model=self.model, loader=None, task_index=0, device=CPU)
+        for extension in self.trainer.extensions.boundaries:
+            extension.boundary(view)
+
 
 def product_rates(config: RunConfig, vocab_size: int) -> dict[str, float]:
     """Return GFLOP/s, forward and both gradients, of the largest product of a block and of the head's."""
@@ -204,12 +210,18 @@ def share_of_engine(config: RunConfig, vocab_size: int, rounds: int) -> dict[str
 
 
 def price_of_switches(config: RunConfig, vocab_size: int, rounds: int) -> dict[str, float]:
-    """Return what STDP, meta-plasticity, replay bookkeeping and probes add to a window, in percent."""
+    """Return what STDP, meta-plasticity, replay and probes add to a window of a second task, in percent.
+
+    A replayed window takes the place of a new one, so both sides train on as many tokens.
+    """
     benches = {
         name: Bench(config, vocab_size, switches=name == "on", objective=fused_next_token_objective)
         for name in ("off", "on")
     }
     runs = {name: bench.window for name, bench in benches.items()}
+    interleaved_ms(runs, rounds=2)
+    for bench in benches.values():
+        bench.end_task()
     interleaved_ms(runs, rounds=2)
     found = interleaved_ms(runs, rounds=rounds)
     # Neighbours in time are compared with each other, so that a slow minute of the machine meets both.

@@ -78,10 +78,10 @@ class WindowPenalty(Extension, Protocol):
 
 @runtime_checkable
 class UpdateGate(Extension, Protocol):
-    """Changes how far the optimizer's update moves each weight (meta-plasticity)."""
+    """Changes how far the optimizer's update moves the weights (meta-plasticity)."""
 
-    def gate(self, name: str, before: Tensor, after: Tensor) -> None:
-        """Change `after` in place; at zero strength it stays bit-identical."""
+    def gate(self, before: dict[str, Tensor], after: dict[str, nn.Parameter]) -> None:
+        """Change `after`, the updated parameters by name, in place; at zero strength not a bit of them."""
         ...
 
 

@@ -212,13 +212,12 @@ class TrainingStep:
         """Let the optimizers move the weights, and the gates decide how far."""
         moved = {name: parameter for name, parameter in parameters.items() if parameter.grad is not None}
         gates = self.extensions.update_gates
-        before = {name: parameter.clone() for name, parameter in moved.items()} if gates else {}
+        before = dict(zip(moved, torch._foreach_clone(list(moved.values())), strict=True)) if gates else {}
         set_learning_rate(self.optimizers, learning_rate)
         for optimizer in self.optimizers:
             optimizer.step()
-        for name, weight_before in before.items():
-            for extension in gates:
-                extension.gate(name, weight_before, moved[name].detach())
+        for extension in gates:
+            extension.gate(before, moved)
 
     @torch.no_grad()
     def _act_after_step(self, sums: WindowSums, applied_step: int, learning_rate: float) -> dict[str, float]:

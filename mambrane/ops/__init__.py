@@ -15,6 +15,7 @@ from mambrane.ops.linear import linear
 from mambrane.ops.linear_cross_entropy import linear_cross_entropy
 from mambrane.ops.ltc import LtcWeights, ltc
 from mambrane.ops.selective_scan import selective_scan
+from mambrane.ops.spike_pairs import SpikePairs, spike_pairs
 from mambrane.ops.ssd import ssd
 from mambrane.ops.warm_up import compile_kernels
 from mambrane.ops.windowed_attention import AttentionState, windowed_attention
@@ -25,6 +26,7 @@ __all__ = [
     "CfcWeights",
     "LifOutput",
     "LtcWeights",
+    "SpikePairs",
     "causal_conv",
     "causal_trace",
     "cfc",
@@ -37,6 +39,7 @@ __all__ = [
     "linear_cross_entropy",
     "ltc",
     "selective_scan",
+    "spike_pairs",
     "ssd",
     "windowed_attention",
 ]

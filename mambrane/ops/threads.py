@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-SMALL_WORK = 50_000
-"""Innermost steps under which waking another thread (about 30 us) costs more than it saves."""
+SMALL_WORK_NS = 200_000
+"""Work under which waking another thread costs more than it saves: about 100 us in the middle of a training step."""
 
 _MAX_THREADS = 256
 _PARTS_PER_THREAD = 4
@@ -37,16 +37,16 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_pool)
 
 
-def share_out(kernel: Callable[..., None], num_tasks: int, *arguments: object, work: int) -> None:
+def share_out(kernel: Callable[..., None], num_tasks: int, *arguments: object, work_ns: float | int) -> None:
     """Call kernel(first, last, *arguments) until every task from 0 to num_tasks - 1 has been done once.
 
     Args:
         kernel: compiled with nogil=True; different tasks never write to the same place.
         num_tasks: how many tasks there are.
         arguments: handed to every call.
-        work: innermost steps of all tasks together; a small sum stays on the calling thread.
+        work_ns: about how long one thread takes for all tasks; little work stays on the calling thread.
     """
-    num_threads = 1 if work < SMALL_WORK else min(torch.get_num_threads(), num_tasks)
+    num_threads = 1 if work_ns < SMALL_WORK_NS else min(torch.get_num_threads(), num_tasks)
     if num_threads == 1:
         kernel(0, num_tasks, *arguments)
         return

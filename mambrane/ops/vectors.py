@@ -122,6 +122,28 @@ def choose(typing_context, left, right, if_larger, otherwise):
     return _declare_choice(left, right, if_larger, otherwise)
 
 
+@intrinsic
+def nonzero_lanes(typing_context, vector):
+    """Return a number whose bit i is set where lane i is not zero; NaN is not zero."""
+
+    def code(context, builder, signature, arguments):
+        zeros = ir.Constant(arguments[0].type, [0.0] * LANES)
+        bits = builder.bitcast(builder.fcmp_unordered("!=", arguments[0], zeros), ir.IntType(LANES))
+        return builder.zext(bits, ir.IntType(64))
+
+    return types.uint64(vector), code
+
+
+@intrinsic
+def lowest_bit(typing_context, bits):
+    """Return the place of the lowest bit that is set; there must be one."""
+
+    def code(context, builder, signature, arguments):
+        return builder.cttz(arguments[0], ir.IntType(1)(1))
+
+    return types.intp(bits), code
+
+
 def _overload_operator(python_operator: Callable, instruction: str) -> None:
     declare = _lanewise(lambda builder, left, right: getattr(builder, instruction)(left, right, flags=_CONTRACT))
 

@@ -26,6 +26,7 @@ from mambrane.ops.gated_skip import gated_skip
 from mambrane.ops.lif import lif
 from mambrane.ops.ltc import LtcWeights, ltc
 from mambrane.ops.selective_scan import selective_scan
+from mambrane.ops.spike_pairs import spike_pairs
 from mambrane.ops.windowed_attention import windowed_attention
 
 
@@ -62,7 +63,9 @@ def run_kernels(operations: Sequence[str]) -> None:
     """Run operations forward and backward on small float32 tensors."""
     with torch.enable_grad():
         for name in operations:
-            torch.stack([output.sum() for output in _EXAMPLES[name]()]).sum().backward()
+            total = torch.stack([output.sum() for output in _EXAMPLES[name]()]).sum()
+            if total.requires_grad:
+                total.backward()
 
 
 def _compile_in_another_process(operations: Sequence[str]) -> None:
@@ -120,5 +123,6 @@ _EXAMPLES: dict[str, Callable[[], tuple[Tensor, ...]]] = {
     "selective_scan": lambda: selective_scan(
         _ones(2, 2, 2), _ones(2, 2, 2), _ones(2, 2), _ones(2, 2, 2), _ones(2, 2, 2)
     ),
+    "spike_pairs": lambda: spike_pairs(_ones(2, 2, 2), _ones(2, 2, 2), decay_plus=0.5, decay_minus=0.5),
     "windowed_attention": lambda: windowed_attention(*(_ones(2, 2, 2) for _ in range(3)), heads=2, window=2)[:1],
 }

@@ -1,4 +1,4 @@
-"""Four rules from spike trains to a weight change: sums over batch and time, as two matrix products each.
+"""Four rules from spike trains to a weight change: sums over batch and time.
 
     x_t = exp(-1 / tau) x_{t-1} + s_t          a trace: counts the spike s_t in full at its own tick
     x_t-                                       the same trace without the spike of tick t
@@ -24,13 +24,14 @@ Rossum, Turrigiano, J. Neurosci. 22 (2002).
 """
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mambrane.ops.causal_trace import causal_trace
+from mambrane.ops.spike_pairs import SpikePairs, spike_pairs, spike_trace
 
 DEPRESSION_OVER_POTENTIATION = 1.05
 """Area of the depressing window over the potentiating one, so that unrelated spikes weaken a synapse."""
@@ -49,48 +50,73 @@ class Change(NamedTuple):
     depression_US: Float[Tensor, "U S"]
 
 
-class Trains(NamedTuple):
-    """Spike trains on both sides of a synapse, 0 or 1, a row for each tick, with their traces."""
+@dataclass(frozen=True)
+class Trains:
+    """Spike trains on both sides of a synapse, 0 or 1, a row for each tick; what rules read is made when asked for."""
 
     pre_BTS: Pre
     post_BTU: Post
-    x_BTS: Pre
-    """Presynaptic trace, time constant tau_plus."""
-    y_BTU: Post
-    """Postsynaptic trace, time constant tau_minus."""
     resets_BT: TickResets
     """True at the first tick of a document."""
     tau_plus_ticks: float
     """How long a presynaptic spike is remembered: decay of potentiation."""
     tau_minus_ticks: float
     """How long a postsynaptic spike is remembered: decay of depression."""
+    counted_BT: TickResets | None = None
+    """False where spikes do not count; all do where not given."""
+    high_rate_per_tick: float = math.inf
+    """Running rate above which a unit counts as high, in spikes per tick."""
 
-    @property
-    def pre_rate_BTS(self) -> Pre:
-        """Running rate of each presynaptic unit, in spikes per tick: its trace over the trace of a spike each tick."""
-        return self.x_BTS * (1.0 - math.exp(-1.0 / self.tau_plus_ticks))
+    @cached_property
+    def pairs(self) -> SpikePairs:
+        """Sums over pairs of spikes, and how often both units of a synapse were high."""
+        return spike_pairs(
+            self.pre_BTS,
+            self.post_BTU,
+            decay_plus=math.exp(-1.0 / self.tau_plus_ticks),
+            decay_minus=math.exp(-1.0 / self.tau_minus_ticks),
+            high_x=self.high_rate_per_tick * trace_over_rate(self.tau_plus_ticks),
+            high_y=self.high_rate_per_tick * trace_over_rate(self.tau_minus_ticks),
+            resets_BT=self.resets_BT,
+            counted_BT=self.counted_BT,
+        )
+
+    @cached_property
+    def counted_pre_BTS(self) -> Pre:
+        """Presynaptic spikes that count."""
+        return self._counted(self.pre_BTS)
+
+    @cached_property
+    def counted_post_BTU(self) -> Post:
+        """Postsynaptic spikes that count."""
+        return self._counted(self.post_BTU)
+
+    @cached_property
+    def x_BTS(self) -> Pre:
+        """Presynaptic trace."""
+        return spike_trace(self.counted_pre_BTS, math.exp(-1.0 / self.tau_plus_ticks), self.resets_BT)
+
+    @cached_property
+    def y_BTU(self) -> Post:
+        """Postsynaptic trace."""
+        return self.post_trace_BTU(self.tau_minus_ticks)
 
     @property
     def post_rate_BTU(self) -> Post:
         """Running rate of each postsynaptic unit, in spikes per tick."""
-        return self.y_BTU * (1.0 - math.exp(-1.0 / self.tau_minus_ticks))
+        return self.y_BTU / trace_over_rate(self.tau_minus_ticks)
+
+    def post_trace_BTU(self, tau_ticks: float) -> Post:
+        """Return the postsynaptic trace with another time constant."""
+        return spike_trace(self.counted_post_BTU, math.exp(-1.0 / tau_ticks), self.resets_BT)
+
+    def _counted(self, spikes_BTS: Pre) -> Pre:
+        return spikes_BTS if self.counted_BT is None else spikes_BTS * self.counted_BT.unsqueeze(-1)
 
 
-def trains_of(
-    pre_BTS: Pre, post_BTU: Post, resets_BT: TickResets, *, tau_plus_ticks: float, tau_minus_ticks: float
-) -> Trains:
-    """Return spike trains with their traces; arguments as in `Trains`."""
-    x_BTS = spike_trace(pre_BTS, tau_plus_ticks, resets_BT)
-    y_BTU = spike_trace(post_BTU, tau_minus_ticks, resets_BT)
-    return Trains(pre_BTS, post_BTU, x_BTS, y_BTU, resets_BT, tau_plus_ticks, tau_minus_ticks)
-
-
-def spike_trace(spikes_BTS: Pre, tau_ticks: float, resets_BT: TickResets) -> Pre:
-    """Return x_t = exp(-1 / tau) x_{t-1} + s_t for every unit, in the type of the spikes (float32 or float64)."""
-    decay = math.exp(-1.0 / tau_ticks)
-    average_BTS, _ = causal_trace(spikes_BTS, decay, resets_BT=resets_BT)
-    # The operation weighs a spike by 1 - decay; the same rounding of it here cancels exactly.
-    return average_BTS / (1.0 - torch.tensor(decay, dtype=spikes_BTS.dtype, device=spikes_BTS.device))
+def trace_over_rate(tau_ticks: float) -> float:
+    """Return the trace of a unit that fires at every tick."""
+    return 1.0 / (1.0 - math.exp(-1.0 / tau_ticks))
 
 
 def pair(trains: Trains, *, a_minus: float | None = None) -> Change:
@@ -102,8 +128,7 @@ def pair(trains: Trains, *, a_minus: float | None = None) -> Change:
     """
     if a_minus is None:
         a_minus = DEPRESSION_OVER_POTENTIATION * trains.tau_plus_ticks / trains.tau_minus_ticks
-    y_before_BTU = trains.y_BTU - trains.post_BTU
-    return Change(correlate(trains.post_BTU, trains.x_BTS), a_minus * correlate(y_before_BTU, trains.pre_BTS))
+    return Change(trains.pairs.causal_US, a_minus * trains.pairs.acausal_US)
 
 
 def triplet(trains: Trains, *, balanced_rate_per_tick: float) -> Change:
@@ -115,12 +140,8 @@ def triplet(trains: Trains, *, balanced_rate_per_tick: float) -> Change:
     """
     tau_slow_ticks = SLOW_TRACE_RATIO * trains.tau_minus_ticks
     a_plus = trains.tau_minus_ticks / (trains.tau_plus_ticks * tau_slow_ticks * balanced_rate_per_tick)
-    o1_before_BTU = trains.y_BTU - trains.post_BTU
-    o2_before_BTU = spike_trace(trains.post_BTU, tau_slow_ticks, trains.resets_BT) - trains.post_BTU
-    return Change(
-        a_plus * correlate(trains.post_BTU * o2_before_BTU, trains.x_BTS),
-        correlate(o1_before_BTU, trains.pre_BTS),
-    )
+    o2_before_BTU = trains.post_trace_BTU(tau_slow_ticks) - trains.counted_post_BTU
+    return Change(a_plus * _correlate(trains.counted_post_BTU * o2_before_BTU, trains.x_BTS), trains.pairs.acausal_US)
 
 
 def bcm(trains: Trains, theta_U: Float[Tensor, " U"], *, target_rate_per_tick: float) -> Change:
@@ -133,8 +154,8 @@ def bcm(trains: Trains, theta_U: Float[Tensor, " U"], *, target_rate_per_tick: f
     """
     y_BTU = trains.post_rate_BTU
     return Change(
-        correlate(y_BTU.square() / target_rate_per_tick, trains.x_BTS),
-        correlate(y_BTU * theta_U / target_rate_per_tick, trains.x_BTS),
+        _correlate(y_BTU.square() / target_rate_per_tick, trains.x_BTS),
+        _correlate(y_BTU * theta_U / target_rate_per_tick, trains.x_BTS),
     )
 
 
@@ -149,6 +170,5 @@ def synaptic_scaling(
     return (1.0 - rate_U / target_rate)[:, None] * weight_US.abs()
 
 
-def correlate(post_BTU: Post, pre_BTS: Pre) -> Float[Tensor, "U S"]:
-    """Return sum over batch and time of post_u pre_s: one matrix product."""
+def _correlate(post_BTU: Post, pre_BTS: Pre) -> Float[Tensor, "U S"]:
     return post_BTU.flatten(0, 1).T @ pre_BTS.flatten(0, 1)

@@ -104,33 +104,29 @@ class Stdp:
 
     def _observe(self, observed: Observed, synapse: Synapse, batch: MicroBatch, activity: BlockActivity) -> None:
         """Add the spikes of a micro-batch. Padding, which has no target, does not count."""
-        counted_BT1 = (batch.targets_BT != IGNORED_TARGET).repeat_interleave(self.ticks_per_token, dim=1).unsqueeze(-1)
-        pre_BTS, post_BTU = (
-            activity.pre_spikes_BTS.float() * counted_BT1,
-            activity.post_spikes_BTS.float() * counted_BT1,
-        )
-        resets_BT = torch.zeros_like(counted_BT1.squeeze(-1))
+        counted_BT = (batch.targets_BT != IGNORED_TARGET).repeat_interleave(self.ticks_per_token, dim=1)
+        resets_BT = torch.zeros_like(counted_BT)
         resets_BT[:, :: self.ticks_per_token] = batch.resets_BT
-
-        trains = rules.trains_of(
-            pre_BTS,
-            post_BTU,
+        trains = rules.Trains(
+            activity.pre_spikes_BTS.float(),
+            activity.post_spikes_BTS.float(),
             resets_BT,
             tau_plus_ticks=self.config.stdp_tau_plus * self.ticks_per_token,
             tau_minus_ticks=self.config.stdp_tau_minus * self.ticks_per_token,
+            counted_BT=None if counted_BT.all() else counted_BT,
+            high_rate_per_tick=HIGH_OVER_TARGET * self._target_per_tick,
         )
         change = self._rule(trains, synapse)
         observed.potentiation_US += change.potentiation_US
         observed.depression_US += change.depression_US
-        observed.spikes_U += post_BTU.sum(dim=(0, 1))
-        observed.num_ticks += int(counted_BT1.sum())
+        observed.spikes_U += trains.counted_post_BTU.sum(dim=(0, 1))
+        observed.num_ticks += int(counted_BT.sum())
         observed.num_tokens += batch.num_targets
         if self.config.stdp_type == "bcm":
-            observed.squared_rate_U += (trains.post_rate_BTU.square() * counted_BT1).sum(dim=(0, 1))
+            squared_rate_BTU = trains.post_rate_BTU.square() * counted_BT.unsqueeze(-1)
+            observed.squared_rate_U += squared_rate_BTU.sum(dim=(0, 1))
         if self.config.use_meta_plasticity:
-            high = HIGH_OVER_TARGET * self._target_per_tick
-            post_high_BTU = (trains.post_rate_BTU > high).float() * counted_BT1
-            observed.both_high_US += rules.correlate(post_high_BTU, (trains.pre_rate_BTS > high).float())
+            observed.both_high_US += trains.pairs.both_high_US
 
     def _rule(self, trains: rules.Trains, synapse: Synapse) -> rules.Change:
         if self.config.stdp_type == "triplet":

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.consolidation import Consolidation
@@ -66,6 +66,12 @@ def languages() -> list[Domain]:
     return domains
 
 
+def twin_of(weight: nn.Parameter) -> nn.Parameter:
+    twin = nn.Parameter(weight.detach().clone())
+    twin.grad = weight.grad
+    return twin
+
+
 class EqualPlasticity:
     """The control of meta-plasticity: as plastic as it on average, and every weight as plastic as every other."""
 
@@ -74,9 +80,10 @@ class EqualPlasticity:
     def __init__(self, meta: MetaPlasticity) -> None:
         self.meta = meta
 
-    def gate(self, name: str, before: Tensor, after: Tensor) -> None:
-        self.meta.gate(name, before, after.clone())
-        after.copy_(before + self.meta.mean_plasticity * (after - before))
+    def gate(self, before: dict[str, Tensor], after: dict[str, nn.Parameter]) -> None:
+        self.meta.gate(before, {name: twin_of(weight) for name, weight in after.items()})
+        for name, weight in after.items():
+            weight.copy_(before[name] + self.meta.mean_plasticity * (weight - before[name]))
 
     def boundary(self, view: BoundaryView) -> None:
         self.meta.boundary(view)

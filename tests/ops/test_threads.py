@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mambrane.ops.threads import SMALL_WORK, share_out
+from mambrane.ops.threads import SMALL_WORK_NS, share_out
 
 
 def count(first, last, done, lock):
@@ -15,13 +15,13 @@ def count(first, last, done, lock):
         done[first:last] += 1
 
 
-@pytest.mark.parametrize("work", [0, SMALL_WORK])
+@pytest.mark.parametrize("work_ns", [0, SMALL_WORK_NS])
 @pytest.mark.parametrize("num_tasks", [1, 2, 7, 100])
 @pytest.mark.parametrize("threads", [1, 2, 4])
-def test_every_task_is_done_exactly_once(num_tasks, threads, work, num_threads):
+def test_every_task_is_done_exactly_once(num_tasks, threads, work_ns, num_threads):
     num_threads(threads)
     done = np.zeros(num_tasks, dtype=int)
-    share_out(count, num_tasks, done, threading.Lock(), work=work)
+    share_out(count, num_tasks, done, threading.Lock(), work_ns=work_ns)
     assert (done == 1).all()
 
 
@@ -33,14 +33,14 @@ def test_an_error_in_any_thread_reaches_the_caller(num_threads):
             raise FloatingPointError("task 7")
 
     with pytest.raises(FloatingPointError, match="task 7"):
-        share_out(fails, 8, work=SMALL_WORK)
+        share_out(fails, 8, work_ns=SMALL_WORK_NS)
 
 
 def test_several_callers_at_once_get_their_own_results(num_threads):
     num_threads(2)
     done = np.zeros((4, 50), dtype=int)
     callers = [
-        threading.Thread(target=share_out, args=(count, 50, row, threading.Lock()), kwargs={"work": SMALL_WORK})
+        threading.Thread(target=share_out, args=(count, 50, row, threading.Lock()), kwargs={"work_ns": SMALL_WORK_NS})
         for row in done
     ]
     for caller in callers:
@@ -53,7 +53,7 @@ def test_several_callers_at_once_get_their_own_results(num_threads):
 def run_in_child(queue):
     torch.set_num_threads(2)
     done = np.zeros(20, dtype=int)
-    share_out(count, 20, done, threading.Lock(), work=SMALL_WORK)
+    share_out(count, 20, done, threading.Lock(), work_ns=SMALL_WORK_NS)
     queue.put(done.tolist())
 
 
@@ -61,7 +61,7 @@ def run_in_child(queue):
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 def test_a_forked_child_has_threads_of_its_own(num_threads):
     num_threads(2)
-    share_out(count, 20, np.zeros(20, dtype=int), threading.Lock(), work=SMALL_WORK)
+    share_out(count, 20, np.zeros(20, dtype=int), threading.Lock(), work_ns=SMALL_WORK_NS)
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     child = context.Process(target=run_in_child, args=(queue,))

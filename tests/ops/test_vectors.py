@@ -6,7 +6,7 @@ import pytest
 from mambrane.core.seeding import make_generator
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import exp
-from mambrane.ops.vectors import LANES, choose, filled, fused, load, store
+from mambrane.ops.vectors import LANES, choose, filled, fused, load, lowest_bit, nonzero_lanes, store
 
 KINDS = pytest.mark.parametrize("kind", [np.float32, np.float64])
 
@@ -42,6 +42,16 @@ def _exp_of_numbers(x_RL, out_RL):
             out_RL[r, lane] = exp(x_RL[r, lane])
 
 
+@kernel()
+def _places(x_RL, found_N):
+    count, bits = 0, nonzero_lanes(load(x_RL, 0))
+    while bits:
+        found_N[count] = lowest_bit(bits)
+        count += 1
+        bits &= bits - np.uint64(1)
+    return count
+
+
 def make_rows(num_rows, kind):
     return np.random.default_rng(make_generator(0, "rows").initial_seed()).normal(size=(num_rows, LANES)).astype(kind)
 
@@ -72,3 +82,11 @@ def test_exp_of_a_vector_has_the_bits_of_exp_of_its_numbers(kind):
     _exp_of_vectors(x, of_vectors)
     _exp_of_numbers(x, of_numbers)
     np.testing.assert_array_equal(of_vectors, of_numbers)
+
+
+@KINDS
+def test_lanes_that_are_not_zero_are_found_from_the_lowest_on(kind):
+    x, found = np.zeros((1, LANES), kind), np.zeros(LANES, np.int64)
+    assert _places(x, found) == 0
+    x[0, [0, 3, LANES - 1]], x[0, 5] = (1.0, np.nan, -1e-30), -0.0
+    assert found[: _places(x, found)].tolist() == [0, 3, LANES - 1]

@@ -75,7 +75,7 @@ def test_the_change_is_the_rule_averaged_over_the_tokens_of_the_window(
         for batch, activity in zip(batches, view.outputs, strict=True):
             counted = (batch.targets_BT != -100).float()[..., None]
             spikes = (activity[index].pre_spikes_BTS * counted, activity[index].post_spikes_BTS * counted)
-            trains = rules.trains_of(*spikes, batch.resets_BT, tau_plus_ticks=6.0, tau_minus_ticks=9.0)
+            trains = rules.Trains(*spikes, batch.resets_BT, tau_plus_ticks=6.0, tau_minus_ticks=9.0)
             part = rules.pair(trains)
             expected += part.potentiation_US - part.depression_US
         expected *= 0.01 / sum(batch.num_targets for batch in batches)
@@ -120,7 +120,7 @@ def test_with_several_ticks_a_token_time_constants_and_rates_are_still_per_token
     change = change_of(model, stdp, view)[0]
     activity = view.outputs[0][0]
     spikes = (activity.pre_spikes_BTS, activity.post_spikes_BTS)
-    part = rules.pair(rules.trains_of(*spikes, resets, tau_plus_ticks=18.0, tau_minus_ticks=27.0))
+    part = rules.pair(rules.Trains(*spikes, resets, tau_plus_ticks=18.0, tau_minus_ticks=27.0))
     expected = 0.01 * (part.potentiation_US - part.depression_US) / batch.num_targets
     torch.testing.assert_close(change, expected, rtol=1e-4, atol=1e-7)
 
@@ -201,7 +201,9 @@ def test_bcm_threshold_follows_the_squared_rate(build_model: Callable, text: Cal
     view = view_of(model, batch)
     for _ in range(200):
         stdp.after_step(view)
-    y = rules.spike_trace(view.outputs[0][0].post_spikes_BTS, 9.0, batch.resets_BT) * (1 - math.exp(-1 / 9.0))
+    y = rules.spike_trace(view.outputs[0][0].post_spikes_BTS, math.exp(-1 / 9.0), batch.resets_BT) * (
+        1 - math.exp(-1 / 9.0)
+    )
     expected = y.square().mean(dim=(0, 1)) / CONFIG.stdp_target_rate
     torch.testing.assert_close(next(iter(stdp.synapses.values())).theta_U, expected, rtol=1e-3, atol=1e-6)
 

@@ -63,7 +63,7 @@ def _conv(
         *arrays(x_BTE, weight_KE, bias_E, state_BKE, resets_BT),
         applies_silu,
         *arrays(*outputs),
-        work=x_BTE.numel() * weight_KE.shape[0],
+        work_ns=0.3 * x_BTE.numel() * weight_KE.shape[0],
     )
     return outputs
 
@@ -94,7 +94,7 @@ def _conv_backward(
         *arrays(grad_y_BTE, grad_last_BKE, x_BTE, weight_KE, bias_E, state_BKE, resets_BT),
         applies_silu,
         *arrays(grad_x_BTE, partial_weight_BKE, partial_bias_BE, grad_past_BKE),
-        work=x_BTE.numel() * weight_KE.shape[0],
+        work_ns=0.8 * x_BTE.numel() * weight_KE.shape[0],
     )
     sums = (torch.from_numpy(partial.numpy().sum(axis=0)) for partial in (partial_weight_BKE, partial_bias_BE))
     return grad_x_BTE, *sums, grad_past_BKE

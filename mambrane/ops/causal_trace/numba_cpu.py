@@ -46,7 +46,7 @@ def _trace(x_BTS: Tensor, decay_S: Tensor, state_BS: Tensor, resets_BT: Tensor) 
         _forward,
         count_tasks(*state_BS.shape),
         *arrays(x_BTS, decay_S, state_BS, resets_BT, *outputs),
-        work=x_BTS.numel(),
+        work_ns=0.7 * x_BTS.numel(),
     )
     return outputs
 
@@ -73,7 +73,7 @@ def _trace_backward(
         count_tasks(*state_BS.shape),
         *arrays(grad_trace_BTS, grad_last_BS, x_BTS, trace_BTS, decay_S, state_BS, resets_BT),
         *arrays(grad_x_BTS, partial_decay_BS, grad_first_BS),
-        work=x_BTS.numel(),
+        work_ns=2 * x_BTS.numel(),
     )
     return grad_x_BTS, torch.from_numpy(partial_decay_BS.numpy().sum(axis=0)), grad_first_BS
 

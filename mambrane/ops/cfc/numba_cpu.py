@@ -94,7 +94,7 @@ def _cfc(
         num_shares,
         num_shares,
         *arrays(drive_BTU, state_BL, resets_BT, elapsed_BTM, backbone_UJ[:, inputs:].T, heads_GU.T, bias_G, *outputs),
-        work=drive_BTU.numel() * bias_G.numel(),
+        work_ns=0.1 * drive_BTU.numel() * bias_G.numel(),
     )
     return outputs
 
@@ -144,7 +144,7 @@ def _cfc_backward(
         num_shares,
         *arrays(grad_hidden_BTL, resets_BT, elapsed_BTM, backbone_UJ[:, inputs:], heads_GU, backbone_BTU, heads_BTG),
         *arrays(grad_drive_BTU, grad_state_BL, grad_heads_BTG),
-        work=heads_BTG.numel() * backbone_BTU.shape[2],
+        work_ns=0.1 * heads_BTG.numel() * backbone_BTU.shape[2],
     )
     previous_BTL = torch.cat([state_BL[:, None], hidden_BTL[:, :-1]], dim=1).masked_fill(resets_BT[..., None], 0.0)
     heard_QJ = torch.cat([x_BTI, previous_BTL], dim=-1).flatten(0, 1)
@@ -199,7 +199,7 @@ def _add_outside(left_RK: Tensor, right_KN: Tensor, sum_RN: Tensor) -> Tensor:
         left_RK.shape[0],
         left_RK.detach().numpy(),
         *arrays(right_KN, sum_RN),
-        work=left_RK.numel() * right_KN.shape[1],
+        work_ns=0.1 * left_RK.numel() * right_KN.shape[1],
     )
     return sum_RN
 

@@ -85,7 +85,7 @@ def _lif(
         inputs[0].dtype.type(threshold),
         subtracts,
         *arrays(*outputs),
-        work=current_BTS.numel(),
+        work_ns=current_BTS.numel(),
     )
     return outputs
 
@@ -138,7 +138,7 @@ def _lif_backward(
         kind(slope if is_fast_sigmoid else math.pi / 2 * slope),
         kind(1 if is_fast_sigmoid else slope / 2),
         *arrays(grad_current_BTS, grad_decay_BTS, grad_first_BS),
-        work=membrane_BTS.numel(),
+        work_ns=2 * membrane_BTS.numel(),
     )
     if not is_per_token:
         grad_decay_BTS = torch.from_numpy(grad_decay_BTS.numpy().sum(axis=0, keepdims=True))

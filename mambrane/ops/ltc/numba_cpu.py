@@ -107,7 +107,7 @@ def _ltc(
         _sense,
         batch_size * num_tokens,
         *arrays(u_BTI.flatten(0, 1), _opening(sensory_4IL), pull_BTL.flatten(0, 1), conductance_BTL.flatten(0, 1)),
-        work=u_BTI.numel() * units,
+        work_ns=u_BTI.numel() * units,
     )
     num_shares = min(batch_size, torch.get_num_threads())
     share_out(
@@ -115,7 +115,7 @@ def _ltc(
         num_shares,
         num_shares,
         *arrays(pull_BTL, conductance_BTL, state_BL, resets_BT, elapsed_BTM, _opening(synapses_4LL), cm_L, *outputs),
-        work=outputs[0].numel() * NUM_UNFOLDS * units,
+        work_ns=outputs[0].numel() * NUM_UNFOLDS * units,
     )
     return outputs
 
@@ -163,7 +163,7 @@ def _ltc_backward(
         *arrays(grad_hidden_BTL, resets_BT, elapsed_BTM, _opening(synapses_4LL).transpose(1, 2), units_3L[0]),
         *arrays(hidden_BTL, before_BTKL, conductance_BTKL),
         *arrays(grad_pull_BTL, grad_conductance_BTL, grad_elapsed_BTL, grad_state_BL, grad_cm_BL, sums_G4LL),
-        work=before_BTKL.numel() * state_BL.shape[1],
+        work_ns=before_BTKL.numel() * state_BL.shape[1],
     )
     grad_pull_QL, grad_conductance_QL = grad_pull_BTL.flatten(0, 1), grad_conductance_BTL.flatten(0, 1)
     # The kernel takes two steps at a time; one of zeros adds nothing.
@@ -173,7 +173,7 @@ def _ltc_backward(
         _sense_backward,
         num_sensory_tasks,
         *arrays(*steps, _opening(sensory_4IL).transpose(1, 2), grad_u_QI, sums_G4LI),
-        work=u_BTI.numel() * state_BL.shape[1],
+        work_ns=u_BTI.numel() * state_BL.shape[1],
     )
     pull_L, conductance_L = _ordered_sum(grad_pull_QL), _ordered_sum(grad_conductance_QL)
     return (

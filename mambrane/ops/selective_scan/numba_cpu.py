@@ -89,7 +89,7 @@ def _scan(
         count_tasks(x_BTE.shape[0], x_BTE.shape[2], block_channels),
         block_channels,
         *arrays(x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, state_BNE, resets_BT, *outputs),
-        work=x_BTE.numel() * A_NE.shape[0],
+        work_ns=0.25 * x_BTE.numel() * A_NE.shape[0],
     )
     return outputs
 
@@ -135,7 +135,7 @@ def _scan_backward(
         block_channels,
         *arrays(grad_y_BTE, grad_state_BNE, x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, resets_BT, boundaries_BJNE),
         *arrays(grad_x_BTE, grad_delta_BTE, partial_A_BNE, partial_B_GBTN, partial_C_GBTN, grad_state_in_BNE),
-        work=x_BTE.numel() * A_NE.shape[0],
+        work_ns=0.6 * x_BTE.numel() * A_NE.shape[0],
     )
     grad_A_NE, grad_B_BTN, grad_C_BTN = (
         torch.from_numpy(partial.numpy().sum(axis=0)) for partial in (partial_A_BNE, partial_B_GBTN, partial_C_GBTN)

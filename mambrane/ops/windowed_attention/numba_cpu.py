@@ -98,7 +98,7 @@ def _attend(
         heads,
         window,
         *arrays(query_BTI, key_BTI, value_BTI, ring_key_BRI, ring_value_BRI, num_valid_B, resets_BT, *outputs),
-        work=query_BTI.numel() * window,
+        work_ns=0.1 * query_BTI.numel() * window,
     )
     return outputs
 
@@ -151,7 +151,7 @@ def _attend_backward(
         *arrays(grad_read_BTI, query_BTI, key_BTI, value_BTI, ring_key_BRI, ring_value_BRI),
         *arrays(num_valid_B, resets_BT, sums_GT2L),
         *arrays(grad_query_BTI, grad_key_BTI, grad_value_BTI, edge_key_JBWI, edge_value_JBWI),
-        work=query_BTI.numel() * window,
+        work_ns=0.2 * query_BTI.numel() * window,
     )
     for grad_BTI, edge_JBWI in ((grad_key_BTI, edge_key_JBWI), (grad_value_BTI, edge_value_JBWI)):
         for block in range(1, num_blocks):

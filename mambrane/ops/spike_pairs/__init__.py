@@ -1,0 +1,62 @@
+"""Pairs of spikes on both sides of a synapse: what STDP counts. The formula stands in `reference.py`."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mambrane.ops.dispatch import Backend, choose_backend
+from mambrane.ops.spike_pairs.reference import SpikePairs, spike_pairs_reference, spike_trace
+
+__all__ = ["SpikePairs", "spike_pairs", "spike_trace"]
+
+
+def spike_pairs(
+    pre_BTS: Float[Tensor, "B T S"],
+    post_BTU: Float[Tensor, "B T U"],
+    *,
+    decay_plus: float,
+    decay_minus: float,
+    high_x: float = math.inf,
+    high_y: float = math.inf,
+    resets_BT: Bool[Tensor, "B T"] | None = None,
+    counted_BT: Bool[Tensor, "B T"] | None = None,
+    backend: Backend = "auto",
+) -> SpikePairs:
+    """Return how often, weighed by how soon, spikes of one side followed those of the other; not differentiable.
+
+    Args:
+        pre_BTS: presynaptic spikes, 0 or 1, a row for each tick.
+        post_BTU: postsynaptic spikes, 0 or 1.
+        decay_plus: part of the presynaptic trace kept per tick.
+        decay_minus: part of the postsynaptic trace kept per tick.
+        high_x: presynaptic trace above which it counts as high.
+        high_y: postsynaptic trace above which it counts as high.
+        resets_BT: True where a document starts: both traces are set to zero before this tick.
+        counted_BT: False where spikes do not count (padding); all do where not given.
+        backend: "auto", or one by name; see `mambrane.ops.dispatch`.
+
+    Returns:
+        Three sums over batch and time, each [U, S], in the type of the spikes (float32 or float64).
+
+    Example:
+        >>> import torch
+        >>> pre, post = torch.tensor([[[1.0], [0.0], [0.0]]]), torch.tensor([[[0.0], [0.0], [1.0]]])
+        >>> spike_pairs(pre, post, decay_plus=0.5, decay_minus=0.5).causal_US.item()
+        0.25
+    """
+    run = spike_pairs_reference
+    if choose_backend("spike_pairs", pre_BTS.device, backend) == "numba":
+        from mambrane.ops.spike_pairs.numba_cpu import spike_pairs_numba as run
+    all_BT = torch.ones(pre_BTS.shape[:2], dtype=torch.bool, device=pre_BTS.device)
+    return run(
+        pre_BTS.detach(),
+        post_BTU.detach(),
+        decay_plus=decay_plus,
+        decay_minus=decay_minus,
+        high_x=high_x,
+        high_y=high_y,
+        resets_BT=~all_BT if resets_BT is None else resets_BT,
+        counted_BT=all_BT if counted_BT is None else counted_BT,
+    )

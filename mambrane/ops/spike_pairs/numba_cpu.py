@@ -1,0 +1,157 @@
+"""Pairs of spikes on the CPU: one pass over the ticks, work for spikes and none for silence.
+
+The formula stands in `reference.py`. A task is one block of postsynaptic units; its three blocks of sums stay in the
+cache. At each tick it moves the traces on and adds, as vectors:
+
+    to the row of each postsynaptic unit that fires, the traces of all presynaptic units      (causal)
+    to the row of each presynaptic unit that fires, the traces of the block's units           (acausal, transposed)
+    to the row of each postsynaptic unit that is high, 1 for each presynaptic unit that is    (both_high)
+
+Ticks are taken in their order, so any number of threads gives the same bits.
+
+Letters beyond core/shapes: N rows, one for each tick of each sequence; V vectors of LANES presynaptic units, W vectors
+of postsynaptic ones, L lanes; P, Q units filled up to whole vectors.
+"""
+
+# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional
+
+from mambrane.ops.arguments import arrays, require_shape, require_tokens
+from mambrane.ops.compiled import kernel
+from mambrane.ops.spike_pairs.reference import SpikePairs
+from mambrane.ops.threads import share_out
+from mambrane.ops.vectors import LANES, choose, filled, load, lowest_bit, nonzero_lanes, store
+
+BLOCK_VECTORS = 4
+"""Vectors of postsynaptic units in a block: with 512 presynaptic units its sums fill 384 KiB."""
+
+
+def spike_pairs_numba(
+    pre_BTS: Tensor,
+    post_BTU: Tensor,
+    *,
+    decay_plus: float,
+    decay_minus: float,
+    high_x: float,
+    high_y: float,
+    resets_BT: Tensor,
+    counted_BT: Tensor,
+) -> SpikePairs:
+    """Return the sums; arguments as in `mambrane.ops.spike_pairs.spike_pairs`."""
+    (batch, tokens, pre_units), post_units = pre_BTS.shape, post_BTU.shape[2]
+    require_tokens("pre_BTS", pre_BTS)
+    require_shape("post_BTU", post_BTU, (batch, tokens, post_units))
+    require_shape("resets_BT", resets_BT, (batch, tokens))
+    require_shape("counted_BT", counted_BT, (batch, tokens))
+    pre_NVL, post_NWL = _in_lanes(pre_BTS), _in_lanes(post_BTU)
+    num_pre, num_post = pre_NVL.shape[1] * LANES, post_NWL.shape[1] * LANES
+    causal_QP, acausal_PQ = pre_BTS.new_zeros(num_post, num_pre), pre_BTS.new_zeros(num_pre, num_post)
+    both_high_QP = pre_BTS.new_zeros(num_post, num_pre)
+    *inputs, resets_BT, counted_BT = arrays(pre_NVL, post_NWL, resets_BT, counted_BT)
+    number = inputs[0].dtype.type
+    share_out(
+        _pair,
+        -(-post_NWL.shape[1] // BLOCK_VECTORS),
+        *inputs,
+        resets_BT,
+        counted_BT,
+        *(number(each) for each in (decay_plus, decay_minus, high_x, high_y)),
+        *arrays(*(sums.unflatten(1, (-1, LANES)) for sums in (causal_QP, acausal_PQ, both_high_QP))),
+        # About one unit in ten fires or is high.
+        work_ns=0.04 * pre_BTS.numel() * post_units,
+    )
+    return SpikePairs(
+        causal_QP[:post_units, :pre_units], acausal_PQ.T[:post_units, :pre_units], both_high_QP[:post_units, :pre_units]
+    )
+
+
+def _in_lanes(spikes_BTS: Tensor) -> Tensor:
+    """Return one row for each tick of each sequence, as vectors; zeros fill the last one up."""
+    missing = -spikes_BTS.shape[2] % LANES
+    filled_BTP = functional.pad(spikes_BTS, (0, missing)) if missing else spikes_BTS
+    return filled_BTP.flatten(0, 1).unflatten(1, (-1, LANES))
+
+
+@kernel()
+def _pair(
+    first,
+    last,
+    pre_NVL,
+    post_NWL,
+    resets_BT,
+    counted_BT,
+    decay_plus,
+    decay_minus,
+    high_x,
+    high_y,
+    causal_QVL,
+    acausal_PWL,
+    both_high_QVL,
+):
+    """Run tasks first, ..., last - 1."""
+    (batch, tokens), num_pre = resets_BT.shape, pre_NVL.shape[1]
+    x_VL, is_high_VL, y_WL = np.empty_like(pre_NVL[0]), np.empty_like(pre_NVL[0]), np.empty_like(post_NWL[0])
+    for task in range(first, last):
+        start = task * BLOCK_VECTORS
+        stop = min(start + BLOCK_VECTORS, post_NWL.shape[1])
+        for b in range(batch):
+            for t in range(tokens):
+                is_first = t == 0 or resets_BT[b, t]
+                _fade(x_VL, decay_plus, 0, num_pre, is_first)
+                _fade(y_WL, decay_minus, start, stop, is_first)
+                if counted_BT[b, t]:
+                    n = b * tokens + t
+                    _note_pre(pre_NVL, n, y_WL, start, stop, high_x, x_VL, is_high_VL, acausal_PWL)
+                    _note_post(post_NWL, n, x_VL, is_high_VL, start, stop, high_y, y_WL, causal_QVL, both_high_QVL)
+
+
+@kernel()
+def _fade(trace_VL, decay, start, stop, is_first):
+    """Move traces on by a tick without spikes; at the first tick of a document they start from zero."""
+    zero = trace_VL.dtype.type(0)
+    for v in range(start, stop):
+        store(filled(zero) if is_first else load(trace_VL, v) * decay, trace_VL, v)
+
+
+@kernel()
+def _note_pre(pre_NVL, n, y_WL, start, stop, high_x, x_VL, is_high_VL, acausal_PWL):
+    """Pair the presynaptic spikes of a tick with what the postsynaptic side did before it."""
+    zero, one = pre_NVL.dtype.type(0), pre_NVL.dtype.type(1)
+    num_pre, num_post = pre_NVL.shape[1], y_WL.shape[0]
+    for v in range(num_pre):
+        spikes = load(pre_NVL, n * num_pre + v)
+        x = load(x_VL, v) + spikes
+        store(x, x_VL, v)
+        store(choose(x, high_x, one, zero), is_high_VL, v)
+        bits = nonzero_lanes(spikes)
+        while bits:
+            row = (v * LANES + lowest_bit(bits)) * num_post
+            for w in range(start, stop):
+                store(load(acausal_PWL, row + w) + load(y_WL, w), acausal_PWL, row + w)
+            bits &= bits - np.uint64(1)
+
+
+@kernel()
+def _note_post(post_NWL, n, x_VL, is_high_VL, start, stop, high_y, y_WL, causal_QVL, both_high_QVL):
+    """Pair the postsynaptic spikes of a tick with what the presynaptic side did up to it."""
+    zero, one = post_NWL.dtype.type(0), post_NWL.dtype.type(1)
+    for w in range(start, stop):
+        spikes = load(post_NWL, n * post_NWL.shape[1] + w)
+        y = load(y_WL, w) + spikes
+        store(y, y_WL, w)
+        _add_to_rows(nonzero_lanes(spikes), w, x_VL, causal_QVL)
+        _add_to_rows(nonzero_lanes(choose(y, high_y, one, zero)), w, is_high_VL, both_high_QVL)
+
+
+@kernel()
+def _add_to_rows(bits, w, addend_VL, sum_QVL):
+    """Add the same vectors to the row of each unit of vector w whose bit is set."""
+    num_vectors = addend_VL.shape[0]
+    while bits:
+        row = (w * LANES + lowest_bit(bits)) * num_vectors
+        for v in range(num_vectors):
+            store(load(sum_QVL, row + v) + load(addend_VL, v), sum_QVL, row + v)
+        bits &= bits - np.uint64(1)
