@@ -10,6 +10,10 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from mambrane.core.waiting import let_waiting_threads_sleep
+
+let_waiting_threads_sleep()
+
 import torch
 
 from benchmarks.measuring import MIB, describe_machine, interleaved_ms, medians, peak_memory_bytes

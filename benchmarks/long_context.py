@@ -12,6 +12,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from mambrane.core.waiting import let_waiting_threads_sleep
+
+let_waiting_threads_sleep()
+
 import torch
 from torch import Tensor
 

@@ -3,8 +3,9 @@
     python -m benchmarks.operators [--only NAME ...] [--threads 2]
 
 An environment holds Mambrane and the peer, so one process runs both on the same inputs: first forward and backward
-once, for parity (nothing is timed where it fails) and for memory, then in turns, for time. A full run writes
-benchmarks/results/operators.json and docs/benchmarks.md.
+once, for parity (nothing is timed where it fails) and for memory, then in turns, for time. A second process does the
+same as in training: both sides keep the memory that they free, and idle threads sleep soon (core/memory.py,
+core/waiting.py). A full run writes benchmarks/results/operators.json and docs/benchmarks.md.
 """
 
 import argparse
@@ -23,6 +24,8 @@ from benchmarks.measuring import describe_machine, machine_rates
 from benchmarks.operators.catalogue import CATALOGUE, REFERENCE_GIGAFLOPS, Entry, requirement
 from benchmarks.operators.contest import ParityError, hold
 from benchmarks.page import operators_table, save_result
+from mambrane.core.memory import keep_freed_memory
+from mambrane.core.waiting import SHORT_SPIN
 from mambrane.ops.warm_up import compile_kernels
 
 ENTRIES = {entry.name: entry for entry in CATALOGUE}
@@ -36,9 +39,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--measure", metavar="NAME", help=argparse.SUPPRESS)
+    parser.add_argument("--as-in-training", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     if options.measure:
+        if options.as_in_training:
+            keep_freed_memory()
         print(json.dumps(measure(ENTRIES[options.measure])))
         return 0
 
@@ -63,11 +69,18 @@ def measure(entry: Entry) -> dict[str, Any]:
 
 
 def measure_in_its_environment(entry: Entry, threads: int) -> dict[str, Any]:
-    """Hold one contest in a fresh process of the peer's environment."""
+    """Hold one contest in fresh processes of the peer's environment: as Python comes, and as in training."""
     python = environment_python(entry.peer, requirement(entry.peer))
     print(f"{entry.name} ...", file=sys.stderr, flush=True)
     words = [python, "-m", "benchmarks.operators", "--measure", entry.name, "--threads", str(threads)]
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    row = _result_of(words, environment)
+    return row | {
+        "as_in_training": _result_of([*words, "--as-in-training"], environment | {"GOMP_SPINCOUNT": SHORT_SPIN})
+    }
+
+
+def _result_of(words: Sequence[str], environment: dict[str, str]) -> dict[str, Any]:
     done = subprocess.run(words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

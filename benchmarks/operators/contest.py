@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from benchmarks.measuring import MIB, interleaved_ms, medians, peak_memory_bytes
-from mambrane.core.memory import keep_freed_memory
 
 PARITY_RATIO = 1e-4
 """Largest difference, root mean square over that of the peer's: float32 through hundreds of dependent steps."""
@@ -52,36 +51,20 @@ class ParityError(Exception):
 def hold(contest: Contest, *, rounds: int) -> dict[str, Any]:
     """Check parity, then take turns; return milliseconds and memory of both sides and the largest differences.
 
-    Times are taken twice: as Python comes, and with freed memory kept in the process, as Mambrane does while it trains;
-    that helps the side that makes the larger tensors. In the first run ours comes first: memory that it leaves behind
-    for the peer to use again counts in the peer's favour.
+    In the first run ours comes first: memory that it leaves behind for the peer to use again counts in the peer's
+    favour.
 
     Raises:
         ParityError: an output or a gradient differs by more than is allowed; nothing is timed then.
     """
     found: dict[str, dict[str, Tensor]] = {}
+    sides = {"ours": contest.ours, "theirs": contest.theirs}
     memory = {
         name: peak_memory_bytes(lambda name=name, side=side: found.update({name: side.run()})) / MIB
-        for name, side in (("ours", contest.ours), ("theirs", contest.theirs))
+        for name, side in sides.items()
     }
     differences = check_parity(contest, found["ours"], found["theirs"])
-    forward_ms = medians(interleaved_ms({"forward": contest.ours.forward}, rounds=2 * rounds))["forward"]
-    result = {
-        **_take_turns(contest, rounds),
-        "ours_forward_ms": forward_ms,
-        "ours_peak_mib": memory["ours"],
-        "theirs_peak_mib": memory["theirs"],
-        "differences": differences,
-    }
-    keep_freed_memory()
-    for side in (contest.ours, contest.theirs):
-        side.run()
-    return result | {"freed_memory_kept": _take_turns(contest, rounds)}
-
-
-def _take_turns(contest: Contest, rounds: int) -> dict[str, Any]:
-    runs = {"ours": contest.ours.run, "theirs": contest.theirs.run}
-    durations = interleaved_ms(runs, rounds=rounds, calls={"ours": 3})
+    durations = interleaved_ms({name: side.run for name, side in sides.items()}, rounds=rounds, calls={"ours": 3})
     middle = medians(durations)
     return {
         "ours_ms": middle["ours"],
@@ -89,6 +72,9 @@ def _take_turns(contest: Contest, rounds: int) -> dict[str, Any]:
         "ratio": middle["theirs"] / middle["ours"],
         "ours_all_ms": durations["ours"],
         "theirs_all_ms": durations["theirs"],
+        "ours_peak_mib": memory["ours"],
+        "theirs_peak_mib": memory["theirs"],
+        "differences": differences,
     }
 
 
