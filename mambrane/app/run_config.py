@@ -69,7 +69,7 @@ class RunConfig:
 
     @property
     def name(self) -> str:
-        """Name of the run: equal configurations have equal names."""
+        """Name of the run: equal configurations have equal names, also in a version that knows more settings."""
         return f"{self.run.task}-{fingerprint(self)[:10]}"
 
     @property
@@ -102,12 +102,15 @@ def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:
 
 
 def fingerprint(config: RunConfig) -> str:
-    """Return a hash of all settings that decide what is learned, hexadecimal."""
-    sections = to_dict(config)
-    for dotted in OPERATIONAL:
-        section, name = dotted.split(".")
-        del sections[section][name]
-    return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()
+    """Return a hash of the settings that decide what is learned and are not where an unsaid one stands, hexadecimal."""
+    unsaid = to_dict(settings_left_unsaid())
+    said = {
+        f"{section}.{name}": value
+        for section, values in to_dict(config).items()
+        for name, value in values.items()
+        if f"{section}.{name}" not in OPERATIONAL and value != unsaid[section][name]
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def from_dict(sections: dict[str, dict[str, Any]], *, source: str, base: RunConfig | None = None) -> RunConfig:

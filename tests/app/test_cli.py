@@ -164,6 +164,28 @@ def test_operational_settings_do_not_change_the_identity():
     assert fingerprint(config) != fingerprint(dataclasses.replace(config, run=dataclasses.replace(config.run, seed=1)))
 
 
+def test_a_setting_that_is_added_does_not_change_the_name_of_a_run(monkeypatch):
+    config = PRESETS["tiny"]()
+    before = config.name, RunConfig().name
+
+    def with_a_new_setting(config):
+        sections = to_dict(config)
+        sections["engine"]["lookahead"] = 3
+        return sections
+
+    monkeypatch.setattr(run_config, "to_dict", with_a_new_setting)
+    assert (config.name, RunConfig().name) == before
+
+
+def test_a_setting_with_an_earlier_value_changes_the_name_only_where_it_is_not_at_that(monkeypatch):
+    config = RunConfig()
+    earlier = dataclasses.replace(config, engine=dataclasses.replace(config.engine, adam_beta2=0.5))
+    before = config.name
+    monkeypatch.setitem(run_config.BEFORE_THEY_EXISTED, "engine.adam_beta2", 0.5)
+    assert earlier.name == before
+    assert config.name != before
+
+
 def run(*words: str) -> subprocess.CompletedProcess:
     script = Path(__file__).parents[2] / "scripts" / "cli.py"
     return subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True, check=False)
