@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from mambrane.app.setting_values import checked_value
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.errors import UserError
 from mambrane.data.config import DataConfig
@@ -117,7 +118,7 @@ def from_dict(sections: dict[str, dict[str, Any]], *, source: str, base: RunConf
     """Return the configuration that `to_dict` described; settings left out keep the value of `base`.
 
     Raises:
-        UserError: a section or setting that does not exist.
+        UserError: a section or setting that does not exist, or a value that the setting does not take.
     """
     base = base or RunConfig()
     types = get_type_hints(RunConfig)
@@ -126,16 +127,19 @@ def from_dict(sections: dict[str, dict[str, Any]], *, source: str, base: RunConf
         if section not in types:
             wanted = ", ".join(types)
             raise UserError(f"{source}: unknown section {section!r}", wanted=wanted, way_out="correct the file")
-        known = {f.name for f in dataclasses.fields(types[section])}
+        hints = get_type_hints(types[section])
         for name in values:
-            if name not in known:
+            if name not in hints:
                 raise UserError(
                     f"{source}: unknown setting {section}.{name}",
-                    wanted=", ".join(sorted(known)),
+                    wanted=", ".join(sorted(hints)),
                     way_out="correct the file, or train with the version of Mambrane that wrote it",
                 )
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        changed[section] = dataclasses.replace(getattr(base, section), **values)
+        checked = {
+            name: checked_value(value, hints[name], where=f"{source}: {section}.{name}")
+            for name, value in values.items()
+        }
+        changed[section] = dataclasses.replace(getattr(base, section), **checked)
     return dataclasses.replace(base, **changed)
 
 

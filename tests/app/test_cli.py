@@ -79,12 +79,23 @@ def test_a_configuration_survives_json(preset):
         ('{"modle": {}}', "unknown section 'modle'"),
         ('{"model": {"width": 3}}', "unknown setting model.width"),
         ('{"model": {"hidden_dim": 0}}', "--hidden-dim 0"),
+        ('{"model": {"hidden_dim": "256"}}', "model.hidden_dim: '256'\n  wanted:  a whole number"),
+        ('{"model": {"hidden_dim": true}}', "model.hidden_dim: True"),
+        ('{"run": {"epochs": 30.5}}', "run.epochs: 30.5"),
+        ('{"engine": {"learning_rate": "1e-3"}}', "engine.learning_rate: '1e-3'\n  wanted:  a number"),
+        ('{"engine": {"precision": "fp8"}}', "engine.precision: 'fp8'\n  wanted:  one of auto, fp32, bf16, fp16"),
+        ('{"model": {"integration_mode": "paralel"}}', "wanted:  one of sequential, parallel, bidirectional"),
+        ('{"model": {"mamba_version": 3}}', "model.mamba_version: 3\n  wanted:  one of 1, 2"),
+        ('{"model": {"use_mamba": "yes"}}', "model.use_mamba: 'yes'\n  wanted:  true or false"),
+        ('{"data": {"data": "builtin"}}', "data.data: 'builtin'\n  wanted:  a list, each item text"),
+        ('{"data": {"data": [1]}}', "data.data: [1]"),
+        ('{"data": {"tokenizer": null}}', "data.tokenizer: None\n  wanted:  text"),
     ],
 )
 def test_a_bad_configuration_file_is_refused_by_name(tmp_path, capsys, text, message):
     file = tmp_path / "c.json"
     file.write_text(text)
-    assert main(["train", "--config", str(file)]) == 2
+    assert main(["train", "--dry-run", "--config", str(file)]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "way out" in error
@@ -162,6 +173,10 @@ def test_operational_settings_do_not_change_the_identity():
     )
     assert fingerprint(config) == fingerprint(other)
     assert fingerprint(config) != fingerprint(dataclasses.replace(config, run=dataclasses.replace(config.run, seed=1)))
+
+
+def test_a_whole_number_for_a_fraction_is_the_same_configuration():
+    assert from_dict({"engine": {"learning_rate": 1}}, source="test").name == parse_train(["--learning-rate", "1"]).name
 
 
 def test_a_setting_that_is_added_does_not_change_the_name_of_a_run(monkeypatch):
