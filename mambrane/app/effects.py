@@ -1,4 +1,4 @@
-"""Settings that were changed but change nothing: each is answered with a warning, never passed over in silence."""
+"""Settings that were given but change nothing: each is answered with a warning, never passed over in silence."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,10 @@ _CONSOLIDATION: Needs = ("--consolidation-strength above 0", lambda c: c.continu
 _CONTINUAL: Needs = ("--continual-learning", lambda c: c.continual.continual_learning)
 _LIQUID: Needs = ("--liquid-backbone cfc or ltc", lambda c: c.model.liquid_backbone != "lif")
 _TEMPORAL: Needs = ("--spike-to-mamba-method temporal", lambda c: c.model.spike_to_mamba_method == "temporal")
-_RATE_RULE: Needs = ("--stdp-type homeostatic or bcm", lambda c: c.plasticity.stdp_type in ("homeostatic", "bcm"))
+_TARGET: Needs = (
+    "--stdp-type homeostatic, triplet or bcm, or --use-meta-plasticity",
+    lambda c: c.plasticity.stdp_type != "classical" or c.plasticity.use_meta_plasticity,
+)
 
 NEEDS: dict[tuple[str, str], tuple[Needs, ...]] = {
     ("model", "mamba_version"): (_MAMBA,),
@@ -32,7 +35,7 @@ NEEDS: dict[tuple[str, str], tuple[Needs, ...]] = {
     ("plasticity", "stdp_learning_rate"): (_STDP,),
     ("plasticity", "stdp_tau_plus"): (_STDP,),
     ("plasticity", "stdp_tau_minus"): (_STDP,),
-    ("plasticity", "stdp_target_rate"): (_STDP, _RATE_RULE),
+    ("plasticity", "stdp_target_rate"): (_STDP, _TARGET),
     ("plasticity", "meta_lr"): (_META,),
     ("plasticity", "meta_kappa"): (_META,),
     ("continual", "num_tasks"): (_CONTINUAL,),

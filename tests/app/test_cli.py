@@ -157,6 +157,18 @@ def test_the_main_command_has_no_setting_without_effect():
     assert settings_without_effect(config, PRESETS["tiny"]()) == []
 
 
+@pytest.mark.parametrize("words", ["triplet", "bcm", "homeostatic", "classical --use-meta-plasticity"])
+def test_every_rule_that_reads_the_target_rate_is_known(words):
+    config = parse_train(f"--use-stdp --continual-learning --stdp-target-rate 0.2 --stdp-type {words}".split())
+    assert settings_without_effect(config, PRESETS["base"]()) == []
+
+
+def test_the_target_rate_without_a_rule_that_reads_it_is_warned_of():
+    config = parse_train(["--use-stdp", "--stdp-target-rate", "0.2", "--stdp-type", "classical"])
+    (sentence,) = settings_without_effect(config, PRESETS["base"]())
+    assert sentence.startswith("--stdp-target-rate 0.2 has no effect without --stdp-type")
+
+
 def test_a_setting_that_changed_behaviour_when_it_was_added_stands_where_earlier_runs_were_trained(monkeypatch):
     assert settings_left_unsaid() == RunConfig()
     monkeypatch.setitem(run_config.BEFORE_THEY_EXISTED, "engine.adam_beta2", 0.5)
