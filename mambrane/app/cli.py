@@ -157,6 +157,11 @@ def parse_train(words: Sequence[str]) -> RunConfig:
     return RunConfig(**{f.name: getattr(parsed, f.name) for f in fields(RunConfig)})
 
 
+def given_settings(words: Sequence[str]) -> set[str]:
+    """Return the names of the settings whose flags are among the words."""
+    return {word[2:].split("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+
+
 def _parse_start(words: Sequence[str]) -> StartOptions:
     """Read --preset and --config ahead of the rest, because they decide the other defaults."""
     without_help = [word for word in words if word not in ("-h", "--help")]
@@ -173,7 +178,7 @@ def _parse_start(words: Sequence[str]) -> StartOptions:
 def _train(words: Sequence[str]) -> int:
     config = parse_train(words)
     base = PRESETS[_parse_start(words).preset]()
-    warnings = settings_without_effect(config, base)
+    warnings = settings_without_effect(config, base, given_settings(words))
     from mambrane.app.train import train
 
     return train(config, warnings)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mambrane.app import run_config
-from mambrane.app.cli import main, parse_train
+from mambrane.app.cli import given_settings, main, parse_train
 from mambrane.app.effects import NEEDS, settings_without_effect
 from mambrane.app.presets import PRESETS
 from mambrane.app.run_config import RunConfig, fingerprint, from_dict, settings_left_unsaid, to_dict
@@ -135,20 +135,66 @@ def test_a_folder_without_a_run_is_refused(command, tmp_path, capsys):
     assert "is not the folder of a run" in capsys.readouterr().err
 
 
+def with_setting(config, section, name, value):
+    return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **{name: value})})
+
+
+OTHER_WORDS = {
+    "integration_mode": "parallel",
+    "stdp_type": "bcm",
+    "stdp_bounds": "soft",
+    "replay_strategy": "uniform",
+    "consolidation_method": "mas",
+}
+
+
 @pytest.mark.parametrize(("section", "name"), NEEDS)
 def test_a_setting_without_its_switch_is_warned_of(section, name):
     off = RunConfig()
-    value = getattr(getattr(off, section), name)
-    changed_value = {"integration_mode": "parallel", "stdp_type": "bcm", "replay_strategy": "uniform"}.get(
-        name, (value + 1) if isinstance(value, int) else 0.3 if isinstance(value, float) else value
-    )
-    if name == "mamba_version":
-        changed_value = 2
+    if name in ("use_replay", "consolidation_strength"):
+        off = with_setting(with_setting(off, "continual", "num_tasks", 1), "continual", "continual_learning", True)
     if name == "spike_temporal_tau":
-        off = dataclasses.replace(off, model=dataclasses.replace(off.model, spike_to_mamba_method="rate"))
-    changed = dataclasses.replace(off, **{section: dataclasses.replace(getattr(off, section), **{name: changed_value})})
+        off = with_setting(off, "model", "spike_to_mamba_method", "rate")
+    value = getattr(getattr(off, section), name)
+    new_value = OTHER_WORDS.get(name, value + 1 if type(value) is int else 0.3 if type(value) is float else not value)
+    changed = with_setting(off, section, name, new_value)
     (sentence,) = settings_without_effect(changed, off)
-    assert sentence.startswith(f"--{name.replace('_', '-')} {changed_value} has no effect without ")
+    shown = "" if new_value is True else f" {new_value}"
+    assert sentence.startswith(f"--{name.replace('_', '-')}{shown} has no effect without ")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--num-tasks 5", "--num-tasks 5 has no effect without --continual-learning"),
+        ("--mamba-expand=2", "--mamba-expand 2 has no effect without --use-mamba"),
+        ("--stdp_bounds hard", "--stdp-bounds hard has no effect without --use-stdp"),
+        (
+            "--continual-learning --consolidation-strength 1 --consolidation-method si --fisher-sequences 64",
+            "--fisher-sequences 64 has no effect without --consolidation-method ewc or mas",
+        ),
+        (
+            "--use-meta-plasticity --use-stdp",
+            "--use-meta-plasticity gates no update without --continual-learning with --num-tasks 2 or more; it "
+            "consolidates synapses",
+        ),
+    ],
+)
+def test_a_flag_given_at_the_value_of_the_preset_is_warned_of_too(words, sentence):
+    config = parse_train(words.split())
+    assert settings_without_effect(config, RunConfig(), given_settings(words.split())) == [sentence]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--no-use-replay --no-use-meta-plasticity --consolidation-strength 0",
+        "--use-meta-plasticity --meta-kappa 3 --continual-learning --use-replay --consolidation-strength 1",
+    ],
+)
+def test_what_is_switched_off_or_at_work_is_not_warned_of(words):
+    config = parse_train(words.split())
+    assert settings_without_effect(config, RunConfig(), given_settings(words.split())) == []
 
 
 def test_the_main_command_has_no_setting_without_effect():
@@ -159,7 +205,7 @@ def test_the_main_command_has_no_setting_without_effect():
 
 @pytest.mark.parametrize("words", ["triplet", "bcm", "homeostatic", "classical --use-meta-plasticity"])
 def test_every_rule_that_reads_the_target_rate_is_known(words):
-    config = parse_train(f"--use-stdp --continual-learning --stdp-target-rate 0.2 --stdp-type {words}".split())
+    config = parse_train(f"--use-stdp --stdp-target-rate 0.2 --continual-learning --stdp-type {words}".split())
     assert settings_without_effect(config, PRESETS["base"]()) == []
 
 
