@@ -8,6 +8,7 @@ import torch
 
 from mambrane.app.build import build_model, build_runner, restore, windows_by_task
 from mambrane.app.folders import cache_folder
+from mambrane.app.kernels import compile_kernels_of
 from mambrane.app.plan import print_plan
 from mambrane.app.run_config import OPERATIONAL, RunConfig, settings_left_unsaid, to_dict
 from mambrane.app.sample import print_samples, write_samples
@@ -25,10 +26,8 @@ from mambrane.engine.signals import StopRequest
 from mambrane.engine.storage import atomic_write_text
 from mambrane.evaluation.console import ConsoleListener
 from mambrane.evaluation.tensorboard import TensorBoardListener
-from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import explain
-from mambrane.ops.warm_up import compile_kernels
 
 
 def train(config: RunConfig, warnings: list[str]) -> int:
@@ -123,20 +122,7 @@ def _announce(
     for sentence in warnings:
         events.emit("warning", message=sentence)
     events.emit("operations", **explain(device))
-    if device.type == "cpu":
-        compile_kernels(lambda message: events.emit("compiling", message=message), operations_of(config.model))
-
-
-def operations_of(config: ModelConfig) -> list[str]:
-    """Return the operations with kernels that a model uses."""
-    operations = ["lif", "causal_conv" if config.spike_to_mamba_method == "rate" else "causal_trace"]
-    if config.use_mamba:
-        operations += ["causal_conv"] + ["selective_scan", "gated_skip"] * (config.mamba_version == 1)
-    if config.liquid_backbone != "lif":
-        operations.append(config.liquid_backbone)
-    if config.use_cross_attention:
-        operations.append("windowed_attention")
-    return operations
+    compile_kernels_of(config, device, lambda message: events.emit("compiling", message=message))
 
 
 def _print_plan(config: RunConfig, warnings: list[str], console: ConsoleListener, device: torch.device) -> int:
