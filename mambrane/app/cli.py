@@ -70,8 +70,8 @@ class EvaluateArguments:
     """Folder of the run."""
     data: tuple[str, ...] = ()
     """Other text than the run's own: files, folders, hf:NAME."""
-    weights: Literal["model", "ema"] = "model"
-    """Trained weights, or their average (with --ema-decay)."""
+    weights: Literal["auto", "model", "ema"] = "auto"
+    """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 
@@ -94,8 +94,8 @@ class GenerateArguments:
     """Draw from the most likely tokens that together have this probability."""
     seed: int = 0
     """Seed of the draw; equal seeds write equal text."""
-    weights: Literal["model", "ema"] = "model"
-    """Trained weights, or their average (with --ema-decay)."""
+    weights: Literal["auto", "model", "ema"] = "auto"
+    """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 

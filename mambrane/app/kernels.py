@@ -1,20 +1,19 @@
 """Which kernels a run needs, compiled before it needs them."""
 
-from collections.abc import Callable
-
 import torch
 
 from mambrane.app.run_config import RunConfig
+from mambrane.core.events import EventLog
 from mambrane.ops.warm_up import compile_kernels
 
 PLASTICITY_OPERATIONS = ("causal_trace",)
 """Operations with kernels that STDP calls, whatever its rule."""
 
 
-def compile_kernels_of(config: RunConfig, device: torch.device, announce: Callable[[str], None]) -> None:
-    """Read the kernels of a run from the disk, or compile and announce them; a GPU needs none."""
+def compile_kernels_of(config: RunConfig, device: torch.device, events: EventLog) -> None:
+    """Read the kernels of a run from the disk, or compile them and emit "compiling"; a GPU needs none."""
     if device.type == "cpu":
-        compile_kernels(announce, operations_of(config))
+        compile_kernels(lambda message: events.emit("compiling", message=message), operations_of(config))
 
 
 def operations_of(config: RunConfig) -> list[str]:

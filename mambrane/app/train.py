@@ -9,16 +9,18 @@ import torch
 from mambrane.app.build import build_model, build_runner, restore, windows_by_task
 from mambrane.app.folders import cache_folder
 from mambrane.app.kernels import compile_kernels_of
+from mambrane.app.notices import announced_events
 from mambrane.app.plan import print_plan
 from mambrane.app.run_config import OPERATIONAL, RunConfig, settings_left_unsaid, to_dict
 from mambrane.app.sample import print_samples, write_samples
+from mambrane.app.saved_run import WEIGHTS_IN_WORDS, read_tokenizer
 from mambrane.continual.stream import build_stream
 from mambrane.core.device import describe_environment, resolve_device
 from mambrane.core.events import EventLog
 from mambrane.core.memory import keep_freed_memory
 from mambrane.core.seeding import seed_global_generators
 from mambrane.data.domains import Domain, load_domains
-from mambrane.data.tokenizer import Tokenizer, load_tokenizer
+from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.checkpoint import Checkpoints
 from mambrane.engine.run_folder import RunFolder
 from mambrane.engine.saver import BackgroundSaver
@@ -75,7 +77,10 @@ def _train_in(folder: RunFolder, config: RunConfig, warnings: list[str], events:
                 events.emit("resumed", step=checkpoint.step)
             outcome = runner.run()
     if outcome.is_finished:
-        print_samples(write_samples(model, tokenizer, domains))
+        # As the matrix was measured: with the averaged weights, if there are any.
+        weights = WEIGHTS_IN_WORDS["model" if runner.trainer.average is None else "ema"]
+        with runner.trainer.evaluation():
+            print_samples(write_samples(model, tokenizer, domains, weights=weights))
     return stop.exit_code
 
 
@@ -83,7 +88,7 @@ def _load_text(config: RunConfig, folder: RunFolder, events: EventLog) -> tuple[
     """Load the domains; a run that exists keeps its tokenizer, a new one claims its folder once its text is there."""
     saved = None
     if folder.config_file.exists() and folder.tokenizer_file.exists():
-        saved = load_tokenizer(json.loads(folder.tokenizer_file.read_text(encoding="utf-8")))
+        saved = read_tokenizer(folder)
     num_domains = config.continual.num_tasks if config.continual.continual_learning else None
     tokenizer, domains = load_domains(config.data, cache_folder(), events, num_domains, tokenizer=saved)
     if saved is None:
@@ -122,7 +127,7 @@ def _announce(
     for sentence in warnings:
         events.emit("warning", message=sentence)
     events.emit("operations", **explain(device))
-    compile_kernels_of(config, device, lambda message: events.emit("compiling", message=message))
+    compile_kernels_of(config, device, events)
 
 
 def _print_plan(config: RunConfig, warnings: list[str], console: ConsoleListener, device: torch.device) -> int:
@@ -133,5 +138,6 @@ def _print_plan(config: RunConfig, warnings: list[str], console: ConsoleListener
     for sentence in warnings:
         events.emit("warning", message=sentence)
     stream = build_stream(domains, config.continual, config.run.epochs)
+    compile_kernels_of(config, device, announced_events())
     print_plan(config, stream, build_model(config, tokenizer.vocab_size), device, Path(config.folder))
     return 0
