@@ -7,10 +7,6 @@ from mambrane.app.run_config import RunConfig
 Needs = tuple[str, Callable[[RunConfig], bool]]
 
 
-def _has_earlier_tasks(config: RunConfig) -> bool:
-    return config.continual.continual_learning and config.continual.num_tasks > 1
-
-
 _MAMBA: Needs = ("--use-mamba", lambda c: c.model.use_mamba)
 _ATTENTION: Needs = ("--use-cross-attention", lambda c: c.model.use_cross_attention)
 _STDP: Needs = ("--use-stdp", lambda c: c.plasticity.use_stdp)
@@ -19,10 +15,10 @@ _REPLAY: Needs = ("--use-replay", lambda c: c.continual.use_replay)
 _CONSOLIDATION: Needs = ("--consolidation-strength above 0", lambda c: c.continual.consolidation_strength > 0)
 _ESTIMATE: Needs = ("--consolidation-method ewc or mas", lambda c: c.continual.consolidation_method != "si")
 _CONTINUAL: Needs = ("--continual-learning", lambda c: c.continual.continual_learning)
-_EARLIER_TASKS: Needs = ("--continual-learning with --num-tasks 2 or more", _has_earlier_tasks)
+_EARLIER_TASKS: Needs = ("--continual-learning with --num-tasks 2 or more", lambda c: c.has_earlier_tasks)
 _GATE_OR_CONSOLIDATION: Needs = (
     "--continual-learning with --num-tasks 2 or more (to gate) or --use-stdp (to consolidate)",
-    lambda c: _has_earlier_tasks(c) or c.plasticity.use_stdp,
+    lambda c: c.has_earlier_tasks or c.plasticity.use_stdp,
 )
 _LIQUID: Needs = ("--liquid-backbone cfc or ltc", lambda c: c.model.liquid_backbone != "lif")
 _TEMPORAL: Needs = ("--spike-to-mamba-method temporal", lambda c: c.model.spike_to_mamba_method == "temporal")
@@ -86,6 +82,6 @@ def settings_without_effect(config: RunConfig, preset: RunConfig, given: Collect
         if missing and not (name in SWITCHES and not value):
             words = f"--{name.replace('_', '-')}" + f" {value}" * (value is not True)
             sentences.append(f"{words} has no effect without {' and '.join(missing)}")
-    if config.plasticity.use_meta_plasticity and config.plasticity.use_stdp and not _has_earlier_tasks(config):
+    if config.plasticity.use_meta_plasticity and config.plasticity.use_stdp and not config.has_earlier_tasks:
         sentences.append(f"--use-meta-plasticity gates no update without {_EARLIER_TASKS[0]}; it consolidates synapses")
     return sentences

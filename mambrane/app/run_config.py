@@ -69,6 +69,11 @@ class RunConfig:
             )
 
     @property
+    def has_earlier_tasks(self) -> bool:
+        """Whether there are two tasks or more, so that there is something to forget."""
+        return self.continual.continual_learning and self.continual.num_tasks > 1
+
+    @property
     def name(self) -> str:
         """Name of the run: equal configurations have equal names, also in a version that knows more settings."""
         return f"{self.run.task}-{fingerprint(self)[:10]}"
