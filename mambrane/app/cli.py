@@ -34,6 +34,8 @@ Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained ta
 RUN is the folder of a run. `mambrane COMMAND --help` explains each command.
 """
 USER_ERROR_EXIT_CODE = 2
+INTERRUPTED_EXIT_CODE = 130
+"""128 + SIGINT, as a shell reports a program that Ctrl-C has ended."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,6 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MambraneError as error:
         Console(stderr=True).print(f"[bold red]error[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
         return USER_ERROR_EXIT_CODE
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted", highlight=False)
+        return INTERRUPTED_EXIT_CODE
     except BrokenPipeError:
         # The reader of our output has left; its closed pipe must not be flushed again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -130,3 +130,13 @@ def test_the_kernels_are_compiled_before_the_model_runs_and_announced_on_standar
     assert "compiling CPU kernels" in told.err
     assert "compiling" not in told.out
     assert {"lif", "causal_trace", "selective_scan", "windowed_attention"} <= set(asked)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "generate", "report", "info"])
+def test_an_interrupt_ends_the_command_in_one_line(run, capsys, command, monkeypatch):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"mambrane.app.{command}.open_run", interrupted)
+    assert main([command, str(run)]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
