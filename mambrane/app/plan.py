@@ -95,15 +95,15 @@ def _measure(model: LanguageModel, loader: WindowLoader, device: torch.device, k
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         run()
-    started_s = _now_s(device)
+    started_s = now_s(device)
     for _ in range(TIMED_STEPS):
         run()
-    seconds = (_now_s(device) - started_s) / TIMED_STEPS
+    seconds = (now_s(device) - started_s) / TIMED_STEPS
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     return seconds, sum(size for pointer, size in saved.items() if pointer not in weights)
 
 
-def _now_s(device: torch.device) -> float:
+def now_s(device: torch.device) -> float:
     """Return the time when all that was asked of the device is done: a GPU works on after the call has returned."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

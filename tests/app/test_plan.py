@@ -5,7 +5,7 @@ import torch
 
 from mambrane.app.build import build_extensions, build_model
 from mambrane.app.cli import main
-from mambrane.app.plan import kept_by_parameter
+from mambrane.app.plan import kept_by_parameter, now_s
 from mambrane.app.run_config import RunConfig
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.events import EventLog
@@ -101,3 +101,15 @@ def test_the_plan_counts_what_a_run_keeps_for_each_parameter(options):
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     held += num_parameters * (1 + config.plasticity.use_meta_plasticity * (1 + config.has_earlier_tasks))
     assert held / num_parameters == pytest.approx(sum(kept_by_parameter(config).values()), rel=0.03)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_clock_is_read_when_the_gpu_has_done_all_that_was_asked():
+    device = torch.device("cuda")
+    matrix = torch.ones(8192, 8192, device=device)
+    for _ in range(50):
+        matrix @ matrix
+    assert not torch.cuda.current_stream(device).query()
+    now_s(device)
+    assert torch.cuda.current_stream(device).query()
