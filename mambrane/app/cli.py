@@ -34,6 +34,8 @@ Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained ta
 RUN is the folder of a run. `mambrane COMMAND --help` explains each command.
 """
 USER_ERROR_EXIT_CODE = 2
+INTERRUPTED_EXIT_CODE = 130
+"""128 + SIGINT, as a shell reports a program that Ctrl-C has ended."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,8 +72,8 @@ class EvaluateArguments:
     """Folder of the run."""
     data: tuple[str, ...] = ()
     """Other text than the run's own: files, folders, hf:NAME."""
-    weights: Literal["model", "ema"] = "model"
-    """Trained weights, or their average (with --ema-decay)."""
+    weights: Literal["auto", "model", "ema"] = "auto"
+    """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 
@@ -94,8 +96,8 @@ class GenerateArguments:
     """Draw from the most likely tokens that together have this probability."""
     seed: int = 0
     """Seed of the draw; equal seeds write equal text."""
-    weights: Literal["model", "ema"] = "model"
-    """Trained weights, or their average (with --ema-decay)."""
+    weights: Literal["auto", "model", "ema"] = "auto"
+    """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
 
@@ -135,6 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MambraneError as error:
         Console(stderr=True).print(f"[bold red]error[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
         return USER_ERROR_EXIT_CODE
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted", highlight=False)
+        return INTERRUPTED_EXIT_CODE
     except BrokenPipeError:
         # The reader of our output has left; its closed pipe must not be flushed again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -157,6 +162,11 @@ def parse_train(words: Sequence[str]) -> RunConfig:
     return RunConfig(**{f.name: getattr(parsed, f.name) for f in fields(RunConfig)})
 
 
+def given_settings(words: Sequence[str]) -> set[str]:
+    """Return the names of the settings whose flags are among the words."""
+    return {word[2:].split("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+
+
 def _parse_start(words: Sequence[str]) -> StartOptions:
     """Read --preset and --config ahead of the rest, because they decide the other defaults."""
     without_help = [word for word in words if word not in ("-h", "--help")]
@@ -173,7 +183,7 @@ def _parse_start(words: Sequence[str]) -> StartOptions:
 def _train(words: Sequence[str]) -> int:
     config = parse_train(words)
     base = PRESETS[_parse_start(words).preset]()
-    warnings = settings_without_effect(config, base)
+    warnings = settings_without_effect(config, base, given_settings(words))
     from mambrane.app.train import train
 
     return train(config, warnings)

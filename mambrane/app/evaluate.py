@@ -2,27 +2,30 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from mambrane.app.folders import cache_folder
-from mambrane.app.saved_run import open_run
+from mambrane.app.saved_run import Weights, open_run, own_domains
 from mambrane.core.device import resolve_device
-from mambrane.core.events import EventLog
 from mambrane.data.domains import load_domains
 from mambrane.evaluation.metrics import heldout_loss
 
 
-def evaluate(run: Path, *, data: tuple[str, ...], weights: Literal["model", "ema"], device: str) -> int:
+def evaluate(run: Path, *, data: tuple[str, ...], weights: Weights, device: str) -> int:
     """Print bits per byte and perplexity of every domain."""
     torch_device = resolve_device(device)
     saved = open_run(run, weights=weights, device=torch_device)
-    config = replace(saved.config.data, data=data) if data else saved.config.data
-    _, domains = load_domains(config, cache_folder(), EventLog(), tokenizer=saved.tokenizer)
-    table = Table(box=box.SIMPLE, title=f"{run} after {saved.step:,} windows", title_justify="left")
+    config = saved.config.data
+    if data:
+        other = replace(config, data=data)
+        _, domains = load_domains(other, cache_folder(), saved.events, tokenizer=saved.tokenizer)
+    else:
+        domains = own_domains(saved)
+    title = f"{run} after {saved.step:,} windows, {saved.weights}"
+    table = Table(box=box.SIMPLE, title=title, title_justify="left")
     for heading in ("domain", "bits/byte", "perplexity of a token", "held-out bytes"):
         table.add_column(heading, justify="left" if heading == "domain" else "right")
     for domain in domains:

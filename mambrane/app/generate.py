@@ -2,9 +2,8 @@
 
 import sys
 from pathlib import Path
-from typing import Literal
 
-from mambrane.app.saved_run import open_run
+from mambrane.app.saved_run import Weights, open_run
 from mambrane.core.device import resolve_device
 from mambrane.core.seeding import make_generator
 from mambrane.data.tokenizer import StreamingDecoder
@@ -20,7 +19,7 @@ def generate(
     top_k: int,
     top_p: float,
     seed: int,
-    weights: Literal["model", "ema"],
+    weights: Weights,
     device: str,
 ) -> int:
     """Write the prompt and what follows it to standard output."""

@@ -19,8 +19,8 @@ from mambrane.evaluation.wording import duration
 from mambrane.models.accounting import account
 from mambrane.models.language_model import LanguageModel
 
-BYTES_PER_PARAMETER = 16
-"""float32 weight, gradient and two moments of AdamW."""
+BYTES_PER_NUMBER = 4
+"""float32, as all that is kept for each parameter."""
 TIMED_STEPS = 2
 
 
@@ -44,11 +44,11 @@ def print_plan(config: RunConfig, stream: Stream, model: LanguageModel, device: 
     micro_batches = sum(
         loader.num_batches * task.num_epochs for loader, task in zip(loaders, stream.tasks, strict=True)
     )
-    weight_bytes = BYTES_PER_PARAMETER * sum(p.numel() for p in model.parameters())
-    console.print(f"memory     about {(weight_bytes + activation_bytes) / 2**20:,.0f} MiB: ", end="")
-    console.print(
-        f"weights, gradients and moments {weight_bytes / 2**20:,.0f}, activations {activation_bytes / 2**20:,.0f}"
-    )
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    sizes = {what: BYTES_PER_NUMBER * number * num_parameters for what, number in kept_by_parameter(config).items()}
+    sizes["activations"] = activation_bytes
+    parts = ", ".join(f"{what} {size / 2**20:,.0f}" for what, size in sizes.items())
+    console.print(f"memory     about {sum(sizes.values()) / 2**20:,.0f} MiB: {parts}", soft_wrap=True)
     about = f"about {duration(step_seconds * micro_batches)} in {kind}"
     console.print(f"time       {about}, from {TIMED_STEPS} micro-batches measured now")
     if device.type == "cpu" and kind == "fp32":
@@ -58,6 +58,21 @@ def print_plan(config: RunConfig, stream: Stream, model: LanguageModel, device: 
             f"           about {duration(bf16_seconds * micro_batches)} with --precision bf16, measured alike"
         )
     console.print("           (evaluations, Fisher information and checkpoints come on top)")
+
+
+def kept_by_parameter(config: RunConfig) -> dict[str, int]:
+    """Return how many numbers the run keeps for each parameter, by what needs them, from its second task on."""
+    kept = {"weights, gradients and moments": 4}
+    if config.engine.ema_decay > 0:
+        kept["average"] = 1
+    if config.plasticity.use_meta_plasticity:
+        # Usage and the weights before the update; once there is an earlier task, importance, anchor and 1 - f.
+        kept["meta-plasticity"] = 5 if config.has_earlier_tasks else 2
+    if config.continual.consolidation_strength > 0:
+        # Importance and anchor; si also walks with start, path, last weights and last gradients.
+        springs = 2 if config.has_earlier_tasks else 0
+        kept["consolidation"] = springs + 4 * (config.continual.consolidation_method == "si")
+    return kept
 
 
 def _measure(model: LanguageModel, loader: WindowLoader, device: torch.device, kind: str) -> tuple[float, int]:
@@ -80,9 +95,16 @@ def _measure(model: LanguageModel, loader: WindowLoader, device: torch.device, k
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         run()
-    started_s = time.perf_counter()
+    started_s = now_s(device)
     for _ in range(TIMED_STEPS):
         run()
-    seconds = (time.perf_counter() - started_s) / TIMED_STEPS
+    seconds = (now_s(device) - started_s) / TIMED_STEPS
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     return seconds, sum(size for pointer, size in saved.items() if pointer not in weights)
+
+
+def now_s(device: torch.device) -> float:
+    """Return the time when all that was asked of the device is done: a GPU works on after the call has returned."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()

@@ -3,11 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
-from mambrane.app.folders import cache_folder
 from mambrane.app.sample import write_samples
-from mambrane.app.saved_run import open_run
-from mambrane.core.events import EventLog
-from mambrane.data.domains import load_domains
+from mambrane.app.saved_run import open_run, own_domains
 from mambrane.evaluation.energy import estimate_energy
 from mambrane.evaluation.probe import probe_model
 from mambrane.evaluation.report import write_report
@@ -21,13 +18,14 @@ def report(run: Path, output: Path | None) -> int:
     """Write the page and say where it is."""
     saved = open_run(run)
     num_domains = saved.config.continual.num_tasks if saved.config.continual.continual_learning else None
-    _, domains = load_domains(saved.config.data, cache_folder(), EventLog(), num_domains, tokenizer=saved.tokenizer)
+    domains = own_domains(saved, num_domains)
     probe = probe_model(saved.model, domains[0].heldout.tokens[:PROBED_TOKENS], saved.tokenizer)
     data = replace(
         read_report_data(run),
         probe=probe,
         energy=estimate_energy(account(saved.model, probe.firing_rates)),
-        samples=write_samples(saved.model, saved.tokenizer, domains),
+        samples=write_samples(saved.model, saved.tokenizer, domains, weights=saved.weights),
+        weights=saved.weights,
     )
     path = output or saved.folder.report_file
     write_report(data, path)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
+from mambrane.app.setting_values import checked_value
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.errors import UserError
 from mambrane.data.config import DataConfig
@@ -68,8 +69,13 @@ class RunConfig:
             )
 
     @property
+    def has_earlier_tasks(self) -> bool:
+        """Whether there are two tasks or more, so that there is something to forget."""
+        return self.continual.continual_learning and self.continual.num_tasks > 1
+
+    @property
     def name(self) -> str:
-        """Name of the run: equal configurations have equal names."""
+        """Name of the run: equal configurations have equal names, also in a version that knows more settings."""
         return f"{self.run.task}-{fingerprint(self)[:10]}"
 
     @property
@@ -102,19 +108,22 @@ def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:
 
 
 def fingerprint(config: RunConfig) -> str:
-    """Return a hash of all settings that decide what is learned, hexadecimal."""
-    sections = to_dict(config)
-    for dotted in OPERATIONAL:
-        section, name = dotted.split(".")
-        del sections[section][name]
-    return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()
+    """Return a hash of the settings that decide what is learned and are not where an unsaid one stands, hexadecimal."""
+    unsaid = to_dict(settings_left_unsaid())
+    said = {
+        f"{section}.{name}": value
+        for section, values in to_dict(config).items()
+        for name, value in values.items()
+        if f"{section}.{name}" not in OPERATIONAL and value != unsaid[section][name]
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def from_dict(sections: dict[str, dict[str, Any]], *, source: str, base: RunConfig | None = None) -> RunConfig:
     """Return the configuration that `to_dict` described; settings left out keep the value of `base`.
 
     Raises:
-        UserError: a section or setting that does not exist.
+        UserError: a section or setting that does not exist, or a value that the setting does not take.
     """
     base = base or RunConfig()
     types = get_type_hints(RunConfig)
@@ -123,16 +132,19 @@ def from_dict(sections: dict[str, dict[str, Any]], *, source: str, base: RunConf
         if section not in types:
             wanted = ", ".join(types)
             raise UserError(f"{source}: unknown section {section!r}", wanted=wanted, way_out="correct the file")
-        known = {f.name for f in dataclasses.fields(types[section])}
+        hints = get_type_hints(types[section])
         for name in values:
-            if name not in known:
+            if name not in hints:
                 raise UserError(
                     f"{source}: unknown setting {section}.{name}",
-                    wanted=", ".join(sorted(known)),
+                    wanted=", ".join(sorted(hints)),
                     way_out="correct the file, or train with the version of Mambrane that wrote it",
                 )
-        values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-        changed[section] = dataclasses.replace(getattr(base, section), **values)
+        checked = {
+            name: checked_value(value, hints[name], where=f"{source}: {section}.{name}")
+            for name, value in values.items()
+        }
+        changed[section] = dataclasses.replace(getattr(base, section), **checked)
     return dataclasses.replace(base, **changed)
 
 

@@ -18,8 +18,17 @@ SAMPLE_TOKENS = 160
 TEMPERATURE = 0.6
 
 
-def write_samples(model: LanguageModel, tokenizer: Tokenizer, domains: Sequence[Domain]) -> tuple[Sample, ...]:
-    """Return, for every domain, a beginning that was never trained on and what the model makes of it."""
+def write_samples(
+    model: LanguageModel, tokenizer: Tokenizer, domains: Sequence[Domain], *, weights: str
+) -> tuple[Sample, ...]:
+    """Return, for every domain, a beginning that was never trained on and what the model makes of it.
+
+    Args:
+        model: the model.
+        tokenizer: its tokenizer.
+        domains: whose held-out text gives the beginnings.
+        weights: which weights the model has, in words.
+    """
     prompts = [domain.heldout.tokens[:PROMPT_TOKENS].astype(np.int64).tolist() for domain in domains]
     written: list[list[int]] = [[] for _ in domains]
     tokens = generate_batch(
@@ -36,7 +45,7 @@ def write_samples(model: LanguageModel, tokenizer: Tokenizer, domains: Sequence[
         Sample(
             prompt=tokenizer.decode(prompt).decode(errors="replace"),
             continuation=tokenizer.decode(continuation).decode(errors="replace"),
-            settings=f"temperature {TEMPERATURE}, seed 0",
+            settings=f"temperature {TEMPERATURE}, seed 0, {weights}",
             title=domain.name,
         )
         for domain, prompt, continuation in zip(domains, prompts, written, strict=True)
@@ -46,7 +55,9 @@ def write_samples(model: LanguageModel, tokenizer: Tokenizer, domains: Sequence[
 def print_samples(samples: Sequence[Sample]) -> None:
     """Print each beginning dim and its continuation plain."""
     console = Console(highlight=False, markup=False, emoji=False)
-    console.print("\nWhat the model writes after the dim words, which it never saw in training:")
+    console.print(
+        f"\nWhat the model writes ({samples[0].settings}) after the dim words, which it never saw in training:"
+    )
     for sample in samples:
         console.print(Text(f"\n{sample.title}", style="bold"))
         console.print(Text.assemble((sample.prompt, "dim"), sample.continuation))

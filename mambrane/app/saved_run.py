@@ -1,19 +1,25 @@
-"""Opening a run that was trained before: its configuration, tokenizer and model, from the folder alone."""
+"""Opening a run that was trained before: its configuration, tokenizer, model and text, from the folder alone."""
 
 import json
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from rich.console import Console
 
+from mambrane.app.folders import cache_folder
+from mambrane.app.kernels import compile_kernels_of
+from mambrane.app.notices import announced_events
 from mambrane.app.run_config import RunConfig, from_dict, settings_left_unsaid
 from mambrane.core.errors import UserError
-from mambrane.core.events import Event, EventLog
+from mambrane.core.events import EventLog
+from mambrane.data.domains import Domain, load_domains
 from mambrane.data.tokenizer import Tokenizer, load_tokenizer
-from mambrane.engine.checkpoint import Checkpoints
+from mambrane.engine.checkpoint import Checkpoint, Checkpoints
 from mambrane.engine.run_folder import RunFolder
 from mambrane.models.language_model import LanguageModel
+
+Weights = Literal["auto", "model", "ema"]
+WEIGHTS_IN_WORDS = {"model": "trained weights", "ema": "averaged weights"}
 
 
 class SavedRun(NamedTuple):
@@ -23,41 +29,94 @@ class SavedRun(NamedTuple):
     config: RunConfig
     tokenizer: Tokenizer
     model: LanguageModel
+    weights: str
+    """Which weights the model has, in words."""
     step: int
     """Applied windows behind these weights."""
+    text: dict[str, str]
+    """Content hash of each domain that the run was trained on, by name."""
+    events: EventLog
+    """What is said here goes to standard error."""
 
 
-def open_run(path: Path, *, weights: Literal["model", "ema"] = "model", device: torch.device | None = None) -> SavedRun:
-    """Load the newest valid checkpoint of a run.
+def open_run(path: Path, *, weights: Weights = "auto", device: torch.device | None = None) -> SavedRun:
+    """Load the newest valid checkpoint of a run, and the kernels that its model needs.
+
+    Args:
+        path: the folder.
+        weights: the trained ones, their average, or (auto) those that the run measured itself with: the average where
+            there is one.
+        device: where the model goes; the CPU where not given.
 
     Raises:
-        UserError: there is no run, no checkpoint, or no averaged weights.
+        UserError: there is no run, no checkpoint, no tokenizer, or no averaged weights.
     """
+    device = device or torch.device("cpu")
     folder = RunFolder(path)
     if not folder.config_file.exists():
         raise UserError(f"{path} is not the folder of a run", wanted="a folder with a config.json", way_out="ls runs")
     config = from_dict(folder.read_config(), source=str(folder.config_file), base=settings_left_unsaid())
-    events = EventLog()
-    # Standard output belongs to the answer of the command; a damaged checkpoint must not be passed over in silence.
-    events.listeners.append(_warn_of_damage)
+    events = announced_events()
     checkpoint = Checkpoints(folder.checkpoints_folder, keep=2, events=events).load_newest()
     if checkpoint is None:
         raise UserError(
             f"{path} has no checkpoint yet", wanted="a run that has trained", way_out="run its train command again"
         )
+    kind = _chosen_weights(checkpoint, weights)
+    tokenizer = read_tokenizer(folder)
+    compile_kernels_of(config, device, events)
+    model = LanguageModel(config.model, tokenizer.vocab_size, torch.Generator())
+    model.load_state_dict(checkpoint.weights[kind])
+    return SavedRun(
+        folder,
+        config,
+        tokenizer,
+        model.to(device),
+        WEIGHTS_IN_WORDS[kind],
+        checkpoint.step,
+        checkpoint.parts["runner"]["text"],
+        events,
+    )
+
+
+def read_tokenizer(folder: RunFolder) -> Tokenizer:
+    """Return the tokenizer that a run was trained with.
+
+    Raises:
+        UserError: its file is missing or damaged.
+    """
+    try:
+        return load_tokenizer(json.loads(folder.tokenizer_file.read_text(encoding="utf-8")))
+    except UserError:
+        raise
+    # Beside the errors of files and JSON: the library raises plain Exception for a definition that it cannot read.
+    except Exception as error:
+        raise UserError(
+            f"{folder.tokenizer_file}: cannot be read ({type(error).__name__}: {error})",
+            wanted="the tokenizer of the run",
+            way_out="restore the file from a copy; or remove it and run the train command again, which makes it anew "
+            "from the same text",
+        ) from error
+
+
+def own_domains(saved: SavedRun, num_domains: int | None = None) -> list[Domain]:
+    """Return the domains of the run's own text, and warn where that is not the text it was trained on."""
+    _, domains = load_domains(saved.config.data, cache_folder(), saved.events, num_domains, tokenizer=saved.tokenizer)
+    here = {domain.name: domain.content_hash for domain in domains}
+    changed = sorted(name for name, content_hash in saved.text.items() if here.get(name) != content_hash)
+    if changed:
+        sentence = f"the text of {', '.join(changed)} changed since the run was saved"
+        saved.events.emit("warning", message=f"{sentence}: what is held out now may have been trained on")
+    return domains
+
+
+def _chosen_weights(checkpoint: Checkpoint, weights: Weights) -> Literal["model", "ema"]:
+    if weights == "auto":
+        return "ema" if "ema" in checkpoint.weights else "model"
     if weights not in checkpoint.weights:
         raise UserError(
             f"{checkpoint.path} holds no averaged weights",
             wanted="a run trained with --ema-decay",
             way_out="--weights model",
         )
-    tokenizer = load_tokenizer(json.loads(folder.tokenizer_file.read_text(encoding="utf-8")))
-    model = LanguageModel(config.model, tokenizer.vocab_size, torch.Generator())
-    model.load_state_dict(checkpoint.weights[weights])
-    return SavedRun(folder, config, tokenizer, model.to(device or torch.device("cpu")), checkpoint.step)
-
-
-def _warn_of_damage(event: Event) -> None:
-    if event["event"] == "checkpoint_damaged":
-        message = f"{event['path']} is damaged ({event['file']}: {event['found']}); an older checkpoint is used"
-        Console(stderr=True).print(f"[yellow]warning[/] {message}", highlight=False, soft_wrap=True)
+    return weights

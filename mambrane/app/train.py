@@ -8,16 +8,19 @@ import torch
 
 from mambrane.app.build import build_model, build_runner, restore, windows_by_task
 from mambrane.app.folders import cache_folder
+from mambrane.app.kernels import compile_kernels_of
+from mambrane.app.notices import announced_events
 from mambrane.app.plan import print_plan
 from mambrane.app.run_config import OPERATIONAL, RunConfig, settings_left_unsaid, to_dict
 from mambrane.app.sample import print_samples, write_samples
+from mambrane.app.saved_run import WEIGHTS_IN_WORDS, read_tokenizer
 from mambrane.continual.stream import build_stream
 from mambrane.core.device import describe_environment, resolve_device
 from mambrane.core.events import EventLog
 from mambrane.core.memory import keep_freed_memory
 from mambrane.core.seeding import seed_global_generators
 from mambrane.data.domains import Domain, load_domains
-from mambrane.data.tokenizer import Tokenizer, load_tokenizer
+from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.checkpoint import Checkpoints
 from mambrane.engine.run_folder import RunFolder
 from mambrane.engine.saver import BackgroundSaver
@@ -25,10 +28,8 @@ from mambrane.engine.signals import StopRequest
 from mambrane.engine.storage import atomic_write_text
 from mambrane.evaluation.console import ConsoleListener
 from mambrane.evaluation.tensorboard import TensorBoardListener
-from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import explain
-from mambrane.ops.warm_up import compile_kernels
 
 
 def train(config: RunConfig, warnings: list[str]) -> int:
@@ -76,7 +77,10 @@ def _train_in(folder: RunFolder, config: RunConfig, warnings: list[str], events:
                 events.emit("resumed", step=checkpoint.step)
             outcome = runner.run()
     if outcome.is_finished:
-        print_samples(write_samples(model, tokenizer, domains))
+        # As the matrix was measured: with the averaged weights, if there are any.
+        weights = WEIGHTS_IN_WORDS["model" if runner.trainer.average is None else "ema"]
+        with runner.trainer.evaluation():
+            print_samples(write_samples(model, tokenizer, domains, weights=weights))
     return stop.exit_code
 
 
@@ -84,7 +88,7 @@ def _load_text(config: RunConfig, folder: RunFolder, events: EventLog) -> tuple[
     """Load the domains; a run that exists keeps its tokenizer, a new one claims its folder once its text is there."""
     saved = None
     if folder.config_file.exists() and folder.tokenizer_file.exists():
-        saved = load_tokenizer(json.loads(folder.tokenizer_file.read_text(encoding="utf-8")))
+        saved = read_tokenizer(folder)
     num_domains = config.continual.num_tasks if config.continual.continual_learning else None
     tokenizer, domains = load_domains(config.data, cache_folder(), events, num_domains, tokenizer=saved)
     if saved is None:
@@ -123,20 +127,7 @@ def _announce(
     for sentence in warnings:
         events.emit("warning", message=sentence)
     events.emit("operations", **explain(device))
-    if device.type == "cpu":
-        compile_kernels(lambda message: events.emit("compiling", message=message), operations_of(config.model))
-
-
-def operations_of(config: ModelConfig) -> list[str]:
-    """Return the operations with kernels that a model uses."""
-    operations = ["lif", "causal_conv" if config.spike_to_mamba_method == "rate" else "causal_trace"]
-    if config.use_mamba:
-        operations += ["causal_conv"] + ["selective_scan", "gated_skip"] * (config.mamba_version == 1)
-    if config.liquid_backbone != "lif":
-        operations.append(config.liquid_backbone)
-    if config.use_cross_attention:
-        operations.append("windowed_attention")
-    return operations
+    compile_kernels_of(config, device, events)
 
 
 def _print_plan(config: RunConfig, warnings: list[str], console: ConsoleListener, device: torch.device) -> int:
@@ -147,5 +138,6 @@ def _print_plan(config: RunConfig, warnings: list[str], console: ConsoleListener
     for sentence in warnings:
         events.emit("warning", message=sentence)
     stream = build_stream(domains, config.continual, config.run.epochs)
+    compile_kernels_of(config, device, announced_events())
     print_plan(config, stream, build_model(config, tokenizer.vocab_size), device, Path(config.folder))
     return 0

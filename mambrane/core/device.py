@@ -1,7 +1,8 @@
-"""The device of a run, its threads, and what the machine is. The only file that looks at the environment."""
+"""The device of a run, and what the machine is."""
 
 import os
 import platform
+import re
 from typing import Any
 
 import torch
@@ -18,17 +19,21 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(
-            f"--device {name}: not a device", wanted="auto, cpu, cuda or cuda:N", way_out="--device auto"
-        ) from error
+    if not re.fullmatch(r"cpu|cuda(:\d{1,2})?", name):
+        raise UserError(f"--device {name}: not a device", wanted="auto, cpu, cuda or cuda:N", way_out="--device auto")
+    device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(
             f"--device {name}: torch {torch.__version__} sees no CUDA device here",
             wanted="a device of this machine",
             way_out="--device cpu, or install a CUDA build of torch",
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UserError(
+            f"--device {name}: the last CUDA device here is cuda:{last}",
+            wanted="a device of this machine",
+            way_out=f"--device cuda:{last}",
         )
     return device
 

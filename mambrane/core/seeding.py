@@ -1,7 +1,8 @@
 """Random numbers by purpose: one named generator for each use, all derived from one seed.
 
-Nothing draws from torch's global generator. Adding a new use of randomness therefore never changes the numbers that
-another use sees, and a checkpoint that holds every stream holds all the randomness of a run.
+No number of a run comes from a global generator. (torch's own modules draw from one when they are built; each of those
+numbers is replaced before it is used.) Adding a new use of randomness therefore never changes the numbers that another
+use sees, and a checkpoint that holds every stream holds all the randomness of a run.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ def make_generator(seed: int, *names: str | int) -> torch.Generator:
 
 
 def seed_global_generators(seed: int) -> None:
-    """Seed Python, NumPy and torch: nothing of ours draws from them, but what others add may; checkpoints hold them."""
+    """Seed Python, NumPy and torch: we use no number of theirs, but what others add may; checkpoints hold them."""
     random.seed(derive_seed(seed, "python"))
     np.random.seed(derive_seed(seed, "numpy") % 2**32)
     torch.manual_seed(derive_seed(seed, "torch"))

@@ -99,5 +99,5 @@ def _unwritable(folder: Path, error: OSError) -> UserError:
     return UserError(
         f"the cache folder {folder} cannot be written: {error.strerror or error}",
         wanted="a folder with write permission and free space",
-        way_out="free some space, or choose another --output-dir",
+        way_out="free some space, or set MAMBRANE_CACHE to another folder",
     )

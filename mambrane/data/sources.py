@@ -34,7 +34,7 @@ def find_sources(locations: tuple[str, ...], events: EventLog) -> list[DomainSou
     """Return the domains that `--data` names, in the order of the tasks.
 
     Raises:
-        UserError: a path does not exist, or no file in it can be read.
+        UserError: a path does not exist or cannot be looked at, or no file in it can be read.
     """
     sources: list[DomainSource] = []
     for location in locations:
@@ -48,7 +48,10 @@ def find_sources(locations: tuple[str, ...], events: EventLog) -> list[DomainSou
 
             sources.append(hub_source(location))
         else:
-            sources += _sources_at(Path(location).expanduser(), events)
+            try:
+                sources += _sources_at(Path(location).expanduser(), events)
+            except OSError as error:
+                raise _unreadable(error.filename or location, error) from error
     return _with_distinct_names(sources)
 
 
@@ -129,12 +132,16 @@ def _visible(folder: Path) -> list[Path]:
     try:
         entries = sorted(folder.iterdir())
     except OSError as error:
-        raise UserError(
-            f"{folder}: cannot be listed ({error.strerror})",
-            wanted="a readable folder",
-            way_out="change its permissions",
-        ) from error
+        raise _unreadable(folder, error) from error
     return [entry for entry in entries if not entry.name.startswith(".") and entry.name != "__pycache__"]
+
+
+def _unreadable(path: Path | str, error: OSError) -> UserError:
+    return UserError(
+        f"{path}: cannot be read ({error.strerror or error})",
+        wanted="a file or folder that may be read",
+        way_out="correct the path, or change its permissions",
+    )
 
 
 def _stem(path: Path) -> str:

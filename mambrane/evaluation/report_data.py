@@ -35,6 +35,8 @@ class ReportData:
     probe: Probe | None = None
     energy: EnergyEstimate | None = None
     samples: tuple[Sample, ...] = ()
+    weights: str = ""
+    """Which weights the model had for probe, energy and samples, in words."""
 
 
 def read_report_data(folder: Path) -> ReportData:

@@ -34,7 +34,9 @@ def head(data: ReportData) -> str:
         facts.append(("speed, mean", wording.count(mean_speed), "tokens/s"))
     if rate is not None:
         facts.append(("firing rate at the end", wording.percent(rate.values[-20:].mean()), ""))
-    return f"<h1>{page.escape(data.title)}</h1>\n{page.paragraph(_how_it_ended(history), 'lead')}\n{page.tiles(facts)}"
+    lead = page.paragraph(_how_it_ended(history), "lead")
+    model = page.paragraph(f"Neurons, gates and texts below are those of the {data.weights}.") if data.weights else ""
+    return f"<h1>{page.escape(data.title)}</h1>\n{lead}\n{page.tiles(facts)}\n{model}".rstrip()
 
 
 def _how_it_ended(history: RunHistory) -> str:

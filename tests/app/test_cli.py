@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mambrane.app import run_config
-from mambrane.app.cli import main, parse_train
+from mambrane.app.cli import given_settings, main, parse_train
 from mambrane.app.effects import NEEDS, settings_without_effect
 from mambrane.app.presets import PRESETS
 from mambrane.app.run_config import RunConfig, fingerprint, from_dict, settings_left_unsaid, to_dict
@@ -79,12 +79,23 @@ def test_a_configuration_survives_json(preset):
         ('{"modle": {}}', "unknown section 'modle'"),
         ('{"model": {"width": 3}}', "unknown setting model.width"),
         ('{"model": {"hidden_dim": 0}}', "--hidden-dim 0"),
+        ('{"model": {"hidden_dim": "256"}}', "model.hidden_dim: '256'\n  wanted:  a whole number"),
+        ('{"model": {"hidden_dim": true}}', "model.hidden_dim: True"),
+        ('{"run": {"epochs": 30.5}}', "run.epochs: 30.5"),
+        ('{"engine": {"learning_rate": "1e-3"}}', "engine.learning_rate: '1e-3'\n  wanted:  a number"),
+        ('{"engine": {"precision": "fp8"}}', "engine.precision: 'fp8'\n  wanted:  one of auto, fp32, bf16, fp16"),
+        ('{"model": {"integration_mode": "paralel"}}', "wanted:  one of sequential, parallel, bidirectional"),
+        ('{"model": {"mamba_version": 3}}', "model.mamba_version: 3\n  wanted:  one of 1, 2"),
+        ('{"model": {"use_mamba": "yes"}}', "model.use_mamba: 'yes'\n  wanted:  true or false"),
+        ('{"data": {"data": "builtin"}}', "data.data: 'builtin'\n  wanted:  a list, each item text"),
+        ('{"data": {"data": [1]}}', "data.data: [1]"),
+        ('{"data": {"tokenizer": null}}', "data.tokenizer: None\n  wanted:  text"),
     ],
 )
 def test_a_bad_configuration_file_is_refused_by_name(tmp_path, capsys, text, message):
     file = tmp_path / "c.json"
     file.write_text(text)
-    assert main(["train", "--config", str(file)]) == 2
+    assert main(["train", "--dry-run", "--config", str(file)]) == 2
     error = capsys.readouterr().err
     assert message in error
     assert "way out" in error
@@ -124,26 +135,84 @@ def test_a_folder_without_a_run_is_refused(command, tmp_path, capsys):
     assert "is not the folder of a run" in capsys.readouterr().err
 
 
+def with_setting(config, section, name, value):
+    return dataclasses.replace(config, **{section: dataclasses.replace(getattr(config, section), **{name: value})})
+
+
+OTHER_WORDS = {
+    "integration_mode": "parallel",
+    "stdp_type": "bcm",
+    "stdp_bounds": "soft",
+    "replay_strategy": "uniform",
+    "consolidation_method": "mas",
+}
+
+
 @pytest.mark.parametrize(("section", "name"), NEEDS)
 def test_a_setting_without_its_switch_is_warned_of(section, name):
     off = RunConfig()
-    value = getattr(getattr(off, section), name)
-    changed_value = {"integration_mode": "parallel", "stdp_type": "bcm", "replay_strategy": "uniform"}.get(
-        name, (value + 1) if isinstance(value, int) else 0.3 if isinstance(value, float) else value
-    )
-    if name == "mamba_version":
-        changed_value = 2
+    if name in ("use_replay", "consolidation_strength"):
+        off = with_setting(with_setting(off, "continual", "num_tasks", 1), "continual", "continual_learning", True)
     if name == "spike_temporal_tau":
-        off = dataclasses.replace(off, model=dataclasses.replace(off.model, spike_to_mamba_method="rate"))
-    changed = dataclasses.replace(off, **{section: dataclasses.replace(getattr(off, section), **{name: changed_value})})
+        off = with_setting(off, "model", "spike_to_mamba_method", "rate")
+    value = getattr(getattr(off, section), name)
+    new_value = OTHER_WORDS.get(name, value + 1 if type(value) is int else 0.3 if type(value) is float else not value)
+    changed = with_setting(off, section, name, new_value)
     (sentence,) = settings_without_effect(changed, off)
-    assert sentence.startswith(f"--{name.replace('_', '-')} {changed_value} has no effect without ")
+    shown = "" if new_value is True else f" {new_value}"
+    assert sentence.startswith(f"--{name.replace('_', '-')}{shown} has no effect without ")
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--num-tasks 5", "--num-tasks 5 has no effect without --continual-learning"),
+        ("--mamba-expand=2", "--mamba-expand 2 has no effect without --use-mamba"),
+        ("--stdp_bounds hard", "--stdp-bounds hard has no effect without --use-stdp"),
+        (
+            "--continual-learning --consolidation-strength 1 --consolidation-method si --fisher-sequences 64",
+            "--fisher-sequences 64 has no effect without --consolidation-method ewc or mas",
+        ),
+        (
+            "--use-meta-plasticity --use-stdp",
+            "--use-meta-plasticity gates no update without --continual-learning with --num-tasks 2 or more; it "
+            "consolidates synapses",
+        ),
+    ],
+)
+def test_a_flag_given_at_the_value_of_the_preset_is_warned_of_too(words, sentence):
+    config = parse_train(words.split())
+    assert settings_without_effect(config, RunConfig(), given_settings(words.split())) == [sentence]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--no-use-replay --no-use-meta-plasticity --consolidation-strength 0",
+        "--use-meta-plasticity --meta-kappa 3 --continual-learning --use-replay --consolidation-strength 1",
+    ],
+)
+def test_what_is_switched_off_or_at_work_is_not_warned_of(words):
+    config = parse_train(words.split())
+    assert settings_without_effect(config, RunConfig(), given_settings(words.split())) == []
 
 
 def test_the_main_command_has_no_setting_without_effect():
     words = "--preset tiny --use-mamba --use-stdp --use-replay --continual-learning --use-cross-attention"
     config = parse_train([*words.split(), "--mamba-d-state", "32", "--stdp-target-rate", "0.2"])
     assert settings_without_effect(config, PRESETS["tiny"]()) == []
+
+
+@pytest.mark.parametrize("words", ["triplet", "bcm", "homeostatic", "classical --use-meta-plasticity"])
+def test_every_rule_that_reads_the_target_rate_is_known(words):
+    config = parse_train(f"--use-stdp --stdp-target-rate 0.2 --continual-learning --stdp-type {words}".split())
+    assert settings_without_effect(config, PRESETS["base"]()) == []
+
+
+def test_the_target_rate_without_a_rule_that_reads_it_is_warned_of():
+    config = parse_train(["--use-stdp", "--stdp-target-rate", "0.2", "--stdp-type", "classical"])
+    (sentence,) = settings_without_effect(config, PRESETS["base"]())
+    assert sentence.startswith("--stdp-target-rate 0.2 has no effect without --stdp-type")
 
 
 def test_a_setting_that_changed_behaviour_when_it_was_added_stands_where_earlier_runs_were_trained(monkeypatch):
@@ -162,6 +231,32 @@ def test_operational_settings_do_not_change_the_identity():
     )
     assert fingerprint(config) == fingerprint(other)
     assert fingerprint(config) != fingerprint(dataclasses.replace(config, run=dataclasses.replace(config.run, seed=1)))
+
+
+def test_a_whole_number_for_a_fraction_is_the_same_configuration():
+    assert from_dict({"engine": {"learning_rate": 1}}, source="test").name == parse_train(["--learning-rate", "1"]).name
+
+
+def test_a_setting_that_is_added_does_not_change_the_name_of_a_run(monkeypatch):
+    config = PRESETS["tiny"]()
+    before = config.name, RunConfig().name
+
+    def with_a_new_setting(config):
+        sections = to_dict(config)
+        sections["engine"]["lookahead"] = 3
+        return sections
+
+    monkeypatch.setattr(run_config, "to_dict", with_a_new_setting)
+    assert (config.name, RunConfig().name) == before
+
+
+def test_a_setting_with_an_earlier_value_changes_the_name_only_where_it_is_not_at_that(monkeypatch):
+    config = RunConfig()
+    earlier = dataclasses.replace(config, engine=dataclasses.replace(config.engine, adam_beta2=0.5))
+    before = config.name
+    monkeypatch.setitem(run_config.BEFORE_THEY_EXISTED, "engine.adam_beta2", 0.5)
+    assert earlier.name == before
+    assert config.name != before
 
 
 def run(*words: str) -> subprocess.CompletedProcess:

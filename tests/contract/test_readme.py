@@ -1,5 +1,6 @@
 """What the README and the tree promise is so."""
 
+import argparse
 import re
 import shlex
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import mambrane
+from benchmarks.tiny_shakespeare import CONTENDERS
 from mambrane.app.cli import parse_train
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +36,18 @@ def test_the_main_command_is_understood_and_turns_everything_on():
         ("model", "use_cross_attention"),
     ):
         assert getattr(getattr(config, section), switch), switch
+
+
+def test_the_commands_of_the_first_table_train_its_rows_with_its_seeds():
+    commands = re.findall(r"`python benchmarks/tiny_shakespeare\.py ([^`]+)`", README)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--data")
+    parser.add_argument("--models", nargs="+", choices=list(CONTENDERS))
+    parser.add_argument("--seeds", nargs="+")
+    options = [parser.parse_args(shlex.split(words)) for words in commands]
+    trained = [str(len(one.seeds)) for one in options for _ in one.models]
+    table = README.split("| model | parameters | seeds |")[1].split("\n\n")[0]
+    assert trained == [line.split("|")[3].strip() for line in table.splitlines()[2:]]
 
 
 def test_the_test_command_installs_what_it_names():

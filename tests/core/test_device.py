@@ -11,7 +11,7 @@ def test_auto_is_the_gpu_if_there_is_one():
     assert resolve_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:x"])
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:-1", "cuda:", "mps", "xpu", "meta", "cpu:0", ""])
 def test_a_word_that_is_no_device_is_refused(name):
     with pytest.raises(UserError, match="way out: --device"):
         resolve_device(name)
@@ -21,6 +21,14 @@ def test_a_word_that_is_no_device_is_refused(name):
 def test_a_gpu_that_is_not_there_is_refused():
     with pytest.raises(UserError, match="sees no CUDA device"):
         resolve_device("cuda")
+
+
+def test_a_gpu_beyond_the_last_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert resolve_device("cuda:1") == torch.device("cuda:1")
+    with pytest.raises(UserError, match=r"last CUDA device here is cuda:1(.|\n)*--device cuda:1"):
+        resolve_device("cuda:9")
 
 
 def test_the_environment_names_what_decides_the_bits():

@@ -1,5 +1,8 @@
 """Where the domains lie."""
 
+import errno
+from pathlib import Path
+
 import pytest
 
 from mambrane.core.errors import UserError
@@ -76,3 +79,22 @@ def test_all_kinds_of_places_can_be_joined(tmp_path):
     write_files(tmp_path, {"mine.txt": "x"})
     sources, _ = find("builtin", tmp_path, "hf:owner/stories:small@v2")
     assert [source.name for source in sources[5:]] == ["mine", "stories-small"]
+
+
+def test_a_path_that_the_system_refuses_is_named():
+    with pytest.raises(UserError, match=r"xxx: cannot be read \(File name too long\)"):
+        find("x" * 300)
+
+
+def test_an_entry_of_a_folder_that_may_not_be_looked_at_is_named(tmp_path, monkeypatch):
+    write_files(tmp_path, {"a.txt": "a"})
+    look = Path.is_dir
+
+    def refused(path):
+        if path.name == "a.txt":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return look(path)
+
+    monkeypatch.setattr(Path, "is_dir", refused)
+    with pytest.raises(UserError, match=r"a\.txt: cannot be read \(Permission denied\)"):
+        find(tmp_path)

@@ -112,6 +112,7 @@ def whole(tmp_path_factory):
         probe=probe,
         energy=estimate_energy(account(model, probe.firing_rates)),
         samples=(Sample("if a <", " b & c:", "temperature 0.8, seed 0", title="python"),),
+        weights="averaged weights",
     )
 
 
@@ -139,7 +140,17 @@ def test_it_refers_to_nothing_outside_itself(whole_page):
 
 def test_numbers_of_the_run_are_on_the_page(whole_page):
     text = " ".join("".join(outline_of(whole_page).text).split())
-    for words in ("1,234", "512", "The run finished.", "3.000", "1.000", "2.13.0", "kernel chosen", "hidden dim"):
+    for words in (
+        "1,234",
+        "512",
+        "The run finished.",
+        "3.000",
+        "1.000",
+        "2.13.0",
+        "kernel chosen",
+        "hidden dim",
+        "averaged weights",
+    ):
         assert words in text, words
 
 

@@ -67,7 +67,8 @@ NOTHING_IS_LEFT_TO_COMPILE = """
 from dataclasses import replace
 import torch
 from numba.core.event import Listener, install_listener
-from mambrane.app.train import operations_of
+from mambrane.app.kernels import operations_of
+from mambrane.app.run_config import RunConfig
 from mambrane.ops import compile_kernels
 from tests.models.modes import all_modes, build_awake, random_tokens
 
@@ -80,7 +81,7 @@ class Refusal(Listener):
 options = ({}, {"spike_reset": "zero"}, {"detach_reset": True}, {"surrogate": "atan"})
 for number, config in enumerate(all_modes()):
     config = replace(config, **options[number % len(options)])
-    compile_kernels(lambda line: None, operations_of(config))
+    compile_kernels(lambda line: None, operations_of(RunConfig(model=config)))
     model, tokens = build_awake(config).float(), random_tokens(2, 11)
     resets = tokens == 0
     with install_listener("numba:compile", Refusal()):
@@ -90,6 +91,41 @@ for number, config in enumerate(all_modes()):
             output.nats_BT.sum().backward()
         with torch.no_grad():
             model.step(tokens[:, 0], model(tokens).state)
+print("nothing left")
+"""
+
+NOTHING_IS_LEFT_FOR_PLASTICITY = """
+from dataclasses import replace
+from numba.core.event import Listener, install_listener
+from mambrane.app.kernels import operations_of
+from mambrane.app.run_config import RunConfig
+from mambrane.data.batch import MicroBatch
+from mambrane.engine.extensions import StepView
+from mambrane.models.config import ModelConfig
+from mambrane.ops import compile_kernels
+from mambrane.plasticity.config import PlasticityConfig
+from mambrane.plasticity.stdp import Stdp
+from tests.models.modes import build_awake, random_tokens
+
+class Refusal(Listener):
+    def on_start(self, event):
+        raise AssertionError(f"{event.data['dispatcher']} for {event.data['args']}")
+    def on_end(self, event):
+        pass
+
+model_config = ModelConfig(hidden_dim=16, num_layers=1, spiking_units=8, spike_to_mamba_method="rate")
+rule = PlasticityConfig(use_stdp=True)
+compile_kernels(lambda line: None, operations_of(RunConfig(model=model_config, plasticity=rule)))
+model, tokens = build_awake(model_config).float(), random_tokens(2, 11)
+batch = MicroBatch(tokens, tokens, tokens == 0)
+with install_listener("numba:compile", Refusal()):
+    output = model(tokens, resets_BT=batch.resets_BT)
+    for name in ("homeostatic", "classical", "triplet", "bcm"):
+        view = StepView(
+            model=model, micro_batches=[batch], outputs=[output.activity], num_targets=tokens.numel(),
+            applied_step=1, learning_rate=1e-3,
+        )
+        Stdp(replace(rule, stdp_type=name), model).after_step(view)
 print("nothing left")
 """
 
@@ -125,6 +161,11 @@ def test_a_run_that_finds_no_kernels_computes_the_same_bits_as_one_that_reads_th
 @pytest.mark.slow
 def test_a_run_compiles_nothing_after_the_announcement_in_any_mode(tmp_path):
     assert run_python(NOTHING_IS_LEFT_TO_COMPILE, NUMBA_CACHE_DIR=str(tmp_path)) == "nothing left\n"
+
+
+@pytest.mark.slow
+def test_plasticity_compiles_nothing_after_the_announcement(tmp_path):
+    assert run_python(NOTHING_IS_LEFT_FOR_PLASTICITY, NUMBA_CACHE_DIR=str(tmp_path)) == "nothing left\n"
 
 
 @pytest.mark.slow

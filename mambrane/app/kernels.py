@@ -1,0 +1,31 @@
+"""Which kernels a run needs, compiled before it needs them."""
+
+import torch
+
+from mambrane.app.run_config import RunConfig
+from mambrane.core.events import EventLog
+from mambrane.ops.warm_up import compile_kernels
+
+PLASTICITY_OPERATIONS = ("causal_trace",)
+"""Operations with kernels that STDP calls, whatever its rule."""
+
+
+def compile_kernels_of(config: RunConfig, device: torch.device, events: EventLog) -> None:
+    """Read the kernels of a run from the disk, or compile them and emit "compiling"; a GPU needs none."""
+    if device.type == "cpu":
+        compile_kernels(lambda message: events.emit("compiling", message=message), operations_of(config))
+
+
+def operations_of(config: RunConfig) -> list[str]:
+    """Return the operations with kernels that a run uses."""
+    model = config.model
+    operations = ["lif", "causal_conv" if model.spike_to_mamba_method == "rate" else "causal_trace"]
+    if model.use_mamba:
+        operations += ["causal_conv"] + ["selective_scan", "gated_skip"] * (model.mamba_version == 1)
+    if model.liquid_backbone != "lif":
+        operations.append(model.liquid_backbone)
+    if model.use_cross_attention:
+        operations.append("windowed_attention")
+    if config.plasticity.use_stdp:
+        operations += PLASTICITY_OPERATIONS
+    return list(dict.fromkeys(operations))
