@@ -104,9 +104,7 @@ class Trainer:
     def begin_task(self, total_windows: int) -> None:
         """Start a task: the learning rate rises anew, and the optimizer learns of parameters the model has gained."""
         self._require_whole("beginning a task")
-        if self.carried:
-            self.events.emit("tail_dropped", micro_batches=len(self.carried), reason="the task it belongs to has ended")
-            self.carried = []
+        self._drop_carried()
         new = add_new_parameters(self.optimizers, self.model)
         if self.average is not None:
             self.average.add_new_parameters(self.model)
@@ -116,8 +114,9 @@ class Trainer:
         self.loss_watch.begin_task()
 
     def end_task(self, loader: Loader, task_index: int) -> None:
-        """Let the boundary extensions look back at the task that ends; gradients that they leave are dropped."""
+        """Let the boundary extensions look back at the task that ends; gradients and a carried tail are dropped."""
         self._require_whole("ending a task")
+        self._drop_carried()
         view = BoundaryView(model=self.model, loader=loader, task_index=task_index, device=self.device)
         for extension in self.extensions.boundaries:
             extension.boundary(view)
@@ -225,6 +224,12 @@ class Trainer:
         self.extensions.load_state_dict(state["extensions"])
         self.carried = [MicroBatch(*batch) for batch in state["carried"]]
         set_global_random_state(state["random"])
+
+    def _drop_carried(self) -> None:
+        """Leave out the tail that no epoch of its task comes to take, and say so."""
+        if self.carried:
+            self.events.emit("tail_dropped", micro_batches=len(self.carried), reason="the task it belongs to has ended")
+            self.carried = []
 
     def _next_window(
         self, stream: Iterator[Window[MicroBatch]], grouped: Windows[MicroBatch], loader: Loader
