@@ -89,6 +89,7 @@ def _load_text(config: RunConfig, folder: RunFolder, events: EventLog) -> tuple[
     tokenizer, domains = load_domains(config.data, cache_folder(), events, num_domains, tokenizer=saved)
     if saved is None:
         _check_config(folder, config)
+        atomic_write_text(folder.domains_file, json.dumps([domain.record for domain in domains], indent=2) + "\n")
         atomic_write_text(folder.tokenizer_file, json.dumps(tokenizer.state_dict()))
     return tokenizer, domains
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from mambrane.core.errors import UserError
-from mambrane.engine.run_folder import RunFolder, config_fingerprint
+from mambrane.engine.run_folder import RunFolder
 from mambrane.engine.storage import StorageError, atomic_write_bytes, atomic_write_text
 
 HOLDER = """
@@ -168,13 +168,6 @@ def test_operational_fields_may_change_and_the_folder_keeps_the_last_values(tmp_
     assert run.check_fingerprint(changed(save_every=9, learning_rate=1.0), operational=["engine"]) is True
     with pytest.raises(UserError, match="save_every: 9 -> 10"):
         run.check_fingerprint(changed(save_every=10, learning_rate=1.0), operational=["engine.save"])
-
-
-def test_the_fingerprint_is_that_of_the_identity_alone():
-    same = config_fingerprint(changed(save_every=7), operational=["engine.save_every"])
-    assert same == config_fingerprint(CONFIG, operational=["engine.save_every"])
-    assert same != config_fingerprint(changed(learning_rate=2e-3), operational=["engine.save_every"])
-    assert len(same) == 64
 
 
 def test_checkpoints_without_their_configuration_are_not_taken_over(tmp_path):
