@@ -97,7 +97,7 @@ def _load_text(config: RunConfig, folder: RunFolder, events: EventLog) -> tuple[
 def _check_config(folder: RunFolder, config: RunConfig) -> None:
     """Refuse a folder of another run; settings younger than the run are taken to stand where it was trained."""
     defaults = to_dict(settings_left_unsaid())
-    folder.check_fingerprint(to_dict(config), operational=OPERATIONAL, defaults=defaults)
+    folder.claim_for(to_dict(config), operational=OPERATIONAL, defaults=defaults)
 
 
 def _announce(

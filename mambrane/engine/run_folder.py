@@ -57,7 +57,7 @@ class RunFolder:
         finally:
             os.close(descriptor)
 
-    def check_fingerprint(
+    def claim_for(
         self,
         config: Mapping[str, Any],
         *,
