@@ -35,7 +35,7 @@ from mambrane.engine.optimizer import (
 from mambrane.engine.precision import Precision, choose_precision
 from mambrane.engine.ranks import largest_over_ranks, true_on_all_ranks
 from mambrane.engine.schedule import Schedule
-from mambrane.engine.snapshot import evaluation_mode, global_random_state, set_global_random_state
+from mambrane.engine.snapshot import evaluation_without_trace, global_random_state, set_global_random_state
 from mambrane.engine.step import TrainingStep, WindowResult
 from mambrane.engine.window import TailPolicy, Window, Windows, WindowState
 
@@ -167,7 +167,7 @@ class Trainer:
 
     def evaluation(self) -> AbstractContextManager[None]:
         """Return a context in which the model may be evaluated, with the averaged weights if there are any."""
-        return evaluation_mode(self.model, self.average)
+        return evaluation_without_trace(self.model, self.average)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that training has changed; `weights` holds the parts that are tensors by name alone.
