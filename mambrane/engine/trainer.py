@@ -33,7 +33,7 @@ from mambrane.engine.optimizer import (
     optimizer_state_by_name,
 )
 from mambrane.engine.precision import Precision, choose_precision
-from mambrane.engine.ranks import largest_over_ranks, true_on_all_ranks
+from mambrane.engine.ranks import largest_over_ranks, num_ranks, true_on_all_ranks
 from mambrane.engine.schedule import Schedule
 from mambrane.engine.snapshot import evaluation_without_trace, global_random_state, set_global_random_state
 from mambrane.engine.step import TrainingStep, WindowResult
@@ -141,8 +141,11 @@ class Trainer:
         Raises:
             DivergedError: too many skipped windows in a row.
             TornStateError: an earlier update was broken off half-way.
+            UserError: several processes train, and an extension would see the data of one of them only.
         """
         self._require_whole("training on")
+        if num_ranks() > 1:
+            _refuse_sight_of_one_rank(self.extensions)
         grouped = Windows(
             chain(list(self.carried), loader.epoch_batches()),
             self.config.accumulation_steps,
@@ -304,6 +307,18 @@ class Trainer:
                 wanted="a closed window",
                 way_out="run the same command again: it resumes from the last checkpoint",
             )
+
+
+def _refuse_sight_of_one_rank(extensions: Extensions) -> None:
+    """Refuse what draws or learns from the text of its own process: the processes would drift apart."""
+    own_data = (*extensions.batch_mixers, *extensions.after_steps, *extensions.boundaries)
+    if own_data:
+        names = ", ".join(dict.fromkeys(extension.name for extension in own_data))
+        raise UserError(
+            f"{num_ranks()} processes train together with {names}, which would see the data of one process only",
+            wanted="loss terms, window penalties and update gates only",
+            way_out="train in one process, or leave these extensions out",
+        )
 
 
 def _refuse_half_weights(model: nn.Module) -> None:
