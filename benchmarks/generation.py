@@ -21,8 +21,8 @@ from benchmarks.page import generation_table, save_result
 from benchmarks.tiny_hybrid import END_OF_TEXT, build_tiny_hybrid, random_bytes
 from mambrane.core.memory import keep_freed_memory
 from mambrane.core.seeding import make_generator
+from mambrane.engine.snapshot import evaluation_mode
 from mambrane.evaluation.generation import PREFILL_CHUNK_TOKENS, generate_batch, prefill
-from mambrane.evaluation.metrics import evaluation_mode
 from mambrane.models.language_model import LanguageModel
 
 POSITIONS = (1_000, 10_000, 100_000)

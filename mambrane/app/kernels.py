@@ -6,8 +6,8 @@ from mambrane.app.run_config import RunConfig
 from mambrane.core.events import EventLog
 from mambrane.ops.warm_up import compile_kernels
 
-PLASTICITY_OPERATIONS = ("causal_trace",)
-"""Operations with kernels that STDP calls, whatever its rule."""
+PLASTICITY_OPERATIONS = ("spike_pairs", "causal_trace")
+"""Operations with kernels that the rules of STDP call."""
 
 
 def compile_kernels_of(config: RunConfig, device: torch.device, events: EventLog) -> None:

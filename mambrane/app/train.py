@@ -93,6 +93,7 @@ def _load_text(config: RunConfig, folder: RunFolder, events: EventLog) -> tuple[
     tokenizer, domains = load_domains(config.data, cache_folder(), events, num_domains, tokenizer=saved)
     if saved is None:
         _check_config(folder, config)
+        atomic_write_text(folder.domains_file, json.dumps([domain.record for domain in domains], indent=2) + "\n")
         atomic_write_text(folder.tokenizer_file, json.dumps(tokenizer.state_dict()))
     return tokenizer, domains
 
@@ -100,7 +101,7 @@ def _load_text(config: RunConfig, folder: RunFolder, events: EventLog) -> tuple[
 def _check_config(folder: RunFolder, config: RunConfig) -> None:
     """Refuse a folder of another run; settings younger than the run are taken to stand where it was trained."""
     defaults = to_dict(settings_left_unsaid())
-    folder.check_fingerprint(to_dict(config), operational=OPERATIONAL, defaults=defaults)
+    folder.claim_for(to_dict(config), operational=OPERATIONAL, defaults=defaults)
 
 
 def _announce(

@@ -10,6 +10,7 @@ gradient of a batch mean would shrink it by the batch size (van de Ven, arXiv 25
 Sources: Kirkpatrick et al., PNAS 114 (2017); Aljundi et al., Memory Aware Synapses (arXiv 1711.09601), equation 3.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import islice
 
@@ -55,7 +56,8 @@ def output_sensitivity(
 def normalised(importance: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the importance over its mean over all weights; parameters without any are left out."""
     used = {name: values for name, values in importance.items() if values.any()}
-    total = sum(float(values.double().sum()) for values in used.values())
+    # Rounded once, so that the order of the parameters, which a restart may change, does not matter.
+    total = math.fsum(float(values.double().sum()) for values in used.values())
     num_weights = sum(values.numel() for values in importance.values())
     return {name: values * (num_weights / total) for name, values in used.items()}
 

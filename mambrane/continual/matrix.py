@@ -84,8 +84,14 @@ class ForgettingMatrix:
         return None
 
     def metrics(self, joint: Sequence[float] | None = None) -> dict[str, Metric]:
-        """Return every metric by name; `joint` holds a joint model's bits per byte on each domain, if there is one."""
-        return {
+        """Return every metric by name.
+
+        Args:
+            joint: bits per byte on each domain of a model that has learned all of them at once, which intransigence
+                compares with; without it that metric is left out. They stand in the last row of the matrix of a run
+                over the same text without tasks: `load_matrix(path).bits_per_byte[-1]`.
+        """
+        metrics = {
             "final_average": self._final_average(),
             "average_incremental": self._over_tasks(_average_incremental, at_least=1),
             "learned_loss": self._over_tasks(_learned_loss, at_least=1),
@@ -93,8 +99,8 @@ class ForgettingMatrix:
             "forgetting": self._over_tasks(_forgetting, at_least=2),
             "forward_transfer": self._over_tasks(_forward_transfer, at_least=2),
             "lost_gain_fraction": self._mean_lost_gain(),
-            "intransigence": self._intransigence(joint),
         }
+        return metrics if joint is None else {**metrics, "intransigence": self._intransigence(joint)}
 
     def lost_gain_fractions(self) -> dict[str, Metric]:
         """Return, for each domain, the part of what was learned on it that is lost at the end."""
@@ -128,9 +134,7 @@ class ForgettingMatrix:
         undefined = [fraction for fraction in earlier if fraction.value is None]
         return undefined[0] if undefined else Metric(_mean([fraction.value for fraction in earlier]))
 
-    def _intransigence(self, joint: Sequence[float] | None) -> Metric:
-        if joint is None:
-            return Metric(None, "no joint model to compare with")
+    def _intransigence(self, joint: Sequence[float]) -> Metric:
         learned = self._over_tasks(_learned_loss, at_least=1)
         return learned if learned.value is None else Metric(learned.value - _mean(list(joint)))
 

@@ -52,20 +52,21 @@ class Memory:
         self._resets[slot] = window.resets_BT[0]
         self._tasks[slot] = task
         self._losses[slot] = torch.nan
-        self._fingerprints[slot] = self._fingerprint(window)[0]
+        self._fingerprints[slot] = self.fingerprints_of(window)[0]
         self.size = max(self.size, slot + 1)
 
     def read(self, slots: Slots) -> MicroBatch:
         """Return the windows in some slots, one a row."""
         return MicroBatch(self._inputs[slots].long(), self._targets[slots].long(), self._resets[slots])
 
-    def record_losses(self, windows: MicroBatch, losses_B: Float32[Tensor, " B"]) -> None:
-        """Note the loss of each window that is remembered; the others are passed over."""
-        fingerprints_B = self._fingerprint(windows).cpu()
+    def record_losses(self, losses: dict[int, float]) -> None:
+        """Note the loss of each remembered window, given by fingerprint; the others are passed over."""
+        fingerprints_B = torch.tensor(list(losses), dtype=torch.int64)
         slots, rows = (self._fingerprints[: self.size, None] == fingerprints_B).nonzero(as_tuple=True)
-        self._losses[slots] = losses_B.cpu()[rows]
+        self._losses[slots] = torch.tensor(list(losses.values()), dtype=torch.float32)[rows]
 
-    def _fingerprint(self, windows: MicroBatch) -> Int64[Tensor, " B"]:
+    def fingerprints_of(self, windows: MicroBatch) -> Int64[Tensor, " B"]:
+        """Return a number for each window by which it is found again, on the device of the windows."""
         # Wraps around at 64 bits, which is meant: a hash modulo 2^64.
         return (windows.inputs_BT * self._multipliers.to(windows.inputs_BT.device)).sum(dim=1)
 

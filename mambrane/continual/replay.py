@@ -12,10 +12,13 @@ probability. Only earlier tasks are replayed; the task that is being learned is 
     uniform       one reservoir over the whole stream             each remembered window of an earlier task alike
     importance    as balanced                                     in proportion to the loss a window last had
 
+The loss of a window is what it cost in the last applied step that it was part of, if that was finite.
+
 Sources: Vitter, Random Sampling with a Reservoir, ACM TOMS 11 (1985), algorithm R; a share for each task by default as
 in Avalanche's ExperienceBalancedBuffer (Carta et al., JMLR 24, 2023).
 """
 
+import math
 from typing import Any
 
 import torch
@@ -34,7 +37,8 @@ from mambrane.models.state import ModelOutput
 class Replay:
     """Batch mixer and boundary; after a step it shows how much was replayed.
 
-    With the importance strategy it is also a loss term, one that only looks.
+    With the importance strategy it is also a loss term, one that only looks: what it saw enters the memory after the
+    step, so that a window that is not applied leaves no loss there.
     """
 
     name = "replay"
@@ -50,6 +54,9 @@ class Replay:
         self.rows_replayed = 0
         self._rows_since_step = 0
         self._replayed_since_step = 0
+        self._seen: dict[int, float] = {}
+        """Loss of each window since the last applied step, by its fingerprint; not saved, as only the losses of the
+        window that is applied are used."""
         self._generator = make_generator(seed, "replay")
 
     def mix(self, batch: MicroBatch) -> MicroBatch:
@@ -65,18 +72,27 @@ class Replay:
         return mixed
 
     def term(self, model: nn.Module, output: ModelOutput, batch: MicroBatch) -> Tensor | None:
-        """Add nothing; note the loss of remembered windows. A micro-batch that runs again notes the same numbers."""
+        """Add nothing; look at the loss of each window. A micro-batch that runs again is seen as it ran last."""
         with torch.no_grad():
             nats_BT = nats_of(output, batch)
             num_targets_B = (batch.targets_BT != IGNORED_TARGET).sum(dim=1).clamp(min=1)
-            self.memory.record_losses(batch, nats_BT.sum(dim=1) / num_targets_B)
+            losses_B = nats_BT.sum(dim=1) / num_targets_B
+        self._seen |= zip(self.memory.fingerprints_of(batch).tolist(), losses_B.tolist(), strict=True)
         return None
 
     def after_step(self, view: StepView) -> dict[str, float]:
-        """Return the share of replayed rows since the last applied window, and how full the memory is."""
+        """Note the losses seen; returns the share of rows replayed since the last applied window, and the fill."""
+        if self._seen:
+            self._record_losses(view.micro_batches)
         fraction = self._replayed_since_step / max(1, self._rows_since_step)
         self._rows_since_step = self._replayed_since_step = 0
         return {"fraction": fraction, "windows_remembered": float(self.memory.size)}
+
+    def _record_losses(self, micro_batches: list[MicroBatch]) -> None:
+        """Note the finite losses of these micro-batches, and forget what was seen of windows that were not applied."""
+        applied = {number for batch in micro_batches for number in self.memory.fingerprints_of(batch).tolist()}
+        seen, self._seen = self._seen, {}
+        self.memory.record_losses({n: loss for n, loss in seen.items() if n in applied and math.isfinite(loss)})
 
     def boundary(self, view: BoundaryView) -> None:
         """Count the ended task among the earlier ones."""
@@ -105,9 +121,9 @@ class Replay:
             return is_earlier / tasks.bincount()[tasks]
         if self.config.replay_strategy == "importance":
             # A window without a known loss counts as an average one; a loss of zero would never be seen again.
-            known = losses[~losses.isnan()]
-            average = known.mean() if len(known) else torch.ones(())
-            return is_earlier * losses.nan_to_num(nan=float(average)).clamp(min=1e-6)
+            is_known = losses.isfinite()
+            average = losses[is_known].mean() if is_known.any() else torch.ones(())
+            return is_earlier * torch.where(is_known, losses, average).clamp(min=1e-6)
         return is_earlier
 
     def _offer(self, window: MicroBatch) -> None:
@@ -158,6 +174,7 @@ class Replay:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them back; raises ValueError when the memory does not fit."""
+        self._seen = {}
         self.memory.load_state_dict(state["memory"])
         self.task_index = state["task_index"]
         self.num_offered = list(state["num_offered"])

@@ -26,7 +26,7 @@ class Domain:
     content_hash: str
     """Hash of the text of both splits."""
     record: dict[str, Any] = field(repr=False)
-    """Bytes, documents and hashes of each split and of each file, as JSON for the run folder."""
+    """Bytes, documents and hashes of each split and of each file, as JSON; a run keeps it as domains.json."""
 
 
 def load_domains(

@@ -13,11 +13,10 @@ Order of a save; a kill or a power cut between any two of these leaves a valid c
 Saving a step that exists moves the old one to step-N.replaced-PID first; while step-N is missing, that one is loaded.
 """
 
-import math
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +71,6 @@ class Checkpoint:
 
     path: Path
     step: int
-    metric: float | None
     parts: dict[str, StateTree]
     weights: dict[str, dict[str, Tensor]]
 
@@ -81,7 +79,6 @@ class PreparedSave(NamedTuple):
     """Everything a save will write, in memory."""
 
     step: int
-    metric: float | None
     files: dict[str, list[Chunk]]
 
     @property
@@ -108,7 +105,6 @@ class Checkpoints:
         parts: Mapping[str, StateTree],
         *,
         weights: Mapping[str, Mapping[str, Tensor]],
-        metric: float | None = None,
     ) -> Path:
         """Write the checkpoint of a step and return its folder; see saver.py for saving in the background.
 
@@ -116,13 +112,12 @@ class Checkpoints:
             step: applied windows of the run.
             parts: the state of each part, by a name that becomes its file's.
             weights: tensors by parameter name, for each file: {"model": ..., "ema": ...}.
-            metric: what the best checkpoint is chosen by, lower is better.
 
         Raises:
             StorageError: the disk refused; older checkpoints are untouched.
             TypeError: a part holds something that is no state.
         """
-        return self.publish(prepare(step, parts, weights=weights, metric=metric), self.events)
+        return self.publish(prepare(step, parts, weights=weights), self.events)
 
     def publish(self, prepared: PreparedSave, events: EventLog) -> Path:
         """Write a prepared save, make it the newest checkpoint, prune; raises StorageError."""
@@ -229,7 +224,7 @@ class Checkpoints:
             sync_folder(self.folder)
 
     def _prune(self, events: EventLog) -> None:
-        """Remove what is older than the newest `keep` valid checkpoints, except the best one."""
+        """Remove what is older than the newest `keep` valid checkpoints."""
         folders = self._newest_first()
         if len(folders) <= self.keep:
             return
@@ -237,23 +232,12 @@ class Checkpoints:
             valid = [folder for folder in folders if self._is_valid(folder)]
             if len(valid) <= self.keep:
                 return
-            kept = {*valid[: self.keep], *self._best(valid)}
             oldest_kept = folders.index(valid[self.keep - 1])
             for folder in folders[oldest_kept + 1 :]:
-                if folder not in kept:
-                    self._remove(folder)
-                    events.emit("checkpoint_removed", path=str(folder))
+                self._remove(folder)
+                events.emit("checkpoint_removed", path=str(folder))
         except (OSError, UserError) as error:
             events.emit("checkpoints_not_pruned", reason=str(error))
-
-    def _best(self, valid: list[Path]) -> Iterator[Path]:
-        """Yield the folder with the lowest finite metric, the newest of equals; none where nothing was measured."""
-        metrics = {folder: read_manifest(folder).metric for folder in valid}
-        measured = {
-            folder: metric for folder, metric in metrics.items() if metric is not None and math.isfinite(metric)
-        }
-        if measured:
-            yield min(measured, key=lambda folder: measured[folder])
 
     def _is_valid(self, folder: Path) -> bool:
         """Whether a checkpoint may be counted on: every byte is read once, later only names and sizes."""
@@ -278,7 +262,6 @@ def prepare(
     parts: Mapping[str, StateTree],
     *,
     weights: Mapping[str, Mapping[str, Tensor]],
-    metric: float | None = None,
     copy: bool = False,
 ) -> PreparedSave:
     """Encode what a save will write; with `copy`, later changes of the tensors do not reach it.
@@ -298,14 +281,14 @@ def prepare(
         files[f"{name}.safetensors"] = safetensors_chunks(host, {"format": "pt"})
     assert step >= 0, step
     assert all(FILE_NAME.fullmatch(name) and name != MANIFEST_NAME for name in files), list(files)
-    return PreparedSave(step, metric, files)
+    return PreparedSave(step, files)
 
 
 def _write_folder(folder: Path, prepared: PreparedSave) -> None:
     """Write a whole checkpoint and make it last; only its name is still provisional."""
     os.mkdir(folder)
     records = {name: write_new_file(folder / name, chunks) for name, chunks in sorted(prepared.files.items())}
-    manifest = Manifest(step=prepared.step, metric=prepared.metric, files=records)
+    manifest = Manifest(step=prepared.step, files=records)
     write_new_file(folder / MANIFEST_NAME, [manifest.to_bytes()])
     sync_folder(folder)
 
@@ -315,7 +298,7 @@ def _read_folder(folder: Path, manifest: Manifest) -> Checkpoint:
     tensors = {Path(name).stem: _read(folder / name) for name in manifest.files if name.endswith(".safetensors")}
     names = [Path(name).stem for name in manifest.files if name.endswith(".json")]
     parts = {name: _read(folder / f"{name}.json", tensors.pop(name, {})) for name in names}
-    return Checkpoint(path=folder, step=manifest.step, metric=manifest.metric, parts=parts, weights=tensors)
+    return Checkpoint(path=folder, step=manifest.step, parts=parts, weights=tensors)
 
 
 def _read(file: Path, tensors: Mapping[str, Tensor] | None = None) -> StateTree:

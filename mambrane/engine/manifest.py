@@ -1,11 +1,11 @@
 """The manifest of a checkpoint: which files it has, how long they are and what their SHA-256 is.
 
     {"files": {"model.safetensors": {"num_bytes": ..., "sha256": ...}, ...}, "format": "mambrane-checkpoint",
-     "format_version": 1, "metric": ..., "sha256": ..., "step": 40}
+     "format_version": 1, "sha256": ..., "step": 40}
 
 It is written last, so a folder without one is no checkpoint. Its own "sha256" is that of the manifest without that
 field; these two rules and the field "format_version" stay the same in every later version, so that a damaged manifest
-can always be told from one of another version.
+can always be told from one of another version. Fields beside these are passed over.
 """
 
 import hashlib
@@ -46,8 +46,6 @@ class Manifest:
 
     step: int
     """Applied windows of the run when it was taken."""
-    metric: float | None
-    """What the best checkpoint is chosen by, lower is better; None where nothing was measured."""
     files: dict[str, FileRecord]
     """Every file of the folder but the manifest itself."""
 
@@ -57,7 +55,6 @@ class Manifest:
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
             "step": self.step,
-            "metric": self.metric,
             "files": {name: record._asdict() for name, record in self.files.items()},
         }
         return seal(body)
@@ -99,12 +96,11 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _parse(body: dict[str, Any]) -> Manifest:
-    metric = None if body["metric"] is None else float(body["metric"])
     files = {
         name: FileRecord(num_bytes=int(record["num_bytes"]), sha256=str(record["sha256"]))
         for name, record in body["files"].items()
     }
-    return Manifest(step=int(body["step"]), metric=metric, files=files)
+    return Manifest(step=int(body["step"]), files=files)
 
 
 def check_folder(folder: Path, manifest: Manifest, *, contents: bool) -> None:

@@ -1,13 +1,13 @@
 """The folder of a run: where each file is, the lock that keeps a second process out, and the run's configuration.
 
-    config.json  events.jsonl  matrix.json  tokenizer.json  tensorboard/  report.html  checkpoints/  run.lock
+    config.json  domains.json  tokenizer.json  events.jsonl  matrix.json  tensorboard/  report.html  checkpoints/
+    run.lock
 
 The lock is flock on run.lock: the kernel gives it back when its holder ends, however it ends, so the file itself
 staying behind means nothing. Reading a run needs no lock.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import socket
@@ -30,6 +30,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config_file = path / "config.json"
+        self.domains_file = path / "domains.json"
         self.events_file = path / "events.jsonl"
         self.matrix_file = path / "matrix.json"
         self.tokenizer_file = path / "tokenizer.json"
@@ -56,7 +57,7 @@ class RunFolder:
         finally:
             os.close(descriptor)
 
-    def check_fingerprint(
+    def claim_for(
         self,
         config: Mapping[str, Any],
         *,
@@ -185,11 +186,6 @@ def config_differences(
         for name in sorted({*old_fields, *new_fields})
         if old_fields.get(name, ABSENT) != new_fields.get(name, ABSENT)
     ]
-
-
-def config_fingerprint(config: Mapping[str, Any], *, operational: Collection[str] = ()) -> str:
-    """Return a hash of the fields that decide what a run computes: 64 hexadecimal digits."""
-    return hashlib.sha256(encode_state(_identity(config, operational)).json).hexdigest()
 
 
 def _identity(config: Mapping[str, Any], operational: Collection[str]) -> dict[str, str]:

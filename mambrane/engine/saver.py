@@ -29,7 +29,6 @@ class BackgroundSaver:
         parts: Mapping[str, StateTree],
         *,
         weights: Mapping[str, Mapping[str, Tensor]],
-        metric: float | None = None,
     ) -> None:
         """Copy the state and return; the writing goes on in the background. Arguments as in Checkpoints.save.
 
@@ -38,7 +37,7 @@ class BackgroundSaver:
             TypeError: a part holds something that is no state.
         """
         self.wait()
-        self._flight = _Flight(self.checkpoints, prepare(step, parts, weights=weights, metric=metric, copy=True))
+        self._flight = _Flight(self.checkpoints, prepare(step, parts, weights=weights, copy=True))
 
     def poll(self) -> bool:
         """Return whether a save is still in flight; one that has ended reports its events, or raises its error."""

@@ -81,20 +81,28 @@ class Snapshot:
 
 
 @contextmanager
-def evaluation_mode(model: nn.Module, average: WeightAverage | None = None) -> Iterator[None]:
-    """Let the model be evaluated inside the context, with the averaged weights if there are any; leaves no trace.
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Put the model into evaluation mode inside the context and give each module its own mode back after."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, was_training in modes:
+            module.training = was_training
+
+
+@contextmanager
+def evaluation_without_trace(model: nn.Module, average: WeightAverage | None = None) -> Iterator[None]:
+    """Let the model be evaluated in the midst of training, with the averaged weights if there are any.
 
     Modes, weights, buffers and the global random state come back exactly, exceptions or not; gradients that are
     being accumulated stay as they are.
     """
     snapshot = Snapshot(model)
-    modes = [(module, module.training) for module in model.modules()]
     swap: AbstractContextManager[None] = nullcontext() if average is None else average.swapped_in(model)
     try:
-        with swap, torch.no_grad():
-            model.eval()
+        with swap, evaluation_mode(model), torch.no_grad():
             yield
     finally:
-        for module, was_training in modes:
-            module.training = was_training
         snapshot.restore()

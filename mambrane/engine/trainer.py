@@ -33,9 +33,9 @@ from mambrane.engine.optimizer import (
     optimizer_state_by_name,
 )
 from mambrane.engine.precision import Precision, choose_precision
-from mambrane.engine.ranks import largest_over_ranks, true_on_all_ranks
+from mambrane.engine.ranks import largest_over_ranks, num_ranks, true_on_all_ranks
 from mambrane.engine.schedule import Schedule
-from mambrane.engine.snapshot import evaluation_mode, global_random_state, set_global_random_state
+from mambrane.engine.snapshot import evaluation_without_trace, global_random_state, set_global_random_state
 from mambrane.engine.step import TrainingStep, WindowResult
 from mambrane.engine.window import TailPolicy, Window, Windows, WindowState
 
@@ -104,9 +104,7 @@ class Trainer:
     def begin_task(self, total_windows: int) -> None:
         """Start a task: the learning rate rises anew, and the optimizer learns of parameters the model has gained."""
         self._require_whole("beginning a task")
-        if self.carried:
-            self.events.emit("tail_dropped", micro_batches=len(self.carried), reason="the task it belongs to has ended")
-            self.carried = []
+        self._drop_carried()
         new = add_new_parameters(self.optimizers, self.model)
         if self.average is not None:
             self.average.add_new_parameters(self.model)
@@ -116,8 +114,9 @@ class Trainer:
         self.loss_watch.begin_task()
 
     def end_task(self, loader: Loader, task_index: int) -> None:
-        """Let the boundary extensions look back at the task that ends; gradients that they leave are dropped."""
+        """Let the boundary extensions look back at the task that ends; gradients and a carried tail are dropped."""
         self._require_whole("ending a task")
+        self._drop_carried()
         view = BoundaryView(model=self.model, loader=loader, task_index=task_index, device=self.device)
         for extension in self.extensions.boundaries:
             extension.boundary(view)
@@ -142,8 +141,11 @@ class Trainer:
         Raises:
             DivergedError: too many skipped windows in a row.
             TornStateError: an earlier update was broken off half-way.
+            UserError: several processes train, and an extension would see the data of one of them only.
         """
         self._require_whole("training on")
+        if num_ranks() > 1:
+            _refuse_sight_of_one_rank(self.extensions)
         grouped = Windows(
             chain(list(self.carried), loader.epoch_batches()),
             self.config.accumulation_steps,
@@ -168,7 +170,7 @@ class Trainer:
 
     def evaluation(self) -> AbstractContextManager[None]:
         """Return a context in which the model may be evaluated, with the averaged weights if there are any."""
-        return evaluation_mode(self.model, self.average)
+        return evaluation_without_trace(self.model, self.average)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that training has changed; `weights` holds the parts that are tensors by name alone.
@@ -225,6 +227,12 @@ class Trainer:
         self.extensions.load_state_dict(state["extensions"])
         self.carried = [MicroBatch(*batch) for batch in state["carried"]]
         set_global_random_state(state["random"])
+
+    def _drop_carried(self) -> None:
+        """Leave out the tail that no epoch of its task comes to take, and say so."""
+        if self.carried:
+            self.events.emit("tail_dropped", micro_batches=len(self.carried), reason="the task it belongs to has ended")
+            self.carried = []
 
     def _next_window(
         self, stream: Iterator[Window[MicroBatch]], grouped: Windows[MicroBatch], loader: Loader
@@ -299,6 +307,18 @@ class Trainer:
                 wanted="a closed window",
                 way_out="run the same command again: it resumes from the last checkpoint",
             )
+
+
+def _refuse_sight_of_one_rank(extensions: Extensions) -> None:
+    """Refuse what draws or learns from the text of its own process: the processes would drift apart."""
+    own_data = (*extensions.batch_mixers, *extensions.after_steps, *extensions.boundaries)
+    if own_data:
+        names = ", ".join(dict.fromkeys(extension.name for extension in own_data))
+        raise UserError(
+            f"{num_ranks()} processes train together with {names}, which would see the data of one process only",
+            wanted="loss terms, window penalties and update gates only",
+            way_out="train in one process, or leave these extensions out",
+        )
 
 
 def _refuse_half_weights(model: nn.Module) -> None:

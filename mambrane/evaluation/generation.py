@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mambrane.core.errors import UserError
 from mambrane.data.tokenizer import Tokenizer
-from mambrane.evaluation.metrics import evaluation_mode
+from mambrane.engine.snapshot import evaluation_mode
 from mambrane.evaluation.sampling import Sampling, draw_token
 from mambrane.models.language_model import LanguageModel
 from mambrane.models.state import ModelOutput, ModelState

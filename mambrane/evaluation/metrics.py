@@ -8,8 +8,6 @@ Source: Gao et al., The Pile (arXiv 2101.00027), section 3.1.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -17,6 +15,7 @@ import torch
 from mambrane.data.loader import heldout_batches
 from mambrane.data.tokens import TokenFile
 from mambrane.engine.objective import nats_of
+from mambrane.engine.snapshot import evaluation_mode
 from mambrane.models.language_model import LanguageModel
 
 
@@ -63,14 +62,3 @@ def heldout_loss(
             nats_sum += nats_of(output, batch).double().sum().item()
             num_targets += batch.num_targets
     return HeldoutLoss(nats_sum, num_targets, token_file.num_bytes)
-
-
-@contextmanager
-def evaluation_mode(model: LanguageModel) -> Iterator[None]:
-    """Put the model into evaluation mode inside the block and give it its own mode back after, whatever happens."""
-    was_training = model.training
-    model.train(False)
-    try:
-        yield
-    finally:
-        model.train(was_training)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from mambrane.data.tokenizer import StreamingDecoder, Tokenizer
-from mambrane.evaluation.metrics import evaluation_mode
+from mambrane.engine.snapshot import evaluation_mode
 from mambrane.models.language_model import LanguageModel
 from mambrane.models.state import BlockActivity, ModelOutput
 

@@ -1,6 +1,6 @@
 """Mixing of the two paths, head by head.
 
-    g[t,h] = sigmoid(w_h . [s[t] ; m[t]] / temperature + b_h)        out = g s + (1 - g) m      in the slice of head h
+    g[t,h] = sigmoid(w_h . [s[t] ; m[t]] + b_h)        out = g s + (1 - g) m      in the slice of head h
 
 s is the spiking path, m the Mamba path, both normalised by their root mean square (as Hymba does before it averages,
 Dong et al. 2024, arXiv 2411.13676). b_h starts at -2, so Mamba dominates at first. Not adaptive: g[h] = sigmoid(b_h).
@@ -19,9 +19,9 @@ INITIAL_BIAS = -2.0
 class GatedFusion(nn.Module):
     """Mixes two paths of width D in H slices."""
 
-    def __init__(self, dim: int, *, heads: int, adaptive: bool, temperature: float = 1.0) -> None:
+    def __init__(self, dim: int, *, heads: int, adaptive: bool) -> None:
         super().__init__()
-        self.heads, self.temperature = heads, temperature
+        self.heads = heads
         self.spiking_norm = RmsNorm(dim)
         self.mamba_norm = RmsNorm(dim)
         self.weight = nn.Parameter(torch.zeros(heads, 2 * dim)) if adaptive else None
@@ -34,7 +34,7 @@ class GatedFusion(nn.Module):
             gate = torch.sigmoid(self.bias)
         else:
             both = torch.cat([spiking_BTD, mamba_BTD], dim=-1)
-            gate = torch.sigmoid(F.linear(both, self.weight) / self.temperature + self.bias)
+            gate = torch.sigmoid(F.linear(both, self.weight) + self.bias)
         spiking_heads = spiking_BTD.unflatten(-1, (self.heads, -1))
         mamba_heads = mamba_BTD.unflatten(-1, (self.heads, -1))
         mixed = mamba_heads + gate.unsqueeze(-1) * (spiking_heads - mamba_heads)

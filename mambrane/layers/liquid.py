@@ -20,7 +20,7 @@ class LiquidOutput(NamedTuple):
     """What a liquid population returns."""
 
     hidden_BTL: Tensor
-    state_BS: Tensor
+    state_BL: Tensor
 
 
 class LiquidPopulation(nn.Module):

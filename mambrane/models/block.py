@@ -135,7 +135,7 @@ class HybridBlock(nn.Module):
             time_scale_BTS = self.ticks.spread(0.5 + torch.sigmoid(self.mamba_to_tau(mamba_BTD)))
         second = self.second(current_BTS, state_BS=state.second_BS, resets_BT=resets, time_scale_BTS=time_scale_BTS)
         post_spikes_BTS = second.spikes_BTS if isinstance(self.second, SpikingPopulation) else None
-        return self.ticks.mean(second[0]), second.state_BS, post_spikes_BTS
+        return self.ticks.mean(second[0]), second[-1], post_spikes_BTS
 
     def _fuse(self, spiking_BTD: Tensor, mamba_BTD: Tensor | None, state: BlockState, resets_BT: Resets | None):  # noqa: ANN202
         if mamba_BTD is None:

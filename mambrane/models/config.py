@@ -102,11 +102,6 @@ class ModelConfig:
             _check_heads("cross-attn-heads", self.cross_attn_heads, self.attention_dim, "half of --hidden-dim,")
 
     @property
-    def expanded_dim(self) -> int:
-        """Width E of the Mamba channels."""
-        return self.mamba_expand * self.hidden_dim
-
-    @property
     def attention_dim(self) -> int:
         """Width of the queries of the cross-attention, all heads together."""
         return self.hidden_dim // 2

@@ -1,4 +1,4 @@
-"""What every kernel does with its arguments: check shapes, choose the inner type, hand tensors to Numba."""
+"""What kernels do with their arguments: check shapes, choose the inner type, hand tensors to Numba, add up rows."""
 
 import numpy as np
 import torch
@@ -22,6 +22,12 @@ def require_tokens(name: str, tensor: Tensor) -> None:
         raise ValueError(f"{name} has no tokens: shape {list(tensor.shape)}; wanted at least one")
 
 
+def require_elapsed(elapsed_BT: Tensor | None, shape_BTL: tuple[int, int, int]) -> None:
+    """Raise ValueError unless elapsed time is None, one number for each token, or one for each token and unit."""
+    is_per_unit = elapsed_BT is not None and elapsed_BT.dim() == 3
+    require_shape("elapsed_BT", elapsed_BT, shape_BTL if is_per_unit else shape_BTL[:2])
+
+
 def no_resets(x: Tensor) -> Tensor:
     """Return False for every token of x [B, T, ...]: no document starts."""
     return torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
@@ -30,3 +36,8 @@ def no_resets(x: Tensor) -> Tensor:
 def arrays(*tensors: Tensor) -> list[np.ndarray]:
     """Return the tensors as arrays that share their memory, or a copy's where they are not contiguous."""
     return [tensor.detach().contiguous().numpy() for tensor in tensors]
+
+
+def ordered_sum(rows_QN: Tensor) -> Tensor:
+    """Return the sum over rows, added in the same order for any number of threads."""
+    return torch.from_numpy(rows_QN.detach().numpy().sum(axis=0))

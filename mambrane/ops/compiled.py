@@ -17,6 +17,7 @@ from pathlib import Path
 
 from numba import njit
 
+# What kernels inline; the constants of an operation stand in the reference.py beside its kernels.
 _SHARED_FILES = ("blocks.py", "compiled.py", "numba_math.py", "tiles.py", "vectors.py")
 
 
@@ -35,17 +36,17 @@ def kernel(*, fuses: bool = True, reorders_sums: bool = False) -> Callable[[Call
         # The shape checker of the tests wraps every function; Numba needs the bare one.
         bare = inspect.unwrap(function)
         compiled = njit(bare, cache=True, nogil=True, error_model="numpy", fastmath=fastmath or False)
-        # Numba compiles anew when the kernel's own file changes; what it inlines from the shared files must count too.
+        # Numba compiles anew when the kernel's own file changes; what the kernel takes from other files must count too.
         cache_file = compiled._cache._cache_file
-        cache_file._source_stamp = (cache_file._source_stamp, _SHARED_SOURCES)
+        reference = Path(bare.__code__.co_filename).with_name("reference.py")
+        cache_file._source_stamp = (cache_file._source_stamp, _SHARED_SOURCES, _hash_of(reference))
         return compiled
 
     return compiles
 
 
-def _hash_shared_files() -> str:
-    folder = Path(__file__).parent
-    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in _SHARED_FILES)).hexdigest()
+def _hash_of(*files: Path) -> str:
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.exists())).hexdigest()
 
 
-_SHARED_SOURCES = _hash_shared_files()
+_SHARED_SOURCES = _hash_of(*(Path(__file__).with_name(name) for name in _SHARED_FILES))

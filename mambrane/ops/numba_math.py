@@ -21,6 +21,9 @@ from numba.extending import intrinsic, overload
 
 from mambrane.ops.vectors import LANES, Vector, choose
 
+LOWEST_EXPONENT = -87.0
+"""Below this kernels take exp() as zero: numbers too small to be normal slow many processors down."""
+
 
 def exp(x: float) -> float:
     """Return e to the power of x; only inside compiled code."""

@@ -129,6 +129,25 @@ def test_strength_zero_equals_off_bit_for_bit_and_any_strength_does_not(
     assert any(not torch.equal(off[name], on[name]) for name in off)
 
 
+def test_a_restart_in_the_middle_of_a_path_leaves_the_same_importance_to_the_last_bit(
+    build_model: Callable, domains: list[Domain]
+):
+    model, config = build_model().double(), replace(CONFIG, consolidation_method="si")
+    consolidation = Consolidation(config, model, seed=0)
+    for seed in range(3):
+        generator = make_generator(seed, "gradients")
+        for number, weight in enumerate(model.parameters()):
+            weight.grad = torch.randn(weight.shape, generator=generator, dtype=weight.dtype) * 10.0 ** -(number % 5)
+        consolidation.penalty(model)
+        move(model, seed=seed)
+    again = Consolidation(config, model, seed=0)
+    again.load_state_dict(decode_state(*encode_state(consolidation.state_dict(), copy=True)))
+    for each in (consolidation, again):
+        each.boundary(BoundaryView(model=model, loader=loader_of(domains[0]), task_index=0, device=CPU))
+    assert list(consolidation.importance) == list(again.importance)
+    assert all(torch.equal(consolidation.importance[name], again.importance[name]) for name in again.importance)
+
+
 @pytest.mark.parametrize("method", ["ewc", "mas"])
 def test_a_restart_goes_on_bit_for_bit(method: str, build_model: Callable, domains: list[Domain]):
     model, config = build_model(), replace(CONFIG, consolidation_method=method)

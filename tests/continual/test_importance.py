@@ -1,5 +1,7 @@
 """Claims about how much a task leans on each weight, against closed forms."""
 
+from itertools import permutations
+
 import torch
 from torch import nn
 
@@ -60,6 +62,16 @@ def test_sensitivity_is_the_mean_size_of_the_gradient_of_the_squared_logits():
 
 def test_a_weight_without_information_is_left_free():
     assert normalised({"used": torch.tensor([1.0, 3.0]), "unused": torch.zeros(2)}).keys() == {"used"}
+
+
+def test_the_order_of_the_parameters_does_not_change_a_bit():
+    # Each of the small ones alone is lost beside the large one; both together are not.
+    sizes = {"one": 1e-16, "large": 1.0, "other": 1e-16}
+    importance = {name: torch.tensor([size], dtype=torch.float64) for name, size in sizes.items()}
+    expected = normalised(importance)
+    for order in permutations(importance):
+        again = normalised({name: importance[name] for name in order})
+        assert all(torch.equal(expected[name], again[name]) for name in importance)
 
 
 def test_a_task_without_text_leans_on_nothing():

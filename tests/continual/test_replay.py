@@ -13,7 +13,7 @@ from mambrane.continual.config import ContinualConfig
 from mambrane.continual.replay import Replay
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.extensions import BatchMixer, Boundary, BoundaryView, LossTerm
+from mambrane.engine.extensions import AfterStep, BatchMixer, Boundary, BoundaryView, LossTerm, StepView
 from mambrane.engine.state_files import decode_state, encode_state
 from mambrane.models.state import ModelOutput, ModelState
 
@@ -222,12 +222,28 @@ def output_with_loss(batch: MicroBatch, nats: list[float]) -> ModelOutput:
     return ModelOutput(logits, ModelState(()), ())
 
 
+def see(replay: Replay, batch: MicroBatch, nats: list[float]) -> None:
+    """Run a micro-batch whose windows have these losses."""
+    assert replay.term(nn.Identity(), output_with_loss(batch, nats), batch) is None
+
+
+def apply_step(replay: Replay, *batches: MicroBatch) -> None:
+    """Close the window of these micro-batches as applied."""
+    replay.after_step(StepView(nn.Identity(), list(batches), [], num_targets=1, applied_step=1, learning_rate=0.1))
+
+
+def losses_by_number(replay: Replay) -> dict[int, float]:
+    numbers = (number for _, number in remembered(replay))
+    return dict(sorted(zip(numbers, replay.memory.losses.tolist(), strict=True)))
+
+
 def test_importance_draws_in_proportion_to_the_loss_a_window_last_had():
     replay = replay_of("importance", size=4)
     learn_tasks(replay, 4)
     batch = windows(0, 0, 1, 2, 3)
     for nats in ([9.0, 9.0, 9.0, 9.0], [1.0, 1.0, 1.0, 5.0]):
-        assert replay.term(nn.Identity(), output_with_loss(batch, nats), batch) is None
+        see(replay, batch, nats)
+        apply_step(replay, batch)
     order = [number for _, number in remembered(replay)]
     torch.testing.assert_close(replay.memory.losses[order.index(3)], torch.tensor(5.0))
     drawn: Counter[int] = Counter()
@@ -241,8 +257,80 @@ def test_a_window_whose_loss_is_unknown_counts_as_an_average_one():
     learn_tasks(replay, 4)
     assert replay._weights().tolist() == [1.0] * 4
     batch = windows(0, 0, 1)
-    replay.term(nn.Identity(), output_with_loss(batch, [1.0, 3.0]), batch)
+    see(replay, batch, [1.0, 3.0])
+    apply_step(replay, batch)
     assert sorted(replay._weights().tolist()) == pytest.approx([1.0, 2.0, 2.0, 3.0], rel=1e-4)
+
+
+def test_looking_at_losses_changes_no_state_before_the_step_is_applied():
+    replay = replay_of("importance", size=4)
+    learn_tasks(replay, 4)
+    before = encode_state(replay.state_dict(), copy=True)
+    see(replay, windows(0, 0, 1), [1.0, 3.0])
+    after = encode_state(replay.state_dict(), copy=True)
+    assert before.json == after.json
+    assert all(same(before.tensors[name], after.tensors[name]) for name in before.tensors)
+
+
+def test_a_window_that_is_not_applied_leaves_no_loss_behind():
+    replay = replay_of("importance", size=4)
+    learn_tasks(replay, 4)
+    first, second = windows(0, 0, 1), windows(0, 2, 3)
+    see(replay, first, [1.0, 3.0])
+    again = restarted(replay)
+    for each in (replay, again):
+        see(each, second, [2.0, 4.0])
+        apply_step(each, second)
+        expected = {0: math.nan, 1: math.nan, 2: 2.0, 3: 4.0}
+        assert losses_by_number(each) == pytest.approx(expected, rel=1e-4, nan_ok=True)
+
+
+def test_the_loss_of_an_aborted_window_is_forgotten_with_it():
+    replay = replay_of("importance", size=4)
+    learn_tasks(replay, 4)
+    batch, before = windows(0, 0, 1, 2, 3), replay.state_dict()
+    see(replay, batch, [1.0] * 4)
+    replay.load_state_dict(before)
+    apply_step(replay, batch)
+    assert replay.memory.losses.isnan().all()
+
+
+def test_a_micro_batch_that_runs_again_in_halves_notes_each_window_once():
+    replay = replay_of("importance", size=4)
+    learn_tasks(replay, 4)
+    halves = [windows(0, 0, 1), windows(0, 2, 3)]
+    see(replay, windows(0, 0, 1, 2, 3), [9.0] * 4)
+    see(replay, halves[0], [1.0, 2.0])
+    see(replay, halves[1], [3.0, 4.0])
+    apply_step(replay, *halves)
+    assert losses_by_number(replay) == pytest.approx({0: 1.0, 1: 2.0, 2: 3.0, 3: 4.0}, rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", [math.inf, math.nan])
+def test_a_loss_that_is_not_finite_leaves_the_one_before_and_the_draw_goes_on(loss: float):
+    replay = replay_of("importance", size=4)
+    learn_tasks(replay, 4)
+    batch = windows(0, 0, 1, 2, 3)
+    see(replay, batch, [1.0, 2.0, 3.0, 4.0])
+    apply_step(replay, batch)
+    output = output_with_loss(batch, [5.0, 6.0, 7.0, 8.0])
+    output.logits_BTV[0] = torch.nan if math.isnan(loss) else -output.logits_BTV[0] * math.inf
+    replay.term(nn.Identity(), output, batch)
+    apply_step(replay, batch)
+    assert losses_by_number(replay) == pytest.approx({0: 1.0, 1: 6.0, 2: 7.0, 3: 8.0}, rel=1e-4)
+    replay._draw(2)
+
+
+def test_a_memory_saved_with_an_infinite_loss_can_still_be_drawn_from():
+    replay = replay_of("importance", size=4)
+    learn_tasks(replay, 4)
+    replay.memory.losses[:2] = torch.tensor([math.inf, 3.0])
+    assert sorted(restarted(replay)._weights().tolist()) == [3.0] * 4
+    restarted(replay)._draw(2)
+
+
+def same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    return torch.equal(one.view(torch.uint8), other.view(torch.uint8))
 
 
 def test_a_memory_of_another_size_or_window_length_is_refused():
@@ -252,5 +340,5 @@ def test_a_memory_of_another_size_or_window_length_is_refused():
         replay_of(size=10).load_state_dict(replay.state_dict())
 
 
-def test_replay_fills_its_three_seams():
-    assert all(isinstance(replay_of(), seam) for seam in (BatchMixer, Boundary, LossTerm))
+def test_replay_fills_its_four_seams():
+    assert all(isinstance(replay_of(), seam) for seam in (AfterStep, BatchMixer, Boundary, LossTerm))

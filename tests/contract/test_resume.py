@@ -49,7 +49,13 @@ def start_and_signal(data, output, number, at_step):
 
 def test_a_run_leaves_what_the_readme_says(straight):
     left = {path.name for path in straight.iterdir()}
-    assert left >= {"config.json", "events.jsonl", "matrix.json", "tokenizer.json", "tensorboard", "checkpoints"}
+    assert left >= {"config.json", "domains.json", "events.jsonl", "matrix.json", "tokenizer.json"}
+    assert left >= {"tensorboard", "checkpoints"}
+    domains = json.loads((straight / "domains.json").read_text())
+    assert [domain["name"] for domain in domains] == [f"domain{number}" for number in range(5)]
+    for domain in domains:
+        assert {file["split"] for file in domain["files"]} == {"train", "heldout"}
+        assert domain["train"]["num_bytes"] > domain["heldout"]["num_bytes"] > 0
     cells = json.loads((straight / "matrix.json").read_text())["bits_per_byte"]
     events = list(read_events(straight / "events.jsonl"))
     (total,) = (event["total_windows"] for event in events if event["event"] == "run_started")

@@ -76,15 +76,15 @@ def open_checkpoints(folder):
     return Checkpoints(folder, keep=KEEP, events=EventLog())
 
 
-def save(folder, step, version=None, *, metric=None, background=False):
+def save(folder, step, version=None, *, background=False):
     """Save a step; `version` is the number in its contents, the step itself unless told."""
     contents = (step, {"trainer": state_of(version or step)})
     weights = weights_of(version or step)
     if background:
         with BackgroundSaver(open_checkpoints(folder)) as saver:
-            saver.save_async(*contents, weights=weights, metric=metric)
+            saver.save_async(*contents, weights=weights)
     else:
-        open_checkpoints(folder).save(*contents, weights=weights, metric=metric)
+        open_checkpoints(folder).save(*contents, weights=weights)
 
 
 def newest_version(folder):
@@ -132,12 +132,6 @@ def two(folder):
     save(folder, 2)
 
 
-def best_is_oldest(folder):
-    save(folder, 1, metric=0.5)
-    save(folder, 2, metric=1.0)
-    save(folder, 3, metric=1.0)
-
-
 def newest_damaged(folder):
     two(folder)
     damage(folder, 2)
@@ -172,7 +166,6 @@ SCENARIOS = {
     "the second save": (lambda folder: save(folder, 1), {"step": 2}),
     "a save that prunes": (two, {"step": 3}),
     "a background save that prunes": (two, {"step": 3, "background": True}),
-    "a save that prunes around the best": (best_is_oldest, {"step": 4, "metric": 2.0}),
     "the same step again": (two, {"step": 2, "version": 20}),
     "the only step again": (lambda folder: save(folder, 2), {"step": 2, "version": 20}),
     "a damaged step again": (newest_damaged, {"step": 2, "version": 20}),

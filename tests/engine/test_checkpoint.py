@@ -39,8 +39,8 @@ def weights_of(step):
     return {"model": {"embed": weight, "head": weight}, "ema": {"embed": weight / 2}}
 
 
-def save(checkpoints, step, metric=None):
-    return checkpoints.save(step, {"trainer": state_of(step)}, weights=weights_of(step), metric=metric)
+def save(checkpoints, step):
+    return checkpoints.save(step, {"trainer": state_of(step)}, weights=weights_of(step))
 
 
 def assert_holds(checkpoint, step):
@@ -81,12 +81,12 @@ def list_file(folder, name, content):
 
 def test_what_is_saved_is_what_is_loaded(checkpoints, events):
     assert checkpoints.load_newest() is None
-    path = save(checkpoints, 40, metric=1.5)
+    path = save(checkpoints, 40)
     assert path.name == "step-00000040"
     assert sorted(os.listdir(path)) == [*FILES[:1], "manifest.json", *FILES[1:]]
     loaded = checkpoints.load_newest()
     assert_holds(loaded, 40)
-    assert (loaded.path, loaded.metric) == (path, 1.5)
+    assert loaded.path == path
     assert events.kinds() == ["checkpoint_saved", "checkpoint_loaded"]
 
 
@@ -100,16 +100,16 @@ def test_loaded_tensors_outlive_their_files(checkpoints):
 
 def test_equal_states_give_equal_folders(tmp_path, events):
     twins = [Checkpoints(tmp_path / name, keep=2, events=events) for name in "ab"]
-    paths = [save(twin, 7, metric=0.5) for twin in twins]
+    paths = [save(twin, 7) for twin in twins]
     for name in [*FILES, "manifest.json"]:
         assert (paths[0] / name).read_bytes() == (paths[1] / name).read_bytes()
 
 
-def test_the_newest_ones_and_the_best_one_are_kept(checkpoints, events):
-    for step, metric in [(1, 5.0), (2, 1.0), (3, None), (4, float("nan")), (5, 1.0), (6, 3.0), (7, 2.0)]:
-        save(checkpoints, step, metric)
-    assert names(checkpoints) == ["step-00000005", "step-00000006", "step-00000007"]
-    assert events.kinds().count("checkpoint_removed") == 4
+def test_the_newest_ones_are_kept(checkpoints, events):
+    for step in range(1, 8):
+        save(checkpoints, step)
+    assert names(checkpoints) == ["step-00000006", "step-00000007"]
+    assert events.kinds().count("checkpoint_removed") == 5
 
 
 def test_fewer_than_two_checkpoints_cannot_be_asked_for(tmp_path, events):
@@ -217,7 +217,7 @@ def test_any_damage_of_any_file_is_seen_and_the_one_before_is_used(checkpoints, 
 
 
 def test_a_flip_of_any_byte_of_the_manifest_is_seen(checkpoints):
-    path = save(checkpoints, 1, metric=2.0)
+    path = save(checkpoints, 1)
     whole = (path / "manifest.json").read_bytes()
     for position in range(len(whole)):
         flip_byte(path / "manifest.json", position)
@@ -266,7 +266,6 @@ def test_another_version_is_refused_and_not_taken_for_damage(checkpoints, change
         {"files": []},
         {"files": {"model.safetensors": 1}},
         {"step": None},
-        {"metric": "low"},
         {"files": {"a/b.json": {}}},
     ],
     ids=str,
@@ -276,6 +275,11 @@ def test_a_manifest_of_nonsense_is_damage_even_when_sealed(checkpoints, change):
     reseal(path, **change)
     with pytest.raises(CheckpointDamaged):
         checkpoints.load(path)
+
+
+def test_a_manifest_with_a_field_more_is_read(checkpoints):
+    reseal(save(checkpoints, 1), metric=None)
+    assert_holds(checkpoints.load_newest(), 1)
 
 
 class Bomb:

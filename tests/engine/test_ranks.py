@@ -99,6 +99,14 @@ def test_a_tail_carried_on_one_rank_is_kept_while_the_other_goes_on(both):
     assert right["carried"] == [0, 1, 1]
 
 
+@pytest.mark.parametrize(("seam", "name"), [("batch mixer", "mixer"), ("after step", "drift"), ("boundary", "drift")])
+def test_an_extension_that_would_see_one_rank_only_is_refused_on_both(both, seam, name):
+    for rank in both["refused"]:
+        assert f"2 processes train together with {name}" in rank[seam]["told"]
+        assert "train in one process" in rank[seam]["told"]
+        assert rank[seam]["windows"] == 0
+
+
 def test_one_process_alone_is_left_alone():
     tensor = torch.ones(2)
     assert num_ranks() == 1

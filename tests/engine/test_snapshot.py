@@ -9,7 +9,13 @@ from tiny_training import TinyModel, differences, make_batch, poisoned_objective
 from torch import nn
 
 from mambrane.engine.ema import WeightAverage
-from mambrane.engine.snapshot import Snapshot, evaluation_mode, global_random_state, set_global_random_state
+from mambrane.engine.snapshot import (
+    Snapshot,
+    evaluation_mode,
+    evaluation_without_trace,
+    global_random_state,
+    set_global_random_state,
+)
 
 
 def draw_from_everything():
@@ -63,7 +69,7 @@ def test_an_evaluation_in_the_middle_of_a_window_leaves_no_trace():
         "torch": torch.get_rng_state(),
         "average": {name: value.clone() for name, value in average.average.items()},
     }
-    with evaluation_mode(model, average):
+    with evaluation_without_trace(model, average):
         assert not any(module.training for module in model.modules())
         assert not torch.is_grad_enabled()
         assert torch.equal(model[0].hidden.weight, average.average["0.hidden.weight"])
@@ -87,8 +93,23 @@ def test_an_exception_in_an_evaluation_puts_everything_back():
     with torch.no_grad():
         model.hidden.weight += 1
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(ZeroDivisionError), evaluation_mode(model, average):
+    with pytest.raises(ZeroDivisionError), evaluation_without_trace(model, average):
         raise ZeroDivisionError
     assert differences(before, dict(model.state_dict())) == []
     assert model.training
     average.state_dict()
+
+
+def test_evaluation_mode_gives_each_module_its_own_mode_back_after_an_error_too():
+    model = torch.nn.Sequential(TinyModel(dropout=0.5), torch.nn.Linear(2, 2).eval())
+
+    def fail_inside():
+        with evaluation_mode(model):
+            raise KeyError([module.training for module in model.modules()])
+
+    before = [module.training for module in model.modules()]
+    with pytest.raises(KeyError) as error:
+        fail_inside()
+    assert not any(error.value.args[0])
+    assert [module.training for module in model.modules()] == before
+    assert before.count(False) == 1

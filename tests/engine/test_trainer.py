@@ -163,12 +163,19 @@ def test_an_aborted_window_keeps_the_carried_tail():
     assert loader.state_dict() == {"epoch": 1, "committed": 0}
 
 
-def test_a_tail_carried_out_of_its_task_is_dropped_and_told():
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_tail_that_is_carried_at_the_end_of_its_task_is_dropped_and_told_once(is_restarted):
     events = EventList()
-    trainer = make_trainer(accumulation_steps=3, tail_policy="carry", events=events)
-    list(trainer.windows(ListLoader(make_batches(4))))
+    options = {"accumulation_steps": 3, "tail_policy": "carry", "events": events}
+    trainer, loader = make_trainer(**options), ListLoader(make_batches(4))
+    list(trainer.windows(loader))
+    if is_restarted:
+        saved = copy.deepcopy(trainer.state_dict())
+        trainer = make_trainer(**options)
+        trainer.load_state_dict(saved)
+    trainer.end_task(loader, 0)
+    assert trainer.carried == trainer.state_dict()["carried"] == []
     trainer.begin_task(5)
-    assert trainer.carried == []
     assert [(e["event"], e["micro_batches"]) for e in events.events] == [("tail_dropped", 1)]
 
 

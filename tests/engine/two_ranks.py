@@ -6,7 +6,20 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from tiny_training import INFINITE, EventList, ListLoader, TinyModel, make_batch, make_batches, make_trainer
+from tiny_training import (
+    INFINITE,
+    AddOne,
+    Drift,
+    EventList,
+    ListLoader,
+    TinyModel,
+    make_batch,
+    make_batches,
+    make_trainer,
+)
+
+from mambrane.core.errors import UserError
+from mambrane.engine.extensions import Extensions
 
 ACCUMULATION_STEPS, TOTAL_WINDOWS = 2, 6
 
@@ -65,6 +78,30 @@ def train(batches, precision, *, model=None, should_stop=lambda: False, **config
     }
 
 
+class LookBack(Drift):
+    """A boundary."""
+
+    def boundary(self, view):
+        pass
+
+
+REFUSED = {
+    "batch mixer": Extensions(batch_mixers=(AddOne(),)),
+    "after step": Extensions(after_steps=(Drift(),)),
+    "boundary": Extensions(boundaries=(LookBack(),)),
+}
+
+
+def refusal(extensions):
+    """Return what is told of these extensions, and how many windows were closed before."""
+    trainer, results = make_trainer(extensions=extensions), []
+    try:
+        results += trainer.windows(ListLoader(make_batches(2)))
+    except UserError as error:
+        return {"told": str(error), "windows": trainer.counters.windows}
+    return {"told": "", "windows": len(results)}
+
+
 def main() -> None:
     rank, meeting_point, result_file = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     torch.set_num_threads(1)
@@ -85,6 +122,7 @@ def main() -> None:
         # The second micro-batch of the second window.
         return rank == 1 and len(polls) >= 6
 
+    results["refused"] = {seam: refusal(extensions) for seam, extensions in REFUSED.items()}
     results["a stop on one rank"] = train(make_batches(6, seed=rank), "fp16", should_stop=stop_on_rank_one)
     torch.save(results, result_file)
     dist.destroy_process_group()

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from mambrane.core.seeding import make_generator
 from mambrane.data.tokenizer import BytesTokenizer
 from mambrane.data.tokens import token_file_from
-from mambrane.evaluation.metrics import HeldoutLoss, evaluation_mode, heldout_loss
+from mambrane.evaluation.metrics import HeldoutLoss, heldout_loss
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
 
@@ -59,18 +59,6 @@ def test_evaluating_leaves_no_trace(model):
     assert model.training
     assert torch.equal(torch.get_rng_state(), before)
     assert all(parameter.grad is None for parameter in model.parameters())
-
-
-def test_the_mode_comes_back_after_an_error(model):
-    model.train()
-
-    def fail_inside():
-        with evaluation_mode(model):
-            raise KeyError(model.training)
-
-    with pytest.raises(KeyError, match="False"):
-        fail_inside()
-    assert model.training
 
 
 def test_a_diverged_model_has_infinite_perplexity_and_no_exception():

@@ -17,7 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
+from mambrane.ops.arguments import (
+    arrays,
+    inner_type,
+    no_resets,
+    ordered_sum,
+    require_elapsed,
+    require_shape,
+    require_tokens,
+)
+from mambrane.ops.blocks import copy
 from mambrane.ops.cfc.reference import LECUN_GAIN, LECUN_SLOPE, CfcOutput, CfcWeights
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import sigmoid, tanh
@@ -65,10 +74,7 @@ def _check(x_BTI: Tensor, weights: CfcWeights, state_BL: Any, resets_BT: Any, el
         require_shape(name, getattr(weights, name), wanted)
     require_shape("state_BL", state_BL, (batch_size, units))
     require_shape("resets_BT", resets_BT, (batch_size, num_tokens))
-    is_per_unit = elapsed_BT is not None and elapsed_BT.dim() == 3
-    require_shape(
-        "elapsed_BT", elapsed_BT, (batch_size, num_tokens, units) if is_per_unit else (batch_size, num_tokens)
-    )
+    require_elapsed(elapsed_BT, (batch_size, num_tokens, units))
 
 
 @torch.library.custom_op("mambrane::cfc", mutates_args=())
@@ -156,9 +162,9 @@ def _cfc_backward(
         grad_state_BL,
         grad_elapsed_BTL.sum(dim=-1, keepdim=True) if elapsed_BTM.shape[2] == 1 else grad_elapsed_BTL,
         _add_outside(grad_drive_QU.T, heard_QJ, backbone_UJ.new_zeros(backbone_UJ.shape)),
-        _ordered_sum(grad_drive_QU),
+        ordered_sum(grad_drive_QU),
         _add_outside(grad_heads_QG.T, backbone_BTU.flatten(0, 1), heads_GU.new_zeros(heads_GU.shape)),
-        _ordered_sum(grad_heads_QG),
+        ordered_sum(grad_heads_QG),
     )
 
 
@@ -185,11 +191,6 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
 
 
 _cfc.register_autograd(_differentiate, setup_context=_save)
-
-
-def _ordered_sum(rows_QN: Tensor) -> Tensor:
-    """Return the sum over rows, added in the same order for any number of threads."""
-    return torch.from_numpy(rows_QN.detach().numpy().sum(axis=0))
 
 
 def _add_outside(left_RK: Tensor, right_KN: Tensor, sum_RN: Tensor) -> Tensor:
@@ -241,8 +242,8 @@ def _forward(
         for r in range(num_rows):
             if resets_RT[r, t]:
                 _fill(h_RL[r], 0)
-            _copy(drive_RTU[r, t], a_RU[r])
-            _copy(bias_G, heads_RG[r])
+            copy(drive_RTU[r, t], a_RU[r])
+            copy(bias_G, heads_RG[r])
         _add_product(h_RL, recurrent_LU, a_RU)
         for r in range(num_rows):
             for u in range(num_backbone):
@@ -250,10 +251,10 @@ def _forward(
         _add_product(a_RU, heads_UG, heads_RG)
         for r in range(num_rows):
             _apply_heads(heads_RG[r], elapsed_RTM[r, t], h_RL[r])
-            _copy(h_RL[r], hidden_RTL[r, t])
+            copy(h_RL[r], hidden_RTL[r, t])
             if heads_RTG.shape[1] > 0:
-                _copy(a_RU[r], backbone_RTU[r, t])
-                _copy(heads_RG[r], heads_RTG[r, t])
+                copy(a_RU[r], backbone_RTU[r, t])
+                copy(heads_RG[r], heads_RTG[r, t])
 
 
 @kernel()
@@ -305,14 +306,14 @@ def _backward(
             for i in range(num_units):
                 grad_h_RL[r, i] += grad_hidden_RTL[r, t, i]
             _differentiate_heads(grad_h_RL[r], heads_RTG[r, t], elapsed_RTM[r, t], grad_heads_RG[r])
-            _copy(grad_heads_RG[r], grad_heads_RTG[r, t])
+            copy(grad_heads_RG[r], grad_heads_RTG[r, t])
             _fill(grad_a_RU[r], 0)
         _add_product(grad_heads_RG, heads_GU, grad_a_RU)
         for r in range(num_rows):
             for u in range(num_backbone):
                 height = backbone_RTU[r, t, u] * inverse_gain
                 grad_a_RU[r, u] *= steepness * (one - height * height)
-            _copy(grad_a_RU[r], grad_drive_RTU[r, t])
+            copy(grad_a_RU[r], grad_drive_RTU[r, t])
             _fill(grad_h_RL[r], 0)
         _add_product(grad_a_RU, recurrent_UL, grad_h_RL)
         for r in range(num_rows):
@@ -337,12 +338,6 @@ def _differentiate_heads(grad_h_L, heads_G, elapsed_M, grad_heads_G):
     else:
         for i in range(num_units):
             grad_time_a_L[i] = grad_time_b_L[i] * elapsed_M[i]
-
-
-@kernel()
-def _copy(source_N, target_N):
-    for n in range(target_N.size):
-        target_N[n] = source_N[n]
 
 
 @kernel()

@@ -22,7 +22,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
+from mambrane.ops.arguments import (
+    arrays,
+    inner_type,
+    no_resets,
+    ordered_sum,
+    require_elapsed,
+    require_shape,
+    require_tokens,
+)
+from mambrane.ops.blocks import copy
 from mambrane.ops.compiled import kernel
 from mambrane.ops.ltc.reference import EPSILON, NUM_UNFOLDS, LtcOutput, LtcWeights
 from mambrane.ops.numba_math import sigmoid
@@ -77,10 +86,7 @@ def _check(x_BTI: Tensor, weights: LtcWeights, state_BL: Any, resets_BT: Any, el
         require_shape(name, weight, wanted)
     require_shape("state_BL", state_BL, (batch_size, units))
     require_shape("resets_BT", resets_BT, (batch_size, num_tokens))
-    is_per_unit = elapsed_BT is not None and elapsed_BT.dim() == 3
-    require_shape(
-        "elapsed_BT", elapsed_BT, (batch_size, num_tokens, units) if is_per_unit else (batch_size, num_tokens)
-    )
+    require_elapsed(elapsed_BT, (batch_size, num_tokens, units))
 
 
 @torch.library.custom_op("mambrane::ltc", mutates_args=())
@@ -175,14 +181,14 @@ def _ltc_backward(
         *arrays(*steps, _opening(sensory_4IL).transpose(1, 2), grad_u_QI, sums_G4LI),
         work_ns=u_BTI.numel() * state_BL.shape[1],
     )
-    pull_L, conductance_L = _ordered_sum(grad_pull_QL), _ordered_sum(grad_conductance_QL)
+    pull_L, conductance_L = ordered_sum(grad_pull_QL), ordered_sum(grad_conductance_QL)
     return (
         grad_u_QI[:num_steps].reshape(u_BTI.shape),
         grad_state_BL,
         grad_elapsed_BTL.sum(dim=-1, keepdim=True) if elapsed_BTM.shape[2] == 1 else grad_elapsed_BTL,
         _synapse_gradients(sums_G4LI, sensory_4IL),
         _synapse_gradients(sums_G4LL, synapses_4LL),
-        torch.stack([_ordered_sum(grad_cm_BL), pull_L * units_3L[2] + conductance_L, pull_L * units_3L[1]]),
+        torch.stack([ordered_sum(grad_cm_BL), pull_L * units_3L[2] + conductance_L, pull_L * units_3L[1]]),
     )
 
 
@@ -218,15 +224,10 @@ def _empty_sums(num_tasks: int, synapses_4PL: Tensor) -> Tensor:
     return synapses_4PL.new_zeros(num_tasks, 4, units, pre)
 
 
-def _ordered_sum(rows_QL: Tensor) -> Tensor:
-    """Return the sum over rows, added in the same order for any number of threads."""
-    return torch.from_numpy(rows_QL.detach().numpy().sum(axis=0))
-
-
 def _synapse_gradients(sums_G4LP: Tensor, synapses_4PL: Tensor) -> Tensor:
     """Return the gradients of w, mu, sigma and erev; [4, P, L]."""
     w_PL, mu_PL, sigma_PL, erev_PL = synapses_4PL.detach()
-    pull_PL, conductance_PL, slope_PL, slope_pre_PL = _ordered_sum(sums_G4LP).transpose(1, 2)
+    pull_PL, conductance_PL, slope_PL, slope_pre_PL = ordered_sum(sums_G4LP).transpose(1, 2)
     return torch.stack(
         [conductance_PL + erev_PL * pull_PL, -sigma_PL * slope_PL, slope_pre_PL - mu_PL * slope_PL, w_PL * pull_PL]
     )
@@ -278,22 +279,16 @@ def _forward(
         _divide_time(elapsed_RTM, t, d_RL)
         for k in range(NUM_UNFOLDS):
             for r in range(len(v_RL)):
-                _copy(pull_RTL[r, t], pull_RL[r])
-                _copy(conductance_RTL[r, t], conductance_RL[r])
+                copy(pull_RTL[r, t], pull_RL[r])
+                copy(conductance_RTL[r, t], conductance_RL[r])
             _receive(v_RL, opening_4LL, pull_RL, conductance_RL)
             for r in range(len(v_RL)):
                 if before_RTKL.shape[1] > 0:
-                    _copy(v_RL[r], before_RTKL[r, t, k])
-                    _copy(conductance_RL[r], conductance_RTKL[r, t, k])
+                    copy(v_RL[r], before_RTKL[r, t, k])
+                    copy(conductance_RL[r], conductance_RTKL[r, t, k])
                 _unfold(v_RL[r], cm_L, d_RL[r], pull_RL[r], conductance_RL[r])
         for r in range(len(v_RL)):
-            _copy(v_RL[r], hidden_RTL[r, t])
-
-
-@kernel()
-def _copy(source_L, target_L):
-    for i in range(target_L.size):
-        target_L[i] = source_L[i]
+            copy(v_RL[r], hidden_RTL[r, t])
 
 
 @kernel()
@@ -366,7 +361,7 @@ def _backward(
                 _add(grad_hidden_RTL[r, t], grad_v_RL[r])
             for k in range(NUM_UNFOLDS - 1, -1, -1):
                 for r in range(len(d_RL)):
-                    _copy(before_RTKL[r, t, k], before_RL[r])
+                    copy(before_RTKL[r, t, k], before_RL[r])
                     after_L = hidden_RTL[r, t] if k == NUM_UNFOLDS - 1 else before_RTKL[r, t, k + 1]
                     _differentiate_unfold(
                         (cm_L, d_RL[r], conductance_RTKL[r, t, k], before_RL[r], after_L),
@@ -377,7 +372,7 @@ def _backward(
                 _give_back(before_RL, grad_pull_RL, grad_conductance_RL, opening_4LL, grad_v_RL, sums_G4LL[task])
             _clear(resets_RT, t, grad_v_RL[: len(d_RL)])
         for r in range(len(d_RL)):
-            _copy(grad_v_RL[r], grad_state_BL[rows][r])
+            copy(grad_v_RL[r], grad_state_BL[rows][r])
 
 
 @kernel()

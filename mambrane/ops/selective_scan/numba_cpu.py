@@ -29,14 +29,12 @@ from torch import Tensor
 from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
 from mambrane.ops.blocks import copy, count_tasks, locate
 from mambrane.ops.compiled import kernel
-from mambrane.ops.numba_math import exp
+from mambrane.ops.numba_math import LOWEST_EXPONENT, exp
 from mambrane.ops.threads import share_out
 
 CHUNK_TOKENS = 16
 LARGEST_BLOCK, SMALLEST_BLOCK = 512, 64
 FEWEST_TASKS = 4
-# Below this exp() is zero: numbers too small to be normal slow many processors down.
-LOWEST_EXPONENT = -87.0
 
 
 def selective_scan_numba(

@@ -30,7 +30,7 @@ from torch import Tensor
 from mambrane.ops.arguments import arrays, inner_type, no_resets
 from mambrane.ops.blocks import count_tasks, locate
 from mambrane.ops.compiled import kernel
-from mambrane.ops.numba_math import exp
+from mambrane.ops.numba_math import LOWEST_EXPONENT, exp
 from mambrane.ops.threads import share_out
 from mambrane.ops.tiles import (
     KEYS_TOGETHER,
@@ -45,8 +45,6 @@ from mambrane.ops.vectors import LANES, choose, filled, fused, load, store
 from mambrane.ops.windowed_attention.ring import AttentionState, empty_ring
 
 BLOCK_TOKENS = 256
-# Below this exp() is zero: numbers too small to be normal slow many processors down.
-LOWEST_EXPONENT = -87.0
 
 
 def windowed_attention_numba(
