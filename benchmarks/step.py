@@ -229,6 +229,38 @@ def price_of_switches(config: RunConfig, vocab_size: int, rounds: int) -> dict[s
     return {"switches_percent": 100 * (statistics.median(ratios) - 1)}
 
 
+def price_by_seam(config: RunConfig, vocab_size: int, rounds: int) -> dict[str, float]:
+    """Return how many milliseconds of a window of a second task each extension takes at each seam."""
+    bench = Bench(config, vocab_size, switches=True, objective=fused_next_token_objective)
+    spent_ms: dict[str, float] = {}
+
+    def watch(extension: Any, seam: str) -> None:  # noqa: ANN401 -- any extension
+        act = getattr(extension, seam)
+
+        def timed(*arguments: Any) -> Any:  # noqa: ANN401 -- any seam
+            start = time.perf_counter()
+            result = act(*arguments)
+            name = f"{extension.name}, {seam.replace('_', ' ')}"
+            spent_ms[name] = spent_ms.get(name, 0.0) + 1e3 * (time.perf_counter() - start)
+            return result
+
+        setattr(extension, seam, timed)
+
+    extensions = bench.trainer.extensions
+    bench.window()
+    bench.end_task()
+    bench.window()
+    for extension in extensions.batch_mixers:
+        watch(extension, "mix")
+    for extension in extensions.update_gates:
+        watch(extension, "gate")
+    for extension in extensions.after_steps:
+        watch(extension, "after_step")
+    for _ in range(rounds):
+        bench.window()
+    return {name: spent / rounds for name, spent in sorted(spent_ms.items(), key=lambda item: -item[1])}
+
+
 def price_of_save(config: RunConfig, vocab_size: int) -> dict[str, float]:
     """Return how long a save holds the training up, and that in percent of the windows between two saves."""
     bench = Bench(config, vocab_size, switches=True, objective=fused_next_token_objective)
@@ -305,6 +337,7 @@ def measure(preset: str, rounds: int) -> dict[str, Any]:
         **engine,
         "tokens_per_s": 1e3 * tokens / engine["window_ms"],
         **price_of_switches(config, vocab_size, rounds),
+        "seams_ms": price_by_seam(config, vocab_size, rounds),
         **price_of_save(config, vocab_size),
     }
 
@@ -330,7 +363,8 @@ def table(found: dict[str, Any]) -> str:
         "",
         f"- {found['tokens_per_s']:,.0f} tokens/s of whole windows, optimizer included",
         f"- engine beside model and optimizer: {found['engine_percent']:.1f} % of a window",
-        f"- STDP, meta-plasticity, replay bookkeeping and probes: {found['switches_percent']:+.1f} % on a window",
+        f"- STDP, meta-plasticity, replay bookkeeping and probes: {found['switches_percent']:+.1f} % on a window of a "
+        "second task; in ms: " + "; ".join(f"{name} {value:.2f}" for name, value in found["seams_ms"].items()),
         f"- a save: {found['save_copy_ms']:.0f} ms of copying and {found['save_slows_windows_by_ms']:.0f} ms of slower "
         f"windows, {found['save_percent']:.2f} % of the time between two saves",
     ]
