@@ -13,7 +13,7 @@ from rich.console import Console
 from mambrane import __version__
 from mambrane.app.effects import settings_without_effect
 from mambrane.app.presets import PRESETS
-from mambrane.app.run_config import RunConfig, RunOptions, from_dict, read_config_file
+from mambrane.app.run_config import RunConfig, RunOptions, Weights, from_dict, read_config_file
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.errors import MambraneError, UserError
 from mambrane.core.waiting import let_waiting_threads_sleep
@@ -72,7 +72,7 @@ class EvaluateArguments:
     """Folder of the run."""
     data: tuple[str, ...] = ()
     """Other text than the run's own: files, folders, hf:NAME."""
-    weights: Literal["auto", "model", "ema"] = "auto"
+    weights: Weights = "auto"
     """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
@@ -96,7 +96,7 @@ class GenerateArguments:
     """Draw from the most likely tokens that together have this probability."""
     seed: int = 0
     """Seed of the draw; equal seeds write equal text."""
-    weights: Literal["auto", "model", "ema"] = "auto"
+    weights: Weights = "auto"
     """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""

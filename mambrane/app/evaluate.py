@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from mambrane.app.folders import cache_folder
-from mambrane.app.saved_run import Weights, open_run, own_domains
+from mambrane.app.run_config import Weights
+from mambrane.app.saved_run import open_run, own_domains
 from mambrane.core.device import resolve_device
 from mambrane.data.domains import load_domains
 from mambrane.evaluation.metrics import heldout_loss

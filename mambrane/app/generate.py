@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-from mambrane.app.saved_run import Weights, open_run
+from mambrane.app.run_config import Weights
+from mambrane.app.saved_run import open_run
 from mambrane.core.device import resolve_device
 from mambrane.core.seeding import make_generator
 from mambrane.data.tokenizer import StreamingDecoder

@@ -15,6 +15,9 @@ from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
 
+Weights = Literal["auto", "model", "ema"]
+"""Weights that a command takes from a checkpoint; auto: those that the run is measured with."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:

@@ -9,7 +9,7 @@ import torch
 from mambrane.app.folders import cache_folder
 from mambrane.app.kernels import compile_kernels_of
 from mambrane.app.notices import announced_events
-from mambrane.app.run_config import RunConfig, from_dict, settings_left_unsaid
+from mambrane.app.run_config import RunConfig, Weights, from_dict, settings_left_unsaid
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain, load_domains
@@ -18,7 +18,6 @@ from mambrane.engine.checkpoint import Checkpoint, Checkpoints
 from mambrane.engine.run_folder import RunFolder
 from mambrane.models.language_model import LanguageModel
 
-Weights = Literal["auto", "model", "ema"]
 WEIGHTS_IN_WORDS = {"model": "trained weights", "ema": "averaged weights"}
 
 

@@ -73,8 +73,8 @@ class Trains:
         return spike_pairs(
             self.pre_BTS,
             self.post_BTU,
-            decay_plus=math.exp(-1.0 / self.tau_plus_ticks),
-            decay_minus=math.exp(-1.0 / self.tau_minus_ticks),
+            decay_plus=decay_of(self.tau_plus_ticks),
+            decay_minus=decay_of(self.tau_minus_ticks),
             high_x=self.high_rate_per_tick * trace_over_rate(self.tau_plus_ticks),
             high_y=self.high_rate_per_tick * trace_over_rate(self.tau_minus_ticks),
             resets_BT=self.resets_BT,
@@ -94,7 +94,7 @@ class Trains:
     @cached_property
     def x_BTS(self) -> Pre:
         """Presynaptic trace."""
-        return spike_trace(self.counted_pre_BTS, math.exp(-1.0 / self.tau_plus_ticks), self.resets_BT)
+        return spike_trace(self.counted_pre_BTS, decay_of(self.tau_plus_ticks), self.resets_BT)
 
     @cached_property
     def y_BTU(self) -> Post:
@@ -108,15 +108,20 @@ class Trains:
 
     def post_trace_BTU(self, tau_ticks: float) -> Post:
         """Return the postsynaptic trace with another time constant."""
-        return spike_trace(self.counted_post_BTU, math.exp(-1.0 / tau_ticks), self.resets_BT)
+        return spike_trace(self.counted_post_BTU, decay_of(tau_ticks), self.resets_BT)
 
     def _counted(self, spikes_BTS: Pre) -> Pre:
         return spikes_BTS if self.counted_BT is None else spikes_BTS * self.counted_BT.unsqueeze(-1)
 
 
+def decay_of(tau_ticks: float) -> float:
+    """Return the part of a trace kept per tick."""
+    return math.exp(-1.0 / tau_ticks)
+
+
 def trace_over_rate(tau_ticks: float) -> float:
     """Return the trace of a unit that fires at every tick."""
-    return 1.0 / (1.0 - math.exp(-1.0 / tau_ticks))
+    return 1.0 / (1.0 - decay_of(tau_ticks))
 
 
 def pair(trains: Trains, *, a_minus: float | None = None) -> Change:

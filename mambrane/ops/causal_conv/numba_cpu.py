@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
+from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
 from mambrane.ops.blocks import copy, count_tasks, locate
 from mambrane.ops.causal_conv.reference import Activation
 from mambrane.ops.compiled import kernel
@@ -96,7 +96,7 @@ def _conv_backward(
         *arrays(grad_x_BTE, partial_weight_BKE, partial_bias_BE, grad_past_BKE),
         work_ns=0.8 * x_BTE.numel() * weight_KE.shape[0],
     )
-    sums = (torch.from_numpy(partial.numpy().sum(axis=0)) for partial in (partial_weight_BKE, partial_bias_BE))
+    sums = (ordered_sum(partial) for partial in (partial_weight_BKE, partial_bias_BE))
     return grad_x_BTE, *sums, grad_past_BKE
 
 

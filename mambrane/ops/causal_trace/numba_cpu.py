@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
+from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
 from mambrane.ops.blocks import copy, count_tasks, locate
 from mambrane.ops.compiled import kernel
 from mambrane.ops.threads import share_out
@@ -75,7 +75,7 @@ def _trace_backward(
         *arrays(grad_x_BTS, partial_decay_BS, grad_first_BS),
         work_ns=2 * x_BTS.numel(),
     )
-    return grad_x_BTS, torch.from_numpy(partial_decay_BS.numpy().sum(axis=0)), grad_first_BS
+    return grad_x_BTS, ordered_sum(partial_decay_BS), grad_first_BS
 
 
 @_trace_backward.register_fake

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mambrane.ops.arguments import arrays, inner_type, require_shape
+from mambrane.ops.arguments import arrays, inner_type, ordered_sum, require_shape
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import sigmoid
 from mambrane.ops.threads import share_out
@@ -54,7 +54,7 @@ def _gated_skip_backward(
     rows = (each.flatten(0, 1) for each in (grad_BTE, y_BTE, x_BTE, gate_BTE, *grads))
     share_out(_backward, partial_PE.shape[0], *arrays(skip_E, *rows, partial_PE), work_ns=y_BTE.numel())
     grad_y_BTE, grad_x_BTE, grad_gate_BTE = grads
-    return grad_y_BTE, grad_x_BTE, torch.from_numpy(partial_PE.numpy().sum(axis=0)), grad_gate_BTE
+    return grad_y_BTE, grad_x_BTE, ordered_sum(partial_PE), grad_gate_BTE
 
 
 @_gated_skip_backward.register_fake

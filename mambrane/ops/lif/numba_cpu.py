@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
+from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
 from mambrane.ops.blocks import copy, count_tasks, locate
 from mambrane.ops.compiled import kernel
 from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate
@@ -141,7 +141,7 @@ def _lif_backward(
         work_ns=2 * membrane_BTS.numel(),
     )
     if not is_per_token:
-        grad_decay_BTS = torch.from_numpy(grad_decay_BTS.numpy().sum(axis=0, keepdims=True))
+        grad_decay_BTS = ordered_sum(grad_decay_BTS).unsqueeze(0)
     return grad_current_BTS, grad_decay_BTS, grad_first_BS
 
 

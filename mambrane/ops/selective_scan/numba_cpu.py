@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mambrane.ops.arguments import arrays, inner_type, no_resets, require_shape, require_tokens
+from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
 from mambrane.ops.blocks import copy, count_tasks, locate
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import LOWEST_EXPONENT, exp
@@ -136,7 +136,7 @@ def _scan_backward(
         work_ns=0.6 * x_BTE.numel() * A_NE.shape[0],
     )
     grad_A_NE, grad_B_BTN, grad_C_BTN = (
-        torch.from_numpy(partial.numpy().sum(axis=0)) for partial in (partial_A_BNE, partial_B_GBTN, partial_C_GBTN)
+        ordered_sum(partial) for partial in (partial_A_BNE, partial_B_GBTN, partial_C_GBTN)
     )
     return grad_x_BTE, grad_delta_BTE, grad_A_NE, grad_B_BTN, grad_C_BTN, grad_state_in_BNE
 
