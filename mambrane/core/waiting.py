@@ -1,7 +1,7 @@
 """How long torch's threads wait awake for their next task. Free of torch: it must be said before torch is loaded.
 
-By default they spin for milliseconds after each product, on the cores that the threads of our kernels then need. With a
-short spin the base preset's step is 14 % faster on two cores, the tiny preset's 18 % (docs/performance.md).
+By default they spin for milliseconds after each product, on the cores that the threads of our kernels then need; what a
+short spin is worth, docs/performance.md says.
 Source: GNU libgomp manual, GOMP_SPINCOUNT.
 """
 
