@@ -120,8 +120,8 @@ def _currents() -> Tensor:
     current_BTS = torch.rand(BATCH, TICKS, UNITS, generator=make_generator(0, "currents")) * 0.5 - 0.1
     decay_S = torch.full((UNITS,), DECAY)
     while True:
-        membrane_BTS = lif(current_BTS, decay_S, threshold=THRESHOLD, reset="zero").membrane_BTS
-        is_tie_BTS = (membrane_BTS - THRESHOLD).abs() < TIE
+        neurons = lif(current_BTS, decay_S, threshold=THRESHOLD, reset="zero", keep_membranes=True)
+        is_tie_BTS = (neurons.membrane_BTS - THRESHOLD).abs() < TIE
         if not is_tie_BTS.any():
             return current_BTS
         current_BTS[is_tie_BTS] += 10 * TIE

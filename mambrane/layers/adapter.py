@@ -49,7 +49,7 @@ class SpikeAdapter(nn.Module):
         """Return the adapter's output [B, T, D] and its state.
 
         Args:
-            population: spikes and membranes of the first population, [B, T K, S].
+            population: spikes of the first population [B, T K, S], for potential its membranes too.
             state: what an earlier call returned: the last spikes [B, S, 9] for rate, the trace [B, S] for temporal,
                 None for potential, whose memory is the membrane itself.
             resets_BT: where documents start.

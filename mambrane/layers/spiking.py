@@ -30,6 +30,7 @@ class SpikingPopulation(nn.Module):
         detach_reset: bool = False,
         surrogate: str = "fast_sigmoid",
         surrogate_slope: float = 5.0,
+        keep_membranes: bool = False,
     ) -> None:
         super().__init__()
         self.options = {
@@ -38,6 +39,7 @@ class SpikingPopulation(nn.Module):
             "detach_reset": detach_reset,
             "surrogate": surrogate,
             "surrogate_slope": surrogate_slope,
+            "keep_membranes": keep_membranes,
         }
         self.log_tau = nn.Parameter(torch.full((units,), math.log(tau_ticks)))
 
@@ -49,7 +51,7 @@ class SpikingPopulation(nn.Module):
         resets_BT: Resets | None = None,
         time_scale_BTS: Tensor | None = None,
     ) -> LifOutput:
-        """Return spikes, membranes before reset, and the membrane after the last tick."""
+        """Return spikes, membranes before reset (None unless they are kept), and the membrane after the last tick."""
         tau = self.log_tau.exp()
         if time_scale_BTS is not None:
             tau = tau * time_scale_BTS

@@ -48,7 +48,7 @@ class HybridBlock(nn.Module):
         }
         self.norm = RmsNorm(dim)
         self.input = Linear(dim, units, bias=False)
-        self.first = SpikingPopulation(units, **lif_options)
+        self.first = SpikingPopulation(units, **lif_options, keep_membranes=config.spike_to_mamba_method == "potential")
         self.adapter = SpikeAdapter(
             units,
             dim,

@@ -118,7 +118,7 @@ _EXAMPLES: dict[str, Callable[[], tuple[Tensor, ...]]] = {
     "causal_trace": lambda: causal_trace(_ones(2, 2, 2), _ones(2)),
     "cfc": _cfc,
     "gated_skip": lambda: (gated_skip(_ones(2, 2, 2), _ones(2, 2, 2), _ones(2), _ones(2, 2, 2)),),
-    "lif": lambda: lif(_ones(2, 2, 2), _ones(2)),
+    "lif": lambda: lif(_ones(2, 2, 2), _ones(2))[::2],
     "ltc": _ltc,
     "selective_scan": lambda: selective_scan(
         _ones(2, 2, 2), _ones(2, 2, 2), _ones(2, 2), _ones(2, 2, 2), _ones(2, 2, 2)

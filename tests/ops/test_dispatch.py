@@ -33,5 +33,5 @@ def test_every_operation_is_explained_on_every_device():
 
 def test_the_choice_reaches_the_operation():
     current, decay = torch.ones(1, 3, 2, requires_grad=True), torch.ones(2)
-    assert "lif" in lif(current, decay, backend="numba").membrane_BTS.grad_fn.name()
-    assert "Stack" in lif(current, decay, backend="reference").membrane_BTS.grad_fn.name()
+    assert "lif" in lif(current, decay, backend="numba").spikes_BTS.grad_fn.name()
+    assert "Stack" in lif(current, decay, backend="reference").spikes_BTS.grad_fn.name()

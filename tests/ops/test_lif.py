@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -39,8 +40,8 @@ def make_resets(tokens, *where):
 
 def assert_kernel_equals_reference(inputs, dtype, **options):
     """Outputs equal bit for bit, spikes above all; gradients are close."""
-    reference = outputs_and_gradients(lif, inputs, backend="reference", **options)
-    got = outputs_and_gradients(lif, inputs, backend="numba", **options)
+    reference = outputs_and_gradients(lif, inputs, backend="reference", keep_membranes=True, **options)
+    got = outputs_and_gradients(lif, inputs, backend="numba", keep_membranes=True, **options)
     assert 0 < reference["output 0"].sum() < reference["output 0"].numel() or inputs["current_BTS"].shape[1] == 1
     for name in reference:
         if name.startswith("output"):
@@ -79,11 +80,28 @@ def test_resets_give_the_reference(where, per_token):
 def test_each_output_alone_gives_the_gradients_of_the_reference(output):
     inputs = make_inputs(20, dtype=torch.float64)
     found = {
-        backend: outputs_and_gradients(lambda **tensors: (lif(**tensors, backend=backend)[output],), inputs)  # noqa: B023
+        backend: outputs_and_gradients(
+            lambda **tensors: (lif(**tensors, backend=backend, keep_membranes=True)[output],),  # noqa: B023
+            inputs,
+        )
         for backend in ("reference", "numba")
     }
     for name, reference in found["reference"].items():
         assert_close(name, reference, found["numba"][name], RATIO[torch.float64])
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_membranes_come_on_request_and_asking_changes_no_other_bit(backend):
+    inputs = make_inputs(40)
+    assert lif(**inputs, backend=backend).membrane_BTS is None
+    asked, unasked = (
+        outputs_and_gradients(
+            lambda **tensors: lif(**tensors, backend=backend, keep_membranes=is_asked)[::2],  # noqa: B023
+            inputs,
+        )
+        for is_asked in (True, False)
+    )
+    assert all(torch.equal(asked[name], unasked[name]) for name in asked)
 
 
 def test_a_neuron_fires_at_the_threshold_exactly():
@@ -100,9 +118,10 @@ def test_a_spike_subtracts_the_threshold_or_clears_the_membrane():
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_a_split_sequence_equals_the_whole_bit_for_bit(dtype):
     inputs = make_inputs(50, dtype=dtype)
-    whole = lif(**inputs)
-    first = lif(inputs["current_BTS"][:, :21], inputs["decay"], state_BS=inputs["state_BS"])
-    second = lif(inputs["current_BTS"][:, 21:], inputs["decay"], state_BS=first.state_BS)
+    run = partial(lif, keep_membranes=True)
+    whole = run(**inputs)
+    first = run(inputs["current_BTS"][:, :21], inputs["decay"], state_BS=inputs["state_BS"])
+    second = run(inputs["current_BTS"][:, 21:], inputs["decay"], state_BS=first.state_BS)
     assert torch.equal(whole.spikes_BTS, torch.cat([first.spikes_BTS, second.spikes_BTS], dim=1))
     assert torch.equal(whole.membrane_BTS, torch.cat([first.membrane_BTS, second.membrane_BTS], dim=1))
     assert torch.equal(whole.state_BS, second.state_BS)
@@ -111,7 +130,8 @@ def test_a_split_sequence_equals_the_whole_bit_for_bit(dtype):
 def test_strided_inputs_give_the_same_bits():
     inputs = make_inputs(33, per_token=True)
     strided = {name: torch.stack([tensor, tensor], dim=-1)[..., 0] for name, tensor in inputs.items()}
-    expected, got = outputs_and_gradients(lif, inputs), outputs_and_gradients(lif, strided)
+    run = partial(lif, keep_membranes=True)
+    expected, got = outputs_and_gradients(run, inputs), outputs_and_gradients(run, strided)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
@@ -120,7 +140,7 @@ def test_any_number_of_threads_gives_the_same_bits(num_threads):
     found = []
     for threads in (1, 2, 3, 5):
         num_threads(threads)
-        found.append(outputs_and_gradients(lif, inputs))
+        found.append(outputs_and_gradients(lif, inputs, keep_membranes=True))
     assert all(torch.equal(found[0][name], other[name]) for other in found[1:] for name in other)
 
 
@@ -134,10 +154,11 @@ def test_operators_are_registered_correctly():
     inputs = make_inputs(6, per_token=True)
     forward = [tensor.requires_grad_() for tensor in inputs.values()]
     options = (1.0, True, False, True, 5.0)
-    torch.library.opcheck(torch.ops.mambrane.lif, (*forward, make_resets(6, 3), *options))
+    for keeps_membranes in (True, False):
+        torch.library.opcheck(torch.ops.mambrane.lif, (*forward, make_resets(6, 3), *options, keeps_membranes))
     current, decay, state = (tensor.detach() for tensor in forward)
     torch.library.opcheck(
         torch.ops.mambrane.lif_backward,
-        (current, current, state, current, decay, state, make_resets(6, 3), *options),
+        (current, current, state, current, decay, make_resets(6, 3), state[:, None], *options),
         test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_dynamic"),
     )

@@ -33,7 +33,7 @@ from mambrane.ops import windowed_attention
 from mambrane.ops.linear import linear
 
 def block(x, decay, A):
-    spikes, membrane, _ = lif(linear(x, A), decay)
+    spikes, membrane, _ = lif(linear(x, A), decay, keep_membranes=True)
     trace, _ = causal_trace(spikes, 0.9)
     y, _ = causal_conv(trace, A, decay)
     y = selective_scan(y, y.exp(), -A.exp(), membrane, membrane)[0]
@@ -54,7 +54,7 @@ for run in (block, torch.compile(block, backend="aot_eager", fullgraph=True)):
 assert torch.equal(outputs[0], outputs[1])
 assert all(torch.equal(*pair) for pair in zip(*grads, strict=True))
 def kernels(x, decay, A):
-    y = selective_scan(x, x.exp(), -A.exp(), causal_trace(x, 0.9)[0], lif(x, decay).membrane_BTS)[0]
+    y = selective_scan(x, x.exp(), -A.exp(), causal_trace(x, 0.9)[0], lif(x, decay).spikes_BTS)[0]
     return windowed_attention(y, x, y, heads=2, window=3)[0]
 
 with torch.autocast("cpu", torch.bfloat16):

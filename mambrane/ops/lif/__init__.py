@@ -21,6 +21,7 @@ def lif(
     detach_reset: bool = False,
     surrogate: Surrogate = "fast_sigmoid",
     surrogate_slope: float = 5.0,
+    keep_membranes: bool = False,
     backend: Backend = "auto",
 ) -> LifOutput:
     """Run leaky integrate-and-fire neurons over T tokens; gradients flow to current, decay and state.
@@ -35,10 +36,11 @@ def lif(
         detach_reset: stop the gradient through the reset.
         surrogate: derivative that stands for the one of the spike, "fast_sigmoid" or "atan".
         surrogate_slope: steepness of the surrogate, per unit of membrane potential.
+        keep_membranes: return the membranes too; a tensor as large as the spikes, written only on request.
         backend: "auto", or one by name; see `mambrane.ops.dispatch`.
 
     Returns:
-        Spikes [B, T, S], membranes before the reset [B, T, S] and the last state [B, S], all differentiable.
+        Spikes [B, T, S], membranes before the reset [B, T, S] or None, and the last state [B, S], all differentiable.
 
     Example:
         >>> import torch
@@ -59,4 +61,5 @@ def lif(
         detach_reset=detach_reset,
         surrogate=surrogate,
         surrogate_slope=surrogate_slope,
+        keep_membranes=keep_membranes,
     )

@@ -4,14 +4,16 @@ The formula stands in `reference.py`. A task is one sequence and one block of ne
 the loop over neighbouring neurons inside, as vector instructions. The forward pass does not fuse products and sums, so
 that spikes equal the reference's bit for bit.
 
-The backward pass needs only the membranes v' before the reset. With G[t] the gradient of v[t], after the reset:
+The forward pass writes membranes only where they are asked for; it keeps v at every KEPT_EVERY_TOKENS-th token, from
+which the backward pass runs a few tokens again. With G[t] the gradient of v[t], after the reset:
 
     gz[t]  = dL/dz[t] - r[t] G[t]             r = threshold ("subtract") or v' ("zero"); 0 where the reset is detached
     g[t]   = dL/dv'[t] + k[t] G[t] + surrogate(v'[t] - threshold) gz[t]        k = 1 ("subtract") or 1 - z ("zero")
     di[t]  = g[t]        d decay[t] = g[t] v[t-1]        G[t-1] = g[t] decay[t]
 
 Source of backpropagation through spikes: Neftci, Mostafa, Zenke, IEEE Signal Processing Magazine 36 (2019).
-Letters beyond core/shapes: W units of a block. decay is [B, T, S] or, one for all tokens, [1, 1, S].
+Letters beyond core/shapes: W units of a block; K tokens from one kept membrane to the next; C kept membranes of a
+sequence. decay is [B, T, S] or, one for all tokens, [1, 1, S].
 """
 
 # ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
@@ -29,6 +31,9 @@ from mambrane.ops.compiled import kernel
 from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate
 from mambrane.ops.threads import share_out
 
+KEPT_EVERY_TOKENS = 16
+"""Tokens that the backward pass runs again at a time; their membranes stay in the cache of a core."""
+
 
 def lif_numba(
     current_BTS: Tensor,
@@ -41,6 +46,7 @@ def lif_numba(
     detach_reset: bool,
     surrogate: Surrogate,
     surrogate_slope: float,
+    keep_membranes: bool,
 ) -> LifOutput:
     """Return spikes, membranes and the last state; arguments as in `mambrane.ops.lif.lif`."""
     dtype, (batch, _, units) = inner_type(current_BTS), current_BTS.shape
@@ -51,7 +57,7 @@ def lif_numba(
     if state_BS is None:
         state_BS = current_BTS.new_zeros(batch, units)
     decay_BTS = decay if decay.ndim == 3 else decay.expand(1, 1, units)
-    spikes_BTS, membrane_BTS, state_BS = _lif(
+    spikes_BTS, membrane_BTS, state_BS, _ = _lif(
         *(each.to(dtype).contiguous() for each in (current_BTS, decay_BTS, state_BS)),
         no_resets(current_BTS) if resets_BT is None else resets_BT.contiguous(),
         threshold,
@@ -59,8 +65,10 @@ def lif_numba(
         detach_reset,
         surrogate == "fast_sigmoid",
         surrogate_slope,
+        keep_membranes,
     )
-    return LifOutput(spikes_BTS.to(current_BTS.dtype), membrane_BTS.to(current_BTS.dtype), state_BS)
+    membrane_BTS = membrane_BTS.to(current_BTS.dtype) if keep_membranes else None
+    return LifOutput(spikes_BTS.to(current_BTS.dtype), membrane_BTS, state_BS)
 
 
 @torch.library.custom_op("mambrane::lif", mutates_args=())
@@ -74,9 +82,21 @@ def _lif(
     detaches_reset: bool,
     is_fast_sigmoid: bool,
     slope: float,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return spikes [B, T, S], membranes before the reset [B, T, S] and the last state [B, S]."""
-    outputs = torch.empty_like(current_BTS), torch.empty_like(current_BTS), torch.empty_like(state_BS)
+    keeps_membranes: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return spikes [B, T, S], membranes before the reset (T = 0 if not kept), last state [B, S], kept v [B, C, S]."""
+    outputs = _lif_outputs(
+        current_BTS,
+        decay_BTS,
+        state_BS,
+        resets_BT,
+        threshold,
+        subtracts,
+        detaches_reset,
+        is_fast_sigmoid,
+        slope,
+        keeps_membranes,
+    )
     inputs = arrays(current_BTS, decay_BTS, state_BS, resets_BT)
     share_out(
         _forward,
@@ -91,7 +111,7 @@ def _lif(
 
 
 @_lif.register_fake
-def _(
+def _lif_outputs(
     current_BTS: Tensor,
     decay_BTS: Tensor,
     state_BS: Tensor,
@@ -101,8 +121,15 @@ def _(
     detaches_reset: bool,
     is_fast_sigmoid: bool,
     slope: float,
-):
-    return torch.empty_like(current_BTS), torch.empty_like(current_BTS), torch.empty_like(state_BS)
+    keeps_membranes: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    batch, tokens, units = current_BTS.shape
+    return (
+        torch.empty_like(current_BTS),
+        current_BTS.new_empty(batch, tokens if keeps_membranes else 0, units),
+        torch.empty_like(state_BS),
+        current_BTS.new_empty(batch, -(-tokens // KEPT_EVERY_TOKENS), units),
+    )
 
 
 @torch.library.custom_op("mambrane::lif_backward", mutates_args=())
@@ -110,10 +137,10 @@ def _lif_backward(
     grad_spikes_BTS: Tensor,
     grad_membrane_BTS: Tensor,
     grad_last_BS: Tensor,
-    membrane_BTS: Tensor,
+    current_BTS: Tensor,
     decay_BTS: Tensor,
-    state_BS: Tensor,
     resets_BT: Tensor,
+    kept_BCS: Tensor,
     threshold: float,
     subtracts: bool,
     detaches_reset: bool,
@@ -121,15 +148,15 @@ def _lif_backward(
     slope: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients of current, decay (its shape) and the first state; output gradients may be [1, 1, S]."""
-    batch, tokens, units = membrane_BTS.shape
-    is_per_token = decay_BTS.shape == membrane_BTS.shape
-    grad_current_BTS, grad_first_BS = torch.empty_like(membrane_BTS), torch.empty_like(state_BS)
-    grad_decay_BTS = membrane_BTS.new_empty(batch, tokens if is_per_token else 1, units)
-    inputs = arrays(grad_spikes_BTS, grad_membrane_BTS, grad_last_BS, membrane_BTS, decay_BTS, state_BS, resets_BT)
+    batch, tokens, units = current_BTS.shape
+    is_per_token = decay_BTS.shape == current_BTS.shape
+    grad_current_BTS, grad_first_BS = torch.empty_like(current_BTS), torch.empty_like(grad_last_BS)
+    grad_decay_BTS = current_BTS.new_empty(batch, tokens if is_per_token else 1, units)
+    inputs = arrays(grad_spikes_BTS, grad_membrane_BTS, grad_last_BS, current_BTS, decay_BTS, resets_BT, kept_BCS)
     kind = inputs[0].dtype.type
     share_out(
         _backward,
-        count_tasks(*state_BS.shape),
+        count_tasks(batch, units),
         *inputs,
         kind(threshold),
         subtracts,
@@ -138,7 +165,7 @@ def _lif_backward(
         kind(slope if is_fast_sigmoid else math.pi / 2 * slope),
         kind(1 if is_fast_sigmoid else slope / 2),
         *arrays(grad_current_BTS, grad_decay_BTS, grad_first_BS),
-        work_ns=2 * membrane_BTS.numel(),
+        work_ns=2 * current_BTS.numel(),
     )
     if not is_per_token:
         grad_decay_BTS = ordered_sum(grad_decay_BTS).unsqueeze(0)
@@ -150,32 +177,33 @@ def _(
     grad_spikes_BTS: Tensor,
     grad_membrane_BTS: Tensor,
     grad_last_BS: Tensor,
-    membrane_BTS: Tensor,
+    current_BTS: Tensor,
     decay_BTS: Tensor,
-    state_BS: Tensor,
     resets_BT: Tensor,
+    kept_BCS: Tensor,
     threshold: float,
     subtracts: bool,
     detaches_reset: bool,
     is_fast_sigmoid: bool,
     slope: float,
 ):
-    return torch.empty_like(membrane_BTS), torch.empty_like(decay_BTS), torch.empty_like(state_BS)
+    return torch.empty_like(current_BTS), torch.empty_like(decay_BTS), torch.empty_like(grad_last_BS)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401 -- torch's own
-    _, decay_BTS, state_BS, resets_BT, *ctx.options = inputs
-    ctx.save_for_backward(output[1], decay_BTS, state_BS, resets_BT)
+    current_BTS, decay_BTS, _, resets_BT, *ctx.options, _ = inputs
+    ctx.save_for_backward(current_BTS, decay_BTS, resets_BT, output[3])
+    ctx.mark_non_differentiable(output[3])
     ctx.set_materialize_grads(False)
 
 
 def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
-    membrane_BTS, decay_BTS, state_BS, resets_BT = ctx.saved_tensors
+    current_BTS = ctx.saved_tensors[0]
+    batch, _, units = current_BTS.shape
     # An output that nothing reads has no gradient; one row of zeros stands for it.
-    zeros = (state_BS.new_zeros(1, 1, state_BS.shape[1]),) * 2 + (torch.zeros_like(state_BS),)
-    given = (zero if grad is None else grad.contiguous() for grad, zero in zip(grads, zeros, strict=True))
-    grad_inputs = _lif_backward(*given, membrane_BTS, decay_BTS, state_BS, resets_BT, *ctx.options)
-    return *grad_inputs, *(None,) * 6
+    zeros = (current_BTS.new_zeros(1, 1, units),) * 2 + (current_BTS.new_zeros(batch, units),)
+    given = (zero if grad is None else grad.contiguous() for grad, zero in zip(grads[:3], zeros, strict=True))
+    return *_lif_backward(*given, *ctx.saved_tensors, *ctx.options), *(None,) * 7
 
 
 _lif.register_autograd(_differentiate, setup_context=_save)
@@ -183,14 +211,28 @@ _lif.register_autograd(_differentiate, setup_context=_save)
 
 @kernel(fuses=False)
 def _forward(
-    first, last, current_BTS, decay_BTS, state_BS, resets_BT, threshold, subtracts, spikes_BTS, membrane_BTS, last_BS
+    first,
+    last,
+    current_BTS,
+    decay_BTS,
+    state_BS,
+    resets_BT,
+    threshold,
+    subtracts,
+    spikes_BTS,
+    membrane_BTS,
+    last_BS,
+    kept_BCS,
 ):
     """Run tasks first, ..., last - 1."""
     for task in range(first, last):
         b, _, start, stop = locate(task, current_BTS.shape[2])
         v_W = np.empty(stop - start, current_BTS.dtype)
+        unread_W = np.empty_like(v_W)
         copy(state_BS[b][start:stop], v_W)
         for t in range(current_BTS.shape[1]):
+            if t % KEPT_EVERY_TOKENS == 0:
+                copy(v_W, kept_BCS[b, t // KEPT_EVERY_TOKENS][start:stop])
             if resets_BT[b, t]:
                 v_W[:] = 0
             _advance(
@@ -200,7 +242,7 @@ def _forward(
                 subtracts,
                 v_W,
                 spikes_BTS[b, t][start:stop],
-                membrane_BTS[b, t][start:stop],
+                membrane_BTS[b, t][start:stop] if membrane_BTS.shape[1] > 0 else unread_W,
             )
         copy(v_W, last_BS[b][start:stop])
 
@@ -217,10 +259,22 @@ def _advance(current_W, decay_W, threshold, subtracts, v_W, spikes_W, membrane_W
         v_W[w] = before - (threshold if subtracts else before) * spike
 
 
+@kernel(fuses=False)
+def _advance_again(current_W, decay_W, threshold, subtracts, previous_W, membrane_W, next_W):
+    """Write v before the reset and v after it; the arithmetic is that of `_advance`."""
+    kind = current_W.dtype.type
+    zero, one = kind(0), kind(1)
+    for w in range(next_W.size):
+        before = decay_W[w] * previous_W[w] + current_W[w]
+        spike = one if before >= threshold else zero
+        membrane_W[w] = before
+        next_W[w] = before - (threshold if subtracts else before) * spike
+
+
 @kernel()
 def _row(x_BTS, b, t):
     """Return the row of one token; where all sequences or tokens share one, that one."""
-    return x_BTS[b % x_BTS.shape[0], t % x_BTS.shape[1]]
+    return x_BTS[min(b, x_BTS.shape[0] - 1), min(t, x_BTS.shape[1] - 1)]
 
 
 @kernel()
@@ -230,10 +284,10 @@ def _backward(
     grad_spikes_BTS,
     grad_membrane_BTS,
     grad_last_BS,
-    membrane_BTS,
+    current_BTS,
     decay_BTS,
-    state_BS,
     resets_BT,
+    kept_BCS,
     threshold,
     subtracts,
     detaches_reset,
@@ -246,82 +300,79 @@ def _backward(
 ):
     """Go back through tasks first, ..., last - 1."""
     for task in range(first, last):
-        b, _, start, stop = locate(task, membrane_BTS.shape[2])
-        grad_v_W = np.empty(stop - start, membrane_BTS.dtype)
-        grad_decay_W, previous_W = np.zeros_like(grad_v_W), np.zeros_like(grad_v_W)
+        b, _, start, stop = locate(task, current_BTS.shape[2])
+        grad_v_W = np.empty(stop - start, current_BTS.dtype)
+        previous_KW = np.empty((KEPT_EVERY_TOKENS + 1, grad_v_W.size), grad_v_W.dtype)
+        membrane_KW = np.empty((KEPT_EVERY_TOKENS, grad_v_W.size), grad_v_W.dtype)
+        grad_decay_BTS[b, :, start:stop] = 0
         copy(grad_last_BS[b][start:stop], grad_v_W)
-        for t in range(membrane_BTS.shape[1] - 1, -1, -1):
-            grad_current_W = grad_current_BTS[b, t][start:stop]
-            _differentiate_spike(
-                _row(grad_spikes_BTS, b, t)[start:stop],
-                _row(grad_membrane_BTS, b, t)[start:stop],
-                grad_v_W,
-                membrane_BTS[b, t][start:stop],
-                threshold,
-                subtracts,
-                detaches_reset,
-                is_fast_sigmoid,
-                steepness,
-                height,
-                grad_current_W,
-            )
-            if resets_BT[b, t]:
-                previous_W[:] = 0
-            elif t == 0:
-                copy(state_BS[b][start:stop], previous_W)
-            else:
-                _fire(membrane_BTS[b, t - 1][start:stop], threshold, subtracts, previous_W)
-            if grad_decay_BTS.shape[1] > 1:
-                grad_decay_W[:] = 0
-            _differentiate_leak(
-                grad_current_W, previous_W, _row(decay_BTS, b, t)[start:stop], resets_BT[b, t], grad_decay_W, grad_v_W
-            )
-            copy(grad_decay_W, grad_decay_BTS[b, t % grad_decay_BTS.shape[1]][start:stop])
+        for c in range(kept_BCS.shape[1] - 1, -1, -1):
+            token, after = c * KEPT_EVERY_TOKENS, min((c + 1) * KEPT_EVERY_TOKENS, current_BTS.shape[1])
+            copy(kept_BCS[b, c][start:stop], previous_KW[0])
+            for t in range(token, after):
+                if resets_BT[b, t]:
+                    previous_KW[t - token][:] = 0
+                _advance_again(
+                    current_BTS[b, t][start:stop],
+                    _row(decay_BTS, b, t)[start:stop],
+                    threshold,
+                    subtracts,
+                    previous_KW[t - token],
+                    membrane_KW[t - token],
+                    previous_KW[t - token + 1],
+                )
+            for t in range(after - 1, token - 1, -1):
+                _go_back(
+                    _row(grad_spikes_BTS, b, t)[start:stop],
+                    _row(grad_membrane_BTS, b, t)[start:stop],
+                    membrane_KW[t - token],
+                    previous_KW[t - token],
+                    _row(decay_BTS, b, t)[start:stop],
+                    resets_BT[b, t],
+                    threshold,
+                    subtracts,
+                    detaches_reset,
+                    is_fast_sigmoid,
+                    steepness,
+                    height,
+                    grad_v_W,
+                    _row(grad_decay_BTS, b, t)[start:stop],
+                    grad_current_BTS[b, t][start:stop],
+                )
         copy(grad_v_W, grad_first_BS[b][start:stop])
 
 
 @kernel()
-def _differentiate_spike(
+def _go_back(
     grad_spikes_W,
     grad_membrane_W,
-    grad_v_W,
     membrane_W,
+    previous_W,
+    decay_W,
+    is_reset,
     threshold,
     subtracts,
     detaches_reset,
     is_fast_sigmoid,
     steepness,
     height,
-    grad_W,
+    grad_v_W,
+    grad_decay_W,
+    grad_current_W,
 ):
-    """Write g, the gradient of v' before the reset, from that of v after it."""
+    """Turn the gradient of v[t] into that of v[t-1], in place; write the current's and add to the decay's."""
     kind = membrane_W.dtype.type
     zero, one = kind(0), kind(1)
-    for w in range(grad_W.size):
-        before = membrane_W[w]
+    keep = kind(0 if is_reset else 1)
+    for w in range(grad_v_W.size):
+        before, grad_v = membrane_W[w], grad_v_W[w]
         x = before - threshold
         kept = one if subtracts or x < zero else zero
         removed = zero if detaches_reset else threshold if subtracts else before
         base = one + steepness * abs(x)
         slope = height / (base * base if is_fast_sigmoid else one + (steepness * x) * (steepness * x))
-        grad_spike = grad_spikes_W[w] - removed * grad_v_W[w]
-        grad_W[w] = grad_membrane_W[w] + kept * grad_v_W[w] + slope * grad_spike
-
-
-@kernel()
-def _differentiate_leak(grad_W, previous_W, decay_W, is_reset, grad_decay_W, grad_v_W):
-    """Add to the gradient of decay and write that of v[t-1]."""
-    keep = grad_W.dtype.type(0 if is_reset else 1)
-    for w in range(grad_W.size):
-        grad_decay_W[w] += grad_W[w] * previous_W[w]
-        grad_v_W[w] = keep * grad_W[w] * decay_W[w]
-
-
-@kernel(fuses=False)
-def _fire(membrane_W, threshold, subtracts, v_W):
-    """Write v after the reset."""
-    kind = membrane_W.dtype.type
-    zero, one = kind(0), kind(1)
-    for w in range(v_W.size):
-        before = membrane_W[w]
-        v_W[w] = before - (threshold if subtracts else before) * (one if before >= threshold else zero)
+        grad_spike = grad_spikes_W[w] - removed * grad_v
+        grad = grad_membrane_W[w] + kept * grad_v + slope * grad_spike
+        grad_current_W[w] = grad
+        grad_decay_W[w] += grad * previous_W[w]
+        grad_v_W[w] = keep * grad * decay_W[w]

@@ -32,8 +32,8 @@ class LifOutput(NamedTuple):
 
     spikes_BTS: Spikes
     """Exactly 0 or 1, in the type of the current."""
-    membrane_BTS: Membranes
-    """v' before the reset, in the type of the current."""
+    membrane_BTS: Membranes | None
+    """v' before the reset, in the type of the current; None where it was not asked for."""
     state_BS: Float[Tensor, "B S"]
     """v after the reset at the last token; float32, or float64 for a float64 current."""
 
@@ -49,6 +49,7 @@ def lif_reference(
     detach_reset: bool = False,
     surrogate: Surrogate = "fast_sigmoid",
     surrogate_slope: float = 5.0,
+    keep_membranes: bool = False,
 ) -> LifOutput:
     """Return spikes, membranes and the last state; arguments as in `mambrane.ops.lif.lif`."""
     dtype = current_BTS.dtype
@@ -65,7 +66,8 @@ def lif_reference(
         v_BS = before_BS - threshold * fired_BS if reset == "subtract" else before_BS * (1.0 - fired_BS)
         spikes.append(spike_BS)
         membranes.append(before_BS)
-    return LifOutput(torch.stack(spikes, dim=1).to(dtype), torch.stack(membranes, dim=1).to(dtype), v_BS)
+    membrane_BTS = torch.stack(membranes, dim=1).to(dtype) if keep_membranes else None
+    return LifOutput(torch.stack(spikes, dim=1).to(dtype), membrane_BTS, v_BS)
 
 
 class _Spike(torch.autograd.Function):
