@@ -4,12 +4,21 @@ Inside a kernel, rows are taken as slices of one token, x_BTE[b, t][start:stop]:
 contiguous and that no index is negative, and only then become loops over them vector instructions.
 """
 
-# ruff: noqa: ANN001, ANN201 -- Numba finds the types of kernels
+# ruff: noqa: ANN001, ANN201, ANN202 -- Numba finds the types of kernels
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
 
 from mambrane.ops.compiled import kernel
 
 BLOCK_CHANNELS = 1024
 """Channels of a block: a row of it fills a page of memory (4 KiB), so that reading ahead works."""
+
+
+VECTOR_BYTES = 64
+"""Where scratch memory starts: a line of the cache, and the widest vector."""
 
 
 def count_tasks(batch_size: int, num_channels: int, block_channels: int = BLOCK_CHANNELS) -> int:
@@ -26,7 +35,42 @@ def locate(task, num_channels, block_channels=BLOCK_CHANNELS):
 
 
 @kernel()
+def widest(num_channels, block_channels=BLOCK_CHANNELS):
+    """Return the channels of the widest block."""
+    return min(num_channels, block_channels)
+
+
+@intrinsic
+def scratch(typing_context, num_rows, width, like):
+    """Return rows of numbers of the type of an array, with anything in them, on the stack.
+
+    To be called outside of loops: the memory goes when the kernel returns.
+    """
+    array = types.Array(like.dtype, 2, "C")
+
+    def code(context, builder, signature, arguments):
+        rows, width, _ = arguments
+        number = context.get_data_type(like.dtype)
+        itemsize = ir.Constant(width.type, context.get_abi_sizeof(number))
+        memory = builder.alloca(number, size=builder.mul(rows, width))
+        memory.align = VECTOR_BYTES
+        result = make_array(array)(context, builder)
+        strides = [builder.mul(width, itemsize), itemsize]
+        populate_array(result, memory, [rows, width], strides, itemsize, meminfo=None)
+        return result._getvalue()
+
+    return array(types.intp, types.intp, like), code
+
+
+@kernel()
 def copy(source_W, target_W):
     """Copy one row."""
     for w in range(target_W.size):
         target_W[w] = source_W[w]
+
+
+@kernel()
+def clear(target_W):
+    """Set one row to zero."""
+    for w in range(target_W.size):
+        target_W[w] = 0

@@ -26,6 +26,10 @@ def run_cfc(x, **weights):
     return cfc(x, CfcWeights(**weights))
 
 
+def run_lif(**inputs):
+    return lif(**inputs, keep_membranes=True)
+
+
 def run_ltc(x, **weights):
     return ltc(x, LtcWeights(**weights))
 
@@ -36,7 +40,7 @@ OPERATIONS = {
     "causal_conv": (causal_conv, {"x_BTE": (B, T, W), "weight_EK": (W, 4), "bias_E": (W,)}),
     "causal_trace": (causal_trace, {"x_BTS": (B, T, W), "decay": (W,)}),
     "cfc": (run_cfc, {"x": (B, T, W)} | CFC_SHAPES),
-    "lif": (lif, {"current_BTS": (B, T, W), "decay": (W,)}),
+    "lif": (run_lif, {"current_BTS": (B, T, W), "decay": (W,)}),
     "ltc": (run_ltc, {"x": (B, T, W)} | LTC_SHAPES),
     "selective_scan": (selective_scan, SCAN_SHAPES),
     "ssd": (ssd, SSD_SHAPES),

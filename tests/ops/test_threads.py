@@ -25,6 +25,14 @@ def test_every_task_is_done_exactly_once(num_tasks, threads, work_ns, num_thread
     assert (done == 1).all()
 
 
+def test_little_work_stays_on_the_calling_thread(num_threads, monkeypatch):
+    num_threads(4)
+    monkeypatch.setattr("mambrane.ops.threads.SMALL_WORK_NS", 10)
+    workers = []
+    share_out(lambda *_: workers.append(threading.get_ident()), 100, work_ns=9)
+    assert workers == [threading.get_ident()]
+
+
 def test_an_error_in_any_thread_reaches_the_caller(num_threads):
     num_threads(2)
 

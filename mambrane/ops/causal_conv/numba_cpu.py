@@ -13,12 +13,11 @@ The past inputs and the weight are kept as [B, K-1, E] and [K, E] inside.
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.ops.blocks import copy, count_tasks, locate
+from mambrane.ops.blocks import clear, copy, count_tasks, locate, scratch, widest
 from mambrane.ops.causal_conv.reference import Activation
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import sigmoid
@@ -63,7 +62,7 @@ def _conv(
         *arrays(x_BTE, weight_KE, bias_E, state_BKE, resets_BT),
         applies_silu,
         *arrays(*outputs),
-        work_ns=0.3 * x_BTE.numel() * weight_KE.shape[0],
+        work_ns=0.15 * x_BTE.numel() * weight_KE.shape[0],
     )
     return outputs
 
@@ -94,7 +93,7 @@ def _conv_backward(
         *arrays(grad_y_BTE, grad_last_BKE, x_BTE, weight_KE, bias_E, state_BKE, resets_BT),
         applies_silu,
         *arrays(grad_x_BTE, partial_weight_BKE, partial_bias_BE, grad_past_BKE),
-        work_ns=0.8 * x_BTE.numel() * weight_KE.shape[0],
+        work_ns=0.3 * x_BTE.numel() * weight_KE.shape[0],
     )
     sums = (ordered_sum(partial) for partial in (partial_weight_BKE, partial_bias_BE))
     return grad_x_BTE, *sums, grad_past_BKE
@@ -147,15 +146,11 @@ def _forward(first, last, x_BTE, weight_KE, bias_E, state_BKE, resets_BT, applie
         for k in range(num_past):
             t, last_W = num_tokens - num_past + k, last_BKE[b, k][start:stop]
             if t < oldest:
-                last_W[:] = 0
+                clear(last_W)
+            elif t < 0:
+                copy(state_BKE[b, num_past + t][start:stop], last_W)
             else:
-                copy(_row(t, x_BTE[b], state_BKE[b])[start:stop], last_W)
-
-
-@kernel()
-def _row(t, x_TE, state_KE):
-    """Return the input at token t, or one of the past inputs where t < 0."""
-    return x_TE[t] if t >= 0 else state_KE[state_KE.shape[0] + t]
+                copy(x_BTE[b, t][start:stop], last_W)
 
 
 @kernel()
@@ -170,7 +165,9 @@ def _filter(t, oldest, x_TE, state_KE, weight_KE, bias_E, start, u_W):
     num_past, stop = state_KE.shape[0], start + u_W.size
     copy(bias_E[start:stop], u_W)
     for k in range(_first_tap(t, oldest, num_past), num_past + 1):
-        _add_product(weight_KE[k][start:stop], _row(t - num_past + k, x_TE, state_KE)[start:stop], u_W)
+        past = t - num_past + k
+        x_E = x_TE[past] if past >= 0 else state_KE[num_past + past]
+        _add_product(weight_KE[k][start:stop], x_E[start:stop], u_W)
 
 
 @kernel()
@@ -204,28 +201,30 @@ def _backward(
 ):
     """Go back through tasks first, ..., last - 1; all gradients start as zeros and are added to."""
     num_tokens, num_past = x_BTE.shape[1], state_BKE.shape[1]
+    rows_2W = scratch(2, widest(x_BTE.shape[2]), x_BTE)
     for task in range(first, last):
         b, _, start, stop = locate(task, x_BTE.shape[2])
-        grad_u_W = np.empty(stop - start, x_BTE.dtype)
+        grad_u_W, u_W = rows_2W[0, : stop - start], rows_2W[1, : stop - start]
         oldest = -num_past
         for t in range(num_tokens):
             if resets_BT[b, t]:
                 oldest = t
             copy(grad_y_BTE[b, t][start:stop], grad_u_W)
             if applies_silu:
-                u_W = np.empty_like(grad_u_W)
                 _filter(t, oldest, x_BTE[b], state_BKE[b], weight_KE, bias_E, start, u_W)
                 _differentiate_silu(u_W, grad_u_W)
             _add(grad_u_W, grad_bias_BE[b][start:stop])
             for k in range(_first_tap(t, oldest, num_past), num_past + 1):
-                x_W = _row(t - num_past + k, x_BTE[b], state_BKE[b])[start:stop]
-                grad_x_W = _row(t - num_past + k, grad_x_BTE[b], grad_past_BKE[b])[start:stop]
-                _add_product(grad_u_W, x_W, grad_weight_BKE[b, k][start:stop])
-                _add_product(grad_u_W, weight_KE[k][start:stop], grad_x_W)
+                past = t - num_past + k
+                x_E = x_BTE[b, past] if past >= 0 else state_BKE[b, num_past + past]
+                grad_x_E = grad_x_BTE[b, past] if past >= 0 else grad_past_BKE[b, num_past + past]
+                _add_product(grad_u_W, x_E[start:stop], grad_weight_BKE[b, k][start:stop])
+                _add_product(grad_u_W, weight_KE[k][start:stop], grad_x_E[start:stop])
         for k in range(num_past):
             t = num_tokens - num_past + k
+            grad_x_E = grad_x_BTE[b, t] if t >= 0 else grad_past_BKE[b, num_past + t]
             if t >= oldest:
-                _add(grad_last_BKE[b, k][start:stop], _row(t, grad_x_BTE[b], grad_past_BKE[b])[start:stop])
+                _add(grad_last_BKE[b, k][start:stop], grad_x_E[start:stop])
 
 
 @kernel()

@@ -9,12 +9,11 @@ The formula stands in `reference.py`. A task is one sequence and one block of un
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.ops.blocks import copy, count_tasks, locate
+from mambrane.ops.blocks import clear, copy, count_tasks, locate, scratch, widest
 from mambrane.ops.compiled import kernel
 from mambrane.ops.threads import share_out
 
@@ -46,7 +45,7 @@ def _trace(x_BTS: Tensor, decay_S: Tensor, state_BS: Tensor, resets_BT: Tensor) 
         _forward,
         count_tasks(*state_BS.shape),
         *arrays(x_BTS, decay_S, state_BS, resets_BT, *outputs),
-        work_ns=0.7 * x_BTS.numel(),
+        work_ns=0.2 * x_BTS.numel(),
     )
     return outputs
 
@@ -73,7 +72,7 @@ def _trace_backward(
         count_tasks(*state_BS.shape),
         *arrays(grad_trace_BTS, grad_last_BS, x_BTS, trace_BTS, decay_S, state_BS, resets_BT),
         *arrays(grad_x_BTS, partial_decay_BS, grad_first_BS),
-        work_ns=2 * x_BTS.numel(),
+        work_ns=0.5 * x_BTS.numel(),
     )
     return grad_x_BTS, ordered_sum(partial_decay_BS), grad_first_BS
 
@@ -109,13 +108,14 @@ _trace.register_autograd(_differentiate, setup_context=_save)
 @kernel()
 def _forward(first, last, x_BTS, decay_S, state_BS, resets_BT, trace_BTS, last_BS):
     """Run tasks first, ..., last - 1."""
+    r_1W = scratch(1, widest(x_BTS.shape[2]), x_BTS)
     for task in range(first, last):
         b, _, start, stop = locate(task, x_BTS.shape[2])
-        r_W = np.empty(stop - start, x_BTS.dtype)
+        r_W = r_1W[0, : stop - start]
         copy(state_BS[b][start:stop], r_W)
         for t in range(x_BTS.shape[1]):
             if resets_BT[b, t]:
-                r_W[:] = 0
+                clear(r_W)
             _advance(x_BTS[b, t][start:stop], decay_S[start:stop], r_W, trace_BTS[b, t][start:stop])
         copy(r_W, last_BS[b][start:stop])
 
@@ -144,10 +144,11 @@ def _backward(
     grad_first_BS,
 ):
     """Go back through tasks first, ..., last - 1."""
+    grad_2W = scratch(2, widest(x_BTS.shape[2]), x_BTS)
     for task in range(first, last):
         b, _, start, stop = locate(task, x_BTS.shape[2])
-        grad_W = np.empty(stop - start, x_BTS.dtype)
-        grad_decay_W = np.zeros_like(grad_W)
+        grad_W, grad_decay_W = grad_2W[0, : stop - start], grad_2W[1, : stop - start]
+        clear(grad_decay_W)
         copy(grad_last_BS[b][start:stop], grad_W)
         for t in range(x_BTS.shape[1] - 1, -1, -1):
             before_S = state_BS[b] if t == 0 else trace_BTS[b, t - 1]

@@ -213,7 +213,7 @@ def _add_rows(first, last, left_RK, right_KN, sum_RN):
         _add_product(left_RK[start:stop], right_KN, sum_RN[start:stop])
 
 
-@kernel()
+@kernel(makes_arrays=True)
 def _forward(
     first_share,
     last_share,
@@ -275,7 +275,7 @@ def _apply_heads(heads_G, elapsed_M, h_L):
         h_L[i] = ff1_L[i] + s_L[i] * (ff2_L[i] - ff1_L[i])
 
 
-@kernel()
+@kernel(makes_arrays=True)
 def _backward(
     first_share,
     last_share,

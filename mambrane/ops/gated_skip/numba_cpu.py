@@ -35,7 +35,7 @@ def _gated_skip(y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor) 
     """Return the gated output [B, T, E]."""
     out_BTE = torch.empty_like(y_BTE)
     rows = (each.flatten(0, 1) for each in (y_BTE, x_BTE, gate_BTE, out_BTE))
-    share_out(_forward, _count_blocks(y_BTE), *arrays(skip_E, *rows), work_ns=0.4 * y_BTE.numel())
+    share_out(_forward, _count_blocks(y_BTE), *arrays(skip_E, *rows), work_ns=0.2 * y_BTE.numel())
     return out_BTE
 
 
@@ -52,7 +52,7 @@ def _gated_skip_backward(
     grads = [torch.empty_like(y_BTE) for _ in range(3)]
     partial_PE = y_BTE.new_zeros(_count_blocks(y_BTE), y_BTE.shape[2])
     rows = (each.flatten(0, 1) for each in (grad_BTE, y_BTE, x_BTE, gate_BTE, *grads))
-    share_out(_backward, partial_PE.shape[0], *arrays(skip_E, *rows, partial_PE), work_ns=y_BTE.numel())
+    share_out(_backward, partial_PE.shape[0], *arrays(skip_E, *rows, partial_PE), work_ns=0.5 * y_BTE.numel())
     grad_y_BTE, grad_x_BTE, grad_gate_BTE = grads
     return grad_y_BTE, grad_x_BTE, ordered_sum(partial_PE), grad_gate_BTE
 

@@ -21,12 +21,11 @@ sequence. decay is [B, T, S] or, one for all tokens, [1, 1, S].
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.ops.blocks import copy, count_tasks, locate
+from mambrane.ops.blocks import clear, copy, count_tasks, locate, scratch, widest
 from mambrane.ops.compiled import kernel
 from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate
 from mambrane.ops.threads import share_out
@@ -105,7 +104,7 @@ def _lif(
         inputs[0].dtype.type(threshold),
         subtracts,
         *arrays(*outputs),
-        work_ns=current_BTS.numel(),
+        work_ns=0.3 * current_BTS.numel(),
     )
     return outputs
 
@@ -165,7 +164,7 @@ def _lif_backward(
         kind(slope if is_fast_sigmoid else math.pi / 2 * slope),
         kind(1 if is_fast_sigmoid else slope / 2),
         *arrays(grad_current_BTS, grad_decay_BTS, grad_first_BS),
-        work_ns=2 * current_BTS.numel(),
+        work_ns=0.8 * current_BTS.numel(),
     )
     if not is_per_token:
         grad_decay_BTS = ordered_sum(grad_decay_BTS).unsqueeze(0)
@@ -198,12 +197,12 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
-    current_BTS = ctx.saved_tensors[0]
+    current_BTS, *_ = saved = ctx.saved_tensors
     batch, _, units = current_BTS.shape
     # An output that nothing reads has no gradient; one row of zeros stands for it.
     zeros = (current_BTS.new_zeros(1, 1, units),) * 2 + (current_BTS.new_zeros(batch, units),)
     given = (zero if grad is None else grad.contiguous() for grad, zero in zip(grads[:3], zeros, strict=True))
-    return *_lif_backward(*given, *ctx.saved_tensors, *ctx.options), *(None,) * 7
+    return *_lif_backward(*given, *saved, *ctx.options), *(None,) * 7
 
 
 _lif.register_autograd(_differentiate, setup_context=_save)
@@ -225,19 +224,19 @@ def _forward(
     kept_BCS,
 ):
     """Run tasks first, ..., last - 1."""
+    rows_2W = scratch(2, widest(current_BTS.shape[2]), current_BTS)
     for task in range(first, last):
         b, _, start, stop = locate(task, current_BTS.shape[2])
-        v_W = np.empty(stop - start, current_BTS.dtype)
-        unread_W = np.empty_like(v_W)
+        v_W, unread_W = rows_2W[0, : stop - start], rows_2W[1, : stop - start]
         copy(state_BS[b][start:stop], v_W)
         for t in range(current_BTS.shape[1]):
             if t % KEPT_EVERY_TOKENS == 0:
                 copy(v_W, kept_BCS[b, t // KEPT_EVERY_TOKENS][start:stop])
             if resets_BT[b, t]:
-                v_W[:] = 0
+                clear(v_W)
             _advance(
                 current_BTS[b, t][start:stop],
-                _row(decay_BTS, b, t)[start:stop],
+                decay_BTS[_row(decay_BTS, b, t)][start:stop],
                 threshold,
                 subtracts,
                 v_W,
@@ -273,8 +272,8 @@ def _advance_again(current_W, decay_W, threshold, subtracts, previous_W, membran
 
 @kernel()
 def _row(x_BTS, b, t):
-    """Return the row of one token; where all sequences or tokens share one, that one."""
-    return x_BTS[min(b, x_BTS.shape[0] - 1), min(t, x_BTS.shape[1] - 1)]
+    """Return where the row of a token stands; an array of one sequence or of one token is the same for all."""
+    return min(b, x_BTS.shape[0] - 1), min(t, x_BTS.shape[1] - 1)
 
 
 @kernel()
@@ -299,35 +298,41 @@ def _backward(
     grad_first_BS,
 ):
     """Go back through tasks first, ..., last - 1."""
+    width = widest(current_BTS.shape[2])
+    grad_v_1W = scratch(1, width, current_BTS)
+    before_KW, after_KW = (
+        scratch(KEPT_EVERY_TOKENS, width, current_BTS),
+        scratch(KEPT_EVERY_TOKENS + 1, width, current_BTS),
+    )
     for task in range(first, last):
         b, _, start, stop = locate(task, current_BTS.shape[2])
-        grad_v_W = np.empty(stop - start, current_BTS.dtype)
-        previous_KW = np.empty((KEPT_EVERY_TOKENS + 1, grad_v_W.size), grad_v_W.dtype)
-        membrane_KW = np.empty((KEPT_EVERY_TOKENS, grad_v_W.size), grad_v_W.dtype)
-        grad_decay_BTS[b, :, start:stop] = 0
+        width = stop - start
+        grad_v_W = grad_v_1W[0, :width]
         copy(grad_last_BS[b][start:stop], grad_v_W)
+        for t in range(grad_decay_BTS.shape[1]):
+            clear(grad_decay_BTS[b, t][start:stop])
         for c in range(kept_BCS.shape[1] - 1, -1, -1):
-            token, after = c * KEPT_EVERY_TOKENS, min((c + 1) * KEPT_EVERY_TOKENS, current_BTS.shape[1])
-            copy(kept_BCS[b, c][start:stop], previous_KW[0])
-            for t in range(token, after):
+            token, end = c * KEPT_EVERY_TOKENS, min((c + 1) * KEPT_EVERY_TOKENS, current_BTS.shape[1])
+            copy(kept_BCS[b, c][start:stop], after_KW[0, :width])
+            for t in range(token, end):
                 if resets_BT[b, t]:
-                    previous_KW[t - token][:] = 0
+                    clear(after_KW[t - token, :width])
                 _advance_again(
                     current_BTS[b, t][start:stop],
-                    _row(decay_BTS, b, t)[start:stop],
+                    decay_BTS[_row(decay_BTS, b, t)][start:stop],
                     threshold,
                     subtracts,
-                    previous_KW[t - token],
-                    membrane_KW[t - token],
-                    previous_KW[t - token + 1],
+                    after_KW[t - token, :width],
+                    before_KW[t - token, :width],
+                    after_KW[t - token + 1, :width],
                 )
-            for t in range(after - 1, token - 1, -1):
+            for t in range(end - 1, token - 1, -1):
                 _go_back(
-                    _row(grad_spikes_BTS, b, t)[start:stop],
-                    _row(grad_membrane_BTS, b, t)[start:stop],
-                    membrane_KW[t - token],
-                    previous_KW[t - token],
-                    _row(decay_BTS, b, t)[start:stop],
+                    grad_spikes_BTS[_row(grad_spikes_BTS, b, t)][start:stop],
+                    grad_membrane_BTS[_row(grad_membrane_BTS, b, t)][start:stop],
+                    before_KW[t - token, :width],
+                    after_KW[t - token, :width],
+                    decay_BTS[_row(decay_BTS, b, t)][start:stop],
                     resets_BT[b, t],
                     threshold,
                     subtracts,
@@ -336,7 +341,7 @@ def _backward(
                     steepness,
                     height,
                     grad_v_W,
-                    _row(grad_decay_BTS, b, t)[start:stop],
+                    grad_decay_BTS[_row(grad_decay_BTS, b, t)][start:stop],
                     grad_current_BTS[b, t][start:stop],
                 )
         copy(grad_v_W, grad_first_BS[b][start:stop])

@@ -251,7 +251,7 @@ def _sense_backward(first, last, u_QI, grad_pull_QL, grad_conductance_QL, openin
             _give_back(u_QI[rows], *grads, opening_4LI, grad_u_QI[rows], sums_G4LI[task])
 
 
-@kernel()
+@kernel(makes_arrays=True)
 def _forward(
     first_share,
     last_share,
@@ -325,7 +325,7 @@ def _receive(pre_RP, opening_4PL, pull_RL, conductance_RL):
                 pull_RL[r, j] += is_open * opening_4PL[3, i, j]
 
 
-@kernel()
+@kernel(makes_arrays=True)
 def _backward(
     first,
     last,

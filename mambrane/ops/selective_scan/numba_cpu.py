@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.ops.blocks import copy, count_tasks, locate
+from mambrane.ops.blocks import clear, copy, count_tasks, locate, scratch
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import LOWEST_EXPONENT, exp
 from mambrane.ops.threads import share_out
@@ -189,7 +189,7 @@ def _choose_block(x_BTE: Tensor) -> int:
     return block_channels
 
 
-@kernel()
+@kernel(makes_arrays=True)
 def _forward(
     first,
     last,
@@ -206,20 +206,27 @@ def _forward(
     boundaries_BJNE,
 ):
     """Scan the sequences and blocks first, ..., last - 1."""
-    num_tokens = x_BTE.shape[1]
+    num_tokens, num_states = x_BTE.shape[1], A_NE.shape[0]
     for task in range(first, last):
         b, _, start, stop = locate(task, x_BTE.shape[2], block_channels)
-        A_NW, h_NW = _load(A_NE, start, stop), _load(state_BNE[b], start, stop)
+        chunk_of_block, states_of_block = (CHUNK_TOKENS, stop - start), (num_states, stop - start)
+        A_NW, h_NW = np.empty(states_of_block, x_BTE.dtype), np.empty(states_of_block, x_BTE.dtype)
+        delta_CW, drive_CW = np.empty(chunk_of_block, x_BTE.dtype), np.empty(chunk_of_block, x_BTE.dtype)
+        y_CW = np.empty(chunk_of_block, x_BTE.dtype)
+        _load(A_NE, start, A_NW)
+        _load(state_BNE[b], start, h_NW)
         for chunk in range(-(-num_tokens // CHUNK_TOKENS)):
             t, end = chunk * CHUNK_TOKENS, min((chunk + 1) * CHUNK_TOKENS, num_tokens)
+            delta_PW, drive_PW, y_PW = delta_CW[: end - t], drive_CW[: end - t], y_CW[: end - t]
             if boundaries_BJNE.shape[1] > 0:
-                _store(h_NW, boundaries_BJNE[b, chunk], start, stop)
-            delta_PW, drive_PW = _load(delta_BTE[b, t:end], start, stop), _load(x_BTE[b, t:end], start, stop)
-            drive_PW *= delta_PW
-            y_PW = np.zeros_like(drive_PW)
+                _store(h_NW, start, boundaries_BJNE[b, chunk])
+            _load(delta_BTE[b, t:end], start, delta_PW)
+            _load(x_BTE[b, t:end], start, drive_PW)
+            _multiply(delta_PW, drive_PW)
+            _clear(y_PW)
             _scan_chunk(delta_PW, drive_PW, A_NW, B_BTN[b, t:end], C_BTN[b, t:end], resets_BT[b, t:end], h_NW, y_PW)
-            _store(y_PW, y_BTE[b, t:end], start, stop)
-        _store(h_NW, last_BNE[b], start, stop)
+            _store(y_PW, start, y_BTE[b, t:end])
+        _store(h_NW, start, last_BNE[b])
 
 
 @kernel()
@@ -244,22 +251,33 @@ def _decay(exponent):
 
 
 @kernel()
-def _load(rows_RE, start, stop):
-    """Return channels start, ..., stop - 1 as a block of its own."""
-    block_RW = np.empty((rows_RE.shape[0], stop - start), rows_RE.dtype)
-    for r in range(rows_RE.shape[0]):
-        copy(rows_RE[r][start:stop], block_RW[r])
-    return block_RW
+def _load(rows_RE, start, block_RW):
+    """Copy the channels of a block, from `start` on, into memory of its own."""
+    for r in range(block_RW.shape[0]):
+        copy(rows_RE[r][start : start + block_RW.shape[1]], block_RW[r])
 
 
 @kernel()
-def _store(block_RW, rows_RE, start, stop):
-    """Write a block to channels start, ..., stop - 1."""
-    for r in range(rows_RE.shape[0]):
-        copy(block_RW[r], rows_RE[r][start:stop])
+def _store(block_RW, start, rows_RE):
+    """Copy a block back to the channels from `start` on."""
+    for r in range(block_RW.shape[0]):
+        copy(block_RW[r], rows_RE[r][start : start + block_RW.shape[1]])
 
 
 @kernel()
+def _multiply(factor_RW, product_RW):
+    for r in range(product_RW.shape[0]):
+        for w in range(product_RW.shape[1]):
+            product_RW[r, w] *= factor_RW[r, w]
+
+
+@kernel()
+def _clear(block_RW):
+    for r in range(block_RW.shape[0]):
+        clear(block_RW[r])
+
+
+@kernel(makes_arrays=True)
 def _backward(
     first,
     last,
@@ -281,19 +299,36 @@ def _backward(
     grad_first_BNE,
 ):
     """Go back through the sequences and blocks first, ..., last - 1."""
-    num_tokens = x_BTE.shape[1]
+    num_tokens, num_states = x_BTE.shape[1], A_NE.shape[0]
     for task in range(first, last):
         b, block, start, stop = locate(task, x_BTE.shape[2], block_channels)
-        A_NW, grad_h_NW = _load(A_NE, start, stop), _load(grad_last_BNE[b], start, stop)
-        grad_A_NW = np.zeros_like(A_NW)
+        chunk_of_block, states_of_block = (CHUNK_TOKENS, stop - start), (num_states, stop - start)
+        A_NW, grad_h_NW = np.empty(states_of_block, x_BTE.dtype), np.empty(states_of_block, x_BTE.dtype)
+        grad_A_NW, boundary_NW = np.zeros(states_of_block, x_BTE.dtype), np.empty(states_of_block, x_BTE.dtype)
+        x_CW, delta_CW = np.empty(chunk_of_block, x_BTE.dtype), np.empty(chunk_of_block, x_BTE.dtype)
+        drive_CW, grad_y_CW = np.empty(chunk_of_block, x_BTE.dtype), np.empty(chunk_of_block, x_BTE.dtype)
+        grad_drive_CW, grad_delta_CW = np.empty(chunk_of_block, x_BTE.dtype), np.empty(chunk_of_block, x_BTE.dtype)
+        _load(A_NE, start, A_NW)
+        _load(grad_last_BNE[b], start, grad_h_NW)
         for chunk in range(-(-num_tokens // CHUNK_TOKENS) - 1, -1, -1):
             t, end = chunk * CHUNK_TOKENS, min((chunk + 1) * CHUNK_TOKENS, num_tokens)
-            x_PW, delta_PW = _load(x_BTE[b, t:end], start, stop), _load(delta_BTE[b, t:end], start, stop)
-            drive_PW = x_PW * delta_PW
-            grad_drive_PW, grad_delta_PW = np.zeros_like(x_PW), np.zeros_like(x_PW)
+            x_PW, delta_PW, drive_PW = x_CW[: end - t], delta_CW[: end - t], drive_CW[: end - t]
+            grad_y_PW, grad_drive_PW, grad_delta_PW = (
+                grad_y_CW[: end - t],
+                grad_drive_CW[: end - t],
+                grad_delta_CW[: end - t],
+            )
+            _load(x_BTE[b, t:end], start, x_PW)
+            _load(delta_BTE[b, t:end], start, delta_PW)
+            _load(x_BTE[b, t:end], start, drive_PW)
+            _multiply(delta_PW, drive_PW)
+            _load(grad_y_BTE[b, t:end], start, grad_y_PW)
+            _load(boundaries_BJNE[b, chunk], start, boundary_NW)
+            _clear(grad_drive_PW)
+            _clear(grad_delta_PW)
             _differentiate_chunk(
-                _load(grad_y_BTE[b, t:end], start, stop),
-                _load(boundaries_BJNE[b, chunk], start, stop),
+                grad_y_PW,
+                boundary_NW,
                 delta_PW,
                 drive_PW,
                 A_NW,
@@ -307,10 +342,21 @@ def _backward(
                 partial_B_GBTN[block, b, t:end],
                 partial_C_GBTN[block, b, t:end],
             )
-            _store(grad_drive_PW * delta_PW, grad_x_BTE[b, t:end], start, stop)
-            _store(grad_drive_PW * x_PW + grad_delta_PW, grad_delta_BTE[b, t:end], start, stop)
-        _store(grad_A_NW, partial_A_BNE[b], start, stop)
-        _store(grad_h_NW, grad_first_BNE[b], start, stop)
+            _differentiate_drive(x_PW, delta_PW, grad_drive_PW, grad_delta_PW)
+            _store(grad_drive_PW, start, grad_x_BTE[b, t:end])
+            _store(grad_delta_PW, start, grad_delta_BTE[b, t:end])
+        _store(grad_A_NW, start, partial_A_BNE[b])
+        _store(grad_h_NW, start, grad_first_BNE[b])
+
+
+@kernel()
+def _differentiate_drive(x_PW, delta_PW, grad_PW, grad_delta_PW):
+    """Turn the gradient of x delta into that of x, in place, and add to that of delta."""
+    for p in range(grad_PW.shape[0]):
+        for w in range(grad_PW.shape[1]):
+            grad_drive = grad_PW[p, w]
+            grad_delta_PW[p, w] += grad_drive * x_PW[p, w]
+            grad_PW[p, w] = grad_drive * delta_PW[p, w]
 
 
 @kernel(reorders_sums=True)
@@ -332,8 +378,8 @@ def _differentiate_chunk(
 ):
     """Recompute the states of a chunk, then go back through it; grad_h and all sums are updated in place."""
     length, zero = delta_PW.shape[0], delta_PW.dtype.type(0)
-    decay_PW = np.empty_like(delta_PW)
-    h_QW = np.empty((length + 1, delta_PW.shape[1]), delta_PW.dtype)
+    decay_PW = scratch(length, delta_PW.shape[1], delta_PW)
+    h_QW = scratch(length + 1, delta_PW.shape[1], delta_PW)
     for n in range(A_NW.shape[0]):
         copy(boundary_NW[n], h_QW[0])
         for p in range(length):

@@ -75,7 +75,7 @@ def _in_lanes(spikes_BTS: Tensor) -> Tensor:
     return filled_BTP.flatten(0, 1).unflatten(1, (-1, LANES))
 
 
-@kernel()
+@kernel(makes_arrays=True)
 def _pair(
     first,
     last,

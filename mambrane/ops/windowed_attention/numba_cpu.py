@@ -192,7 +192,7 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
 _attend.register_autograd(_differentiate, setup_context=_save)
 
 
-@kernel()
+@kernel(makes_arrays=True)
 def _forward(
     first,
     last,
@@ -233,7 +233,7 @@ def _forward(
         _from_lanes(read_PNL, 0, one, read_BTI, group, heads, start, stop)
 
 
-@kernel()
+@kernel(makes_arrays=True)
 def _backward(
     first,
     last,
@@ -291,7 +291,7 @@ def _backward(
             _from_lanes(grad_PNL, num_before, one, grad_BTI, group, heads, start, stop)
 
 
-@kernel()
+@kernel(makes_arrays=True)
 def _find_windows(group, heads, window, ring_key_BRI, num_valid_B, resets_BT, start, stop):
     """Return the oldest token that a block needs (negative in the ring), and the first visible row of each lane."""
     oldest = max(start - window + 1, -ring_key_BRI.shape[1])
@@ -318,7 +318,7 @@ def _pad(count, together):
     return -(-count // together) * together
 
 
-@kernel()
+@kernel(makes_arrays=True)
 def _queries(x_BTI, scale, group, heads, start, stop):
     """Return the rows of a block's queries in lanes, times scale, as many as are taken together."""
     numbers = x_BTI.shape[2] // heads
@@ -328,7 +328,7 @@ def _queries(x_BTI, scale, group, heads, start, stop):
     return x_PNL
 
 
-@kernel()
+@kernel(makes_arrays=True)
 def _visible_rows(x_BTI, ring_BRI, group, heads, oldest, stop):
     """Return the rows of keys or values that a block sees, in lanes; then zeros, for sums that run over."""
     one, num_slots = x_BTI.dtype.type(1), ring_BRI.shape[1]
@@ -370,7 +370,7 @@ def _from_lanes(x_PNL, row, scale, x_BTI, group, heads, start, stop):
         lane += count
 
 
-@kernel()
+@kernel(makes_arrays=True)
 def _allocate(window, query_PNL):
     """Return scratch for the rows that some queries together see, and zeros for two numbers of each query."""
     weight_QWL = np.empty((QUERIES_TOGETHER, window + QUERIES_TOGETHER + KEYS_TOGETHER, LANES), query_PNL.dtype)
