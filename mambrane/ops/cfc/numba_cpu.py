@@ -30,9 +30,8 @@ from mambrane.ops.blocks import copy
 from mambrane.ops.cfc.reference import LECUN_GAIN, LECUN_SLOPE, CfcOutput, CfcWeights
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import sigmoid, tanh
+from mambrane.ops.products import add_product, panels, sum_over_tokens, whole_panels, zero_sums
 from mambrane.ops.threads import share_out
-
-BLOCK_ROWS = 32
 
 
 def cfc_numba(
@@ -56,7 +55,7 @@ def cfc_numba(
         torch.cat([w.ff1_weight, w.ff2_weight, w.time_a_weight, w.time_b_weight]),
         torch.cat([w.ff1_bias, w.ff2_bias, w.time_a_bias, w.time_b_bias]),
     )
-    hidden_BTL, _, _ = _cfc(
+    hidden_BTL, *_ = _cfc(
         *floats,
         no_resets(x_BTI) if resets_BT is None else resets_BT,
         torch.is_grad_enabled() and any(each.requires_grad for each in floats),
@@ -88,19 +87,25 @@ def _cfc(
     bias_G: Tensor,
     resets_BT: Tensor,
     is_kept: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return states [B, T, L], backbone [B, T, U] and tanh ff1, tanh ff2, time_a, s [B, T, 4 L], T = 0 if not kept."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return states [B, T, L], and what is kept, T = 0 if it is not.
+
+    Kept are what the backbone heard [B, T, J], its activations [B, T, U], both filled up to whole panels, and
+    tanh ff1, tanh ff2, time_a, s [B, T, G].
+    """
     outputs = _cfc_outputs(x_BTI, state_BL, elapsed_BTM, backbone_UJ, bias_U, heads_GU, bias_G, resets_BT, is_kept)
-    batch_size, num_tokens, inputs = x_BTI.shape
-    drive_BTU = bias_U.detach().repeat(batch_size, num_tokens, 1)
-    _add_outside(x_BTI.flatten(0, 1), backbone_UJ[:, :inputs].T, drive_BTU.flatten(0, 1))
-    num_shares = min(batch_size, torch.get_num_threads())
+    num_shares = min(len(x_BTI), torch.get_num_threads())
     share_out(
         _forward,
         num_shares,
         num_shares,
-        *arrays(drive_BTU, state_BL, resets_BT, elapsed_BTM, backbone_UJ[:, inputs:].T, heads_GU.T, bias_G, *outputs),
-        work_ns=0.1 * drive_BTU.numel() * bias_G.numel(),
+        *arrays(x_BTI, state_BL, resets_BT, elapsed_BTM),
+        panels(backbone_UJ.T),
+        bias_U.detach().numpy(),
+        panels(heads_GU.T),
+        bias_G.detach().numpy(),
+        *arrays(*outputs),
+        work_ns=0.01 * resets_BT.numel() * (backbone_UJ.numel() + heads_GU.numel()),
     )
     return outputs
 
@@ -116,70 +121,85 @@ def _cfc_outputs(
     bias_G: Tensor,
     resets_BT: Tensor,
     is_kept: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     batch_size, num_tokens, _ = x_BTI.shape
+    (num_backbone, num_heard), num_heads = backbone_UJ.shape, bias_G.shape[0]
     num_kept = num_tokens if is_kept else 0
     return (
         x_BTI.new_empty(batch_size, num_tokens, state_BL.shape[1]),
-        x_BTI.new_empty(batch_size, num_kept, bias_U.shape[0]),
-        x_BTI.new_empty(batch_size, num_kept, bias_G.shape[0]),
+        x_BTI.new_empty(batch_size, num_kept, whole_panels(num_heard)),
+        x_BTI.new_empty(batch_size, num_kept, whole_panels(num_backbone)),
+        x_BTI.new_empty(batch_size, num_kept, num_heads),
     )
 
 
 @torch.library.custom_op("mambrane::cfc_backward", mutates_args=())
 def _cfc_backward(
     grad_hidden_BTL: Tensor,
-    x_BTI: Tensor,
-    state_BL: Tensor,
     elapsed_BTM: Tensor,
     backbone_UJ: Tensor,
     heads_GU: Tensor,
     resets_BT: Tensor,
-    hidden_BTL: Tensor,
+    heard_BTJ: Tensor,
     backbone_BTU: Tensor,
     heads_BTG: Tensor,
+    with_elapsed: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of the first seven arguments of the forward operation."""
-    inputs = x_BTI.shape[2]
-    grad_drive_BTU, grad_heads_BTG = torch.empty_like(backbone_BTU), torch.empty_like(heads_BTG)
-    grad_state_BL = grad_hidden_BTL.new_zeros(state_BL.shape)
-    num_shares = min(resets_BT.shape[0], torch.get_num_threads())
+    """Return the gradients of the first seven arguments of the forward operation; elapsed times' only if wanted."""
+    (num_heads, num_backbone), num_heard = heads_GU.shape, backbone_UJ.shape[1]
+    batch_size, num_tokens, num_units = grad_hidden_BTL.shape
+    grad_drive_BTU = grad_hidden_BTL.new_empty(batch_size, num_tokens, num_backbone)
+    grad_heads_BTG = torch.empty_like(heads_BTG)
+    grad_x_BTI = grad_hidden_BTL.new_empty(batch_size, num_tokens, num_heard - num_units)
+    grad_state_BL = grad_hidden_BTL.new_empty(batch_size, num_units)
+    biases_BU, biases_BG = (grad_hidden_BTL.new_empty(batch_size, size) for size in (num_backbone, num_heads))
+    num_shares = min(batch_size, torch.get_num_threads())
     share_out(
         _backward,
         num_shares,
         num_shares,
-        *arrays(grad_hidden_BTL, resets_BT, elapsed_BTM, backbone_UJ[:, inputs:], heads_GU, backbone_BTU, heads_BTG),
-        *arrays(grad_drive_BTU, grad_state_BL, grad_heads_BTG),
-        work_ns=0.1 * heads_BTG.numel() * backbone_BTU.shape[2],
+        *arrays(grad_hidden_BTL, resets_BT, elapsed_BTM),
+        panels(backbone_UJ),
+        panels(heads_GU),
+        *arrays(backbone_BTU, heads_BTG),
+        *arrays(grad_x_BTI, grad_state_BL, grad_drive_BTU, grad_heads_BTG, biases_BU, biases_BG),
+        work_ns=0.01 * resets_BT.numel() * (backbone_UJ.numel() + heads_GU.numel()),
     )
-    previous_BTL = torch.cat([state_BL[:, None], hidden_BTL[:, :-1]], dim=1).masked_fill(resets_BT[..., None], 0.0)
-    heard_QJ = torch.cat([x_BTI, previous_BTL], dim=-1).flatten(0, 1)
-    grad_drive_QU, grad_heads_QG = grad_drive_BTU.flatten(0, 1), grad_heads_BTG.flatten(0, 1)
-    # time_b is added to elapsed time_a, so its gradient is that of the product.
-    grad_elapsed_BTL = heads_BTG.chunk(4, dim=-1)[2] * grad_heads_BTG.chunk(4, dim=-1)[3]
     return (
-        _add_outside(grad_drive_QU, backbone_UJ[:, :inputs], x_BTI.new_zeros(x_BTI.shape).flatten(0, 1)).view_as(x_BTI),
+        grad_x_BTI,
         grad_state_BL,
-        grad_elapsed_BTL.sum(dim=-1, keepdim=True) if elapsed_BTM.shape[2] == 1 else grad_elapsed_BTL,
-        _add_outside(grad_drive_QU.T, heard_QJ, backbone_UJ.new_zeros(backbone_UJ.shape)),
-        ordered_sum(grad_drive_QU),
-        _add_outside(grad_heads_QG.T, backbone_BTU.flatten(0, 1), heads_GU.new_zeros(heads_GU.shape)),
-        ordered_sum(grad_heads_QG),
+        _grad_elapsed(heads_BTG, grad_heads_BTG, elapsed_BTM) if with_elapsed else elapsed_BTM.new_empty(0),
+        sum_over_tokens(grad_drive_BTU.flatten(0, 1), heard_BTJ.flatten(0, 1), num_heard),
+        ordered_sum(biases_BU),
+        sum_over_tokens(grad_heads_BTG.flatten(0, 1), backbone_BTU.flatten(0, 1), num_backbone),
+        ordered_sum(biases_BG),
     )
+
+
+def _grad_elapsed(heads_BTG: Tensor, grad_heads_BTG: Tensor, elapsed_BTM: Tensor) -> Tensor:
+    """Return the gradient of the elapsed times: time_b is added to elapsed time_a, so its gradient is the product's."""
+    grad_elapsed_BTL = heads_BTG.chunk(4, dim=-1)[2] * grad_heads_BTG.chunk(4, dim=-1)[3]
+    return grad_elapsed_BTL.sum(dim=-1, keepdim=True) if elapsed_BTM.shape[2] == 1 else grad_elapsed_BTL
 
 
 @_cfc_backward.register_fake
-def _(grad_hidden_BTL, x_BTI, state_BL, elapsed_BTM, backbone_UJ, heads_GU, resets_BT, hidden_BTL, *kept):  # noqa: ANN002
-    biases = (heads_GU.new_empty(heads_GU.shape[size]) for size in (1, 0))
-    weights = (each.new_empty(each.shape) for each in (x_BTI, state_BL, elapsed_BTM, backbone_UJ, heads_GU))
-    grad_x_BTI, grad_state_BL, grad_elapsed_BTM, grad_backbone_UJ, grad_heads_GU = weights
-    grad_bias_U, grad_bias_G = biases
-    return grad_x_BTI, grad_state_BL, grad_elapsed_BTM, grad_backbone_UJ, grad_bias_U, grad_heads_GU, grad_bias_G
+def _(grad_hidden_BTL, elapsed_BTM, backbone_UJ, heads_GU, resets_BT, heard_BTJ, backbone_BTU, heads_BTG, with_elapsed):
+    (num_heads, num_backbone), num_heard = heads_GU.shape, backbone_UJ.shape[1]
+    batch_size, num_tokens, num_units = grad_hidden_BTL.shape
+    return (
+        grad_hidden_BTL.new_empty(batch_size, num_tokens, num_heard - num_units),
+        grad_hidden_BTL.new_empty(batch_size, num_units),
+        torch.empty_like(elapsed_BTM) if with_elapsed else elapsed_BTM.new_empty(0),
+        torch.empty_like(backbone_UJ),
+        backbone_UJ.new_empty(num_backbone),
+        torch.empty_like(heads_GU),
+        heads_GU.new_empty(num_heads),
+    )
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401 -- torch's own
-    x_BTI, state_BL, elapsed_BTM, backbone_UJ, _, heads_GU, _, resets_BT, _ = inputs
-    ctx.save_for_backward(x_BTI, state_BL, elapsed_BTM, backbone_UJ, heads_GU, resets_BT, *output)
+    _, _, elapsed_BTM, backbone_UJ, _, heads_GU, _, resets_BT, _ = inputs
+    ctx.save_for_backward(elapsed_BTM, backbone_UJ, heads_GU, resets_BT, *output[1:])
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
 
@@ -187,30 +207,12 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
     if grads[0] is None:
         return (None,) * 9
-    return *_cfc_backward(grads[0], *ctx.saved_tensors), None, None
+    with_elapsed = ctx.needs_input_grad[2]
+    grad_x_BTI, grad_state_BL, grad_elapsed_BTM, *others = _cfc_backward(grads[0], *ctx.saved_tensors, with_elapsed)
+    return grad_x_BTI, grad_state_BL, grad_elapsed_BTM if with_elapsed else None, *others, None, None
 
 
 _cfc.register_autograd(_differentiate, setup_context=_save)
-
-
-def _add_outside(left_RK: Tensor, right_KN: Tensor, sum_RN: Tensor) -> Tensor:
-    """Add left @ right to the sum, which is contiguous, and return it; the left one is read as it lies."""
-    share_out(
-        _add_rows,
-        left_RK.shape[0],
-        left_RK.detach().numpy(),
-        *arrays(right_KN, sum_RN),
-        work_ns=0.1 * left_RK.numel() * right_KN.shape[1],
-    )
-    return sum_RN
-
-
-@kernel()
-def _add_rows(first, last, left_RK, right_KN, sum_RN):
-    """Add the rows first, ..., last - 1 of left @ right, in blocks that stay in the cache."""
-    for start in range(first, last, BLOCK_ROWS):
-        stop = min(start + BLOCK_ROWS, last)
-        _add_product(left_RK[start:stop], right_KN, sum_RN[start:stop])
 
 
 @kernel()
@@ -218,43 +220,50 @@ def _forward(
     first_share,
     last_share,
     num_shares,
-    drive_BTU,
+    x_BTI,
     state_BL,
     resets_BT,
     elapsed_BTM,
-    recurrent_LU,
-    heads_UG,
+    backbone_PJC,
+    bias_U,
+    heads_PUC,
     bias_G,
     hidden_BTL,
+    heard_BTJ,
     backbone_BTU,
     heads_BTG,
 ):
-    rows = slice(first_share * len(drive_BTU) // num_shares, last_share * len(drive_BTU) // num_shares)
-    drive_RTU, state_RL, resets_RT, elapsed_RTM = drive_BTU[rows], state_BL[rows], resets_BT[rows], elapsed_BTM[rows]
-    hidden_RTL, backbone_RTU, heads_RTG = hidden_BTL[rows], backbone_BTU[rows], heads_BTG[rows]
-    num_rows, num_tokens, num_backbone = drive_RTU.shape
-    kind = drive_RTU.dtype.type
+    rows = slice(first_share * len(x_BTI) // num_shares, last_share * len(x_BTI) // num_shares)
+    x_RTI, resets_RT, elapsed_RTM, hidden_RTL = x_BTI[rows], resets_BT[rows], elapsed_BTM[rows], hidden_BTL[rows]
+    heard_RTJ, backbone_RTU, heads_RTG = heard_BTJ[rows], backbone_BTU[rows], heads_BTG[rows]
+    num_rows, num_tokens, num_inputs = x_RTI.shape
+    kind = x_RTI.dtype.type
     gain, slope = kind(LECUN_GAIN), kind(LECUN_SLOPE)
-    h_RL = state_RL.copy()
-    a_RU = np.empty((num_rows, num_backbone), drive_RTU.dtype)
-    heads_RG = np.empty((num_rows, bias_G.size), drive_RTU.dtype)
+    a_RU, heads_RG = zero_sums(num_rows, backbone_PJC), zero_sums(num_rows, heads_PUC)
+    heard_RJ = np.zeros((len(a_RU), heard_BTJ.shape[2]), x_RTI.dtype)
+    h_RL = heard_RJ[:, num_inputs : backbone_PJC.shape[1]]
+    for r in range(num_rows):
+        copy(state_BL[rows][r], h_RL[r])
     for t in range(num_tokens):
         for r in range(num_rows):
+            copy(x_RTI[r, t], heard_RJ[r, :num_inputs])
             if resets_RT[r, t]:
                 _fill(h_RL[r], 0)
-            copy(drive_RTU[r, t], a_RU[r])
-            copy(bias_G, heads_RG[r])
-        _add_product(h_RL, recurrent_LU, a_RU)
+            copy(bias_U, a_RU[r, : bias_U.size])
+            copy(bias_G, heads_RG[r, : bias_G.size])
+        add_product(heard_RJ, backbone_PJC, a_RU)
         for r in range(num_rows):
-            for u in range(num_backbone):
+            for u in range(a_RU.shape[1]):
                 a_RU[r, u] = gain * tanh(slope * a_RU[r, u])
-        _add_product(a_RU, heads_UG, heads_RG)
+            if heard_RTJ.shape[1] > 0:
+                copy(heard_RJ[r], heard_RTJ[r, t])
+                copy(a_RU[r], backbone_RTU[r, t])
+        add_product(a_RU, heads_PUC, heads_RG)
         for r in range(num_rows):
-            _apply_heads(heads_RG[r], elapsed_RTM[r, t], h_RL[r])
+            _apply_heads(heads_RG[r, : bias_G.size], elapsed_RTM[r, t], h_RL[r])
             copy(h_RL[r], hidden_RTL[r, t])
             if heads_RTG.shape[1] > 0:
-                copy(a_RU[r], backbone_RTU[r, t])
-                copy(heads_RG[r], heads_RTG[r, t])
+                copy(heads_RG[r, : bias_G.size], heads_RTG[r, t])
 
 
 @kernel()
@@ -283,42 +292,54 @@ def _backward(
     grad_hidden_BTL,
     resets_BT,
     elapsed_BTM,
-    recurrent_UL,
-    heads_GU,
+    backbone_PUC,
+    heads_PGC,
     backbone_BTU,
     heads_BTG,
-    grad_drive_BTU,
+    grad_x_BTI,
     grad_state_BL,
+    grad_drive_BTU,
     grad_heads_BTG,
+    bias_BU,
+    bias_BG,
 ):
     rows = slice(first_share * len(resets_BT) // num_shares, last_share * len(resets_BT) // num_shares)
     grad_hidden_RTL, resets_RT, elapsed_RTM = grad_hidden_BTL[rows], resets_BT[rows], elapsed_BTM[rows]
-    backbone_RTU, heads_RTG = backbone_BTU[rows], heads_BTG[rows]
-    grad_drive_RTU, grad_h_RL, grad_heads_RTG = grad_drive_BTU[rows], grad_state_BL[rows], grad_heads_BTG[rows]
+    backbone_RTU, heads_RTG, grad_x_RTI = backbone_BTU[rows], heads_BTG[rows], grad_x_BTI[rows]
+    grad_drive_RTU, grad_heads_RTG = grad_drive_BTU[rows], grad_heads_BTG[rows]
+    bias_RU, bias_RG = bias_BU[rows], bias_BG[rows]
     num_rows, num_tokens, num_units = grad_hidden_RTL.shape
-    num_backbone = backbone_RTU.shape[2]
+    num_inputs, num_backbone, num_heads = grad_x_RTI.shape[2], bias_RU.shape[1], bias_RG.shape[1]
     kind = grad_hidden_RTL.dtype.type
     one, inverse_gain, steepness = kind(1), kind(1 / LECUN_GAIN), kind(LECUN_GAIN * LECUN_SLOPE)
-    grad_a_RU = np.empty((num_rows, num_backbone), grad_hidden_RTL.dtype)
-    grad_heads_RG = np.empty((num_rows, 4 * num_units), grad_hidden_RTL.dtype)
+    grad_heard_RJ, grad_a_RU = zero_sums(num_rows, backbone_PUC), zero_sums(num_rows, heads_PGC)
+    grad_heads_RG = np.zeros((len(grad_a_RU), num_heads), grad_a_RU.dtype)
+    grad_h_RL = grad_heard_RJ[:, num_inputs : num_inputs + num_units]
+    for r in range(num_rows):
+        _fill(bias_RU[r], 0)
+        _fill(bias_RG[r], 0)
     for t in range(num_tokens - 1, -1, -1):
         for r in range(num_rows):
-            for i in range(num_units):
-                grad_h_RL[r, i] += grad_hidden_RTL[r, t, i]
+            _add(grad_hidden_RTL[r, t], grad_h_RL[r])
             _differentiate_heads(grad_h_RL[r], heads_RTG[r, t], elapsed_RTM[r, t], grad_heads_RG[r])
             copy(grad_heads_RG[r], grad_heads_RTG[r, t])
+            _add(grad_heads_RG[r], bias_RG[r])
             _fill(grad_a_RU[r], 0)
-        _add_product(grad_heads_RG, heads_GU, grad_a_RU)
+        add_product(grad_heads_RG, heads_PGC, grad_a_RU)
         for r in range(num_rows):
             for u in range(num_backbone):
                 height = backbone_RTU[r, t, u] * inverse_gain
                 grad_a_RU[r, u] *= steepness * (one - height * height)
-            copy(grad_a_RU[r], grad_drive_RTU[r, t])
-            _fill(grad_h_RL[r], 0)
-        _add_product(grad_a_RU, recurrent_UL, grad_h_RL)
+            copy(grad_a_RU[r, :num_backbone], grad_drive_RTU[r, t])
+            _add(grad_a_RU[r, :num_backbone], bias_RU[r])
+            _fill(grad_heard_RJ[r], 0)
+        add_product(grad_a_RU, backbone_PUC, grad_heard_RJ)
         for r in range(num_rows):
+            copy(grad_heard_RJ[r, :num_inputs], grad_x_RTI[r, t])
             if resets_RT[r, t]:
                 _fill(grad_h_RL[r], 0)
+    for r in range(num_rows):
+        copy(grad_h_RL[r], grad_state_BL[rows][r])
 
 
 @kernel()
@@ -347,21 +368,6 @@ def _fill(target_N, value):
 
 
 @kernel()
-def _add_product(left_RK, right_KN, sum_RN):
-    """Add left @ right to the sum. Eight terms at a time, so that the sum is read and written an eighth as often."""
-    num_rows, num_terms = left_RK.shape
-    whole = num_terms - num_terms % 8
-    for k in range(0, whole, 8):
-        for r in range(num_rows):
-            l0, l1, l2, l3 = left_RK[r, k], left_RK[r, k + 1], left_RK[r, k + 2], left_RK[r, k + 3]
-            l4, l5, l6, l7 = left_RK[r, k + 4], left_RK[r, k + 5], left_RK[r, k + 6], left_RK[r, k + 7]
-            for n in range(sum_RN.shape[1]):
-                first = l0 * right_KN[k, n] + l1 * right_KN[k + 1, n]
-                second = l2 * right_KN[k + 2, n] + l3 * right_KN[k + 3, n]
-                third = l4 * right_KN[k + 4, n] + l5 * right_KN[k + 5, n]
-                fourth = l6 * right_KN[k + 6, n] + l7 * right_KN[k + 7, n]
-                sum_RN[r, n] += (first + second) + (third + fourth)
-    for k in range(whole, num_terms):
-        for r in range(num_rows):
-            for n in range(sum_RN.shape[1]):
-                sum_RN[r, n] += left_RK[r, k] * right_KN[k, n]
+def _add(addend_N, sum_N):
+    for n in range(sum_N.size):
+        sum_N[n] += addend_N[n]
