@@ -20,13 +20,16 @@ from mambrane.ops.arguments import arrays
 from mambrane.ops.blocks import copy
 from mambrane.ops.compiled import kernel
 from mambrane.ops.threads import share_out
-from mambrane.ops.vectors import LANES, filled, fused, load, store
+from mambrane.ops.tiles import load_pair, store_pair
+from mambrane.ops.vectors import LANES, fused
 
 ROWS_TOGETHER = 4
 PANEL_VECTORS = 2
 PANEL_COLUMNS = PANEL_VECTORS * LANES
+
 BLOCK_ROWS = 32
 BLOCK_TERMS = 128
+"""Of a sum over tokens: 16 KiB of the left matrix in float32, which every panel on the right meets in turn."""
 
 
 def whole_panels(num_columns: int | SymInt) -> int | SymInt:
@@ -86,55 +89,39 @@ def sum_over_tokens(left_QR: Tensor, right_QN: Tensor, num_columns: int) -> Tens
 @kernel()
 def _sum_over_tokens(first, last, left_QR, right_QN, sum_RN):
     """Write blocks of rows; a block of the left matrix is copied, because its own rows are far apart."""
-    num_tokens, num_rows = left_QR.shape
-    num_columns = right_QN.shape[1]
+    (num_tokens, num_rows), width = left_QR.shape, right_QN.shape[1]
     block_KR = np.zeros((BLOCK_TERMS, BLOCK_ROWS), left_QR.dtype)
-    block_sum_RN = np.empty((BLOCK_ROWS, num_columns), left_QR.dtype)
+    block_RN = np.empty((BLOCK_ROWS, width), left_QR.dtype)
     for block in range(first, last):
-        rows = slice(block * BLOCK_ROWS, min((block + 1) * BLOCK_ROWS, num_rows))
-        block_sum_RN[:] = 0
-        for start in range(0, num_tokens, BLOCK_TERMS):
-            num_terms = min(BLOCK_TERMS, num_tokens - start)
+        start = block * BLOCK_ROWS
+        stop = min(start + BLOCK_ROWS, num_rows)
+        block_RN[:] = 0
+        for token in range(0, num_tokens, BLOCK_TERMS):
+            num_terms = min(BLOCK_TERMS, num_tokens - token)
             for k in range(num_terms):
-                copy(left_QR[start + k][rows], block_KR[k])
-            for p in range(num_columns // PANEL_COLUMNS):
-                place, step = (start * num_columns + p * PANEL_COLUMNS) // LANES, num_columns // LANES
+                copy(left_QR[token + k][start:stop], block_KR[k][: stop - start])
+            for p in range(width // PANEL_COLUMNS):
+                place = token * (width // LANES) + p * PANEL_VECTORS
                 for r in range(0, BLOCK_ROWS, ROWS_TOGETHER):
-                    _add_tile(block_KR.T, r, num_terms, right_QN, place, step, block_sum_RN, p)
-        for r in range(rows.start, rows.stop):
-            copy(block_sum_RN[r - rows.start][: sum_RN.shape[1]], sum_RN[r])
+                    _add_tile(block_KR.T, r, num_terms, right_QN, place, width // LANES, block_RN, p)
+        for r in range(start, stop):
+            copy(block_RN[r - start][: sum_RN.shape[1]], sum_RN[r])
 
 
 @kernel()
 def _add_tile(left_RK, r, num_terms, right, place, step, sum_RN, p):
-    """Add to a tile of the sum: rows r, r + 1, ... of panel p; right row k begins `step` k vectors after `place`."""
+    """Add to rows r, r + 1, ... of panel p of the sum; term k on the right stands `step` k vectors after `place`."""
     width = sum_RN.shape[1] // LANES
-    a = r * width + p * PANEL_VECTORS
-    b, c, d = a + width, a + 2 * width, a + 3 * width
-    a0, a1, b0, b1 = load(sum_RN, a), load(sum_RN, a + 1), load(sum_RN, b), load(sum_RN, b + 1)
-    c0, c1, d0, d1 = load(sum_RN, c), load(sum_RN, c + 1), load(sum_RN, d), load(sum_RN, d + 1)
+    target = r * width + p * PANEL_VECTORS
+    a0, a1, b0, b1 = *load_pair(sum_RN, target), *load_pair(sum_RN, target + width)
+    c0, c1, d0, d1 = *load_pair(sum_RN, target + 2 * width), *load_pair(sum_RN, target + 3 * width)
     for k in range(num_terms):
-        right0, right1 = load(right, place), load(right, place + 1)
-        left_a, left_b = filled(left_RK[r, k]), filled(left_RK[r + 1, k])
-        left_c, left_d = filled(left_RK[r + 2, k]), filled(left_RK[r + 3, k])
-        a0, a1, b0, b1 = (
-            fused(left_a, right0, a0),
-            fused(left_a, right1, a1),
-            fused(left_b, right0, b0),
-            fused(left_b, right1, b1),
-        )
-        c0, c1, d0, d1 = (
-            fused(left_c, right0, c0),
-            fused(left_c, right1, c1),
-            fused(left_d, right0, d0),
-            fused(left_d, right1, d1),
-        )
+        right0, right1 = load_pair(right, place)
+        a, b, c, d = left_RK[r, k], left_RK[r + 1, k], left_RK[r + 2, k], left_RK[r + 3, k]
+        a0, b0, c0, d0 = fused(a, right0, a0), fused(b, right0, b0), fused(c, right0, c0), fused(d, right0, d0)
+        a1, b1, c1, d1 = fused(a, right1, a1), fused(b, right1, b1), fused(c, right1, c1), fused(d, right1, d1)
         place += step
-    store(a0, sum_RN, a)
-    store(a1, sum_RN, a + 1)
-    store(b0, sum_RN, b)
-    store(b1, sum_RN, b + 1)
-    store(c0, sum_RN, c)
-    store(c1, sum_RN, c + 1)
-    store(d0, sum_RN, d)
-    store(d1, sum_RN, d + 1)
+    store_pair(a0, a1, sum_RN, target)
+    store_pair(b0, b1, sum_RN, target + width)
+    store_pair(c0, c1, sum_RN, target + 2 * width)
+    store_pair(d0, d1, sum_RN, target + 3 * width)

@@ -45,15 +45,20 @@ def cfc_numba(
     if state_BL is None:
         state_BL = x_BTI.new_zeros(batch_size, w.ff1_bias.shape[0])
     if elapsed_BT is None:
-        elapsed_BT = x_BTI.new_ones(batch_size, num_tokens)
+        # After a time of one, the two parts of the time gate are a single head.
+        elapsed_BTM = x_BTI.new_empty(batch_size, num_tokens, 0)
+        time_weights, time_biases = [w.time_a_weight + w.time_b_weight], [w.time_a_bias + w.time_b_bias]
+    else:
+        elapsed_BTM = elapsed_BT.reshape(batch_size, num_tokens, -1)
+        time_weights, time_biases = [w.time_a_weight, w.time_b_weight], [w.time_a_bias, w.time_b_bias]
     floats = (
         x_BTI.to(dtype),
         state_BL.to(dtype),
-        elapsed_BT.to(dtype).reshape(batch_size, num_tokens, -1),
+        elapsed_BTM.to(dtype),
         w.backbone_weight,
         w.backbone_bias,
-        torch.cat([w.ff1_weight, w.ff2_weight, w.time_a_weight, w.time_b_weight]),
-        torch.cat([w.ff1_bias, w.ff2_bias, w.time_a_bias, w.time_b_bias]),
+        torch.cat([w.ff1_weight, w.ff2_weight, *time_weights]),
+        torch.cat([w.ff1_bias, w.ff2_bias, *time_biases]),
     )
     hidden_BTL, *_ = _cfc(
         *floats,
@@ -270,18 +275,25 @@ def _forward(
 def _apply_heads(heads_G, elapsed_M, h_L):
     """Turn what the heads gave into tanh ff1, tanh ff2, time_a and s, in place, and write the new state."""
     num_units = h_L.size
-    ff1_L, ff2_L = heads_G[:num_units], heads_G[num_units : 2 * num_units]
-    time_a_L, s_L = heads_G[2 * num_units : 3 * num_units], heads_G[3 * num_units :]
+    ff1_L, ff2_L, s_L = heads_G[:num_units], heads_G[num_units : 2 * num_units], heads_G[heads_G.size - num_units :]
     for i in range(2 * num_units):
         heads_G[i] = tanh(heads_G[i])
-    if elapsed_M.size == 1:
-        for i in range(num_units):
-            s_L[i] = sigmoid(time_a_L[i] * elapsed_M[0] + s_L[i])
-    else:
-        for i in range(num_units):
-            s_L[i] = sigmoid(time_a_L[i] * elapsed_M[i] + s_L[i])
+    if elapsed_M.size > 0:
+        _add_times(heads_G[2 * num_units : 3 * num_units], elapsed_M, s_L)
     for i in range(num_units):
+        s_L[i] = sigmoid(s_L[i])
         h_L[i] = ff1_L[i] + s_L[i] * (ff2_L[i] - ff1_L[i])
+
+
+@kernel()
+def _add_times(x_L, elapsed_M, sum_L):
+    """Add x times the elapsed time, one for all units or one for each, to the sum."""
+    if elapsed_M.size == 1:
+        for i in range(x_L.size):
+            sum_L[i] += x_L[i] * elapsed_M[0]
+    else:
+        for i in range(x_L.size):
+            sum_L[i] += x_L[i] * elapsed_M[i]
 
 
 @kernel()
@@ -344,21 +356,19 @@ def _backward(
 
 @kernel()
 def _differentiate_heads(grad_h_L, heads_G, elapsed_M, grad_heads_G):
-    """Write the gradients of the four heads, before tanh and sigmoid."""
+    """Write the gradients of the heads, before tanh and sigmoid."""
     num_units = grad_h_L.size
+    last = heads_G.size - num_units
     one = grad_h_L.dtype.type(1)
     for i in range(num_units):
-        ff1, ff2, s = heads_G[i], heads_G[num_units + i], heads_G[3 * num_units + i]
+        ff1, ff2, s = heads_G[i], heads_G[num_units + i], heads_G[last + i]
         grad_heads_G[i] = grad_h_L[i] * (one - s) * (one - ff1 * ff1)
         grad_heads_G[num_units + i] = grad_h_L[i] * s * (one - ff2 * ff2)
-        grad_heads_G[3 * num_units + i] = grad_h_L[i] * (ff2 - ff1) * s * (one - s)
-    grad_time_a_L, grad_time_b_L = grad_heads_G[2 * num_units : 3 * num_units], grad_heads_G[3 * num_units :]
-    if elapsed_M.size == 1:
-        for i in range(num_units):
-            grad_time_a_L[i] = grad_time_b_L[i] * elapsed_M[0]
-    else:
-        for i in range(num_units):
-            grad_time_a_L[i] = grad_time_b_L[i] * elapsed_M[i]
+        grad_heads_G[last + i] = grad_h_L[i] * (ff2 - ff1) * s * (one - s)
+    if elapsed_M.size > 0:
+        grad_time_a_L = grad_heads_G[2 * num_units : 3 * num_units]
+        _fill(grad_time_a_L, 0)
+        _add_times(grad_heads_G[last:], elapsed_M, grad_time_a_L)
 
 
 @kernel()
