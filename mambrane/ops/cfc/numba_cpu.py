@@ -1,14 +1,14 @@
 # ruff: noqa: ANN001, ANN202 -- Numba finds the types of a kernel's arguments
-"""CfC on the CPU: one kernel forward, one backward, and one for the products outside of the recurrence.
+"""CfC on the CPU: one kernel forward, one backward, then the sums over tokens that are the gradients of the weights.
 
-The formula stands in `reference.py`. The input half of the backbone, W_x x + b, needs no state: it is one product over
-all tokens, done before the recurrence. The four heads ff1, ff2, time_a, time_b are stacked as one matrix [4 L, U]. The
-forward pass keeps the backbone activations and what the heads gave; the backward kernel finds the gradients before each
-product, and those of the weights are products over all tokens again.
+The formula stands in `reference.py`. The heads ff1, ff2, time_a, time_b are stacked as one matrix; where no times are
+given, elapsed is 1 and time_a + time_b a single head. The forward kernel keeps what the backbone heard, x[t] and
+h[t-1], its activations and what the heads gave; the backward kernel finds the gradients before each product.
 
-In the recurrence a thread takes a share of the batch, whose rows read the weights together. Each number is a sum in one
-fixed order, so it depends neither on the threads nor on how a sequence is split; a BLAS does not promise this.
-Letters beyond core/shapes: I input width; J = I + L; U backbone units; G = 4 L; M = 1 or L; Q = B T; R some rows.
+A thread takes a share of the batch, whose rows read the weights together. Each number is a sum in one fixed order, so
+it depends neither on the threads nor on how a sequence is split; a BLAS does not promise this.
+Letters beyond core/shapes: I input width; J = I + L; U backbone units; G = 3 L or 4 L; M = 0 (no times), 1 or L; R some
+rows; P, C as in `products.py`.
 """
 
 from typing import Any
