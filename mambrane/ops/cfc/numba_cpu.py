@@ -104,11 +104,9 @@ def _cfc(
         _forward,
         num_shares,
         num_shares,
-        *arrays(x_BTI, state_BL, resets_BT, elapsed_BTM),
+        *arrays(x_BTI, state_BL, resets_BT, elapsed_BTM, bias_U, bias_G),
         panels(backbone_UJ.T),
-        bias_U.detach().numpy(),
         panels(heads_GU.T),
-        bias_G.detach().numpy(),
         *arrays(*outputs),
         work_ns=0.01 * resets_BT.numel() * (backbone_UJ.numel() + heads_GU.numel()),
     )
@@ -157,7 +155,7 @@ def _cfc_backward(
     grad_heads_BTG = torch.empty_like(heads_BTG)
     grad_x_BTI = grad_hidden_BTL.new_empty(batch_size, num_tokens, num_heard - num_units)
     grad_state_BL = grad_hidden_BTL.new_empty(batch_size, num_units)
-    biases_BU, biases_BG = (grad_hidden_BTL.new_empty(batch_size, size) for size in (num_backbone, num_heads))
+    grad_bias_BU, grad_bias_BG = (grad_hidden_BTL.new_zeros(batch_size, size) for size in (num_backbone, num_heads))
     num_shares = min(batch_size, torch.get_num_threads())
     share_out(
         _backward,
@@ -167,7 +165,7 @@ def _cfc_backward(
         panels(backbone_UJ),
         panels(heads_GU),
         *arrays(backbone_BTU, heads_BTG),
-        *arrays(grad_x_BTI, grad_state_BL, grad_drive_BTU, grad_heads_BTG, biases_BU, biases_BG),
+        *arrays(grad_x_BTI, grad_state_BL, grad_drive_BTU, grad_heads_BTG, grad_bias_BU, grad_bias_BG),
         work_ns=0.01 * resets_BT.numel() * (backbone_UJ.numel() + heads_GU.numel()),
     )
     return (
@@ -175,9 +173,9 @@ def _cfc_backward(
         grad_state_BL,
         _grad_elapsed(heads_BTG, grad_heads_BTG, elapsed_BTM) if with_elapsed else elapsed_BTM.new_empty(0),
         sum_over_tokens(grad_drive_BTU.flatten(0, 1), heard_BTJ.flatten(0, 1), num_heard),
-        ordered_sum(biases_BU),
+        ordered_sum(grad_bias_BU),
         sum_over_tokens(grad_heads_BTG.flatten(0, 1), backbone_BTU.flatten(0, 1), num_backbone),
-        ordered_sum(biases_BG),
+        ordered_sum(grad_bias_BG),
     )
 
 
@@ -229,10 +227,10 @@ def _forward(
     state_BL,
     resets_BT,
     elapsed_BTM,
-    backbone_PJC,
     bias_U,
-    heads_PUC,
     bias_G,
+    backbone_PJC,
+    heads_PUC,
     hidden_BTL,
     heard_BTJ,
     backbone_BTU,
@@ -312,30 +310,27 @@ def _backward(
     grad_state_BL,
     grad_drive_BTU,
     grad_heads_BTG,
-    bias_BU,
-    bias_BG,
+    grad_bias_BU,
+    grad_bias_BG,
 ):
     rows = slice(first_share * len(resets_BT) // num_shares, last_share * len(resets_BT) // num_shares)
     grad_hidden_RTL, resets_RT, elapsed_RTM = grad_hidden_BTL[rows], resets_BT[rows], elapsed_BTM[rows]
     backbone_RTU, heads_RTG, grad_x_RTI = backbone_BTU[rows], heads_BTG[rows], grad_x_BTI[rows]
     grad_drive_RTU, grad_heads_RTG = grad_drive_BTU[rows], grad_heads_BTG[rows]
-    bias_RU, bias_RG = bias_BU[rows], bias_BG[rows]
+    grad_bias_RU, grad_bias_RG = grad_bias_BU[rows], grad_bias_BG[rows]
     num_rows, num_tokens, num_units = grad_hidden_RTL.shape
-    num_inputs, num_backbone, num_heads = grad_x_RTI.shape[2], bias_RU.shape[1], bias_RG.shape[1]
+    num_inputs, num_backbone, num_heads = grad_x_RTI.shape[2], grad_bias_RU.shape[1], grad_bias_RG.shape[1]
     kind = grad_hidden_RTL.dtype.type
     one, inverse_gain, steepness = kind(1), kind(1 / LECUN_GAIN), kind(LECUN_GAIN * LECUN_SLOPE)
     grad_heard_RJ, grad_a_RU = zero_sums(num_rows, backbone_PUC), zero_sums(num_rows, heads_PGC)
     grad_heads_RG = np.zeros((len(grad_a_RU), num_heads), grad_a_RU.dtype)
     grad_h_RL = grad_heard_RJ[:, num_inputs : num_inputs + num_units]
-    for r in range(num_rows):
-        _fill(bias_RU[r], 0)
-        _fill(bias_RG[r], 0)
     for t in range(num_tokens - 1, -1, -1):
         for r in range(num_rows):
             _add(grad_hidden_RTL[r, t], grad_h_RL[r])
             _differentiate_heads(grad_h_RL[r], heads_RTG[r, t], elapsed_RTM[r, t], grad_heads_RG[r])
             copy(grad_heads_RG[r], grad_heads_RTG[r, t])
-            _add(grad_heads_RG[r], bias_RG[r])
+            _add(grad_heads_RG[r], grad_bias_RG[r])
             _fill(grad_a_RU[r], 0)
         add_product(grad_heads_RG, heads_PGC, grad_a_RU)
         for r in range(num_rows):
@@ -343,7 +338,7 @@ def _backward(
                 height = backbone_RTU[r, t, u] * inverse_gain
                 grad_a_RU[r, u] *= steepness * (one - height * height)
             copy(grad_a_RU[r, :num_backbone], grad_drive_RTU[r, t])
-            _add(grad_a_RU[r, :num_backbone], bias_RU[r])
+            _add(grad_a_RU[r, :num_backbone], grad_bias_RU[r])
             _fill(grad_heard_RJ[r], 0)
         add_product(grad_a_RU, backbone_PUC, grad_heard_RJ)
         for r in range(num_rows):
