@@ -5,9 +5,10 @@ across a loop, as matrix products need. A kernel that says what a vector is can:
 
     total = fused(load(p_IL, i), load(v_IL, i), total)          total += p[i] * v[i] in each lane
 
-A row is one vector of an array whose last axis has LANES places; rows are counted through all the axes before it. The
-operators +, -, * take vectors, or a vector and a number. A product and a sum of them may become one instruction,
-rounded once. Any processor can run this: a vector wider than its registers becomes several instructions.
+A row is one vector of a contiguous array, LANES numbers or WIDE_LANES; rows are counted from the start of the array,
+whatever its axes. The operators +, -, * take vectors, or a vector and a number. A product and a sum of them may become
+one instruction, rounded once. Any processor can run this: a vector wider than its registers becomes several
+instructions.
 """
 
 # ruff: noqa: ANN001, ANN002, ANN201, ANN202 -- Numba finds the types
@@ -15,36 +16,50 @@ rounded once. Any processor can run this: a vector wider than its registers beco
 import operator
 from collections.abc import Callable
 
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
 from numba.extending import intrinsic, models, overload, register_model
 
 LANES = 16
 """Numbers of a vector: a register of 512 bits in float32."""
 
+WIDE_LANES = 2 * LANES if binding.get_host_cpu_features().get("avx512f") else LANES
+"""Numbers of a wide vector: in float32 four of them take 8 of 32 registers of 512 bits, or 8 of 16 of 256 bits."""
+
 
 class Vector(types.Type):
-    """LANES numbers of one type."""
+    """A fixed count of numbers of one type."""
 
-    def __init__(self, dtype: types.Type) -> None:
-        self.dtype = dtype
-        super().__init__(name=f"Vector({dtype} x {LANES})")
+    def __init__(self, dtype: types.Type, lanes: int) -> None:
+        self.dtype, self.lanes = dtype, lanes
+        super().__init__(name=f"Vector({dtype} x {lanes})")
 
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager, vector) -> None:
-        super().__init__(manager, vector, ir.VectorType(manager.lookup(vector.dtype).get_data_type(), LANES))
+        super().__init__(manager, vector, ir.VectorType(manager.lookup(vector.dtype).get_data_type(), vector.lanes))
 
 
 @intrinsic
 def load(typing_context, array, row):
     """Return one row of an array as a vector."""
+    return _declare_load(array, LANES)
+
+
+@intrinsic
+def load_wide(typing_context, array, row):
+    """Return one row of an array as a wide vector."""
+    return _declare_load(array, WIDE_LANES)
+
+
+def _declare_load(array, lanes):
+    vector = Vector(array.dtype, lanes)
 
     def code(context, builder, signature, arguments):
-        return builder.load(_place(context, builder, array, *arguments), align=array.dtype.bitwidth // 8)
+        return builder.load(_place(context, builder, vector, array, *arguments), align=array.dtype.bitwidth // 8)
 
-    return Vector(array.dtype)(array, types.intp), code
+    return vector(array, types.intp), code
 
 
 @intrinsic
@@ -53,18 +68,18 @@ def store(typing_context, vector, array, row):
 
     def code(context, builder, signature, arguments):
         value, *where = arguments
-        builder.store(value, _place(context, builder, array, *where), align=array.dtype.bitwidth // 8)
+        builder.store(value, _place(context, builder, vector, array, *where), align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.none(vector, array, types.intp), code
 
 
-def _place(context, builder, array, value, row):
+def _place(context, builder, vector, array, value, row):
     """Return where a row stands in memory."""
     assert array.layout == "C", f"a contiguous array is needed, not {array}"
     start = context.make_array(array)(context, builder, value).data
-    number = builder.mul(row, ir.Constant(row.type, LANES))
-    return builder.bitcast(builder.gep(start, [number]), context.get_value_type(Vector(array.dtype)).as_pointer())
+    number = builder.mul(row, ir.Constant(row.type, vector.lanes))
+    return builder.bitcast(builder.gep(start, [number]), context.get_value_type(vector).as_pointer())
 
 
 def _lanewise(make_code: Callable) -> Callable:
@@ -86,7 +101,8 @@ def _lanewise(make_code: Callable) -> Callable:
 def _fill(builder, vector, number):
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, number, ir.IntType(32)(0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+    places = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(first, undefined, places)
 
 
 _CONTRACT = ("contract",)
@@ -107,7 +123,7 @@ def filled(typing_context, number):
     def code(context, builder, signature, arguments):
         return _fill(builder, context.get_value_type(signature.return_type), arguments[0])
 
-    return Vector(number)(number), code
+    return Vector(number, LANES)(number), code
 
 
 @intrinsic
@@ -127,8 +143,8 @@ def nonzero_lanes(typing_context, vector):
     """Return a number whose bit i is set where lane i is not zero; NaN is not zero."""
 
     def code(context, builder, signature, arguments):
-        zeros = ir.Constant(arguments[0].type, [0.0] * LANES)
-        bits = builder.bitcast(builder.fcmp_unordered("!=", arguments[0], zeros), ir.IntType(LANES))
+        zeros = ir.Constant(arguments[0].type, [0.0] * vector.lanes)
+        bits = builder.bitcast(builder.fcmp_unordered("!=", arguments[0], zeros), ir.IntType(vector.lanes))
         return builder.zext(bits, ir.IntType(64))
 
     return types.uint64(vector), code

@@ -73,11 +73,20 @@ class LiquidCellClaims:
     def test_one_elapsed_time_for_all_units_gives_the_reference(self):
         self.assert_kernel_equals_reference(self.make_inputs(20, per_unit=False))
 
-    def test_no_elapsed_time_and_no_state_mean_one_and_zero(self):
+    def test_no_state_means_zero_bit_for_bit(self):
         inputs = self.make_inputs(20)
-        absent = self.run(**inputs | {"elapsed_BT": None, "state_BL": None})
-        given = self.run(**inputs | {"elapsed_BT": torch.ones(BATCH, 20), "state_BL": torch.zeros(BATCH, UNITS)})
+        absent = self.run(**inputs | {"state_BL": None})
+        given = self.run(**inputs | {"state_BL": torch.zeros(BATCH, UNITS)})
         assert all(torch.equal(a, b) for a, b in zip(absent, given, strict=True))
+
+    def test_no_elapsed_time_means_one_forward_and_backward(self):
+        inputs = self.make_inputs(20)
+        inputs["elapsed_BT"] = torch.ones(BATCH, 20)
+        reference = outputs_and_gradients(self.run, inputs, backend="reference")
+        del inputs["elapsed_BT"]
+        got = outputs_and_gradients(self.run, inputs, backend="numba", elapsed_BT=None)
+        for name in got:
+            assert_close(name, reference[name], got[name], RATIO[torch.float32])
 
     @pytest.mark.parametrize("where", [(0,), (17, 18), (0, 30, 39)], ids=str)
     def test_resets_give_the_reference(self, where):

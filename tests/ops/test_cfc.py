@@ -65,15 +65,16 @@ class TestCfc(LiquidCellClaims):
         )
         torch.library.opcheck(torch.ops.mambrane.cfc, arguments)
         hidden_BTL, *kept = torch.ops.mambrane.cfc(*arguments)
-        saved = (hidden_BTL, *arguments[:4], arguments[5], arguments[7], hidden_BTL, *kept)
-        torch.library.opcheck(
-            torch.ops.mambrane.cfc_backward,
-            tuple(each.detach() for each in saved),
-            test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_dynamic"),
-        )
+        saved = (hidden_BTL, *arguments[2:4], arguments[5], arguments[7], *kept)
+        for with_elapsed in (True, False):
+            torch.library.opcheck(
+                torch.ops.mambrane.cfc_backward,
+                (*(each.detach() for each in saved), with_elapsed),
+                test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_dynamic"),
+            )
 
     def test_nothing_is_kept_where_no_gradient_is_wanted(self):
         sizes = ((BATCH, 5, INPUTS), (BATCH, UNITS), (BATCH, 5, 1), (BACKBONE_UNITS, INPUTS + UNITS), (BACKBONE_UNITS,))
         operands = [torch.ones(size) for size in (*sizes, (4 * UNITS, BACKBONE_UNITS), (4 * UNITS,))]
-        _, backbone_BTU, heads_BTG = torch.ops.mambrane.cfc(*operands, make_resets(5), False)
-        assert backbone_BTU.numel() == heads_BTG.numel() == 0
+        _, *kept = torch.ops.mambrane.cfc(*operands, make_resets(5), False)
+        assert all(each.numel() == 0 for each in kept)

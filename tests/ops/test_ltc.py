@@ -46,6 +46,12 @@ class TestLtc(LiquidCellClaims):
         hidden_BTL, _ = self.run(**inputs, backend=backend)
         torch.testing.assert_close(hidden_BTL, inputs["state_BL"][:, None].expand_as(hidden_BTL))
 
+    def test_no_elapsed_time_means_one_bit_for_bit(self):
+        inputs = self.make_inputs(20)
+        absent = self.run(**inputs | {"elapsed_BT": None})
+        given = self.run(**inputs | {"elapsed_BT": torch.ones(BATCH, 20)})
+        assert all(torch.equal(a, b) for a, b in zip(absent, given, strict=True))
+
     def test_a_cell_without_synapses_relaxes_to_its_resting_state(self):
         inputs = self.make_inputs(200)
         inputs |= {name: torch.zeros_like(inputs[name]) for name in ("w", "sensory_w")}

@@ -6,7 +6,18 @@ import pytest
 from mambrane.core.seeding import make_generator
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import exp
-from mambrane.ops.vectors import LANES, choose, filled, fused, load, lowest_bit, nonzero_lanes, store
+from mambrane.ops.vectors import (
+    LANES,
+    WIDE_LANES,
+    choose,
+    filled,
+    fused,
+    load,
+    load_wide,
+    lowest_bit,
+    nonzero_lanes,
+    store,
+)
 
 KINDS = pytest.mark.parametrize("kind", [np.float32, np.float64])
 
@@ -27,6 +38,11 @@ def _sum_products(x_RL, y_RL, out_L):
     for r in range(x_RL.shape[0]):
         total = fused(load(x_RL, r), load(y_RL, r), total)
     store(total, out_L, 0)
+
+
+@kernel()
+def _add_wide_rows(x_RW, number, out_W):
+    store(fused(number, load_wide(x_RW, 1), load_wide(x_RW, 0)), out_W, 0)
 
 
 @kernel()
@@ -72,6 +88,13 @@ def test_sums_of_products_are_kept_for_each_lane(kind):
     _sum_products(x, y, out)
     expected = (x.astype(np.float64) * y.astype(np.float64)).sum(axis=0)
     np.testing.assert_allclose(out[0], expected, rtol=0, atol=50 * np.finfo(kind).eps)
+
+
+@KINDS
+def test_wide_vectors_act_in_each_lane_and_count_rows_of_their_own_width(kind):
+    x, out = make_rows(2 * WIDE_LANES // LANES, kind).reshape(2, WIDE_LANES), np.empty(WIDE_LANES, kind)
+    _add_wide_rows(x, kind(0.5), out)
+    np.testing.assert_array_equal(out, x[0] + kind(0.5) * x[1])
 
 
 @KINDS
