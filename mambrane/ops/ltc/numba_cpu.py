@@ -274,6 +274,17 @@ def _forward(
     before_RTKL, conductance_RTKL = before_BTKL[rows], conductance_BTKL[rows]
     v_RL = state_BL[rows].copy()
     pull_RL, conductance_RL, d_RL = np.empty_like(v_RL), np.empty_like(v_RL), np.empty_like(v_RL)
+    received = pull_RTL, conductance_RTL, resets_RT, elapsed_RTM
+    kept = hidden_RTL, before_RTKL, conductance_RTKL
+    _run(received, opening_4LL, cm_L, (v_RL, pull_RL, conductance_RL, d_RL), kept)
+
+
+@kernel()
+def _run(received, opening_4LL, cm_L, scratch, kept):
+    """Run some rows over all tokens; the first of the scratch is the state."""
+    pull_RTL, conductance_RTL, resets_RT, elapsed_RTM = received
+    v_RL, pull_RL, conductance_RL, d_RL = scratch
+    hidden_RTL, before_RTKL, conductance_RTKL = kept
     for t in range(hidden_RTL.shape[1]):
         _clear(resets_RT, t, v_RL)
         _divide_time(elapsed_RTM, t, d_RL)
@@ -355,24 +366,39 @@ def _backward(
         padded = (len(d_RL) + len(d_RL) % 2, d_RL.shape[1])
         before_RL, grad_v_RL = np.zeros(padded, d_RL.dtype), np.zeros(padded, d_RL.dtype)
         grad_pull_RL, grad_conductance_RL = np.zeros(padded, d_RL.dtype), np.zeros(padded, d_RL.dtype)
-        for t in range(hidden_RTL.shape[1] - 1, -1, -1):
-            _divide_time(elapsed_RTM, t, d_RL)
-            for r in range(len(d_RL)):
-                _add(grad_hidden_RTL[r, t], grad_v_RL[r])
-            for k in range(NUM_UNFOLDS - 1, -1, -1):
-                for r in range(len(d_RL)):
-                    copy(before_RTKL[r, t, k], before_RL[r])
-                    after_L = hidden_RTL[r, t] if k == NUM_UNFOLDS - 1 else before_RTKL[r, t, k + 1]
-                    _differentiate_unfold(
-                        (cm_L, d_RL[r], conductance_RTKL[r, t, k], before_RL[r], after_L),
-                        (grad_v_RL[r], grad_pull_RL[r], grad_conductance_RL[r], grad_elapsed_RTL[r, t], grad_cm_RL[r]),
-                    )
-                    _add(grad_pull_RL[r], all_pull_RTL[r, t])
-                    _add(grad_conductance_RL[r], all_conductance_RTL[r, t])
-                _give_back(before_RL, grad_pull_RL, grad_conductance_RL, opening_4LL, grad_v_RL, sums_G4LL[task])
-            _clear(resets_RT, t, grad_v_RL[: len(d_RL)])
+        _go_back(
+            (grad_hidden_RTL, resets_RT, elapsed_RTM, hidden_RTL, before_RTKL, conductance_RTKL),
+            opening_4LL,
+            cm_L,
+            (before_RL, grad_v_RL, grad_pull_RL, grad_conductance_RL, d_RL),
+            (all_pull_RTL, all_conductance_RTL, grad_elapsed_RTL, grad_cm_RL, sums_G4LL[task]),
+        )
         for r in range(len(d_RL)):
             copy(grad_v_RL[r], grad_state_BL[rows][r])
+
+
+@kernel()
+def _go_back(received, opening_4LL, cm_L, scratch, gradients):
+    """Walk some rows back over all tokens; the second of the scratch is the gradient of the state."""
+    grad_hidden_RTL, resets_RT, elapsed_RTM, hidden_RTL, before_RTKL, conductance_RTKL = received
+    before_RL, grad_v_RL, grad_pull_RL, grad_conductance_RL, d_RL = scratch
+    all_pull_RTL, all_conductance_RTL, grad_elapsed_RTL, grad_cm_RL, sums_4LL = gradients
+    for t in range(hidden_RTL.shape[1] - 1, -1, -1):
+        _divide_time(elapsed_RTM, t, d_RL)
+        for r in range(len(d_RL)):
+            _add(grad_hidden_RTL[r, t], grad_v_RL[r])
+        for k in range(NUM_UNFOLDS - 1, -1, -1):
+            for r in range(len(d_RL)):
+                copy(before_RTKL[r, t, k], before_RL[r])
+                after_L = hidden_RTL[r, t] if k == NUM_UNFOLDS - 1 else before_RTKL[r, t, k + 1]
+                _differentiate_unfold(
+                    (cm_L, d_RL[r], conductance_RTKL[r, t, k], before_RL[r], after_L),
+                    (grad_v_RL[r], grad_pull_RL[r], grad_conductance_RL[r], grad_elapsed_RTL[r, t], grad_cm_RL[r]),
+                )
+                _add(grad_pull_RL[r], all_pull_RTL[r, t])
+                _add(grad_conductance_RL[r], all_conductance_RTL[r, t])
+            _give_back(before_RL, grad_pull_RL, grad_conductance_RL, opening_4LL, grad_v_RL, sums_4LL)
+        _clear(resets_RT, t, grad_v_RL[: len(d_RL)])
 
 
 @kernel()
