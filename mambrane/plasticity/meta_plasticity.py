@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mambrane.engine.extensions import BoundaryView, StepView
+from mambrane.ops.update_gate import hold_back_, note_usage_
 from mambrane.plasticity.config import PlasticityConfig
 
 KEPT_AT_BOUNDARY = 0.9
@@ -45,22 +46,14 @@ class MetaPlasticity:
 
     @torch.no_grad()
     def gate(self, before: dict[str, Tensor], after: dict[str, nn.Parameter]) -> None:
-        """Watch the gradients, then hold back the part of each update that leads away from the anchor."""
-        self._watch({name: weight.grad for name, weight in after.items()})
+        """Note the gradients, then hold back the part of each update that leads away from the anchor."""
+        for name, weight in after.items():
+            if name not in self.usage:
+                self.usage[name] = torch.zeros_like(weight.grad)
+        gradients = [weight.grad for weight in after.values()]
+        note_usage_([self.usage[name] for name in after], gradients, rate=self.config.meta_lr)
         gated = [name for name in after if name in self.importance]
-        if not gated:
-            return
-        old, moved, anchors, held_back = (
-            [of[name] for name in gated] for of in (before, after, self.anchor, self._held_back)
-        )
-        updates, drifts = torch._foreach_sub(moved, old), torch._foreach_sub(old, anchors)
-        # |drift + update| > |drift|, squared; the factors keep kappa = 0 from changing any bit of `after`.
-        is_away = torch._foreach_add(updates, drifts, alpha=2.0)
-        torch._foreach_mul_(is_away, updates)
-        torch._foreach_sign_(is_away)
-        torch._foreach_clamp_min_(is_away, 0.0)
-        torch._foreach_mul_(is_away, held_back)
-        torch._foreach_addcmul_(moved, is_away, updates, value=-1.0)
+        hold_back_(*([of[name] for name in gated] for of in (after, before, self.anchor, self._held_back)))
 
     def after_step(self, view: StepView) -> dict[str, float]:
         """Return the mean of f over all gated weights, 1 when there are none.
@@ -91,14 +84,6 @@ class MetaPlasticity:
         # fsum is exact, so the order in which a checkpoint gives names back does not matter.
         total = math.fsum(float(held_back.double().sum()) for held_back in self._held_back.values())
         self.mean_plasticity = 1.0 - total / max(1, num_weights)
-
-    def _watch(self, gradients: dict[str, Tensor]) -> None:
-        for name in gradients.keys() - self.usage.keys():
-            self.usage[name] = torch.zeros_like(gradients[name])
-        usages = [self.usage[name] for name in gradients]
-        values = list(gradients.values())
-        torch._foreach_mul_(usages, 1.0 - self.config.meta_lr)
-        torch._foreach_addcmul_(usages, values, values, value=self.config.meta_lr)
 
     def state_dict(self) -> dict[str, Any]:
         """Return usage, importance and anchor by parameter name."""

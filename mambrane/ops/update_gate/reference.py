@@ -1,0 +1,37 @@
+"""The gate of an optimizer's update, and the usage it rests on, in plain PyTorch: the definition for faster forms.
+
+    note_usage      u <- (1 - rate) u + rate g^2
+    hold_back       w <- w - s (w - b)      where |w - a| > |b - a|, else w stays as it is
+
+g gradient, u usage; w the weight after the update and b before it, a its anchor, s the share that is held back. What
+leads away from the anchor is found by the sign of (w - b) ((w - b) + 2 (b - a)), the difference of the two squares.
+
+Every argument is a list with a tensor for each weight; the first is changed in place.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def note_usage_reference(usages: Sequence[Tensor], gradients: Sequence[Tensor], *, rate: float) -> None:
+    """Move usages; arguments as in `mambrane.ops.update_gate.note_usage_`."""
+    torch._foreach_mul_(usages, 1.0 - rate)
+    torch._foreach_addcmul_(usages, gradients, gradients, value=rate)
+
+
+@torch.no_grad()
+def hold_back_reference(
+    weights: Sequence[Tensor], before: Sequence[Tensor], anchors: Sequence[Tensor], shares: Sequence[Tensor]
+) -> None:
+    """Move weights back; arguments as in `mambrane.ops.update_gate.hold_back_`."""
+    updates, drifts = torch._foreach_sub(weights, before), torch._foreach_sub(before, anchors)
+    # 1 where the update leads away, else 0; a factor, so that a share of 0 changes no bit of a weight.
+    is_away = torch._foreach_add(updates, drifts, alpha=2.0)
+    torch._foreach_mul_(is_away, updates)
+    torch._foreach_sign_(is_away)
+    torch._foreach_clamp_min_(is_away, 0.0)
+    torch._foreach_mul_(is_away, shares)
+    torch._foreach_addcmul_(weights, is_away, updates, value=-1.0)
