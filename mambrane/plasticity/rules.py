@@ -84,12 +84,12 @@ class Trains:
     @cached_property
     def counted_pre_BTS(self) -> Pre:
         """Presynaptic spikes that count."""
-        return self._counted(self.pre_BTS)
+        return self.counted(self.pre_BTS)
 
     @cached_property
     def counted_post_BTU(self) -> Post:
         """Postsynaptic spikes that count."""
-        return self._counted(self.post_BTU)
+        return self.counted(self.post_BTU)
 
     @cached_property
     def x_BTS(self) -> Pre:
@@ -110,7 +110,8 @@ class Trains:
         """Return the postsynaptic trace with another time constant."""
         return spike_trace(self.counted_post_BTU, decay_of(tau_ticks), self.resets_BT)
 
-    def _counted(self, spikes_BTS: Pre) -> Pre:
+    def counted(self, spikes_BTS: Pre) -> Pre:
+        """Return spikes, or what is derived from them, with zeros where spikes do not count."""
         return spikes_BTS if self.counted_BT is None else spikes_BTS * self.counted_BT.unsqueeze(-1)
 
 
@@ -165,14 +166,14 @@ def bcm(trains: Trains, theta_U: Float[Tensor, " U"], *, target_rate_per_tick: f
 
 
 def synaptic_scaling(
-    weight_US: Float[Tensor, "U S"], rate_U: Float[Tensor, " U"], target_rate: float
-) -> Float[Tensor, "U S"]:
+    weight_US: Float[Tensor, "*N U S"], rate_U: Float[Tensor, "*N U"], target_rate: float
+) -> Float[Tensor, "*N U S"]:
     """Return (1 - rate / target) |w|: multiplicative scaling that pulls each postsynaptic unit to its target rate.
 
     Too quiet a unit has its excitatory weights scaled up and its inhibitory ones down, too busy a unit the reverse; no
-    weight changes its sign by it. Rates in any one unit.
+    weight changes its sign by it. Rates in any one unit; one synapse, or several stacked.
     """
-    return (1.0 - rate_U / target_rate)[:, None] * weight_US.abs()
+    return (1.0 - rate_U / target_rate).unsqueeze(-1) * weight_US.abs()
 
 
 def _correlate(post_BTU: Post, pre_BTS: Pre) -> Float[Tensor, "U S"]:

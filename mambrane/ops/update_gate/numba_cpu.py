@@ -1,6 +1,6 @@
 """The gate of an update on the CPU: one pass over every weight, where plain PyTorch takes eight. See `reference.py`.
 
-A task is one weight tensor. No product is fused with a sum, so neither threads nor the lengths of vectors show in a bit.
+A task is one weight tensor. No product is fused with a sum, so a thread more or a longer vector shows in no bit.
 """
 
 # ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels
