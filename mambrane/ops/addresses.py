@@ -50,9 +50,9 @@ def addresses_of(*lists: Sequence[Tensor]) -> Addresses:
 
 
 @kernel()
-def row_at(start, size, like):
-    """Return the tensor at an address as an array of one axis."""
-    return carray(_pointer(start), (size,), like.dtype)
+def array_at(start, shape, like):
+    """Return the tensor at an address as an array; its shape is a tuple."""
+    return carray(_pointer(start), shape, like.dtype)
 
 
 @intrinsic

@@ -131,7 +131,7 @@ _EXAMPLES: dict[str, Callable[[], tuple[Tensor, ...]]] = {
     "selective_scan": lambda: selective_scan(
         _ones(2, 2, 2), _ones(2, 2, 2), _ones(2, 2), _ones(2, 2, 2), _ones(2, 2, 2)
     ),
-    "spike_pairs": lambda: spike_pairs(_ones(2, 2, 2), _ones(2, 2, 2), decay_plus=0.5, decay_minus=0.5),
+    "spike_pairs": lambda: spike_pairs([_ones(2, 2, 2)], [_ones(2, 2, 2)], decay_plus=0.5, decay_minus=0.5),
     "update_gate": _update_gate,
     "windowed_attention": lambda: windowed_attention(*(_ones(2, 2, 2) for _ in range(3)), heads=2, window=2)[:1],
 }

@@ -106,41 +106,35 @@ class Stdp:
     def _observe(self, observed: Observed, batch: MicroBatch, activity: tuple[BlockActivity, ...]) -> None:
         """Add the spikes of a micro-batch. Padding, which has no target, does not count."""
         trains = self._trains(batch, activity)
-        changes = [self._rule(*each) for each in zip(trains, self.synapses.theta_NU, strict=True)]
-        observed.potentiation_NUS += torch.stack([change.potentiation_US for change in changes])
-        observed.depression_NUS += torch.stack([change.depression_US for change in changes])
-        observed.spikes_NU += torch.stack([each.counted_post_BTU.sum(dim=(0, 1)) for each in trains])
+        change = self._rule(trains)
+        observed.potentiation_NUS += change.potentiation_NUS
+        observed.depression_NUS += change.depression_NUS
+        observed.spikes_NU += _sum_over_ticks(trains.counted_post)
         observed.num_tokens += batch.num_targets
         if self.config.stdp_type == "bcm":
-            squares = [each.counted(each.post_rate_BTU.square()).sum(dim=(0, 1)) for each in trains]
-            observed.squared_rate_NU += torch.stack(squares)
+            squares = [trains.counted(rate_BTU.square()) for rate_BTU in trains.post_rates]
+            observed.squared_rate_NU += _sum_over_ticks(squares)
         if self.config.use_meta_plasticity:
-            observed.both_high_NUS += torch.stack([each.pairs.both_high_US for each in trains])
+            observed.both_high_NUS += trains.pairs.both_high_NUS
 
-    def _trains(self, batch: MicroBatch, activity: tuple[BlockActivity, ...]) -> list[rules.Trains]:
-        """Return the spikes on both sides of each synapse."""
+    def _trains(self, batch: MicroBatch, activity: tuple[BlockActivity, ...]) -> rules.Trains:
         ticks = Ticks(self.ticks_per_token)
-        resets_BT = ticks.spread_resets(batch.resets_BT)
         all_count = batch.num_targets == batch.targets_BT.numel()
-        counted_BT = None if all_count else ticks.spread(batch.targets_BT != IGNORED_TARGET)
-        return [
-            rules.Trains(
-                block.pre_spikes_BTS.float(),
-                block.post_spikes_BTS.float(),
-                resets_BT,
-                tau_plus_ticks=self.config.stdp_tau_plus * self.ticks_per_token,
-                tau_minus_ticks=self.config.stdp_tau_minus * self.ticks_per_token,
-                counted_BT=counted_BT,
-                high_rate_per_tick=HIGH_OVER_TARGET * self._target_per_tick,
-            )
-            for block in activity
-        ]
+        return rules.Trains(
+            [block.pre_spikes_BTS.float() for block in activity],
+            [block.post_spikes_BTS.float() for block in activity],
+            ticks.spread_resets(batch.resets_BT),
+            tau_plus_ticks=self.config.stdp_tau_plus * self.ticks_per_token,
+            tau_minus_ticks=self.config.stdp_tau_minus * self.ticks_per_token,
+            counted_BT=None if all_count else ticks.spread(batch.targets_BT != IGNORED_TARGET),
+            high_rate_per_tick=HIGH_OVER_TARGET * self._target_per_tick,
+        )
 
-    def _rule(self, trains: rules.Trains, theta_U: Tensor) -> rules.Change:
+    def _rule(self, trains: rules.Trains) -> rules.Change:
         if self.config.stdp_type == "triplet":
             return rules.triplet(trains, balanced_rate_per_tick=self._target_per_tick)
         if self.config.stdp_type == "bcm":
-            return rules.bcm(trains, theta_U, target_rate_per_tick=self._target_per_tick)
+            return rules.bcm(trains, self.synapses.theta_NU, target_rate_per_tick=self._target_per_tick)
         return rules.pair(trains)
 
     def _remember(self, observed: Observed) -> None:
@@ -218,3 +212,8 @@ class Stdp:
     @property
     def _target_per_tick(self) -> float:
         return self.config.stdp_target_rate / self.ticks_per_token
+
+
+def _sum_over_ticks(units: list[Tensor]) -> Float[Tensor, "N U"]:
+    """Return the sums over batch and ticks of each synapse's [B, T, U]."""
+    return torch.stack([each_BTU.sum(dim=(0, 1)) for each_BTU in units])

@@ -74,10 +74,10 @@ def test_the_change_is_the_rule_averaged_over_the_tokens_of_the_window(
         expected = torch.zeros_like(change)
         for batch, activity in zip(batches, view.outputs, strict=True):
             counted = (batch.targets_BT != -100).float()[..., None]
-            spikes = (activity[index].pre_spikes_BTS * counted, activity[index].post_spikes_BTS * counted)
+            spikes = ([activity[index].pre_spikes_BTS * counted], [activity[index].post_spikes_BTS * counted])
             trains = rules.Trains(*spikes, batch.resets_BT, tau_plus_ticks=6.0, tau_minus_ticks=9.0)
             part = rules.pair(trains)
-            expected += part.potentiation_US - part.depression_US
+            expected += (part.potentiation_NUS - part.depression_NUS)[0]
         expected *= 0.01 / sum(batch.num_targets for batch in batches)
         torch.testing.assert_close(change, expected, rtol=1e-4, atol=1e-7)
 
@@ -119,9 +119,9 @@ def test_with_several_ticks_a_token_time_constants_and_rates_are_still_per_token
     stdp = Stdp(replace(CONFIG, stdp_type="classical"), model)
     change = change_of(model, stdp, view)[0]
     activity = view.outputs[0][0]
-    spikes = (activity.pre_spikes_BTS, activity.post_spikes_BTS)
+    spikes = ([activity.pre_spikes_BTS], [activity.post_spikes_BTS])
     part = rules.pair(rules.Trains(*spikes, resets, tau_plus_ticks=18.0, tau_minus_ticks=27.0))
-    expected = 0.01 * (part.potentiation_US - part.depression_US) / batch.num_targets
+    expected = 0.01 * (part.potentiation_NUS - part.depression_NUS)[0] / batch.num_targets
     torch.testing.assert_close(change, expected, rtol=1e-4, atol=1e-7)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from mambrane.ops.addresses import addresses_of, row_at
+from mambrane.ops.addresses import addresses_of, array_at
 from mambrane.ops.compiled import kernel
 from mambrane.ops.threads import share_out
 
@@ -33,7 +33,8 @@ def hold_back_numba(
 def _note_usage(first, last, starts_LN, sizes_N, like, kept, added):
     """Run tasks first, ..., last - 1."""
     for n in range(first, last):
-        usage_W, gradient_W = row_at(starts_LN[0, n], sizes_N[n], like), row_at(starts_LN[1, n], sizes_N[n], like)
+        shape = (sizes_N[n],)
+        usage_W, gradient_W = array_at(starts_LN[0, n], shape, like), array_at(starts_LN[1, n], shape, like)
         _note_usage_of(usage_W, gradient_W, kept, added)
 
 
@@ -47,8 +48,9 @@ def _note_usage_of(usage_W, gradient_W, kept, added):
 def _hold_back(first, last, starts_LN, sizes_N, like):
     """Run tasks first, ..., last - 1."""
     for n in range(first, last):
-        weight_W, before_W = row_at(starts_LN[0, n], sizes_N[n], like), row_at(starts_LN[1, n], sizes_N[n], like)
-        anchor_W, share_W = row_at(starts_LN[2, n], sizes_N[n], like), row_at(starts_LN[3, n], sizes_N[n], like)
+        shape = (sizes_N[n],)
+        weight_W, before_W = array_at(starts_LN[0, n], shape, like), array_at(starts_LN[1, n], shape, like)
+        anchor_W, share_W = array_at(starts_LN[2, n], shape, like), array_at(starts_LN[3, n], shape, like)
         _hold_back_of(weight_W, before_W, anchor_W, share_W)
 
 
