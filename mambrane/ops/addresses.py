@@ -21,7 +21,7 @@ from mambrane.ops.compiled import kernel
 class Addresses(NamedTuple):
     """Where the tensors of several lists are; good for as long as the lists hold them."""
 
-    starts_LN: np.ndarray
+    addresses_LN: np.ndarray
     """Address of the first number of each tensor, a row for each list."""
     sizes_N: np.ndarray
     """How many numbers a tensor has, the same in all lists."""

@@ -114,10 +114,10 @@ def _ltc() -> tuple[Tensor, ...]:
 
 
 def _update_gate() -> tuple[Tensor, ...]:
-    one, other, *constant = (torch.ones(2, 2) for _ in range(5))
-    note_usage_([one], [other], rate=0.5)
-    hold_back_([other], *([each] for each in constant))
-    return one, other
+    weight_W, before_W, usage_W = torch.ones(2), torch.zeros(2), torch.ones(2)
+    note_usage_(usage_W, [weight_W], [0], rate=0.5)
+    hold_back_([weight_W], [before_W], usage_W, usage_W, [0])
+    return usage_W, weight_W
 
 
 # Two of everything: an array of one row is contiguous in both orders, and would hide the transposed form of a kernel.

@@ -63,8 +63,8 @@ def spike_pairs_numba(
     share_out(
         _pair,
         num_synapses * -(-post_vectors // BLOCK_VECTORS),
-        pre_at.starts_LN[0],
-        post_at.starts_LN[0],
+        pre_at.addresses_LN[0],
+        post_at.addresses_LN[0],
         pre_at.like,
         *arrays(resets_BT, counted_BT),
         *(number(each) for each in (decay_plus, decay_minus, high_x, high_y)),
@@ -89,8 +89,8 @@ def _in_lanes(spikes_BTS: Tensor) -> Tensor:
 def _pair(
     first,
     last,
-    pre_starts_N,
-    post_starts_N,
+    pre_addresses_N,
+    post_addresses_N,
     like,
     resets_BT,
     counted_BT,
@@ -110,8 +110,8 @@ def _pair(
     for task in range(first, last):
         n, start = task // num_blocks, task % num_blocks * BLOCK_VECTORS
         stop = min(start + BLOCK_VECTORS, num_post)
-        pre_RVL = array_at(pre_starts_N[n], (batch * tokens, num_pre, LANES), like)
-        post_RWL = array_at(post_starts_N[n], (batch * tokens, num_post, LANES), like)
+        pre_RVL = array_at(pre_addresses_N[n], (batch * tokens, num_pre, LANES), like)
+        post_RWL = array_at(post_addresses_N[n], (batch * tokens, num_post, LANES), like)
         causal_QVL, acausal_PWL, both_high_QVL = causal_NQVL[n], acausal_NPWL[n], both_high_NQVL[n]
         for b in range(batch):
             for t in range(tokens):

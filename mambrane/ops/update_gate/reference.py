@@ -6,7 +6,8 @@
 g gradient, u usage; w the weight after the update and b before it, a its anchor, s the share that is held back. What
 leads away from the anchor is found by the sign of (w - b) ((w - b) + 2 (b - a)), the difference of the two squares.
 
-Every argument is a list with a tensor for each weight; the first is changed in place.
+Weights and gradients are lists of tensors, one for each parameter. What is kept of the weights is laid end to end in
+vectors [W]; a parameter's part begins at its start. The first argument is changed in place.
 """
 
 from collections.abc import Sequence
@@ -16,17 +17,19 @@ from torch import Tensor
 
 
 @torch.no_grad()
-def note_usage_reference(usages: Sequence[Tensor], gradients: Sequence[Tensor], *, rate: float) -> None:
-    """Move usages; arguments as in `mambrane.ops.update_gate.note_usage_`."""
+def note_usage_reference(usage_W: Tensor, gradients: Sequence[Tensor], starts: Sequence[int], *, rate: float) -> None:
+    """Move usage; arguments as in `mambrane.ops.update_gate.note_usage_`."""
+    usages = _parts(usage_W, gradients, starts)
     torch._foreach_mul_(usages, 1.0 - rate)
     torch._foreach_addcmul_(usages, gradients, gradients, value=rate)
 
 
 @torch.no_grad()
 def hold_back_reference(
-    weights: Sequence[Tensor], before: Sequence[Tensor], anchors: Sequence[Tensor], shares: Sequence[Tensor]
+    weights: Sequence[Tensor], before: Sequence[Tensor], anchor_W: Tensor, share_W: Tensor, starts: Sequence[int]
 ) -> None:
     """Move weights back; arguments as in `mambrane.ops.update_gate.hold_back_`."""
+    anchors, shares = _parts(anchor_W, weights, starts), _parts(share_W, weights, starts)
     updates, drifts = torch._foreach_sub(weights, before), torch._foreach_sub(before, anchors)
     # 1 where the update leads away, else 0; a factor, so that a share of 0 changes no bit of a weight.
     is_away = torch._foreach_add(updates, drifts, alpha=2.0)
@@ -35,3 +38,8 @@ def hold_back_reference(
     torch._foreach_clamp_min_(is_away, 0.0)
     torch._foreach_mul_(is_away, shares)
     torch._foreach_addcmul_(weights, is_away, updates, value=-1.0)
+
+
+def _parts(vector_W: Tensor, like: Sequence[Tensor], starts: Sequence[int]) -> list[Tensor]:
+    """Return the part of each tensor, in its shape, sharing memory with the vector."""
+    return [vector_W[start : start + each.numel()].view(each.shape) for each, start in zip(like, starts, strict=True)]
