@@ -64,7 +64,6 @@ class Observed:
     """Ticks at which both units' rates were high."""
     spikes_NU: Tensor | float = 0.0
     squared_rate_NU: Tensor | float = 0.0
-    num_tokens: int = 0
 
 
 class Stdp:
@@ -96,10 +95,10 @@ class Stdp:
         observed = Observed()
         for batch, activity in zip(view.micro_batches, view.outputs, strict=True):
             self._observe(observed, batch, activity)
-        self._remember(observed)
+        self._remember(observed, view.num_targets * self.ticks_per_token)
         weights = list(view.model.plastic_synapses().values())
         before_NUS = torch.stack(weights)
-        after_NUS = self._changed(before_NUS, observed)
+        after_NUS = self._changed(before_NUS, observed, view.num_targets)
         torch._foreach_copy_(weights, after_NUS.unbind())
         return self._numbers(before_NUS, after_NUS)
 
@@ -110,7 +109,6 @@ class Stdp:
         observed.potentiation_NUS += change.potentiation_NUS
         observed.depression_NUS += change.depression_NUS
         observed.spikes_NU += _sum_over_ticks(trains.counted_post)
-        observed.num_tokens += batch.num_targets
         if self.config.stdp_type == "bcm":
             squares = [trains.counted(rate_BTU.square()) for rate_BTU in trains.post_rates]
             observed.squared_rate_NU += _sum_over_ticks(squares)
@@ -137,9 +135,9 @@ class Stdp:
             return rules.bcm(trains, self.synapses.theta_NU, target_rate_per_tick=self._target_per_tick)
         return rules.pair(trains)
 
-    def _remember(self, observed: Observed) -> None:
+    def _remember(self, observed: Observed, num_ticks: int) -> None:
         """Move the running rates, the thresholds and the consolidation on by one window."""
-        synapses, num_ticks = self.synapses, observed.num_tokens * self.ticks_per_token
+        synapses = self.synapses
         synapses.rate_NU = self._running(synapses.rate_NU, observed.spikes_NU / num_ticks)
         if self.config.stdp_type == "bcm":
             mean_square_NU = observed.squared_rate_NU / num_ticks
@@ -149,10 +147,10 @@ class Stdp:
             room_NUS = MAX_CONSOLIDATION - synapses.consolidation_NUS
             synapses.consolidation_NUS = synapses.consolidation_NUS + self.config.meta_lr * share_NUS * room_NUS
 
-    def _changed(self, weight_NUS: Tensor, observed: Observed) -> Tensor:
+    def _changed(self, weight_NUS: Tensor, observed: Observed, num_tokens: int) -> Tensor:
         """Return the new weights."""
-        potentiation_NUS = observed.potentiation_NUS / observed.num_tokens
-        depression_NUS = observed.depression_NUS / observed.num_tokens
+        potentiation_NUS = observed.potentiation_NUS / num_tokens
+        depression_NUS = observed.depression_NUS / num_tokens
         if self.config.stdp_type == "homeostatic":
             scaling_NUS = rules.synaptic_scaling(weight_NUS, self.synapses.rate_NU, self._target_per_tick)
             scaling_NUS = HOMEOSTATIC_GAIN * scaling_NUS
