@@ -6,7 +6,7 @@ from mambrane.app.run_config import RunConfig
 from mambrane.core.events import EventLog
 from mambrane.ops.warm_up import compile_kernels
 
-PLASTICITY_OPERATIONS = ("spike_pairs", "causal_trace")
+STDP_OPERATIONS = ("spike_pairs", "causal_trace")
 """Operations with kernels that the rules of STDP call."""
 
 
@@ -27,5 +27,7 @@ def operations_of(config: RunConfig) -> list[str]:
     if model.use_cross_attention:
         operations.append("windowed_attention")
     if config.plasticity.use_stdp:
-        operations += PLASTICITY_OPERATIONS
+        operations += STDP_OPERATIONS
+    if config.plasticity.use_meta_plasticity:
+        operations.append("update_gate")
     return list(dict.fromkeys(operations))

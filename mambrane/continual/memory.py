@@ -3,6 +3,7 @@
 Tokens are kept as int32. A window is found again by its fingerprint, a 64-bit polynomial of its tokens.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -29,6 +30,8 @@ class Memory:
         self._fingerprints = torch.zeros(capacity, dtype=torch.int64)
         generator = make_generator(0, "fingerprint")
         self._multipliers = torch.randint(1 << 62, (sequence_length,), generator=generator) * 2 + 1
+        self._overwritten: list[tuple[int, list[Tensor]]] = []
+        """Slots written to since the last undo point and what they held, in the order of writing."""
 
     @property
     def tasks(self) -> Slots:
@@ -47,6 +50,8 @@ class Memory:
     def write(self, slot: int, window: MicroBatch, task: int) -> None:
         """Put a window (a micro-batch of one row) into a slot; slot `size` is the next free one."""
         assert slot <= self.size < self.capacity or slot < self.size, f"slot {slot} of {self.size}"
+        if slot < self.size:
+            self._overwritten.append((slot, [column[slot].clone() for column in self._columns().values()]))
         self._inputs[slot] = window.inputs_BT[0]
         self._targets[slot] = window.targets_BT[0]
         self._resets[slot] = window.resets_BT[0]
@@ -54,6 +59,19 @@ class Memory:
         self._losses[slot] = torch.nan
         self._fingerprints[slot] = self.fingerprints_of(window)[0]
         self.size = max(self.size, slot + 1)
+
+    def undo_point(self) -> Callable[[], None]:
+        """Return what undoes every `write` from here on; it is good until the next undo point is taken."""
+        size, overwritten = self.size, []
+        self._overwritten = overwritten
+
+        def undo() -> None:
+            for slot, row in reversed(overwritten):
+                for column, value in zip(self._columns().values(), row, strict=True):
+                    column[slot] = value
+            self.size = size
+
+        return undo
 
     def read(self, slots: Slots) -> MicroBatch:
         """Return the windows in some slots, one a row."""

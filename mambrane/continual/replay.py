@@ -19,6 +19,7 @@ in Avalanche's ExperienceBalancedBuffer (Carta et al., JMLR 24, 2023).
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -65,11 +66,20 @@ class Replay:
         num_replayed = self._rows_to_replay(num_rows)
         new = MicroBatch(*(part[: num_rows - num_replayed] for part in batch))
         mixed = self._joined(new, self._draw(num_replayed)) if num_replayed else batch
-        for row in range(num_rows - num_replayed):
-            self._offer(MicroBatch(*(part[row : row + 1] for part in new)))
+        self._offer(new)
         self._rows_since_step += num_rows
         self._replayed_since_step += num_replayed
         return mixed
+
+    def undo_point(self) -> Callable[[], None]:
+        """Return what undoes every `mix` from here on. The memory takes its new windows out again; it is not copied."""
+        undo_memory, counts = self.memory.undo_point(), self._counts()
+
+        def undo() -> None:
+            undo_memory()
+            self._load_counts(counts)
+
+        return undo
 
     def term(self, model: nn.Module, output: ModelOutput, batch: MicroBatch) -> Tensor | None:
         """Add nothing; look at the loss of each window. A micro-batch that runs again is seen as it ran last."""
@@ -126,12 +136,14 @@ class Replay:
             return is_earlier * torch.where(is_known, losses, average).clamp(min=1e-6)
         return is_earlier
 
-    def _offer(self, window: MicroBatch) -> None:
-        """Show a new window to the reservoir, which keeps it or not."""
-        self.num_offered[self.task_index] += 1
-        slot = self._slot_in_stream() if self.config.replay_strategy == "uniform" else self._slot_in_task()
-        if slot is not None:
-            self.memory.write(slot, window, self.task_index)
+    def _offer(self, windows: MicroBatch) -> None:
+        """Show new windows to the reservoir, one after the other; it keeps each or not."""
+        next_slot = self._slot_in_stream if self.config.replay_strategy == "uniform" else self._slot_in_task
+        for row in range(len(windows.inputs_BT)):
+            self.num_offered[self.task_index] += 1
+            slot = next_slot()
+            if slot is not None:
+                self.memory.write(slot, MicroBatch(*(part[row : row + 1] for part in windows)), self.task_index)
 
     def _slot_in_stream(self) -> int | None:
         if self.memory.size < self.memory.capacity:
@@ -161,8 +173,15 @@ class Replay:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the memory, every counter and the generator."""
+        return {"memory": self.memory.state_dict(), **self._counts()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take them back; raises ValueError when the memory does not fit."""
+        self.memory.load_state_dict(state["memory"])
+        self._load_counts(state)
+
+    def _counts(self) -> dict[str, Any]:
         return {
-            "memory": self.memory.state_dict(),
             "task_index": self.task_index,
             "num_offered": list(self.num_offered),
             "rows_seen": self.rows_seen,
@@ -172,10 +191,8 @@ class Replay:
             "generator": self._generator.get_state(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take them back; raises ValueError when the memory does not fit."""
+    def _load_counts(self, state: dict[str, Any]) -> None:
         self._seen = {}
-        self.memory.load_state_dict(state["memory"])
         self.task_index = state["task_index"]
         self.num_offered = list(state["num_offered"])
         self.rows_seen = state["rows_seen"]

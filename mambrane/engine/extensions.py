@@ -6,7 +6,7 @@ Each seam returns its result to the engine; none is given the engine. Every exte
 refused: a run that cannot be resumed exactly must not start.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -55,6 +55,13 @@ class BatchMixer(Extension, Protocol):
 
     def mix(self, batch: MicroBatch) -> MicroBatch:
         """Return the micro-batch to train on."""
+        ...
+
+    def undo_point(self) -> Callable[[], None]:
+        """Return what brings the state back, bit for bit, to how it is now; asked for whenever a window opens.
+
+        It is called before the next window opens, or never.
+        """
         ...
 
 

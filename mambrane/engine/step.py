@@ -6,7 +6,6 @@
 A window that is not finite leaves weights, moments, average, schedule, plasticity and buffers bit-identical.
 """
 
-import copy
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -244,7 +243,7 @@ class WindowStart:
         self._parameters = dict(model.named_parameters())
         self.trainable = {name: weight for name, weight in self._parameters.items() if weight.requires_grad}
         self._snapshot = Snapshot(model)
-        self._mixers = [(mixer, copy.deepcopy(mixer.state_dict())) for mixer in extensions.batch_mixers]
+        self._undo_mixing = [mixer.undo_point() for mixer in extensions.batch_mixers]
 
     def clear_gradients(self) -> None:
         """Drop every gradient of the model."""
@@ -257,8 +256,8 @@ class WindowStart:
     def roll_back(self) -> None:
         """Put random numbers, buffers and mixers back: the window's data will come again and must meet the same."""
         self._snapshot.restore()
-        for mixer, state in self._mixers:
-            mixer.load_state_dict(state)
+        for undo in self._undo_mixing:
+            undo()
 
 
 def name_the_culprit(parameters: dict[str, nn.Parameter]) -> str:

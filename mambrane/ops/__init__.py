@@ -17,6 +17,7 @@ from mambrane.ops.ltc import LtcWeights, ltc
 from mambrane.ops.selective_scan import selective_scan
 from mambrane.ops.spike_pairs import SpikePairs, spike_pairs
 from mambrane.ops.ssd import ssd
+from mambrane.ops.update_gate import hold_back_, note_usage_
 from mambrane.ops.warm_up import compile_kernels
 from mambrane.ops.windowed_attention import AttentionState, windowed_attention
 
@@ -34,10 +35,12 @@ __all__ = [
     "compile_kernels",
     "explain",
     "gated_skip",
+    "hold_back_",
     "lif",
     "linear",
     "linear_cross_entropy",
     "ltc",
+    "note_usage_",
     "selective_scan",
     "spike_pairs",
     "ssd",

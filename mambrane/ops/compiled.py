@@ -21,7 +21,15 @@ from pathlib import Path
 from numba import njit
 
 # What kernels inline; the constants of an operation stand in the reference.py beside its kernels.
-_SHARED_FILES = ("blocks.py", "compiled.py", "numba_math.py", "products.py", "tiles.py", "vectors.py")
+_SHARED_FILES = (
+    "addresses.py",
+    "blocks.py",
+    "compiled.py",
+    "numba_math.py",
+    "products.py",
+    "tiles.py",
+    "vectors.py",
+)
 
 
 def kernel(

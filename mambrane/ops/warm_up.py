@@ -27,6 +27,7 @@ from mambrane.ops.lif import lif
 from mambrane.ops.ltc import LtcWeights, ltc
 from mambrane.ops.selective_scan import selective_scan
 from mambrane.ops.spike_pairs import spike_pairs
+from mambrane.ops.update_gate import hold_back_, note_usage_
 from mambrane.ops.windowed_attention import windowed_attention
 
 
@@ -112,6 +113,13 @@ def _ltc() -> tuple[Tensor, ...]:
     return ltc(_ones(2, 2, 2), LtcWeights(**weights))
 
 
+def _update_gate() -> tuple[Tensor, ...]:
+    weight_W, before_W, usage_W = torch.ones(2), torch.zeros(2), torch.ones(2)
+    note_usage_(usage_W, [weight_W], [0], rate=0.5)
+    hold_back_([weight_W], [before_W], usage_W, usage_W, [0])
+    return usage_W, weight_W
+
+
 # Two of everything: an array of one row is contiguous in both orders, and would hide the transposed form of a kernel.
 _EXAMPLES: dict[str, Callable[[], tuple[Tensor, ...]]] = {
     "causal_conv": lambda: causal_conv(_ones(2, 2, 2), _ones(2, 2), _ones(2)),
@@ -123,6 +131,7 @@ _EXAMPLES: dict[str, Callable[[], tuple[Tensor, ...]]] = {
     "selective_scan": lambda: selective_scan(
         _ones(2, 2, 2), _ones(2, 2, 2), _ones(2, 2), _ones(2, 2, 2), _ones(2, 2, 2)
     ),
-    "spike_pairs": lambda: spike_pairs(_ones(2, 2, 2), _ones(2, 2, 2), decay_plus=0.5, decay_minus=0.5),
+    "spike_pairs": lambda: spike_pairs([_ones(2, 2, 2)], [_ones(2, 2, 2)], decay_plus=0.5, decay_minus=0.5),
+    "update_gate": _update_gate,
     "windowed_attention": lambda: windowed_attention(*(_ones(2, 2, 2) for _ in range(3)), heads=2, window=2)[:1],
 }

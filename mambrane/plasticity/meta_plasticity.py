@@ -14,13 +14,14 @@ Sources: f is the plasticity 1 / precision of a Laplace posterior, as in MESU (B
 squared gradients for the precision; gating one direction only: Laborieux et al., Nature Communications 12 (2021).
 """
 
-import math
+import itertools
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mambrane.engine.extensions import BoundaryView, StepView
+from mambrane.ops.update_gate import hold_back_, note_usage_
 from mambrane.plasticity.config import PlasticityConfig
 
 KEPT_AT_BOUNDARY = 0.9
@@ -34,33 +35,26 @@ class MetaPlasticity:
 
     def __init__(self, config: PlasticityConfig, model: nn.Module) -> None:
         self.config = config
-        self.model = model
-        self.usage: dict[str, Tensor] = {}
-        """u of the task that is being learned."""
-        self.importance: dict[str, Tensor] = {}
-        """h, of mean 1 in each tensor; empty during the first task."""
-        self.anchor: dict[str, Tensor] = {}
+        parameters = dict(model.named_parameters())
+        self._shapes = {name: parameter.shape for name, parameter in parameters.items()}
+        ends = list(itertools.accumulate(shape.numel() for shape in self._shapes.values()))
+        self._starts = dict(zip(parameters, [0, *ends], strict=False))
+        nothing_W = torch.zeros_like(_end_to_end(parameters))
+        self.usage_W = nothing_W.clone()
+        """u of the task that is being learned, for all parameters end to end; 0 where none was seen."""
+        self.importance_W = nothing_W.clone()
+        """h, of mean 1 in each parameter; 0 in those that no task has leaned on, which are free."""
+        self.anchor_W = nothing_W
         """Weights at the last boundary."""
         self._prepare_gate()
 
     @torch.no_grad()
     def gate(self, before: dict[str, Tensor], after: dict[str, nn.Parameter]) -> None:
-        """Watch the gradients, then hold back the part of each update that leads away from the anchor."""
-        self._watch({name: weight.grad for name, weight in after.items()})
-        gated = [name for name in after if name in self.importance]
-        if not gated:
-            return
-        old, moved, anchors, held_back = (
-            [of[name] for name in gated] for of in (before, after, self.anchor, self._held_back)
-        )
-        updates, drifts = torch._foreach_sub(moved, old), torch._foreach_sub(old, anchors)
-        # |drift + update| > |drift|, squared; the factors keep kappa = 0 from changing any bit of `after`.
-        is_away = torch._foreach_add(updates, drifts, alpha=2.0)
-        torch._foreach_mul_(is_away, updates)
-        torch._foreach_sign_(is_away)
-        torch._foreach_clamp_min_(is_away, 0.0)
-        torch._foreach_mul_(is_away, held_back)
-        torch._foreach_addcmul_(moved, is_away, updates, value=-1.0)
+        """Note the gradients, then hold back the part of each update that leads away from the anchor."""
+        starts = [self._starts[name] for name in after]
+        note_usage_(self.usage_W, [weight.grad for weight in after.values()], starts, rate=self.config.meta_lr)
+        if self._gated:
+            hold_back_(list(after.values()), list(before.values()), self.anchor_W, self._held_back_W, starts)
 
     def after_step(self, view: StepView) -> dict[str, float]:
         """Return the mean of f over all gated weights, 1 when there are none.
@@ -72,47 +66,51 @@ class MetaPlasticity:
     @torch.no_grad()
     def boundary(self, view: BoundaryView) -> None:
         """Turn what the ended task leaned on into importance, and anchor the weights where they are."""
-        for name, usage in self.usage.items():
-            if not usage.any():
-                continue
-            older = self.importance.get(name, torch.zeros_like(usage))
-            importance = KEPT_AT_BOUNDARY * older + usage / usage.mean()
-            self.importance[name] = importance / importance.mean()
-        self.usage = {}
-        parameters = dict(view.model.named_parameters())
-        self.anchor = {name: parameters[name].detach().clone() for name in self.importance}
+        usages, importances = self._by_name(self.usage_W), self._by_name(self.importance_W)
+        for name, usage in usages.items():
+            if usage.any():
+                importance = KEPT_AT_BOUNDARY * importances[name] + usage / usage.mean()
+                importances[name].copy_(importance / importance.mean())
+        self.usage_W.zero_()
+        self.anchor_W = _end_to_end(dict(view.model.named_parameters()))
         self._prepare_gate()
 
     def _prepare_gate(self) -> None:
         """Work out 1 - f, which stays the same until the next boundary."""
-        kappa = self.config.meta_kappa
-        self._held_back = {name: kappa * h / (1.0 + kappa * h) for name, h in self.importance.items()}
-        num_weights = sum(held_back.numel() for held_back in self._held_back.values())
-        # fsum is exact, so the order in which a checkpoint gives names back does not matter.
-        total = math.fsum(float(held_back.double().sum()) for held_back in self._held_back.values())
-        self.mean_plasticity = 1.0 - total / max(1, num_weights)
-
-    def _watch(self, gradients: dict[str, Tensor]) -> None:
-        for name in gradients.keys() - self.usage.keys():
-            self.usage[name] = torch.zeros_like(gradients[name])
-        usages = [self.usage[name] for name in gradients]
-        values = list(gradients.values())
-        torch._foreach_mul_(usages, 1.0 - self.config.meta_lr)
-        torch._foreach_addcmul_(usages, values, values, value=self.config.meta_lr)
+        scaled_W = self.config.meta_kappa * self.importance_W
+        self._held_back_W = scaled_W / (1.0 + scaled_W)
+        self._gated = [name for name, importance in self._by_name(self.importance_W).items() if importance.any()]
+        num_gated = sum(self._shapes[name].numel() for name in self._gated)
+        self.mean_plasticity = 1.0 - float(self._held_back_W.sum(dtype=torch.float64)) / max(1, num_gated)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return usage, importance and anchor by parameter name."""
-        return {"usage": dict(self.usage), "importance": dict(self.importance), "anchor": dict(self.anchor)}
+        """Return usage, importance and anchor by parameter name; the last two of those that are gated."""
+        importances, anchors = self._by_name(self.importance_W), self._by_name(self.anchor_W)
+        return {
+            "usage": self._by_name(self.usage_W),
+            "importance": {name: importances[name] for name in self._gated},
+            "anchor": {name: anchors[name] for name in self._gated},
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take them back; raises ValueError when they belong to another model."""
-        parameters = dict(self.model.named_parameters())
+        """Take them back, 0 where a parameter has none; raises ValueError when they belong to another model."""
         for part, tensors in state.items():
             for name, tensor in tensors.items():
-                if name not in parameters or parameters[name].shape != tensor.shape:
+                if self._shapes.get(name) != tensor.shape:
                     raise ValueError(f"saved {part} of {name} {tuple(tensor.shape)}: the model has no such parameter")
-        self.usage, self.importance, self.anchor = (
-            {name: tensor.to(parameters[name].device, copy=True) for name, tensor in state[part].items()}
-            for part in ("usage", "importance", "anchor")
-        )
+        for part, vector_W in (("usage", self.usage_W), ("importance", self.importance_W), ("anchor", self.anchor_W)):
+            vector_W.zero_()
+            own = self._by_name(vector_W)
+            for name, tensor in state[part].items():
+                own[name].copy_(tensor)
         self._prepare_gate()
+
+    def _by_name(self, vector_W: Tensor) -> dict[str, Tensor]:
+        """Return the part of each parameter, in its shape, sharing memory with the vector."""
+        parts = vector_W.split([shape.numel() for shape in self._shapes.values()])
+        return {name: part.view(shape) for (name, shape), part in zip(self._shapes.items(), parts, strict=True)}
+
+
+def _end_to_end(parameters: dict[str, nn.Parameter]) -> Tensor:
+    """Return all weights of a model as one vector."""
+    return torch.cat([parameter.detach().flatten() for parameter in parameters.values()])

@@ -8,7 +8,8 @@
     BCM           potentiation  sum_t y_t^2 x_t / rho        depression  sum_t theta y_t x_t / rho
     homeostatic   pair, and weights scaled towards the target rate (`synaptic_scaling`)
 
-The change is potentiation - depression, [U, S] as the weight is: S presynaptic, U postsynaptic units.
+The change is potentiation - depression, [U, S] as the weight is: S presynaptic, U postsynaptic units. Rules look at N
+synapses at once, which share their ticks and the starts of documents.
 
 Coincidence: a pair of spikes at the same tick potentiates and does not depress, in every pair-based rule. The plastic
 synapse hands a spike on within the tick, so that pair is causal. Event-driven simulators agree: Brian2 runs `on_pre`
@@ -24,10 +25,12 @@ Rossum, Turrigiano, J. Neurosci. 22 (2002).
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -46,16 +49,16 @@ TickResets = Bool[Tensor, "B T"]
 class Change(NamedTuple):
     """Both parts of a weight change, neither negative, so that soft bounds can weigh them apart."""
 
-    potentiation_US: Float[Tensor, "U S"]
-    depression_US: Float[Tensor, "U S"]
+    potentiation_NUS: Float[Tensor, "N U S"]
+    depression_NUS: Float[Tensor, "N U S"]
 
 
 @dataclass(frozen=True)
 class Trains:
-    """Spike trains on both sides of a synapse, 0 or 1, a row for each tick; what rules read is made when asked for."""
+    """Spike trains on both sides of synapses, 0 or 1, a row for each tick; what rules read is made when asked for."""
 
-    pre_BTS: Pre
-    post_BTU: Post
+    pre: Sequence[Pre]
+    post: Sequence[Post]
     resets_BT: TickResets
     """True at the first tick of a document."""
     tau_plus_ticks: float
@@ -71,8 +74,8 @@ class Trains:
     def pairs(self) -> SpikePairs:
         """Sums over pairs of spikes, and how often both units of a synapse were high."""
         return spike_pairs(
-            self.pre_BTS,
-            self.post_BTU,
+            self.pre,
+            self.post,
             decay_plus=decay_of(self.tau_plus_ticks),
             decay_minus=decay_of(self.tau_minus_ticks),
             high_x=self.high_rate_per_tick * trace_over_rate(self.tau_plus_ticks),
@@ -82,36 +85,31 @@ class Trains:
         )
 
     @cached_property
-    def counted_pre_BTS(self) -> Pre:
-        """Presynaptic spikes that count."""
-        return self._counted(self.pre_BTS)
-
-    @cached_property
-    def counted_post_BTU(self) -> Post:
+    def counted_post(self) -> list[Post]:
         """Postsynaptic spikes that count."""
-        return self._counted(self.post_BTU)
+        return [self.counted(post_BTU) for post_BTU in self.post]
 
     @cached_property
-    def x_BTS(self) -> Pre:
-        """Presynaptic trace."""
-        return spike_trace(self.counted_pre_BTS, decay_of(self.tau_plus_ticks), self.resets_BT)
+    def x(self) -> list[Pre]:
+        """Presynaptic traces."""
+        return self._traces([self.counted(pre_BTS) for pre_BTS in self.pre], self.tau_plus_ticks)
 
     @cached_property
-    def y_BTU(self) -> Post:
-        """Postsynaptic trace."""
-        return self.post_trace_BTU(self.tau_minus_ticks)
-
-    @property
-    def post_rate_BTU(self) -> Post:
+    def post_rates(self) -> list[Post]:
         """Running rate of each postsynaptic unit, in spikes per tick."""
-        return self.y_BTU / trace_over_rate(self.tau_minus_ticks)
+        ratio = trace_over_rate(self.tau_minus_ticks)
+        return [y_BTU / ratio for y_BTU in self.post_traces(self.tau_minus_ticks)]
 
-    def post_trace_BTU(self, tau_ticks: float) -> Post:
-        """Return the postsynaptic trace with another time constant."""
-        return spike_trace(self.counted_post_BTU, decay_of(tau_ticks), self.resets_BT)
+    def post_traces(self, tau_ticks: float) -> list[Post]:
+        """Return the postsynaptic traces with a time constant."""
+        return self._traces(self.counted_post, tau_ticks)
 
-    def _counted(self, spikes_BTS: Pre) -> Pre:
+    def counted(self, spikes_BTS: Pre) -> Pre:
+        """Return spikes, or what is derived from them, with zeros where spikes do not count."""
         return spikes_BTS if self.counted_BT is None else spikes_BTS * self.counted_BT.unsqueeze(-1)
+
+    def _traces(self, spikes: list[Pre], tau_ticks: float) -> list[Pre]:
+        return [spike_trace(spikes_BTS, decay_of(tau_ticks), self.resets_BT) for spikes_BTS in spikes]
 
 
 def decay_of(tau_ticks: float) -> float:
@@ -133,7 +131,7 @@ def pair(trains: Trains, *, a_minus: float | None = None) -> Change:
     """
     if a_minus is None:
         a_minus = DEPRESSION_OVER_POTENTIATION * trains.tau_plus_ticks / trains.tau_minus_ticks
-    return Change(trains.pairs.causal_US, a_minus * trains.pairs.acausal_US)
+    return Change(trains.pairs.causal_NUS, a_minus * trains.pairs.acausal_NUS)
 
 
 def triplet(trains: Trains, *, balanced_rate_per_tick: float) -> Change:
@@ -145,35 +143,38 @@ def triplet(trains: Trains, *, balanced_rate_per_tick: float) -> Change:
     """
     tau_slow_ticks = SLOW_TRACE_RATIO * trains.tau_minus_ticks
     a_plus = trains.tau_minus_ticks / (trains.tau_plus_ticks * tau_slow_ticks * balanced_rate_per_tick)
-    o2_before_BTU = trains.post_trace_BTU(tau_slow_ticks) - trains.counted_post_BTU
-    return Change(a_plus * _correlate(trains.counted_post_BTU * o2_before_BTU, trains.x_BTS), trains.pairs.acausal_US)
+    triples = [
+        z_BTU * (o2_BTU - z_BTU)
+        for z_BTU, o2_BTU in zip(trains.counted_post, trains.post_traces(tau_slow_ticks), strict=True)
+    ]
+    return Change(a_plus * _correlate(triples, trains.x), trains.pairs.acausal_NUS)
 
 
-def bcm(trains: Trains, theta_U: Float[Tensor, " U"], *, target_rate_per_tick: float) -> Change:
+def bcm(trains: Trains, theta_NU: Float[Tensor, "N U"], *, target_rate_per_tick: float) -> Change:
     """Return the change of BCM: x y (y - theta) / rho, with rates y read from the postsynaptic trace.
 
     Args:
         trains: spikes and traces.
-        theta_U: threshold of each postsynaptic unit, in spikes per tick: a running mean of y^2 / rho.
+        theta_NU: threshold of each postsynaptic unit, in spikes per tick: a running mean of y^2 / rho.
         target_rate_per_tick: rho, the rate at which theta = E[y^2] / rho and y meet.
     """
-    y_BTU = trains.post_rate_BTU
-    return Change(
-        _correlate(y_BTU.square() / target_rate_per_tick, trains.x_BTS),
-        _correlate(y_BTU * theta_U / target_rate_per_tick, trains.x_BTS),
-    )
+    rates = trains.post_rates
+    squares = [y_BTU.square() / target_rate_per_tick for y_BTU in rates]
+    scaled = [y_BTU * theta_U / target_rate_per_tick for y_BTU, theta_U in zip(rates, theta_NU, strict=True)]
+    return Change(_correlate(squares, trains.x), _correlate(scaled, trains.x))
 
 
 def synaptic_scaling(
-    weight_US: Float[Tensor, "U S"], rate_U: Float[Tensor, " U"], target_rate: float
-) -> Float[Tensor, "U S"]:
+    weight_US: Float[Tensor, "*N U S"], rate_U: Float[Tensor, "*N U"], target_rate: float
+) -> Float[Tensor, "*N U S"]:
     """Return (1 - rate / target) |w|: multiplicative scaling that pulls each postsynaptic unit to its target rate.
 
     Too quiet a unit has its excitatory weights scaled up and its inhibitory ones down, too busy a unit the reverse; no
-    weight changes its sign by it. Rates in any one unit.
+    weight changes its sign by it. Rates in any one unit; one synapse, or several stacked.
     """
-    return (1.0 - rate_U / target_rate)[:, None] * weight_US.abs()
+    return (1.0 - rate_U / target_rate).unsqueeze(-1) * weight_US.abs()
 
 
-def _correlate(post_BTU: Post, pre_BTS: Pre) -> Float[Tensor, "U S"]:
-    return post_BTU.flatten(0, 1).T @ pre_BTS.flatten(0, 1)
+def _correlate(post: list[Post], pre: list[Pre]) -> Float[Tensor, "N U S"]:
+    pairs = zip(post, pre, strict=True)
+    return torch.stack([post_BTU.flatten(0, 1).T @ pre_BTS.flatten(0, 1) for post_BTU, pre_BTS in pairs])

@@ -26,6 +26,7 @@ from mambrane.core.errors import UserError
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import StepView
+from mambrane.layers.spiking import Ticks
 from mambrane.models.language_model import LanguageModel
 from mambrane.models.state import BlockActivity
 from mambrane.plasticity import rules
@@ -42,14 +43,14 @@ MAX_CONSOLIDATION = 10.0
 
 
 @dataclass(kw_only=True, slots=True)
-class Synapse:
-    """What plasticity remembers of one plastic synapse."""
+class Synapses:
+    """What plasticity remembers of the plastic synapses, one for each block."""
 
-    rate_U: Float[Tensor, " U"]
+    rate_NU: Float[Tensor, "N U"]
     """Running firing rate of each postsynaptic unit, in spikes per tick."""
-    theta_U: Float[Tensor, " U"]
+    theta_NU: Float[Tensor, "N U"]
     """BCM threshold E[y^2] / target, in spikes per tick."""
-    consolidation_US: Float[Tensor, "U S"]
+    consolidation_NUS: Float[Tensor, "N U S"]
     """m of each weight."""
 
 
@@ -57,14 +58,12 @@ class Synapse:
 class Observed:
     """Sums over the counted ticks of a window."""
 
-    potentiation_US: Tensor | float = 0.0
-    depression_US: Tensor | float = 0.0
-    both_high_US: Tensor | float = 0.0
+    potentiation_NUS: Tensor | float = 0.0
+    depression_NUS: Tensor | float = 0.0
+    both_high_NUS: Tensor | float = 0.0
     """Ticks at which both units' rates were high."""
-    spikes_U: Tensor | float = 0.0
-    squared_rate_U: Tensor | float = 0.0
-    num_tokens: int = 0
-    num_ticks: int = 0
+    spikes_NU: Tensor | float = 0.0
+    squared_rate_NU: Tensor | float = 0.0
 
 
 class Stdp:
@@ -86,124 +85,133 @@ class Stdp:
             )
         self.config = config
         self.ticks_per_token = model.config.num_spike_steps
-        self.synapses = {name: self._fresh(weight) for name, weight in model.plastic_synapses().items()}
+        weights = model.plastic_synapses()
+        self.names = list(weights)
+        self.synapses = self._fresh(torch.stack(list(weights.values())))
 
     @torch.no_grad()
     def after_step(self, view: StepView) -> dict[str, float]:
         """Change the weights in place; returns how much, how many stand at a bound, and the firing rate."""
-        numbers = []
-        for index, (name, weight_US) in enumerate(view.model.plastic_synapses().items()):
-            synapse, observed = self.synapses[name], Observed()
-            for batch, activity in zip(view.micro_batches, view.outputs, strict=True):
-                self._observe(observed, synapse, batch, activity[index])
-            self._remember(synapse, observed)
-            before_US = weight_US.clone()
-            weight_US.copy_(self._changed(weight_US, synapse, observed))
-            numbers.append(self._numbers(before_US, weight_US, synapse))
-        return {key: sum(block[key] for block in numbers) / len(numbers) for key in numbers[0]}
+        observed = Observed()
+        for batch, activity in zip(view.micro_batches, view.outputs, strict=True):
+            self._observe(observed, batch, activity)
+        self._remember(observed, view.num_targets * self.ticks_per_token)
+        weights = list(view.model.plastic_synapses().values())
+        before_NUS = torch.stack(weights)
+        after_NUS = self._changed(before_NUS, observed, view.num_targets)
+        torch._foreach_copy_(weights, after_NUS.unbind())
+        return self._numbers(before_NUS, after_NUS)
 
-    def _observe(self, observed: Observed, synapse: Synapse, batch: MicroBatch, activity: BlockActivity) -> None:
+    def _observe(self, observed: Observed, batch: MicroBatch, activity: tuple[BlockActivity, ...]) -> None:
         """Add the spikes of a micro-batch. Padding, which has no target, does not count."""
-        counted_BT = (batch.targets_BT != IGNORED_TARGET).repeat_interleave(self.ticks_per_token, dim=1)
-        resets_BT = torch.zeros_like(counted_BT)
-        resets_BT[:, :: self.ticks_per_token] = batch.resets_BT
-        trains = rules.Trains(
-            activity.pre_spikes_BTS.float(),
-            activity.post_spikes_BTS.float(),
-            resets_BT,
+        trains = self._trains(batch, activity)
+        change = self._rule(trains)
+        observed.potentiation_NUS += change.potentiation_NUS
+        observed.depression_NUS += change.depression_NUS
+        observed.spikes_NU += _sum_over_ticks(trains.counted_post)
+        if self.config.stdp_type == "bcm":
+            squares = [trains.counted(rate_BTU.square()) for rate_BTU in trains.post_rates]
+            observed.squared_rate_NU += _sum_over_ticks(squares)
+        if self.config.use_meta_plasticity:
+            observed.both_high_NUS += trains.pairs.both_high_NUS
+
+    def _trains(self, batch: MicroBatch, activity: tuple[BlockActivity, ...]) -> rules.Trains:
+        ticks = Ticks(self.ticks_per_token)
+        all_count = batch.num_targets == batch.targets_BT.numel()
+        return rules.Trains(
+            [block.pre_spikes_BTS.float() for block in activity],
+            [block.post_spikes_BTS.float() for block in activity],
+            ticks.spread_resets(batch.resets_BT),
             tau_plus_ticks=self.config.stdp_tau_plus * self.ticks_per_token,
             tau_minus_ticks=self.config.stdp_tau_minus * self.ticks_per_token,
-            counted_BT=None if counted_BT.all() else counted_BT,
+            counted_BT=None if all_count else ticks.spread(batch.targets_BT != IGNORED_TARGET),
             high_rate_per_tick=HIGH_OVER_TARGET * self._target_per_tick,
         )
-        change = self._rule(trains, synapse)
-        observed.potentiation_US += change.potentiation_US
-        observed.depression_US += change.depression_US
-        observed.spikes_U += trains.counted_post_BTU.sum(dim=(0, 1))
-        observed.num_ticks += int(counted_BT.sum())
-        observed.num_tokens += batch.num_targets
-        if self.config.stdp_type == "bcm":
-            squared_rate_BTU = trains.post_rate_BTU.square() * counted_BT.unsqueeze(-1)
-            observed.squared_rate_U += squared_rate_BTU.sum(dim=(0, 1))
-        if self.config.use_meta_plasticity:
-            observed.both_high_US += trains.pairs.both_high_US
 
-    def _rule(self, trains: rules.Trains, synapse: Synapse) -> rules.Change:
+    def _rule(self, trains: rules.Trains) -> rules.Change:
         if self.config.stdp_type == "triplet":
             return rules.triplet(trains, balanced_rate_per_tick=self._target_per_tick)
         if self.config.stdp_type == "bcm":
-            return rules.bcm(trains, synapse.theta_U, target_rate_per_tick=self._target_per_tick)
+            return rules.bcm(trains, self.synapses.theta_NU, target_rate_per_tick=self._target_per_tick)
         return rules.pair(trains)
 
-    def _remember(self, synapse: Synapse, observed: Observed) -> None:
-        """Move the running rate, the threshold and the consolidation on by one window."""
-        synapse.rate_U = self._running(synapse.rate_U, observed.spikes_U / observed.num_ticks)
+    def _remember(self, observed: Observed, num_ticks: int) -> None:
+        """Move the running rates, the thresholds and the consolidation on by one window."""
+        synapses = self.synapses
+        synapses.rate_NU = self._running(synapses.rate_NU, observed.spikes_NU / num_ticks)
         if self.config.stdp_type == "bcm":
-            mean_square_U = observed.squared_rate_U / observed.num_ticks
-            synapse.theta_U = self._running(synapse.theta_U, mean_square_U / self._target_per_tick)
+            mean_square_NU = observed.squared_rate_NU / num_ticks
+            synapses.theta_NU = self._running(synapses.theta_NU, mean_square_NU / self._target_per_tick)
         if self.config.use_meta_plasticity:
-            share_US = observed.both_high_US / observed.num_ticks
-            room_US = MAX_CONSOLIDATION - synapse.consolidation_US
-            synapse.consolidation_US = synapse.consolidation_US + self.config.meta_lr * share_US * room_US
+            share_NUS = observed.both_high_NUS / num_ticks
+            room_NUS = MAX_CONSOLIDATION - synapses.consolidation_NUS
+            synapses.consolidation_NUS = synapses.consolidation_NUS + self.config.meta_lr * share_NUS * room_NUS
 
-    def _changed(self, weight_US: Tensor, synapse: Synapse, observed: Observed) -> Tensor:
+    def _changed(self, weight_NUS: Tensor, observed: Observed, num_tokens: int) -> Tensor:
         """Return the new weights."""
-        potentiation_US = observed.potentiation_US / observed.num_tokens
-        depression_US = observed.depression_US / observed.num_tokens
+        potentiation_NUS = observed.potentiation_NUS / num_tokens
+        depression_NUS = observed.depression_NUS / num_tokens
         if self.config.stdp_type == "homeostatic":
-            scaling_US = HOMEOSTATIC_GAIN * rules.synaptic_scaling(weight_US, synapse.rate_U, self._target_per_tick)
-            potentiation_US = potentiation_US + scaling_US.clamp(min=0.0)
-            depression_US = depression_US + (-scaling_US).clamp(min=0.0)
+            scaling_NUS = rules.synaptic_scaling(weight_NUS, self.synapses.rate_NU, self._target_per_tick)
+            scaling_NUS = HOMEOSTATIC_GAIN * scaling_NUS
+            potentiation_NUS = potentiation_NUS + scaling_NUS.clamp(min=0.0)
+            depression_NUS = depression_NUS + (-scaling_NUS).clamp(min=0.0)
         limit = self.config.stdp_max_weight
         if self.config.stdp_bounds == "soft":
-            potentiation_US = potentiation_US * (1.0 - weight_US / limit).clamp(min=0.0)
-            depression_US = depression_US * (1.0 + weight_US / limit).clamp(min=0.0)
-        plasticity_US = torch.exp(-(synapse.consolidation_US * weight_US).abs())
-        change_US = self.config.stdp_learning_rate * plasticity_US * (potentiation_US - depression_US)
-        return (weight_US + change_US).clamp(min=weight_US.clamp(max=-limit), max=weight_US.clamp(min=limit))
+            potentiation_NUS = potentiation_NUS * (1.0 - weight_NUS / limit).clamp(min=0.0)
+            depression_NUS = depression_NUS * (1.0 + weight_NUS / limit).clamp(min=0.0)
+        plasticity_NUS = torch.exp(-(self.synapses.consolidation_NUS * weight_NUS).abs())
+        change_NUS = self.config.stdp_learning_rate * plasticity_NUS * (potentiation_NUS - depression_NUS)
+        return (weight_NUS + change_NUS).clamp(min=weight_NUS.clamp(max=-limit), max=weight_NUS.clamp(min=limit))
 
-    def _numbers(self, before_US: Tensor, after_US: Tensor, synapse: Synapse) -> dict[str, float]:
-        limit = self.config.stdp_max_weight
+    def _numbers(self, before_NUS: Tensor, after_NUS: Tensor) -> dict[str, float]:
+        """Return what is shown of a window, each number a mean over all synapses."""
         numbers = {
-            "mean_change": float((after_US - before_US).abs().mean()),
-            "at_bounds": float((after_US.abs() >= limit).float().mean()),
-            "rate_per_token": float(synapse.rate_U.mean()) * self.ticks_per_token,
+            "mean_change": (after_NUS - before_NUS).abs().mean(),
+            "at_bounds": (after_NUS.abs() >= self.config.stdp_max_weight).float().mean(),
+            "rate_per_token": self.synapses.rate_NU.mean() * self.ticks_per_token,
         }
         if self.config.use_meta_plasticity:
-            numbers["consolidation"] = float(synapse.consolidation_US.mean())
-        return numbers
+            numbers["consolidation"] = self.synapses.consolidation_NUS.mean()
+        # One transfer from the device for all numbers.
+        return dict(zip(numbers, torch.stack(list(numbers.values())).tolist(), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
         """Return rates, thresholds and consolidation of every synapse by name."""
+        memories = (self.synapses.rate_NU, self.synapses.theta_NU, self.synapses.consolidation_NUS)
         return {
-            name: {
-                "rate_U": synapse.rate_U,
-                "theta_U": synapse.theta_U,
-                "consolidation_US": synapse.consolidation_US,
-            }
-            for name, synapse in self.synapses.items()
+            name: {"rate_U": rate_U, "theta_U": theta_U, "consolidation_US": consolidation_US}
+            for name, rate_U, theta_U, consolidation_US in zip(self.names, *memories, strict=True)
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them back; raises ValueError when they belong to another model."""
-        if state.keys() != self.synapses.keys():
-            raise ValueError(f"saved for the synapses {sorted(state)}, the model has {sorted(self.synapses)}")
-        for name, saved in state.items():
-            device = self.synapses[name].rate_U.device
-            self.synapses[name] = Synapse(**{key: tensor.to(device) for key, tensor in saved.items()})
+        if state.keys() != set(self.names):
+            raise ValueError(f"saved for the synapses {sorted(state)}, the model has {sorted(self.names)}")
+        device = self.synapses.rate_NU.device
+        rate_NU, theta_NU, consolidation_NUS = (
+            torch.stack([state[name][memory] for name in self.names]).to(device)
+            for memory in ("rate_U", "theta_U", "consolidation_US")
+        )
+        self.synapses = Synapses(rate_NU=rate_NU, theta_NU=theta_NU, consolidation_NUS=consolidation_NUS)
 
-    def _fresh(self, weight_US: Tensor) -> Synapse:
-        """Return the memory of an untouched synapse: every unit is taken to be on target."""
-        on_target_U = torch.full_like(weight_US[:, 0], self._target_per_tick, requires_grad=False)
-        return Synapse(
-            rate_U=on_target_U,
-            theta_U=on_target_U.clone(),
-            consolidation_US=torch.zeros_like(weight_US, requires_grad=False),
+    def _fresh(self, weight_NUS: Tensor) -> Synapses:
+        """Return the memory of untouched synapses: every unit is taken to be on target."""
+        on_target_NU = torch.full_like(weight_NUS[:, :, 0], self._target_per_tick, requires_grad=False)
+        return Synapses(
+            rate_NU=on_target_NU,
+            theta_NU=on_target_NU.clone(),
+            consolidation_NUS=torch.zeros_like(weight_NUS, requires_grad=False),
         )
 
-    def _running(self, mean_U: Tensor, new_U: Tensor) -> Tensor:
-        return mean_U + (new_U - mean_U) / RUNNING_WINDOWS
+    def _running(self, mean_NU: Tensor, new_NU: Tensor) -> Tensor:
+        return mean_NU + (new_NU - mean_NU) / RUNNING_WINDOWS
 
     @property
     def _target_per_tick(self) -> float:
         return self.config.stdp_target_rate / self.ticks_per_token
+
+
+def _sum_over_ticks(units: list[Tensor]) -> Float[Tensor, "N U"]:
+    """Return the sums over batch and ticks of each synapse's [B, T, U]."""
+    return torch.stack([each_BTU.sum(dim=(0, 1)) for each_BTU in units])

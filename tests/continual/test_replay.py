@@ -114,6 +114,44 @@ def test_a_restart_goes_on_bit_for_bit(strategy: str):
     assert remembered(replay) == remembered(again)
 
 
+def saved(replay: Replay) -> tuple[object, dict[str, list[int]]]:
+    """Return every bit of the state that a checkpoint would hold."""
+    state = encode_state(replay.state_dict(), copy=True)
+    return state.json, {name: tensor.view(torch.uint8).tolist() for name, tensor in state.tensors.items()}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@settings(max_examples=30)
+@given(
+    sizes=st.lists(st.integers(0, 30), max_size=3),
+    capacity=st.integers(1, 25),
+    kept=st.lists(st.integers(1, 9), max_size=3),
+    aborted=st.lists(st.integers(1, 9), min_size=1, max_size=5),
+    has_undone_before=st.booleans(),
+)
+def test_an_undone_window_leaves_the_state_bit_for_bit_and_comes_again_as_it_was(
+    strategy: str, sizes: list[int], capacity: int, kept: list[int], aborted: list[int], has_undone_before: bool
+):
+    replay = replay_of(strategy, size=capacity)
+    learn_tasks(replay, *sizes)
+    task = len(sizes)
+    for number, batch_size in enumerate(kept):
+        replay.undo_point()
+        replay.mix(windows(task, *range(10 * number, 10 * number + batch_size)))
+        apply_step(replay)
+    batches = [windows(task, *range(100 + 10 * n, 100 + 10 * n + size)) for n, size in enumerate(aborted)]
+    for _ in range(1 + has_undone_before):
+        before, undo = saved(replay), replay.undo_point()
+        first = [replay.mix(batch) for batch in batches]
+        after = saved(replay)
+        undo()
+        assert saved(replay) == before
+    again = [replay.mix(batch) for batch in batches]
+    assert saved(replay) == after != before
+    for one, other in zip(first, again, strict=True):
+        assert all(torch.equal(*parts) for parts in zip(one, other, strict=True))
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_nothing_is_replayed_before_there_is_an_earlier_task(strategy: str):
     replay = replay_of(strategy)
@@ -288,9 +326,9 @@ def test_a_window_that_is_not_applied_leaves_no_loss_behind():
 def test_the_loss_of_an_aborted_window_is_forgotten_with_it():
     replay = replay_of("importance", size=4)
     learn_tasks(replay, 4)
-    batch, before = windows(0, 0, 1, 2, 3), replay.state_dict()
+    batch, undo = windows(0, 0, 1, 2, 3), replay.undo_point()
     see(replay, batch, [1.0] * 4)
-    replay.load_state_dict(before)
+    undo()
     apply_step(replay, batch)
     assert replay.memory.losses.isnan().all()
 

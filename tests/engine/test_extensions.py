@@ -29,10 +29,16 @@ class Stateless:
     def mix(self, batch):
         return batch
 
+    def undo_point(self):
+        return lambda: None
+
 
 class Nameless:
     def mix(self, batch):
         return batch
+
+    def undo_point(self):
+        return lambda: None
 
     def state_dict(self):
         return {}
@@ -55,6 +61,10 @@ class Recorder:
     def mix(self, batch):
         self.note("mix")
         return batch
+
+    def undo_point(self):
+        self.note("undo_point")
+        return lambda: self.note("undo")
 
     def term(self, model, output, batch):
         self.note("term")
@@ -122,9 +132,10 @@ def test_the_order_within_a_window_is_fixed():
     trainer = make_trainer(extensions=extensions, accumulation_steps=2)
     loader = ListLoader(make_batches(2))
     (result,) = trainer.windows(loader)
-    both = [[("first", seam), ("second", seam)] for seam in ("mix", "term", "penalty", "gate", "after_step")]
-    mix, term, penalty, gate, after_step = both
-    assert journal == [*mix, *term, *mix, *term, *penalty, *gate, *after_step]
+    seams = ("undo_point", "mix", "term", "penalty", "gate", "after_step")
+    both = [[("first", seam), ("second", seam)] for seam in seams]
+    undo_point, mix, term, penalty, gate, after_step = both
+    assert journal == [*undo_point, *mix, *term, *mix, *term, *penalty, *gate, *after_step]
     assert result.numbers == {"first/state": 1.0, "second/state": 1.0}
     journal.clear()
     trainer.end_task(loader, 0)
@@ -135,7 +146,7 @@ def test_nothing_acts_after_a_window_that_was_not_applied():
     journal = []
     trainer = make_trainer(extensions=in_every_seam(Recorder(journal=journal)), accumulation_steps=1)
     list(trainer.windows(ListLoader([make_batch(0, first_token=INFINITE), make_batch(1, num_targets=0)])))
-    assert [seam for _, seam in journal] == ["mix", "term", "penalty", "mix"]
+    assert [seam for _, seam in journal] == ["undo_point", "mix", "term", "penalty", "undo_point", "mix"]
 
 
 def test_extensions_that_do_nothing_change_no_bit():

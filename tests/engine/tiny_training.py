@@ -1,6 +1,7 @@
 """The smallest model, loader and extensions that exercise the whole engine; the engine knows no spikes anyway."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -194,6 +195,9 @@ class AddOne:
         inputs_BT = batch.inputs_BT.clone()
         inputs_BT[:, -1] = torch.randint(0, INFINITE, (len(inputs_BT),), generator=self.generator)
         return batch._replace(inputs_BT=inputs_BT)
+
+    def undo_point(self) -> Callable[[], None]:
+        return partial(self.generator.set_state, self.generator.get_state())
 
     def state_dict(self) -> dict[str, Any]:
         return {"generator": self.generator.get_state()}

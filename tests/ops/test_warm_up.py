@@ -96,14 +96,16 @@ print("nothing left")
 
 NOTHING_IS_LEFT_FOR_PLASTICITY = """
 from dataclasses import replace
+import torch
 from numba.core.event import Listener, install_listener
 from mambrane.app.kernels import operations_of
 from mambrane.app.run_config import RunConfig
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.extensions import StepView
+from mambrane.engine.extensions import BoundaryView, StepView
 from mambrane.models.config import ModelConfig
 from mambrane.ops import compile_kernels
 from mambrane.plasticity.config import PlasticityConfig
+from mambrane.plasticity.meta_plasticity import MetaPlasticity
 from mambrane.plasticity.stdp import Stdp
 from tests.models.modes import build_awake, random_tokens
 
@@ -114,7 +116,7 @@ class Refusal(Listener):
         pass
 
 model_config = ModelConfig(hidden_dim=16, num_layers=1, spiking_units=8, spike_to_mamba_method="rate")
-rule = PlasticityConfig(use_stdp=True)
+rule = PlasticityConfig(use_stdp=True, use_meta_plasticity=True)
 compile_kernels(lambda line: None, operations_of(RunConfig(model=model_config, plasticity=rule)))
 model, tokens = build_awake(model_config).float(), random_tokens(2, 11)
 batch = MicroBatch(tokens, tokens, tokens == 0)
@@ -126,6 +128,13 @@ with install_listener("numba:compile", Refusal()):
             applied_step=1, learning_rate=1e-3,
         )
         Stdp(replace(rule, stdp_type=name), model).after_step(view)
+    weights = dict(model.named_parameters())
+    for weight in weights.values():
+        weight.grad = torch.ones_like(weight)
+    meta = MetaPlasticity(rule, model)
+    for task in range(2):
+        meta.gate({name: weight.detach() - 1.0 for name, weight in weights.items()}, weights)
+        meta.boundary(BoundaryView(model=model, loader=None, task_index=task, device=torch.device("cpu")))
 print("nothing left")
 """
 

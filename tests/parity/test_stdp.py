@@ -63,9 +63,9 @@ def brian2_pair_stdp(pre_TS: np.ndarray, post_TU: np.ndarray) -> np.ndarray:
 def changes_by_the_pair_rule(spikes: tuple[torch.Tensor, torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
     pre, post = (train.to(dtype) for train in spikes)
     no_resets = torch.zeros(1, NUM_TICKS, dtype=torch.bool)
-    trains = rules.Trains(pre, post, no_resets, tau_plus_ticks=TAU_PLUS, tau_minus_ticks=TAU_MINUS)
+    trains = rules.Trains([pre], [post], no_resets, tau_plus_ticks=TAU_PLUS, tau_minus_ticks=TAU_MINUS)
     change = rules.pair(trains, a_minus=A_MINUS)
-    return (change.potentiation_US - change.depression_US).double()
+    return (change.potentiation_NUS - change.depression_NUS)[0].double()
 
 
 @pytest.mark.peer

@@ -74,10 +74,10 @@ def test_the_change_is_the_rule_averaged_over_the_tokens_of_the_window(
         expected = torch.zeros_like(change)
         for batch, activity in zip(batches, view.outputs, strict=True):
             counted = (batch.targets_BT != -100).float()[..., None]
-            spikes = (activity[index].pre_spikes_BTS * counted, activity[index].post_spikes_BTS * counted)
+            spikes = ([activity[index].pre_spikes_BTS * counted], [activity[index].post_spikes_BTS * counted])
             trains = rules.Trains(*spikes, batch.resets_BT, tau_plus_ticks=6.0, tau_minus_ticks=9.0)
             part = rules.pair(trains)
-            expected += part.potentiation_US - part.depression_US
+            expected += (part.potentiation_NUS - part.depression_NUS)[0]
         expected *= 0.01 / sum(batch.num_targets for batch in batches)
         torch.testing.assert_close(change, expected, rtol=1e-4, atol=1e-7)
 
@@ -119,9 +119,9 @@ def test_with_several_ticks_a_token_time_constants_and_rates_are_still_per_token
     stdp = Stdp(replace(CONFIG, stdp_type="classical"), model)
     change = change_of(model, stdp, view)[0]
     activity = view.outputs[0][0]
-    spikes = (activity.pre_spikes_BTS, activity.post_spikes_BTS)
+    spikes = ([activity.pre_spikes_BTS], [activity.post_spikes_BTS])
     part = rules.pair(rules.Trains(*spikes, resets, tau_plus_ticks=18.0, tau_minus_ticks=27.0))
-    expected = 0.01 * (part.potentiation_US - part.depression_US) / batch.num_targets
+    expected = 0.01 * (part.potentiation_NUS - part.depression_NUS)[0] / batch.num_targets
     torch.testing.assert_close(change, expected, rtol=1e-4, atol=1e-7)
 
 
@@ -189,7 +189,7 @@ def test_homeostatic_rule_is_the_pair_rule_and_scaling(build_model: Callable, te
     stdp = Stdp(CONFIG, model)
     change = change_of(model, stdp, view_of(model, text(1)))[0]
     pair = change_of(plain, Stdp(replace(CONFIG, stdp_type="classical"), plain), view_of(plain, text(1)))[0]
-    rate = next(iter(stdp.synapses.values())).rate_U
+    rate = stdp.synapses.rate_NU[0]
     scaling = 0.01 * HOMEOSTATIC_GAIN * rules.synaptic_scaling(weight, rate, CONFIG.stdp_target_rate)
     torch.testing.assert_close(change, pair + scaling, rtol=1e-4, atol=1e-6)
 
@@ -205,7 +205,7 @@ def test_bcm_threshold_follows_the_squared_rate(build_model: Callable, text: Cal
         1 - math.exp(-1 / 9.0)
     )
     expected = y.square().mean(dim=(0, 1)) / CONFIG.stdp_target_rate
-    torch.testing.assert_close(next(iter(stdp.synapses.values())).theta_U, expected, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(stdp.synapses.theta_NU[0], expected, rtol=1e-3, atol=1e-6)
 
 
 META = replace(CONFIG, use_meta_plasticity=True, meta_lr=0.5, stdp_target_rate=0.05)
@@ -215,10 +215,9 @@ def test_consolidated_synapses_change_less(build_model: Callable, text: Callable
     model = build_model(num_layers=1)
     stdp = Stdp(replace(META, stdp_type="classical"), model)
     view = view_of(model, text(1))
-    synapse = next(iter(stdp.synapses.values()))
     weight = plastic_weights(model)[0]
     change = change_of(model, stdp, view)[0]
-    m = synapse.consolidation_US
+    m = stdp.synapses.consolidation_NUS[0]
     assert m.max() > 0
     assert (m == 0).any()
     plain = build_model(num_layers=1)
@@ -233,7 +232,7 @@ def test_consolidation_grows_towards_its_cap_and_never_beyond(build_model: Calla
     sizes = []
     for _ in range(100):
         stdp.after_step(view)
-        sizes.append(next(iter(stdp.synapses.values())).consolidation_US.max().item())
+        sizes.append(stdp.synapses.consolidation_NUS.max().item())
     assert sizes == sorted(sizes)
     assert 0.9 * MAX_CONSOLIDATION < sizes[-1] <= MAX_CONSOLIDATION
 

@@ -1,11 +1,12 @@
-"""Pairs of spikes on both sides of a synapse: what STDP counts. The formula stands in `reference.py`."""
+"""Pairs of spikes on both sides of synapses: what STDP counts. The formula stands in `reference.py`."""
 
 import math
+from collections.abc import Sequence
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mambrane.ops.arguments import no_resets
 from mambrane.ops.dispatch import Backend, choose_backend
 from mambrane.ops.spike_pairs.reference import SpikePairs, spike_pairs_reference, spike_trace
 
@@ -13,8 +14,8 @@ __all__ = ["SpikePairs", "spike_pairs", "spike_trace"]
 
 
 def spike_pairs(
-    pre_BTS: Float[Tensor, "B T S"],
-    post_BTU: Float[Tensor, "B T U"],
+    pre: Sequence[Float[Tensor, "B T S"]],
+    post: Sequence[Float[Tensor, "B T U"]],
     *,
     decay_plus: float,
     decay_minus: float,
@@ -27,8 +28,8 @@ def spike_pairs(
     """Return how often, weighed by how soon, spikes of one side followed those of the other; not differentiable.
 
     Args:
-        pre_BTS: presynaptic spikes, 0 or 1, a row for each tick.
-        post_BTU: postsynaptic spikes, 0 or 1.
+        pre: presynaptic spikes of each synapse, 0 or 1, a row for each tick.
+        post: postsynaptic spikes of each synapse, 0 or 1.
         decay_plus: part of the presynaptic trace kept per tick.
         decay_minus: part of the postsynaptic trace kept per tick.
         high_x: presynaptic trace above which it counts as high.
@@ -38,25 +39,24 @@ def spike_pairs(
         backend: "auto", or one by name; see `mambrane.ops.dispatch`.
 
     Returns:
-        Three sums over batch and time, each [U, S], in the type of the spikes (float32 or float64).
+        Three sums over batch and time, each [N, U, S] for N synapses, in the type of the spikes (float32 or float64).
 
     Example:
         >>> import torch
         >>> pre, post = torch.tensor([[[1.0], [0.0], [0.0]]]), torch.tensor([[[0.0], [0.0], [1.0]]])
-        >>> spike_pairs(pre, post, decay_plus=0.5, decay_minus=0.5).causal_US.item()
+        >>> spike_pairs([pre], [post], decay_plus=0.5, decay_minus=0.5).causal_NUS.item()
         0.25
     """
     run = spike_pairs_reference
-    if choose_backend("spike_pairs", pre_BTS.device, backend) == "numba":
+    if choose_backend("spike_pairs", pre[0].device, backend) == "numba":
         from mambrane.ops.spike_pairs.numba_cpu import spike_pairs_numba as run
-    all_BT = torch.ones(pre_BTS.shape[:2], dtype=torch.bool, device=pre_BTS.device)
     return run(
-        pre_BTS.detach(),
-        post_BTU.detach(),
+        [pre_BTS.detach() for pre_BTS in pre],
+        [post_BTU.detach() for post_BTU in post],
         decay_plus=decay_plus,
         decay_minus=decay_minus,
         high_x=high_x,
         high_y=high_y,
-        resets_BT=~all_BT if resets_BT is None else resets_BT,
-        counted_BT=all_BT if counted_BT is None else counted_BT,
+        resets_BT=no_resets(pre[0]) if resets_BT is None else resets_BT,
+        counted_BT=~no_resets(pre[0]) if counted_BT is None else counted_BT,
     )

@@ -1,7 +1,7 @@
 """Pairs of spikes on the CPU: one pass over the ticks, work for spikes and none for silence.
 
-The formula stands in `reference.py`. A task is one block of postsynaptic units; its three blocks of sums stay in the
-cache. At each tick it moves the traces on and adds, as vectors:
+The formula stands in `reference.py`. A task is one block of postsynaptic units of one synapse; its three blocks of
+sums stay in the cache. At each tick it moves the traces on and adds, as vectors:
 
     to the row of each postsynaptic unit that fires, the traces of all presynaptic units      (causal)
     to the row of each presynaptic unit that fires, the traces of the block's units           (acausal, transposed)
@@ -9,16 +9,20 @@ cache. At each tick it moves the traces on and adds, as vectors:
 
 Ticks are taken in their order, so any number of threads gives the same bits.
 
-Letters beyond core/shapes: N rows, one for each tick of each sequence; V vectors of LANES presynaptic units, W vectors
-of postsynaptic ones, L lanes; P, Q units filled up to whole vectors.
+Letters beyond core/shapes: N synapses; R rows, one for each tick of each sequence; V vectors of LANES presynaptic
+units, W vectors of postsynaptic ones, L lanes; P, Q units filled up to whole vectors.
 """
 
 # ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels
 
+from collections.abc import Sequence
+
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional
 
+from mambrane.ops.addresses import addresses_of, array_at
 from mambrane.ops.arguments import arrays, require_shape, require_tokens
 from mambrane.ops.compiled import kernel
 from mambrane.ops.spike_pairs.reference import SpikePairs
@@ -30,8 +34,8 @@ BLOCK_VECTORS = 4
 
 
 def spike_pairs_numba(
-    pre_BTS: Tensor,
-    post_BTU: Tensor,
+    pre: Sequence[Tensor],
+    post: Sequence[Tensor],
     *,
     decay_plus: float,
     decay_minus: float,
@@ -41,31 +45,37 @@ def spike_pairs_numba(
     counted_BT: Tensor,
 ) -> SpikePairs:
     """Return the sums; arguments as in `mambrane.ops.spike_pairs.spike_pairs`."""
-    (batch, tokens, pre_units), post_units = pre_BTS.shape, post_BTU.shape[2]
-    require_tokens("pre_BTS", pre_BTS)
-    require_shape("post_BTU", post_BTU, (batch, tokens, post_units))
+    (batch, tokens, pre_units), post_units, num_synapses = pre[0].shape, post[0].shape[2], len(pre)
+    require_tokens("pre[0]", pre[0])
     require_shape("resets_BT", resets_BT, (batch, tokens))
     require_shape("counted_BT", counted_BT, (batch, tokens))
-    pre_NVL, post_NWL = _in_lanes(pre_BTS), _in_lanes(post_BTU)
-    num_pre, num_post = pre_NVL.shape[1] * LANES, post_NWL.shape[1] * LANES
-    causal_QP, acausal_PQ = pre_BTS.new_zeros(num_post, num_pre), pre_BTS.new_zeros(num_pre, num_post)
-    both_high_QP = pre_BTS.new_zeros(num_post, num_pre)
-    *inputs, resets_BT, counted_BT = arrays(pre_NVL, post_NWL, resets_BT, counted_BT)
-    number = inputs[0].dtype.type
+    for n, (pre_BTS, post_BTU) in enumerate(zip(pre, post, strict=True)):
+        require_shape(f"pre[{n}]", pre_BTS, (batch, tokens, pre_units))
+        require_shape(f"post[{n}]", post_BTU, (batch, tokens, post_units))
+    # The lists keep what the addresses point to alive until the kernel has run.
+    pre_lanes, post_lanes = [_in_lanes(each) for each in pre], [_in_lanes(each) for each in post]
+    pre_vectors, post_vectors = pre_lanes[0].shape[1], post_lanes[0].shape[1]
+    causal_NQVL = pre[0].new_zeros(num_synapses, post_vectors * LANES, pre_vectors, LANES)
+    acausal_NPWL = pre[0].new_zeros(num_synapses, pre_vectors * LANES, post_vectors, LANES)
+    both_high_NQVL = torch.zeros_like(causal_NQVL)
+    pre_at, post_at = addresses_of(pre_lanes), addresses_of(post_lanes)
+    number = pre_at.like.dtype.type
     share_out(
         _pair,
-        -(-post_NWL.shape[1] // BLOCK_VECTORS),
-        *inputs,
-        resets_BT,
-        counted_BT,
+        num_synapses * -(-post_vectors // BLOCK_VECTORS),
+        pre_at.addresses_LN[0],
+        post_at.addresses_LN[0],
+        pre_at.like,
+        *arrays(resets_BT, counted_BT),
         *(number(each) for each in (decay_plus, decay_minus, high_x, high_y)),
-        *arrays(*(sums.unflatten(1, (-1, LANES)) for sums in (causal_QP, acausal_PQ, both_high_QP))),
+        *arrays(causal_NQVL, acausal_NPWL, both_high_NQVL),
         # About one unit in ten fires or is high.
-        work_ns=0.04 * pre_BTS.numel() * post_units,
+        work_ns=0.04 * num_synapses * pre[0].numel() * post_units,
     )
-    return SpikePairs(
-        causal_QP[:post_units, :pre_units], acausal_PQ.T[:post_units, :pre_units], both_high_QP[:post_units, :pre_units]
+    causal_NUS, both_high_NUS = (
+        sums_NQVL.flatten(2)[:, :post_units, :pre_units] for sums_NQVL in (causal_NQVL, both_high_NQVL)
     )
+    return SpikePairs(causal_NUS, acausal_NPWL.flatten(2).mT[:, :post_units, :pre_units], both_high_NUS)
 
 
 def _in_lanes(spikes_BTS: Tensor) -> Tensor:
@@ -79,33 +89,39 @@ def _in_lanes(spikes_BTS: Tensor) -> Tensor:
 def _pair(
     first,
     last,
-    pre_NVL,
-    post_NWL,
+    pre_addresses_N,
+    post_addresses_N,
+    like,
     resets_BT,
     counted_BT,
     decay_plus,
     decay_minus,
     high_x,
     high_y,
-    causal_QVL,
-    acausal_PWL,
-    both_high_QVL,
+    causal_NQVL,
+    acausal_NPWL,
+    both_high_NQVL,
 ):
     """Run tasks first, ..., last - 1."""
-    (batch, tokens), num_pre = resets_BT.shape, pre_NVL.shape[1]
-    x_VL, is_high_VL, y_WL = np.empty_like(pre_NVL[0]), np.empty_like(pre_NVL[0]), np.empty_like(post_NWL[0])
+    (batch, tokens), num_pre, num_post = resets_BT.shape, causal_NQVL.shape[2], acausal_NPWL.shape[2]
+    num_blocks = -(-num_post // BLOCK_VECTORS)
+    x_VL, is_high_VL = np.empty_like(causal_NQVL[0, 0]), np.empty_like(causal_NQVL[0, 0])
+    y_WL = np.empty_like(acausal_NPWL[0, 0])
     for task in range(first, last):
-        start = task * BLOCK_VECTORS
-        stop = min(start + BLOCK_VECTORS, post_NWL.shape[1])
+        n, start = task // num_blocks, task % num_blocks * BLOCK_VECTORS
+        stop = min(start + BLOCK_VECTORS, num_post)
+        pre_RVL = array_at(pre_addresses_N[n], (batch * tokens, num_pre, LANES), like)
+        post_RWL = array_at(post_addresses_N[n], (batch * tokens, num_post, LANES), like)
+        causal_QVL, acausal_PWL, both_high_QVL = causal_NQVL[n], acausal_NPWL[n], both_high_NQVL[n]
         for b in range(batch):
             for t in range(tokens):
                 is_first = t == 0 or resets_BT[b, t]
                 _fade(x_VL, decay_plus, 0, num_pre, is_first)
                 _fade(y_WL, decay_minus, start, stop, is_first)
                 if counted_BT[b, t]:
-                    n = b * tokens + t
-                    _note_pre(pre_NVL, n, y_WL, start, stop, high_x, x_VL, is_high_VL, acausal_PWL)
-                    _note_post(post_NWL, n, x_VL, is_high_VL, start, stop, high_y, y_WL, causal_QVL, both_high_QVL)
+                    r = b * tokens + t
+                    _note_pre(pre_RVL, r, y_WL, start, stop, high_x, x_VL, is_high_VL, acausal_PWL)
+                    _note_post(post_RWL, r, x_VL, is_high_VL, start, stop, high_y, y_WL, causal_QVL, both_high_QVL)
 
 
 @kernel()
@@ -117,12 +133,12 @@ def _fade(trace_VL, decay, start, stop, is_first):
 
 
 @kernel()
-def _note_pre(pre_NVL, n, y_WL, start, stop, high_x, x_VL, is_high_VL, acausal_PWL):
+def _note_pre(pre_RVL, r, y_WL, start, stop, high_x, x_VL, is_high_VL, acausal_PWL):
     """Pair the presynaptic spikes of a tick with what the postsynaptic side did before it."""
-    zero, one = pre_NVL.dtype.type(0), pre_NVL.dtype.type(1)
-    num_pre, num_post = pre_NVL.shape[1], y_WL.shape[0]
+    zero, one = pre_RVL.dtype.type(0), pre_RVL.dtype.type(1)
+    num_pre, num_post = pre_RVL.shape[1], y_WL.shape[0]
     for v in range(num_pre):
-        spikes = load(pre_NVL, n * num_pre + v)
+        spikes = load(pre_RVL, r * num_pre + v)
         x = load(x_VL, v) + spikes
         store(x, x_VL, v)
         store(choose(x, high_x, one, zero), is_high_VL, v)
@@ -135,11 +151,11 @@ def _note_pre(pre_NVL, n, y_WL, start, stop, high_x, x_VL, is_high_VL, acausal_P
 
 
 @kernel()
-def _note_post(post_NWL, n, x_VL, is_high_VL, start, stop, high_y, y_WL, causal_QVL, both_high_QVL):
+def _note_post(post_RWL, r, x_VL, is_high_VL, start, stop, high_y, y_WL, causal_QVL, both_high_QVL):
     """Pair the postsynaptic spikes of a tick with what the presynaptic side did up to it."""
-    zero, one = post_NWL.dtype.type(0), post_NWL.dtype.type(1)
+    zero, one = post_RWL.dtype.type(0), post_RWL.dtype.type(1)
     for w in range(start, stop):
-        spikes = load(post_NWL, n * post_NWL.shape[1] + w)
+        spikes = load(post_RWL, r * post_RWL.shape[1] + w)
         y = load(y_WL, w) + spikes
         store(y, y_WL, w)
         _add_to_rows(nonzero_lanes(spikes), w, x_VL, causal_QVL)

@@ -1,0 +1,77 @@
+"""The gate of an optimizer's update, and the usage it rests on. The formulas stand in `reference.py`."""
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor
+
+from mambrane.ops.dispatch import Backend, choose_backend
+from mambrane.ops.update_gate.reference import hold_back_reference, note_usage_reference
+
+__all__ = ["hold_back_", "note_usage_"]
+
+
+def note_usage_(
+    usage_W: Float[Tensor, " W"],
+    gradients: Sequence[Tensor],
+    starts: Sequence[int],
+    *,
+    rate: float,
+    backend: Backend = "auto",
+) -> None:
+    """Move running means of squared gradients on by one step, in place; not differentiable.
+
+    Args:
+        usage_W: the means of all weights, laid end to end; float32 or float64, as all other numbers.
+        gradients: the gradient of each parameter.
+        starts: where each parameter begins in the vector.
+        rate: share of the new square in the mean.
+        backend: "auto", or one by name; see `mambrane.ops.dispatch`.
+
+    Example:
+        >>> import torch
+        >>> usage = torch.tensor([1.0, 1.0, 1.0])
+        >>> note_usage_(usage, [torch.tensor([3.0, 0.0])], [1], rate=0.5)
+        >>> usage
+        tensor([1.0000, 5.0000, 0.5000])
+    """
+    if not gradients:
+        return
+    run = note_usage_reference
+    if choose_backend("update_gate", usage_W.device, backend) == "numba":
+        from mambrane.ops.update_gate.numba_cpu import note_usage_numba as run
+    run(usage_W, gradients, starts, rate=rate)
+
+
+def hold_back_(
+    weights: Sequence[Tensor],
+    before: Sequence[Tensor],
+    anchor_W: Float[Tensor, " W"],
+    share_W: Float[Tensor, " W"],
+    starts: Sequence[int],
+    *,
+    backend: Backend = "auto",
+) -> None:
+    """Take back a share of every update that leads away from an anchor, in place; not differentiable.
+
+    Args:
+        weights: each parameter after the update, float32 or float64.
+        before: the same parameters before it.
+        anchor_W: where each weight is held, all parameters laid end to end.
+        share_W: how much of the update is taken back, 0 to 1; 0 leaves every bit of the weight.
+        starts: where each parameter begins in the two vectors.
+        backend: "auto", or one by name; see `mambrane.ops.dispatch`.
+
+    Example:
+        >>> import torch
+        >>> weight, before = torch.tensor([2.0, 0.0]), torch.tensor([1.0, 1.0])
+        >>> hold_back_([weight], [before], torch.zeros(2), torch.tensor([0.5, 0.5]), [0])
+        >>> weight
+        tensor([1.5000, 0.0000])
+    """
+    if not weights:
+        return
+    run = hold_back_reference
+    if choose_backend("update_gate", anchor_W.device, backend) == "numba":
+        from mambrane.ops.update_gate.numba_cpu import hold_back_numba as run
+    run(weights, before, anchor_W, share_W, starts)
