@@ -16,7 +16,6 @@ from mambrane.ops.compiled import kernel
 BLOCK_CHANNELS = 1024
 """Channels of a block: a row of it fills a page of memory (4 KiB), so that reading ahead works."""
 
-
 VECTOR_BYTES = 64
 """Where scratch memory starts: a line of the cache, and the widest vector."""
 

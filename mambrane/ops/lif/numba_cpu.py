@@ -300,10 +300,9 @@ def _backward(
     """Go back through tasks first, ..., last - 1."""
     width = widest(current_BTS.shape[2])
     grad_v_1W = scratch(1, width, current_BTS)
-    before_KW, after_KW = (
-        scratch(KEPT_EVERY_TOKENS, width, current_BTS),
-        scratch(KEPT_EVERY_TOKENS + 1, width, current_BTS),
-    )
+    # v before and after the reset; the latter starts with the token before.
+    before_KW = scratch(KEPT_EVERY_TOKENS, width, current_BTS)
+    after_KW = scratch(KEPT_EVERY_TOKENS + 1, width, current_BTS)
     for task in range(first, last):
         b, _, start, stop = locate(task, current_BTS.shape[2])
         width = stop - start
