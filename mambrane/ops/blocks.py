@@ -34,9 +34,9 @@ def locate(task, num_channels, block_channels=BLOCK_CHANNELS):
 
 
 @kernel()
-def widest(num_channels, block_channels=BLOCK_CHANNELS):
+def widest(num_channels):
     """Return the channels of the widest block."""
-    return min(num_channels, block_channels)
+    return min(num_channels, BLOCK_CHANNELS)
 
 
 @intrinsic
@@ -73,3 +73,10 @@ def clear(target_W):
     """Set one row to zero."""
     for w in range(target_W.size):
         target_W[w] = 0
+
+
+@kernel()
+def add(term_W, sum_W):
+    """Add one row to another."""
+    for w in range(sum_W.size):
+        sum_W[w] += term_W[w]

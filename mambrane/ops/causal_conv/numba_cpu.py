@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.ops.blocks import clear, copy, count_tasks, locate, scratch, widest
+from mambrane.ops.blocks import add, clear, copy, count_tasks, locate, scratch, widest
 from mambrane.ops.causal_conv.reference import Activation
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import sigmoid
@@ -213,7 +213,7 @@ def _backward(
             if applies_silu:
                 _filter(t, oldest, x_BTE[b], state_BKE[b], weight_KE, bias_E, start, u_W)
                 _differentiate_silu(u_W, grad_u_W)
-            _add(grad_u_W, grad_bias_BE[b][start:stop])
+            add(grad_u_W, grad_bias_BE[b][start:stop])
             for k in range(_first_tap(t, oldest, num_past), num_past + 1):
                 past = t - num_past + k
                 x_E = x_BTE[b, past] if past >= 0 else state_BKE[b, num_past + past]
@@ -224,7 +224,7 @@ def _backward(
             t = num_tokens - num_past + k
             grad_x_E = grad_x_BTE[b, t] if t >= 0 else grad_past_BKE[b, num_past + t]
             if t >= oldest:
-                _add(grad_last_BKE[b, k][start:stop], grad_x_E[start:stop])
+                add(grad_last_BKE[b, k][start:stop], grad_x_E[start:stop])
 
 
 @kernel()
@@ -234,9 +234,3 @@ def _differentiate_silu(u_W, grad_W):
     for w in range(grad_W.size):
         s = sigmoid(u_W[w])
         grad_W[w] *= s * (one + u_W[w] * (one - s))
-
-
-@kernel()
-def _add(term_W, sum_W):
-    for w in range(sum_W.size):
-        sum_W[w] += term_W[w]

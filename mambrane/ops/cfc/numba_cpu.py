@@ -26,7 +26,7 @@ from mambrane.ops.arguments import (
     require_shape,
     require_tokens,
 )
-from mambrane.ops.blocks import clear, copy
+from mambrane.ops.blocks import add, clear, copy
 from mambrane.ops.cfc.reference import LECUN_GAIN, LECUN_SLOPE, CfcOutput, CfcWeights
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import sigmoid, tanh
@@ -327,10 +327,10 @@ def _backward(
     grad_h_RL = grad_heard_RJ[:, num_inputs : num_inputs + num_units]
     for t in range(num_tokens - 1, -1, -1):
         for r in range(num_rows):
-            _add(grad_hidden_RTL[r, t], grad_h_RL[r])
+            add(grad_hidden_RTL[r, t], grad_h_RL[r])
             _differentiate_heads(grad_h_RL[r], heads_RTG[r, t], elapsed_RTM[r, t], grad_heads_RG[r])
             copy(grad_heads_RG[r], grad_heads_RTG[r, t])
-            _add(grad_heads_RG[r], grad_bias_RG[r])
+            add(grad_heads_RG[r], grad_bias_RG[r])
             clear(grad_a_RU[r])
         add_product(grad_heads_RG, heads_PGC, grad_a_RU)
         for r in range(num_rows):
@@ -338,7 +338,7 @@ def _backward(
                 height = backbone_RTU[r, t, u] * inverse_gain
                 grad_a_RU[r, u] *= steepness * (one - height * height)
             copy(grad_a_RU[r, :num_backbone], grad_drive_RTU[r, t])
-            _add(grad_a_RU[r, :num_backbone], grad_bias_RU[r])
+            add(grad_a_RU[r, :num_backbone], grad_bias_RU[r])
             clear(grad_heard_RJ[r])
         add_product(grad_a_RU, backbone_PUC, grad_heard_RJ)
         for r in range(num_rows):
@@ -364,9 +364,3 @@ def _differentiate_heads(grad_h_L, heads_G, elapsed_M, grad_heads_G):
         grad_time_a_L = grad_heads_G[2 * num_units : 3 * num_units]
         clear(grad_time_a_L)
         _add_times(grad_heads_G[last:], elapsed_M, grad_time_a_L)
-
-
-@kernel()
-def _add(addend_N, sum_N):
-    for n in range(sum_N.size):
-        sum_N[n] += addend_N[n]

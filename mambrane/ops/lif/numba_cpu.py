@@ -249,25 +249,24 @@ def _forward(
 @kernel(fuses=False)
 def _advance(current_W, decay_W, threshold, subtracts, v_W, spikes_W, membrane_W):
     """Run the neurons of a block for one token; v is updated in place."""
-    kind = current_W.dtype.type
-    zero, one = kind(0), kind(1)
     for w in range(v_W.size):
-        before = decay_W[w] * v_W[w] + current_W[w]
-        spike = one if before >= threshold else zero
-        spikes_W[w], membrane_W[w] = spike, before
-        v_W[w] = before - (threshold if subtracts else before) * spike
+        membrane_W[w], spikes_W[w], v_W[w] = _tick(v_W[w], decay_W[w], current_W[w], threshold, subtracts)
 
 
 @kernel(fuses=False)
 def _advance_again(current_W, decay_W, threshold, subtracts, previous_W, membrane_W, next_W):
-    """Write v before the reset and v after it; the arithmetic is that of `_advance`."""
-    kind = current_W.dtype.type
-    zero, one = kind(0), kind(1)
+    """Write v before the reset and v after it."""
     for w in range(next_W.size):
-        before = decay_W[w] * previous_W[w] + current_W[w]
-        spike = one if before >= threshold else zero
-        membrane_W[w] = before
-        next_W[w] = before - (threshold if subtracts else before) * spike
+        membrane_W[w], _, next_W[w] = _tick(previous_W[w], decay_W[w], current_W[w], threshold, subtracts)
+
+
+@kernel(fuses=False)
+def _tick(v, decay, current, threshold, subtracts):
+    """Return v before the reset, the spike and v after the reset of one neuron."""
+    before = decay * v + current
+    kind = type(before)
+    spike = kind(1) if before >= threshold else kind(0)
+    return before, spike, before - (threshold if subtracts else before) * spike
 
 
 @kernel()

@@ -31,7 +31,7 @@ from mambrane.ops.arguments import (
     require_shape,
     require_tokens,
 )
-from mambrane.ops.blocks import copy
+from mambrane.ops.blocks import add, copy
 from mambrane.ops.compiled import kernel
 from mambrane.ops.ltc.reference import EPSILON, NUM_UNFOLDS, LtcOutput, LtcWeights
 from mambrane.ops.numba_math import sigmoid
@@ -386,7 +386,7 @@ def _go_back(received, opening_4LL, cm_L, scratch, gradients):
     for t in range(hidden_RTL.shape[1] - 1, -1, -1):
         _divide_time(elapsed_RTM, t, d_RL)
         for r in range(len(d_RL)):
-            _add(grad_hidden_RTL[r, t], grad_v_RL[r])
+            add(grad_hidden_RTL[r, t], grad_v_RL[r])
         for k in range(NUM_UNFOLDS - 1, -1, -1):
             for r in range(len(d_RL)):
                 copy(before_RTKL[r, t, k], before_RL[r])
@@ -395,16 +395,10 @@ def _go_back(received, opening_4LL, cm_L, scratch, gradients):
                     (cm_L, d_RL[r], conductance_RTKL[r, t, k], before_RL[r], after_L),
                     (grad_v_RL[r], grad_pull_RL[r], grad_conductance_RL[r], grad_elapsed_RTL[r, t], grad_cm_RL[r]),
                 )
-                _add(grad_pull_RL[r], all_pull_RTL[r, t])
-                _add(grad_conductance_RL[r], all_conductance_RTL[r, t])
+                add(grad_pull_RL[r], all_pull_RTL[r, t])
+                add(grad_conductance_RL[r], all_conductance_RTL[r, t])
             _give_back(before_RL, grad_pull_RL, grad_conductance_RL, opening_4LL, grad_v_RL, sums_4LL)
         _clear(resets_RT, t, grad_v_RL[: len(d_RL)])
-
-
-@kernel()
-def _add(source_L, target_L):
-    for i in range(target_L.size):
-        target_L[i] += source_L[i]
 
 
 @kernel()
