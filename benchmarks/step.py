@@ -51,16 +51,11 @@ VOCABULARY = {"tiny": 257, "small": 257, "base": 8192}
 COPY_FLOATS = 2**25
 PARTS = {
     "products": ("mkldnn::_linear_pointwise", "aten::mm", "aten::addmm", "aten::bmm"),
-    "attention": ("mambrane::windowed_attention", "GeneratedBackwardFor_mambrane_windowed_attention"),
-    "selective scan": ("mambrane::selective_scan", "GeneratedBackwardFor_mambrane_selective_scan"),
-    "neurons and traces": (
-        "mambrane::lif",
-        "GeneratedBackwardFor_mambrane_lif",
-        "mambrane::causal_trace",
-        "GeneratedBackwardFor_mambrane_causal_trace",
-    ),
-    "convolution": ("mambrane::causal_conv", "GeneratedBackwardFor_mambrane_causal_conv"),
-    "skip and gate": ("mambrane::gated_skip", "GeneratedBackwardFor_mambrane_gated_skip"),
+    "attention": ("mambrane::windowed_attention", "mambrane_windowed_attention"),
+    "selective scan": ("mambrane::selective_scan", "mambrane_selective_scan"),
+    "neurons and traces": ("mambrane::lif", "mambrane_lif", "mambrane::causal_trace", "mambrane_causal_trace"),
+    "convolution": ("mambrane::causal_conv", "mambrane_causal_conv"),
+    "skip and gate": ("mambrane::gated_skip", "mambrane_gated_skip"),
     "copies and zeros": ("aten::copy_", "aten::cat", "aten::fill_", "aten::zero_"),
     "optimizer": ("aten::_fused_adamw",),
 }

@@ -44,7 +44,7 @@ CATALOGUE = (
     Entry("LIF, SpikingJelly", "spikingjelly", spiking_peers.lif_against_spikingjelly, target_ratio=8, rounds=9),
     Entry("LIF, snnTorch", "snntorch", spiking_peers.lif_against_snntorch, target_ratio=40, rounds=9),
     Entry("LIF, snnTorch, inputs cut once", "snntorch", spiking_peers.lif_against_snntorch_unbound, rounds=9),
-    Entry("LIF, Norse", "norse", spiking_peers.lif_against_norse, target_ratio=60, rounds=3),
+    Entry("LIF, Norse", "norse", spiking_peers.lif_against_norse, target_ratio=60, rounds=9),
     Entry("LIF, Norse, inputs cut once", "norse", spiking_peers.lif_against_norse_unbound, rounds=9),
     Entry("CfC 128 to 256, ncps", "ncps", liquid_peers.cfc_against_ncps, target_ratio=4),
     Entry("LTC 128 to 64, ncps", "ncps", liquid_peers.ltc_64_against_ncps, target_ratio=10),

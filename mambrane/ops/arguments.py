@@ -35,7 +35,7 @@ def no_resets(x: Tensor) -> Tensor:
 
 def arrays(*tensors: Tensor) -> list[np.ndarray]:
     """Return the tensors as arrays that share their memory, or a copy's where they are not contiguous."""
-    return [tensor.detach().contiguous().numpy() for tensor in tensors]
+    return [tensor.contiguous().numpy(force=True) for tensor in tensors]
 
 
 def ordered_sum(rows_QN: Tensor) -> Tensor:

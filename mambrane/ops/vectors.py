@@ -6,9 +6,13 @@ across a loop, as matrix products need. A kernel that says what a vector is can:
     total = fused(load(p_IL, i), load(v_IL, i), total)          total += p[i] * v[i] in each lane
 
 A row is one vector of a contiguous array, LANES numbers or WIDE_LANES; rows are counted from the start of the array,
-whatever its axes. The operators +, -, * take vectors, or a vector and a number. A product and a sum of them may become
-one instruction, rounded once. Any processor can run this: a vector wider than its registers becomes several
-instructions.
+whatever its axes. A strip is as many neighbouring numbers as another vector has, from any place of a contiguous row:
+
+    v = fused(decay, v, load_strip(v, current_S, start))        for v = zeros(current_S, STRIP_LANES) and the like
+
+The operators +, -, *, / and abs take vectors, or a vector and a number. Whether a product and a sum of them become one
+instruction, rounded once, is the kernel's choice (`fuses`); `fused` always lets them. Any processor can run this: a
+vector wider than its registers becomes several instructions.
 """
 
 # ruff: noqa: ANN001, ANN002, ANN201, ANN202 -- Numba finds the types
@@ -18,6 +22,7 @@ from collections.abc import Callable
 
 from llvmlite import binding, ir
 from numba import types
+from numba.core.cgutils import get_or_insert_function
 from numba.extending import intrinsic, models, overload, register_model
 
 LANES = 16
@@ -25,6 +30,11 @@ LANES = 16
 
 WIDE_LANES = 2 * LANES if binding.get_host_cpu_features().get("avx512f") else LANES
 """Numbers of a wide vector: in float32 four of them take 8 of 32 registers of 512 bits, or 8 of 16 of 256 bits."""
+
+STRIP_LANES = 2 * WIDE_LANES
+"""Numbers of a wide strip: in float32 four registers, so that one waits for its result while others work."""
+
+_LINE_BYTES = 64
 
 
 class Vector(types.Type):
@@ -76,10 +86,87 @@ def store(typing_context, vector, array, row):
 
 def _place(context, builder, vector, array, value, row):
     """Return where a row stands in memory."""
+    return _place_in_row(context, builder, vector, array, value, builder.mul(row, ir.Constant(row.type, vector.lanes)))
+
+
+def _place_in_row(context, builder, vector, array, value, start):
     assert array.layout == "C", f"a contiguous array is needed, not {array}"
-    start = context.make_array(array)(context, builder, value).data
-    number = builder.mul(row, ir.Constant(row.type, vector.lanes))
-    return builder.bitcast(builder.gep(start, [number]), context.get_value_type(vector).as_pointer())
+    memory = context.make_array(array)(context, builder, value).data
+    return builder.bitcast(builder.gep(memory, [start]), context.get_value_type(vector).as_pointer())
+
+
+@intrinsic(prefer_literal=True)
+def zeros(typing_context, array, lanes):
+    """Return a vector of zeros of the type of an array; how many is a constant."""
+    vector = Vector(array.dtype, lanes.literal_value)
+
+    def code(context, builder, signature, arguments):
+        return ir.Constant(context.get_value_type(vector), [0.0] * vector.lanes)
+
+    return vector(array, lanes), code
+
+
+@intrinsic
+def lanes_of(typing_context, vector):
+    """Return how many numbers a vector has."""
+
+    def code(context, builder, signature, arguments):
+        return ir.IntType(64)(vector.lanes)
+
+    return types.intp(vector), code
+
+
+@intrinsic
+def load_strip(typing_context, like, row, start):
+    """Return as many numbers of a row as another vector has, from place `start`."""
+
+    def code(context, builder, signature, arguments):
+        _, *where = arguments
+        return builder.load(_place_in_row(context, builder, like, row, *where), align=row.dtype.bitwidth // 8)
+
+    return like(like, row, types.intp), code
+
+
+@intrinsic
+def store_strip(typing_context, vector, row, start):
+    """Write a vector to a row, from place `start`."""
+
+    def code(context, builder, signature, arguments):
+        value, *where = arguments
+        builder.store(value, _place_in_row(context, builder, vector, row, *where), align=row.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.none(vector, row, types.intp), code
+
+
+@intrinsic
+def fetch_strip(typing_context, like, row, start):
+    """Ask for a strip that will be read later; meant for the second cache of a core. Changes no result."""
+    return _declare_fetch(like, row, writes=0)
+
+
+@intrinsic
+def fetch_strip_to_write(typing_context, like, row, start):
+    """Ask for a strip that will be written later; meant for the second cache of a core. Changes no result."""
+    return _declare_fetch(like, row, writes=1)
+
+
+def _declare_fetch(like, row, writes):
+    byte_pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+    second_cache, is_data = flag(2), flag(1)
+
+    def code(context, builder, signature, arguments):
+        _, *where = arguments
+        memory = builder.bitcast(_place_in_row(context, builder, like, row, *where), byte_pointer)
+        prefetch = builder.module.declare_intrinsic(
+            "llvm.prefetch", [byte_pointer], ir.FunctionType(ir.VoidType(), [byte_pointer, flag, flag, flag])
+        )
+        for offset in range(0, like.lanes * like.dtype.bitwidth // 8, _LINE_BYTES):
+            line = builder.gep(memory, [ir.IntType(64)(offset)])
+            builder.call(prefetch, [line, flag(writes), second_cache, is_data])
+        return context.get_dummy_value()
+
+    return types.none(like, row, types.intp), code
 
 
 def _lanewise(make_code: Callable) -> Callable:
@@ -109,10 +196,13 @@ _CONTRACT = ("contract",)
 _declare_fused = _lanewise(
     lambda builder, left, right, total: builder.fadd(total, builder.fmul(left, right, flags=_CONTRACT), flags=_CONTRACT)
 )
-_declare_choice = _lanewise(
-    lambda builder, left, right, if_larger, otherwise: builder.select(
-        builder.fcmp_ordered(">", left, right), if_larger, otherwise
+_declare_choice, _declare_choice_at_least = (
+    _lanewise(
+        lambda builder, left, right, if_so, otherwise, sign=sign: builder.select(
+            builder.fcmp_ordered(sign, left, right), if_so, otherwise
+        )
     )
+    for sign in (">", ">=")
 )
 
 
@@ -139,6 +229,12 @@ def choose(typing_context, left, right, if_larger, otherwise):
 
 
 @intrinsic
+def choose_at_least(typing_context, left, right, if_so, otherwise):
+    """Return, lane by lane, `if_so` where left >= right, else `otherwise`; NaN is not at least anything."""
+    return _declare_choice_at_least(left, right, if_so, otherwise)
+
+
+@intrinsic
 def nonzero_lanes(typing_context, vector):
     """Return a number whose bit i is set where lane i is not zero; NaN is not zero."""
 
@@ -161,13 +257,14 @@ def lowest_bit(typing_context, bits):
 
 
 def _overload_operator(python_operator: Callable, instruction: str) -> None:
-    declare = _lanewise(lambda builder, left, right: getattr(builder, instruction)(left, right, flags=_CONTRACT))
+    # An instruction without flags of its own gets the kernel's, if it comes to stand in the kernel.
+    declare = _lanewise(lambda builder, left, right: getattr(builder, instruction)(left, right))
 
     @intrinsic
     def combine(typing_context, left, right):
         return declare(left, right)
 
-    @overload(python_operator)
+    @overload(python_operator, inline="always")
     def combines(left, right):
         if isinstance(left, Vector) or isinstance(right, Vector):
             return lambda left, right: combine(left, right)
@@ -177,3 +274,19 @@ def _overload_operator(python_operator: Callable, instruction: str) -> None:
 _overload_operator(operator.add, "fadd")
 _overload_operator(operator.sub, "fsub")
 _overload_operator(operator.mul, "fmul")
+_overload_operator(operator.truediv, "fdiv")
+
+
+@intrinsic
+def _absolute(typing_context, vector):
+    def code(context, builder, signature, arguments):
+        kind = arguments[0].type
+        name = f"llvm.fabs.v{vector.lanes}f{vector.dtype.bitwidth}"
+        return builder.call(get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), name), arguments)
+
+    return vector(vector), code
+
+
+@overload(abs)
+def _absolute_of_vector(vector):
+    return (lambda vector: _absolute(vector)) if isinstance(vector, Vector) else None

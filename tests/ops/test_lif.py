@@ -64,9 +64,11 @@ def test_kernel_equals_reference_in_every_type(per_token, dtype):
     assert_kernel_equals_reference(inputs, dtype, threshold=0.8, surrogate_slope=3.0)
 
 
-@pytest.mark.parametrize("units", [1, 128, 131])
-def test_any_number_of_units_gives_the_reference(units):
-    assert_kernel_equals_reference(make_inputs(20, units=units), torch.float32)
+@pytest.mark.parametrize("per_token", [False, True], ids=["decay-per-unit", "decay-per-token"])
+@pytest.mark.parametrize("units", [1, 16, 20, 64, 131, 1024, 1024 + 20])
+def test_any_number_of_units_gives_the_reference(units, per_token):
+    # Single neurons, narrow and wide strips, strips that overlap, a second block.
+    assert_kernel_equals_reference(make_inputs(40, units=units, per_token=per_token), torch.float32)
 
 
 @pytest.mark.parametrize("per_token", [False, True], ids=["decay-per-unit", "decay-per-token"])

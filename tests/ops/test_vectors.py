@@ -2,21 +2,30 @@
 
 import numpy as np
 import pytest
+from llvmlite import binding
 
 from mambrane.core.seeding import make_generator
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import exp
 from mambrane.ops.vectors import (
     LANES,
+    STRIP_LANES,
     WIDE_LANES,
     choose,
+    choose_at_least,
+    fetch_strip,
+    fetch_strip_to_write,
     filled,
     fused,
+    lanes_of,
     load,
+    load_strip,
     load_wide,
     lowest_bit,
     nonzero_lanes,
     store,
+    store_strip,
+    zeros,
 )
 
 KINDS = pytest.mark.parametrize("kind", [np.float32, np.float64])
@@ -30,6 +39,9 @@ def _combine(x_RL, number, out_RL):
     store(a * number, out_RL, 2)
     store(choose(a, b, a, number), out_RL, 3)
     store(filled(number), out_RL, 4)
+    store(a / b, out_RL, 5)
+    store(abs(a), out_RL, 6)
+    store(choose_at_least(a, b, a, number), out_RL, 7)
 
 
 @kernel()
@@ -43,6 +55,34 @@ def _sum_products(x_RL, y_RL, out_L):
 @kernel()
 def _add_wide_rows(x_RW, number, out_W):
     store(fused(number, load_wide(x_RW, 1), load_wide(x_RW, 0)), out_W, 0)
+
+
+@kernel(fuses=True)
+def _add_product(x_RL, out_L):
+    store(load(x_RL, 0) * load(x_RL, 1) + load(x_RL, 2), out_L, 0)
+
+
+@kernel(fuses=False)
+def _add_rounded_product(x_RL, out_L):
+    store(load(x_RL, 0) * load(x_RL, 1) + load(x_RL, 2), out_L, 0)
+
+
+@kernel()
+def _double_strips(x_W, out_W):
+    """Double a row in wide strips, in narrow ones, and one by one; return the widths."""
+    wide, narrow, single = zeros(x_W, STRIP_LANES), zeros(x_W, LANES), zeros(x_W, 1)
+    _double(wide, x_W, out_W, 3)
+    _double(narrow, x_W, out_W, 3 + lanes_of(wide))
+    _double(single, x_W, out_W, 3 + lanes_of(wide) + lanes_of(narrow))
+    return lanes_of(wide), lanes_of(narrow), lanes_of(single)
+
+
+@kernel()
+def _double(like, x_W, out_W, start):
+    fetch_strip(like, x_W, 0)
+    fetch_strip_to_write(like, out_W, 0)
+    strip = load_strip(like, x_W, start)
+    store_strip(like + strip + strip, out_W, start)
 
 
 @kernel()
@@ -74,11 +114,13 @@ def make_rows(num_rows, kind):
 
 @KINDS
 def test_operators_and_choices_act_in_each_lane(kind):
-    x, out = make_rows(2, kind), np.empty((5, LANES), kind)
-    x[0, 3] = np.nan
+    x, out = make_rows(2, kind), np.empty((8, LANES), kind)
+    x[0, 3], x[0, 4] = np.nan, x[1, 4]
     _combine(x, kind(0.25), out)
     a, b = x
-    expected = [a + b, kind(0.25) - a, a * kind(0.25), np.where(a > b, a, kind(0.25)), np.full(LANES, 0.25, kind)]
+    number = np.full(LANES, 0.25, kind)
+    expected = [a + b, number - a, a * number, np.where(a > b, a, number), number]
+    expected += [a / b, np.abs(a), np.where(a >= b, a, number)]
     np.testing.assert_array_equal(out, expected)
 
 
@@ -95,6 +137,28 @@ def test_wide_vectors_act_in_each_lane_and_count_rows_of_their_own_width(kind):
     x, out = make_rows(2 * WIDE_LANES // LANES, kind).reshape(2, WIDE_LANES), np.empty(WIDE_LANES, kind)
     _add_wide_rows(x, kind(0.5), out)
     np.testing.assert_array_equal(out, x[0] + kind(0.5) * x[1])
+
+
+@KINDS
+def test_a_strip_starts_anywhere_and_writes_no_more_than_its_width(kind):
+    x = make_rows(STRIP_LANES // LANES + 2, kind).ravel()
+    out = np.zeros_like(x)
+    assert _double_strips(x, out) == (STRIP_LANES, LANES, 1)
+    expected = np.zeros_like(x)
+    written = slice(3, 3 + STRIP_LANES + LANES + 1)
+    expected[written] = 2 * x[written]
+    np.testing.assert_array_equal(out, expected)
+
+
+@KINDS
+def test_the_kernel_decides_whether_a_product_and_a_sum_are_rounded_once(kind):
+    x, fused_once, rounded_twice = make_rows(3, kind), np.empty(LANES, kind), np.empty(LANES, kind)
+    x[2] = -x[0] * x[1]
+    _add_product(x, fused_once)
+    _add_rounded_product(x, rounded_twice)
+    np.testing.assert_array_equal(rounded_twice, np.zeros(LANES, kind))
+    if binding.get_host_cpu_features().get("fma"):
+        assert np.any(fused_once != 0)
 
 
 @KINDS

@@ -21,6 +21,7 @@ from mambrane.ops.blocks import add, clear, copy, count_tasks, locate, scratch, 
 from mambrane.ops.causal_conv.reference import Activation
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import sigmoid
+from mambrane.ops.operator import operator
 from mambrane.ops.threads import share_out
 
 
@@ -50,7 +51,7 @@ def causal_conv_numba(
     return y_BTE.to(x_BTE.dtype), state_BKE.transpose(1, 2)
 
 
-@torch.library.custom_op("mambrane::causal_conv", mutates_args=())
+@operator("causal_conv")
 def _conv(
     x_BTE: Tensor, weight_KE: Tensor, bias_E: Tensor, state_BKE: Tensor, resets_BT: Tensor, applies_silu: bool
 ) -> tuple[Tensor, Tensor]:
@@ -67,12 +68,12 @@ def _conv(
     return outputs
 
 
-@_conv.register_fake
+@_conv.register_shapes
 def _(x_BTE: Tensor, weight_KE: Tensor, bias_E: Tensor, state_BKE: Tensor, resets_BT: Tensor, applies_silu: bool):
     return torch.empty_like(x_BTE), torch.empty_like(state_BKE)
 
 
-@torch.library.custom_op("mambrane::causal_conv_backward", mutates_args=())
+@operator("causal_conv_backward")
 def _conv_backward(
     grad_y_BTE: Tensor,
     grad_last_BKE: Tensor,
@@ -99,7 +100,7 @@ def _conv_backward(
     return grad_x_BTE, *sums, grad_past_BKE
 
 
-@_conv_backward.register_fake
+@_conv_backward.register_shapes
 def _(
     grad_y_BTE: Tensor,
     grad_last_BKE: Tensor,
@@ -125,7 +126,7 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
     return *_conv_backward(*(grad.contiguous() for grad in given), *saved, ctx.applies_silu), None, None
 
 
-_conv.register_autograd(_differentiate, setup_context=_save)
+_conv.register_gradients(_differentiate, _save)
 
 
 @kernel()

@@ -15,6 +15,7 @@ from torch import Tensor
 from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
 from mambrane.ops.blocks import clear, copy, count_tasks, locate, scratch, widest
 from mambrane.ops.compiled import kernel
+from mambrane.ops.operator import operator
 from mambrane.ops.threads import share_out
 
 
@@ -37,7 +38,7 @@ def causal_trace_numba(
     return trace_BTS.to(x_BTS.dtype), last_BS
 
 
-@torch.library.custom_op("mambrane::causal_trace", mutates_args=())
+@operator("causal_trace")
 def _trace(x_BTS: Tensor, decay_S: Tensor, state_BS: Tensor, resets_BT: Tensor) -> tuple[Tensor, Tensor]:
     """Return the trace [B, T, S] and its last value [B, S]."""
     outputs = torch.empty_like(x_BTS), torch.empty_like(state_BS)
@@ -50,12 +51,12 @@ def _trace(x_BTS: Tensor, decay_S: Tensor, state_BS: Tensor, resets_BT: Tensor) 
     return outputs
 
 
-@_trace.register_fake
+@_trace.register_shapes
 def _(x_BTS: Tensor, decay_S: Tensor, state_BS: Tensor, resets_BT: Tensor):
     return torch.empty_like(x_BTS), torch.empty_like(state_BS)
 
 
-@torch.library.custom_op("mambrane::causal_trace_backward", mutates_args=())
+@operator("causal_trace_backward")
 def _trace_backward(
     grad_trace_BTS: Tensor,
     grad_last_BS: Tensor,
@@ -77,7 +78,7 @@ def _trace_backward(
     return grad_x_BTS, ordered_sum(partial_decay_BS), grad_first_BS
 
 
-@_trace_backward.register_fake
+@_trace_backward.register_shapes
 def _(
     grad_trace_BTS: Tensor,
     grad_last_BS: Tensor,
@@ -102,7 +103,7 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
     return *_trace_backward(*(grad.contiguous() for grad in given), *saved), None
 
 
-_trace.register_autograd(_differentiate, setup_context=_save)
+_trace.register_gradients(_differentiate, _save)
 
 
 @kernel()

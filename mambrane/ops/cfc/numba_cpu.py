@@ -30,6 +30,7 @@ from mambrane.ops.blocks import add, clear, copy
 from mambrane.ops.cfc.reference import LECUN_GAIN, LECUN_SLOPE, CfcOutput, CfcWeights
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import sigmoid, tanh
+from mambrane.ops.operator import operator
 from mambrane.ops.products import add_product, panels, sum_over_tokens, whole_panels, zero_sums
 from mambrane.ops.threads import share_out
 
@@ -81,7 +82,7 @@ def _check(x_BTI: Tensor, weights: CfcWeights, state_BL: Any, resets_BT: Any, el
     require_elapsed(elapsed_BT, (batch_size, num_tokens, units))
 
 
-@torch.library.custom_op("mambrane::cfc", mutates_args=())
+@operator("cfc")
 def _cfc(
     x_BTI: Tensor,
     state_BL: Tensor,
@@ -113,7 +114,7 @@ def _cfc(
     return outputs
 
 
-@_cfc.register_fake
+@_cfc.register_shapes
 def _cfc_outputs(
     x_BTI: Tensor,
     state_BL: Tensor,
@@ -136,7 +137,7 @@ def _cfc_outputs(
     )
 
 
-@torch.library.custom_op("mambrane::cfc_backward", mutates_args=())
+@operator("cfc_backward")
 def _cfc_backward(
     grad_hidden_BTL: Tensor,
     elapsed_BTM: Tensor,
@@ -185,7 +186,7 @@ def _grad_elapsed(heads_BTG: Tensor, grad_heads_BTG: Tensor, elapsed_BTM: Tensor
     return grad_elapsed_BTL.sum(dim=-1, keepdim=True) if elapsed_BTM.shape[2] == 1 else grad_elapsed_BTL
 
 
-@_cfc_backward.register_fake
+@_cfc_backward.register_shapes
 def _(grad_hidden_BTL, elapsed_BTM, backbone_UJ, heads_GU, resets_BT, heard_BTJ, backbone_BTU, heads_BTG, with_elapsed):
     (num_heads, num_backbone), num_heard = heads_GU.shape, backbone_UJ.shape[1]
     batch_size, num_tokens, num_units = grad_hidden_BTL.shape
@@ -215,7 +216,7 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
     return grad_x_BTI, grad_state_BL, grad_elapsed_BTM if with_elapsed else None, *others, None, None
 
 
-_cfc.register_autograd(_differentiate, setup_context=_save)
+_cfc.register_gradients(_differentiate, _save)
 
 
 @kernel(makes_arrays=True)

@@ -15,6 +15,7 @@ from torch import Tensor
 from mambrane.ops.arguments import arrays, inner_type, ordered_sum, require_shape
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import sigmoid
+from mambrane.ops.operator import operator
 from mambrane.ops.threads import share_out
 
 BLOCK_TOKENS = 64
@@ -30,7 +31,7 @@ def gated_skip_numba(y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Ten
     return _gated_skip(*inputs).to(y_BTE.dtype)
 
 
-@torch.library.custom_op("mambrane::gated_skip", mutates_args=())
+@operator("gated_skip")
 def _gated_skip(y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor) -> Tensor:
     """Return the gated output [B, T, E]."""
     out_BTE = torch.empty_like(y_BTE)
@@ -39,12 +40,12 @@ def _gated_skip(y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor) 
     return out_BTE
 
 
-@_gated_skip.register_fake
+@_gated_skip.register_shapes
 def _(y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor):
     return torch.empty_like(y_BTE)
 
 
-@torch.library.custom_op("mambrane::gated_skip_backward", mutates_args=())
+@operator("gated_skip_backward")
 def _gated_skip_backward(
     grad_BTE: Tensor, y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -57,7 +58,7 @@ def _gated_skip_backward(
     return grad_y_BTE, grad_x_BTE, ordered_sum(partial_PE), grad_gate_BTE
 
 
-@_gated_skip_backward.register_fake
+@_gated_skip_backward.register_shapes
 def _(grad_BTE: Tensor, y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor):
     return torch.empty_like(y_BTE), torch.empty_like(x_BTE), torch.empty_like(skip_E), torch.empty_like(gate_BTE)
 
@@ -74,7 +75,7 @@ def _differentiate(ctx: Any, grad_BTE: Tensor) -> tuple[Tensor, ...]:  # noqa: A
     return _gated_skip_backward(grad_BTE.contiguous(), *ctx.saved_tensors)
 
 
-_gated_skip.register_autograd(_differentiate, setup_context=_save)
+_gated_skip.register_gradients(_differentiate, _save)
 
 
 @kernel()

@@ -1,22 +1,25 @@
 """Leaky integrate-and-fire neurons on the CPU: one kernel forward, one backward.
 
-The formula stands in `reference.py`. A task is one sequence and one block of neurons; the loop over tokens is outside,
-the loop over neighbouring neurons inside, as vector instructions. The forward pass does not fuse products and sums, so
-that spikes equal the reference's bit for bit.
+The formula stands in `reference.py`. A task is one sequence and one block of neurons, worked on in strips of
+neighbouring neurons. Where the last strip would reach beyond the block, it overlaps the one before, and both write the
+same.
 
-The forward pass writes membranes only where they are asked for; it keeps v at every KEPT_EVERY_TOKENS-th token, from
-which the backward pass runs a few tokens again. With G[t] the gradient of v[t], after the reset:
+The forward pass goes token by token; products and sums of its formula are not fused, so that spikes equal the
+reference's bit for bit. It writes membranes only where they are asked for, and keeps v at every KEPT_EVERY_TOKENS-th
+token. From there the backward pass runs a few tokens again, one strip after the other: its membranes and gradients stay
+in registers and in the first cache. Rows are fetched before they are needed, because a processor guesses badly which
+rows come next on the way back. With G[t] the gradient of v[t], after the reset:
 
     gz[t]  = dL/dz[t] - r[t] G[t]             r = threshold ("subtract") or v' ("zero"); 0 where the reset is detached
     g[t]   = dL/dv'[t] + k[t] G[t] + surrogate(v'[t] - threshold) gz[t]        k = 1 ("subtract") or 1 - z ("zero")
     di[t]  = g[t]        d decay[t] = g[t] v[t-1]        G[t-1] = g[t] decay[t]
 
 Source of backpropagation through spikes: Neftci, Mostafa, Zenke, IEEE Signal Processing Magazine 36 (2019).
-Letters beyond core/shapes: W units of a block; K tokens from one kept membrane to the next; C kept membranes of a
+Letters beyond core/shapes: K tokens from one kept membrane to the next, L neurons of a strip; C kept membranes of a
 sequence. decay is [B, T, S] or, one for all tokens, [1, 1, S].
 """
 
-# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
+# ruff: noqa: ANN001, ANN002, ANN202 -- Numba finds the types of kernels, torch those of shape functions
 
 import math
 from typing import Any
@@ -25,13 +28,28 @@ import torch
 from torch import Tensor
 
 from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.ops.blocks import clear, copy, count_tasks, locate, scratch, widest
+from mambrane.ops.blocks import clear, copy, count_tasks, locate, scratch
 from mambrane.ops.compiled import kernel
 from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate
+from mambrane.ops.operator import operator
 from mambrane.ops.threads import share_out
+from mambrane.ops.vectors import (
+    LANES,
+    STRIP_LANES,
+    choose_at_least,
+    fetch_strip,
+    fetch_strip_to_write,
+    lanes_of,
+    load_strip,
+    store_strip,
+    zeros,
+)
 
 KEPT_EVERY_TOKENS = 16
 """Tokens that the backward pass runs again at a time; their membranes stay in the cache of a core."""
+
+FETCHED_TOKENS = 2
+"""How far ahead of the forward pass rows are fetched."""
 
 
 def lif_numba(
@@ -70,7 +88,7 @@ def lif_numba(
     return LifOutput(spikes_BTS.to(current_BTS.dtype), membrane_BTS, state_BS)
 
 
-@torch.library.custom_op("mambrane::lif", mutates_args=())
+@operator("lif")
 def _lif(
     current_BTS: Tensor,
     decay_BTS: Tensor,
@@ -104,12 +122,12 @@ def _lif(
         inputs[0].dtype.type(threshold),
         subtracts,
         *arrays(*outputs),
-        work_ns=0.3 * current_BTS.numel(),
+        work_ns=0.2 * current_BTS.numel(),
     )
     return outputs
 
 
-@_lif.register_fake
+@_lif.register_shapes
 def _lif_outputs(
     current_BTS: Tensor,
     decay_BTS: Tensor,
@@ -131,7 +149,7 @@ def _lif_outputs(
     )
 
 
-@torch.library.custom_op("mambrane::lif_backward", mutates_args=())
+@operator("lif_backward")
 def _lif_backward(
     grad_spikes_BTS: Tensor,
     grad_membrane_BTS: Tensor,
@@ -164,14 +182,14 @@ def _lif_backward(
         kind(slope if is_fast_sigmoid else math.pi / 2 * slope),
         kind(1 if is_fast_sigmoid else slope / 2),
         *arrays(grad_current_BTS, grad_decay_BTS, grad_first_BS),
-        work_ns=0.8 * current_BTS.numel(),
+        work_ns=0.4 * current_BTS.numel(),
     )
     if not is_per_token:
         grad_decay_BTS = ordered_sum(grad_decay_BTS).unsqueeze(0)
     return grad_current_BTS, grad_decay_BTS, grad_first_BS
 
 
-@_lif_backward.register_fake
+@_lif_backward.register_shapes
 def _(
     grad_spikes_BTS: Tensor,
     grad_membrane_BTS: Tensor,
@@ -205,13 +223,33 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
     return *_lif_backward(*given, *saved, *ctx.options), *(None,) * 7
 
 
-_lif.register_autograd(_differentiate, setup_context=_save)
+_lif.register_gradients(_differentiate, _save)
 
 
 @kernel(fuses=False)
-def _forward(
-    first,
-    last,
+def _forward(first, last, *arguments):
+    """Run tasks first, ..., last - 1; arguments as of `_run`."""
+    for task in range(first, last):
+        width = _width(task, arguments[0])
+        if width >= STRIP_LANES:
+            _run(zeros(arguments[0], STRIP_LANES), task, *arguments)
+        elif width >= LANES:
+            _run(zeros(arguments[0], LANES), task, *arguments)
+        else:
+            _run(zeros(arguments[0], 1), task, *arguments)
+
+
+@kernel()
+def _width(task, x_BTS):
+    """Return the neurons of the block of a task."""
+    _, _, start, stop = locate(task, x_BTS.shape[2])
+    return stop - start
+
+
+@kernel(fuses=False)
+def _run(
+    zero_L,
+    task,
     current_BTS,
     decay_BTS,
     state_BS,
@@ -223,50 +261,41 @@ def _forward(
     last_BS,
     kept_BCS,
 ):
-    """Run tasks first, ..., last - 1."""
-    rows_2W = scratch(2, widest(current_BTS.shape[2]), current_BTS)
-    for task in range(first, last):
-        b, _, start, stop = locate(task, current_BTS.shape[2])
-        v_W, unread_W = rows_2W[0, : stop - start], rows_2W[1, : stop - start]
-        copy(state_BS[b][start:stop], v_W)
-        for t in range(current_BTS.shape[1]):
-            if t % KEPT_EVERY_TOKENS == 0:
-                copy(v_W, kept_BCS[b, t // KEPT_EVERY_TOKENS][start:stop])
-            if resets_BT[b, t]:
-                clear(v_W)
-            _advance(
-                current_BTS[b, t][start:stop],
-                decay_BTS[_row(decay_BTS, b, t)][start:stop],
-                threshold,
-                subtracts,
-                v_W,
-                spikes_BTS[b, t][start:stop],
-                membrane_BTS[b, t][start:stop] if membrane_BTS.shape[1] > 0 else unread_W,
-            )
-        copy(v_W, last_BS[b][start:stop])
+    """Run a task in strips of L neurons."""
+    num_lanes = lanes_of(zero_L)
+    b, _, start, stop = locate(task, current_BTS.shape[2])
+    # Strips that overlap read what the token before left, and write what the next one will read.
+    v_2S = scratch(2, stop - start, current_BTS)
+    copy(state_BS[b][start:stop], v_2S[0])
+    for t in range(current_BTS.shape[1]):
+        v_S, next_S = v_2S[t % 2], v_2S[(t + 1) % 2]
+        if t % KEPT_EVERY_TOKENS == 0:
+            copy(v_S, kept_BCS[b, t // KEPT_EVERY_TOKENS][start:stop])
+        if resets_BT[b, t]:
+            clear(v_S)
+        ahead = min(t + FETCHED_TOKENS, current_BTS.shape[1] - 1)
+        current_S, decay_S, spikes_S = current_BTS[b, t], decay_BTS[_row(decay_BTS, b, t)], spikes_BTS[b, t]
+        for strip in range(start, stop, num_lanes):
+            s = min(strip, stop - num_lanes)
+            fetch_strip(zero_L, current_BTS[b, ahead], s)
+            fetch_strip_to_write(zero_L, spikes_BTS[b, ahead], s)
+            v_L = load_strip(zero_L, v_S, s - start)
+            decay_L, current_L = load_strip(zero_L, decay_S, s), load_strip(zero_L, current_S, s)
+            before_L, spikes_L, v_L = _tick(v_L, decay_L, current_L, threshold, subtracts)
+            store_strip(spikes_L, spikes_S, s)
+            if membrane_BTS.shape[1] > 0:
+                store_strip(before_L, membrane_BTS[b, t], s)
+            store_strip(v_L, next_S, s - start)
+    copy(v_2S[current_BTS.shape[1] % 2], last_BS[b][start:stop])
 
 
 @kernel(fuses=False)
-def _advance(current_W, decay_W, threshold, subtracts, v_W, spikes_W, membrane_W):
-    """Run the neurons of a block for one token; v is updated in place."""
-    for w in range(v_W.size):
-        membrane_W[w], spikes_W[w], v_W[w] = _tick(v_W[w], decay_W[w], current_W[w], threshold, subtracts)
-
-
-@kernel(fuses=False)
-def _advance_again(current_W, decay_W, threshold, subtracts, previous_W, membrane_W, next_W):
-    """Write v before the reset and v after it."""
-    for w in range(next_W.size):
-        membrane_W[w], _, next_W[w] = _tick(previous_W[w], decay_W[w], current_W[w], threshold, subtracts)
-
-
-@kernel(fuses=False)
-def _tick(v, decay, current, threshold, subtracts):
-    """Return v before the reset, the spike and v after the reset of one neuron."""
-    before = decay * v + current
-    kind = type(before)
-    spike = kind(1) if before >= threshold else kind(0)
-    return before, spike, before - (threshold if subtracts else before) * spike
+def _tick(v_L, decay_L, current_L, threshold, subtracts):
+    """Return v before the reset, the spikes and v after the reset."""
+    kind = type(threshold)
+    before_L = decay_L * v_L + current_L
+    spikes_L = choose_at_least(before_L, threshold, kind(1), kind(0))
+    return before_L, spikes_L, before_L - (threshold * spikes_L if subtracts else before_L * spikes_L)
 
 
 @kernel()
@@ -276,9 +305,22 @@ def _row(x_BTS, b, t):
 
 
 @kernel()
-def _backward(
-    first,
-    last,
+def _backward(first, last, *arguments):
+    """Go back through tasks first, ..., last - 1; arguments as of `_run_back`."""
+    for task in range(first, last):
+        width = _width(task, arguments[3])
+        if width >= STRIP_LANES:
+            _run_back(zeros(arguments[3], STRIP_LANES), task, *arguments)
+        elif width >= LANES:
+            _run_back(zeros(arguments[3], LANES), task, *arguments)
+        else:
+            _run_back(zeros(arguments[3], 1), task, *arguments)
+
+
+@kernel()
+def _run_back(
+    zero_L,
+    task,
     grad_spikes_BTS,
     grad_membrane_BTS,
     grad_last_BS,
@@ -296,86 +338,86 @@ def _backward(
     grad_decay_BTS,
     grad_first_BS,
 ):
-    """Go back through tasks first, ..., last - 1."""
-    width = widest(current_BTS.shape[2])
-    grad_v_1W = scratch(1, width, current_BTS)
-    # v before and after the reset; the latter starts with the token before.
-    before_KW = scratch(KEPT_EVERY_TOKENS, width, current_BTS)
-    after_KW = scratch(KEPT_EVERY_TOKENS + 1, width, current_BTS)
-    for task in range(first, last):
-        b, _, start, stop = locate(task, current_BTS.shape[2])
-        width = stop - start
-        grad_v_W = grad_v_1W[0, :width]
-        copy(grad_last_BS[b][start:stop], grad_v_W)
-        for t in range(grad_decay_BTS.shape[1]):
-            clear(grad_decay_BTS[b, t][start:stop])
-        for c in range(kept_BCS.shape[1] - 1, -1, -1):
-            token, end = c * KEPT_EVERY_TOKENS, min((c + 1) * KEPT_EVERY_TOKENS, current_BTS.shape[1])
-            copy(kept_BCS[b, c][start:stop], after_KW[0, :width])
+    """Go back through a task in strips of L neurons."""
+    num_tokens, num_lanes, last_kept = current_BTS.shape[1], lanes_of(zero_L), kept_BCS.shape[1] - 1
+    is_per_token = grad_decay_BTS.shape[1] == num_tokens
+    b, _, start, stop = locate(task, current_BTS.shape[2])
+    width = stop - start
+    # Strips that overlap read what the tokens after these left, and write what those before will read.
+    grad_v_2S, grad_decay_2S = scratch(2, width, current_BTS), scratch(2, width, current_BTS)
+    before_KL = scratch(KEPT_EVERY_TOKENS, num_lanes, current_BTS)
+    previous_KL = scratch(KEPT_EVERY_TOKENS, num_lanes, current_BTS)
+    copy(grad_last_BS[b][start:stop], grad_v_2S[last_kept % 2])
+    clear(grad_decay_2S[last_kept % 2])
+    for c in range(last_kept, -1, -1):
+        token, end = c * KEPT_EVERY_TOKENS, min((c + 1) * KEPT_EVERY_TOKENS, num_tokens)
+        for strip in range(start, stop, num_lanes):
+            s = min(strip, stop - num_lanes)
+            v_L = load_strip(zero_L, kept_BCS[b, c], s)
             for t in range(token, end):
                 if resets_BT[b, t]:
-                    clear(after_KW[t - token, :width])
-                _advance_again(
-                    current_BTS[b, t][start:stop],
-                    decay_BTS[_row(decay_BTS, b, t)][start:stop],
-                    threshold,
-                    subtracts,
-                    after_KW[t - token, :width],
-                    before_KW[t - token, :width],
-                    after_KW[t - token + 1, :width],
-                )
+                    v_L = zero_L
+                store_strip(v_L, previous_KL[t - token], 0)
+                decay_L = load_strip(zero_L, decay_BTS[_row(decay_BTS, b, t)], s)
+                current_L = load_strip(zero_L, current_BTS[b, t], s)
+                before_L, _, v_L = _tick(v_L, decay_L, current_L, threshold, subtracts)
+                store_strip(before_L, before_KL[t - token], 0)
+            grad_v_L = load_strip(zero_L, grad_v_2S[c % 2], s - start)
+            grad_decay_L = load_strip(zero_L, grad_decay_2S[c % 2], s - start)
             for t in range(end - 1, token - 1, -1):
-                _go_back(
-                    grad_spikes_BTS[_row(grad_spikes_BTS, b, t)][start:stop],
-                    grad_membrane_BTS[_row(grad_membrane_BTS, b, t)][start:stop],
-                    before_KW[t - token, :width],
-                    after_KW[t - token, :width],
-                    decay_BTS[_row(decay_BTS, b, t)][start:stop],
-                    resets_BT[b, t],
+                ahead = max(t - KEPT_EVERY_TOKENS, 0)
+                fetch_strip(zero_L, current_BTS[b, ahead], s)
+                fetch_strip(zero_L, grad_spikes_BTS[_row(grad_spikes_BTS, b, ahead)], s)
+                fetch_strip_to_write(zero_L, grad_current_BTS[b, ahead], s)
+                grad_L = _go_back(
+                    load_strip(zero_L, grad_spikes_BTS[_row(grad_spikes_BTS, b, t)], s),
+                    load_strip(zero_L, grad_membrane_BTS[_row(grad_membrane_BTS, b, t)], s),
+                    load_strip(zero_L, before_KL[t - token], 0),
+                    grad_v_L,
                     threshold,
                     subtracts,
                     detaches_reset,
                     is_fast_sigmoid,
                     steepness,
                     height,
-                    grad_v_W,
-                    grad_decay_BTS[_row(grad_decay_BTS, b, t)][start:stop],
-                    grad_current_BTS[b, t][start:stop],
                 )
-        copy(grad_v_W, grad_first_BS[b][start:stop])
+                store_strip(grad_L, grad_current_BTS[b, t], s)
+                term_L = grad_L * load_strip(zero_L, previous_KL[t - token], 0)
+                if is_per_token:
+                    store_strip(term_L, grad_decay_BTS[b, t], s)
+                grad_decay_L = grad_decay_L + term_L
+                grad_v_L = grad_L * load_strip(zero_L, decay_BTS[_row(decay_BTS, b, t)], s)
+                if resets_BT[b, t]:
+                    grad_v_L = zero_L
+            store_strip(grad_v_L, grad_v_2S[(c + 1) % 2], s - start)
+            store_strip(grad_decay_L, grad_decay_2S[(c + 1) % 2], s - start)
+    copy(grad_v_2S[1], grad_first_BS[b][start:stop])
+    if not is_per_token:
+        copy(grad_decay_2S[1], grad_decay_BTS[b, 0][start:stop])
 
 
 @kernel()
 def _go_back(
-    grad_spikes_W,
-    grad_membrane_W,
-    membrane_W,
-    previous_W,
-    decay_W,
-    is_reset,
+    grad_spikes_L,
+    grad_membrane_L,
+    before_L,
+    grad_v_L,
     threshold,
     subtracts,
     detaches_reset,
     is_fast_sigmoid,
     steepness,
     height,
-    grad_v_W,
-    grad_decay_W,
-    grad_current_W,
 ):
-    """Turn the gradient of v[t] into that of v[t-1], in place; write the current's and add to the decay's."""
-    kind = membrane_W.dtype.type
-    zero, one = kind(0), kind(1)
-    keep = kind(0 if is_reset else 1)
-    for w in range(grad_v_W.size):
-        before, grad_v = membrane_W[w], grad_v_W[w]
-        x = before - threshold
-        kept = one if subtracts or x < zero else zero
-        removed = zero if detaches_reset else threshold if subtracts else before
-        base = one + steepness * abs(x)
-        slope = height / (base * base if is_fast_sigmoid else one + (steepness * x) * (steepness * x))
-        grad_spike = grad_spikes_W[w] - removed * grad_v
-        grad = grad_membrane_W[w] + kept * grad_v + slope * grad_spike
-        grad_current_W[w] = grad
-        grad_decay_W[w] += grad * previous_W[w]
-        grad_v_W[w] = keep * grad * decay_W[w]
+    """Return the gradient of v before the reset, from that of v after it."""
+    one = type(threshold)(1)
+    x_L = before_L - threshold
+    if is_fast_sigmoid:
+        base_L = one + steepness * abs(x_L)
+        slope_L = height / (base_L * base_L)
+    else:
+        slope_L = height / (one + (steepness * x_L) * (steepness * x_L))
+    if not detaches_reset:
+        grad_spikes_L = grad_spikes_L - (threshold * grad_v_L if subtracts else before_L * grad_v_L)
+    kept_L = grad_v_L if subtracts else choose_at_least(x_L, type(threshold)(0), type(threshold)(0), grad_v_L)
+    return grad_membrane_L + kept_L + slope_L * grad_spikes_L

@@ -35,6 +35,7 @@ from mambrane.ops.blocks import add, copy
 from mambrane.ops.compiled import kernel
 from mambrane.ops.ltc.reference import EPSILON, NUM_UNFOLDS, LtcOutput, LtcWeights
 from mambrane.ops.numba_math import sigmoid
+from mambrane.ops.operator import operator
 from mambrane.ops.threads import share_out
 
 CHUNK_ROWS = 16
@@ -89,7 +90,7 @@ def _check(x_BTI: Tensor, weights: LtcWeights, state_BL: Any, resets_BT: Any, el
     require_elapsed(elapsed_BT, (batch_size, num_tokens, units))
 
 
-@torch.library.custom_op("mambrane::ltc", mutates_args=())
+@operator("ltc")
 def _ltc(
     u_BTI: Tensor,
     state_BL: Tensor,
@@ -126,7 +127,7 @@ def _ltc(
     return outputs
 
 
-@_ltc.register_fake
+@_ltc.register_shapes
 def _ltc_outputs(
     u_BTI: Tensor,
     state_BL: Tensor,
@@ -142,7 +143,7 @@ def _ltc_outputs(
     return u_BTI.new_empty(batch_size, num_tokens, units), u_BTI.new_empty(kept), u_BTI.new_empty(kept)
 
 
-@torch.library.custom_op("mambrane::ltc_backward", mutates_args=())
+@operator("ltc_backward")
 def _ltc_backward(
     grad_hidden_BTL: Tensor,
     u_BTI: Tensor,
@@ -192,7 +193,7 @@ def _ltc_backward(
     )
 
 
-@_ltc_backward.register_fake
+@_ltc_backward.register_shapes
 def _(grad_hidden_BTL, u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L, *saved):  # noqa: ANN002 -- as the operation
     return tuple(torch.empty_like(each) for each in (u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L))
 
@@ -209,7 +210,7 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
     return *_ltc_backward(grads[0], *ctx.saved_tensors), None, None
 
 
-_ltc.register_autograd(_differentiate, setup_context=_save)
+_ltc.register_gradients(_differentiate, _save)
 
 
 def _opening(synapses_4PL: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, r
 from mambrane.ops.blocks import clear, copy, count_tasks, locate, scratch
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import LOWEST_EXPONENT, exp
+from mambrane.ops.operator import operator
 from mambrane.ops.threads import share_out
 
 CHUNK_TOKENS = 16
@@ -68,7 +69,7 @@ def selective_scan_numba(
     return y_BTE.to(x_BTE.dtype), state_BNE.transpose(1, 2)
 
 
-@torch.library.custom_op("mambrane::selective_scan", mutates_args=())
+@operator("selective_scan")
 def _scan(
     x_BTE: Tensor,
     delta_BTE: Tensor,
@@ -92,7 +93,7 @@ def _scan(
     return outputs
 
 
-@_scan.register_fake
+@_scan.register_shapes
 def _scan_outputs(
     x_BTE: Tensor,
     delta_BTE: Tensor,
@@ -109,7 +110,7 @@ def _scan_outputs(
     return torch.empty_like(x_BTE), torch.empty_like(state_BNE), boundaries_BJNE
 
 
-@torch.library.custom_op("mambrane::selective_scan_backward", mutates_args=())
+@operator("selective_scan_backward")
 def _scan_backward(
     grad_y_BTE: Tensor,
     grad_state_BNE: Tensor,
@@ -141,7 +142,7 @@ def _scan_backward(
     return grad_x_BTE, grad_delta_BTE, grad_A_NE, grad_B_BTN, grad_C_BTN, grad_state_in_BNE
 
 
-@_scan_backward.register_fake
+@_scan_backward.register_shapes
 def _(
     grad_y_BTE: Tensor,
     grad_state_BNE: Tensor,
@@ -173,7 +174,7 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
     return *_scan_backward(grad_y_BTE.contiguous(), grad_state_BNE.contiguous(), *saved), None, None
 
 
-_scan.register_autograd(_differentiate, setup_context=_save)
+_scan.register_gradients(_differentiate, _save)
 
 
 def _choose_block(x_BTE: Tensor) -> int:

@@ -31,6 +31,7 @@ from mambrane.ops.arguments import arrays, inner_type, no_resets
 from mambrane.ops.blocks import count_tasks, locate
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import LOWEST_EXPONENT, exp
+from mambrane.ops.operator import operator
 from mambrane.ops.threads import share_out
 from mambrane.ops.tiles import (
     KEYS_TOGETHER,
@@ -72,7 +73,7 @@ def windowed_attention_numba(
     return read_BTI.to(query_BTI.dtype)
 
 
-@torch.library.custom_op("mambrane::windowed_attention", mutates_args=())
+@operator("windowed_attention")
 def _attend(
     query_BTI: Tensor,
     key_BTI: Tensor,
@@ -101,7 +102,7 @@ def _attend(
     return outputs
 
 
-@_attend.register_fake
+@_attend.register_shapes
 def _attend_outputs(
     query_BTI: Tensor,
     key_BTI: Tensor,
@@ -118,7 +119,7 @@ def _attend_outputs(
     return torch.empty_like(query_BTI), sums_GT2L
 
 
-@torch.library.custom_op("mambrane::windowed_attention_backward", mutates_args=())
+@operator("windowed_attention_backward")
 def _attend_backward(
     grad_read_BTI: Tensor,
     query_BTI: Tensor,
@@ -159,7 +160,7 @@ def _attend_backward(
     return grad_query_BTI, grad_key_BTI, grad_value_BTI, *rings
 
 
-@_attend_backward.register_fake
+@_attend_backward.register_shapes
 def _(
     grad_read_BTI: Tensor,
     query_BTI: Tensor,
@@ -189,7 +190,7 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
     return *gradients, None, None, None, None
 
 
-_attend.register_autograd(_differentiate, setup_context=_save)
+_attend.register_gradients(_differentiate, _save)
 
 
 @kernel(makes_arrays=True)

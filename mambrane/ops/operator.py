@@ -1,0 +1,74 @@
+"""Makes a function an operator of torch, which compiling, checkpoints and autocast know how to handle.
+
+`torch.library.custom_op` does the same, and in torch 2.13 checks on every call what cannot change from call to call:
+26 us of the 41 us that an operator with ten arguments cost, 75 of 160 in the middle of a training step
+(docs/experiments.md; pytorch/pytorch issue 139500). This uses the layer below it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_LIBRARY = torch.library.Library("mambrane", "FRAGMENT")
+
+
+class Operator:
+    """`torch.ops.mambrane.<name>`, callable here; it computes on the CPU and changes none of its arguments."""
+
+    def __init__(self, name: str, run: Callable) -> None:
+        self._name = name
+        schema = torch.library.infer_schema(run, mutates_args=())
+        _LIBRARY.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
+        _LIBRARY.impl(name, run, "CPU")
+        self._call = getattr(torch.ops.mambrane, name).default
+
+    def __call__(self, *arguments: Any) -> Any:  # noqa: ANN401 -- as the function says
+        """Run it; gradients flow if they were registered."""
+        return self._call(*arguments)
+
+    def register_shapes(self, make_outputs: Callable) -> Callable:
+        """Let a function of the same arguments say which outputs there are; it may not look at numbers."""
+        torch.library.register_fake(f"mambrane::{self._name}", make_outputs, lib=_LIBRARY)
+        return make_outputs
+
+    def register_gradients(self, differentiate: Callable, save: Callable) -> None:
+        """Make the operator differentiable, once: a second derivative is refused (RuntimeError).
+
+        Args:
+            differentiate: of (context, gradients of the outputs), returns those of the arguments, None for numbers.
+            save: of (context, arguments, outputs), keeps in the context what `differentiate` needs.
+        """
+        call = self._call
+
+        def forward(context: Any, *arguments: Any) -> Any:  # noqa: ANN401 -- torch's own
+            with torch._C._AutoDispatchBelowAutograd():
+                outputs = call(*arguments)
+            save(context, arguments, outputs)
+            return outputs
+
+        def backward(context: Any, *grads: Tensor | None) -> Any:  # noqa: ANN401 -- torch's own
+            if torch.is_grad_enabled():
+                raise RuntimeError(
+                    f"create_graph=True asks for gradients of the gradients of mambrane::{self._name}, which has none; "
+                    'backend="reference" has'
+                )
+            return differentiate(context, *grads)
+
+        # Profilers and grad_fn show the name of the class.
+        methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+        remembered = type(f"mambrane_{self._name}", (torch.autograd.Function,), methods)
+
+        def call_and_remember(*arguments: Any) -> Any:  # noqa: ANN401 -- as the function says
+            if torch.is_grad_enabled() and any(isinstance(each, Tensor) and each.requires_grad for each in arguments):
+                return remembered.apply(*arguments)
+            with torch._C._AutoDispatchBelowAutograd():
+                return call(*arguments)
+
+        _LIBRARY.impl(self._name, call_and_remember, "Autograd")
+
+
+def operator(name: str) -> Callable[[Callable], Operator]:
+    """Return a decorator that registers a function, whose types torch reads, as `torch.ops.mambrane.<name>`."""
+    return lambda run: Operator(name, run)
