@@ -9,6 +9,10 @@ from benchmarks.environments import ROOT
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
 
+INTRODUCTION = """\
+Written by the commands below, all of which `python -m benchmarks` runs; the raw numbers are in
+`benchmarks/results/`."""
+
 Result = dict[str, Any]
 
 
@@ -21,7 +25,7 @@ def write_result(name: str, result: Result) -> None:
 def save_result(name: str, result: Result) -> None:
     """Write the result of a benchmark, and the page anew."""
     write_result(name, result)
-    sections = ["# Benchmarks\n\nWritten by the commands below; the raw numbers are in `benchmarks/results/`."]
+    sections = [f"# Benchmarks\n\n{INTRODUCTION}"]
     for section, table in SECTIONS.items():
         file = RESULTS / f"{section}.json"
         if file.exists():
@@ -52,12 +56,16 @@ def operators_table(result: Result) -> str:
         verdict = f"{', '.join(wanted)}: {'met' if row['is_met'] else 'missed'}" if wanted else "-"
         training = row["as_in_training"]
         lines.append(
-            f"| {row['name']} ({row['peer']}) | {row['ours_ms']:.1f} | {row['theirs_ms']:,.1f} | {row['ratio']:.1f} | "
-            f"{verdict} | {row['ours_peak_mib']:.0f} | {row['theirs_peak_mib']:,.0f} | "
-            f"{training['ours_ms']:.1f} | {training['theirs_ms']:,.1f} | {training['ratio']:.1f} |"
+            f"| {row['name']} ({row['peer']}) | {_short(row['ours_ms'])} | {row['theirs_ms']:,.1f} | "
+            f"{row['ratio']:.1f} | {verdict} | {row['ours_peak_mib']:.0f} | {row['theirs_peak_mib']:,.0f} | "
+            f"{_short(training['ours_ms'])} | {training['theirs_ms']:,.1f} | {training['ratio']:.1f} |"
         )
     rates = f"{result['float32_gigaflops']:.0f} GFLOP/s, {result['copied_gigabytes_per_s']:.0f} GB/s of copying"
     return "\n".join(lines) + f"\n\nLimits of the machine in the same run: {rates}."
+
+
+def _short(milliseconds: float) -> str:
+    return f"{milliseconds:.1f}" if milliseconds >= 10 else f"{milliseconds:.2f}"
 
 
 def generation_table(result: Result) -> str:
@@ -107,12 +115,13 @@ TITLES = {
 NOTES = {
     "operators": """\
 Forward and backward, medians of runs in turns, on the same inputs and weights in float32: scan, blocks, CfC and LTC
-with 8 sequences of 256 tokens (blocks: width 512, expanded 2 times, 32 states; scan: 1024 channels), neurons with
-8 x 256 x 1024. Each peer has an environment of its own, with the version of `requirements/parity.txt`. Nothing is timed
-before outputs and gradients agree: spikes bit by bit, the rest within 1e-4 of the root mean square (the gradient of
-LTC's `cm`, which cancels almost to nothing, within 5e-3). MiB is by how much the memory of the process rose during the
-first run; one float32 tensor of batch x tokens x channels x states would be 256 MiB. The time wanted of the scan is 1.3
-times the 80 ms of the prototype, scaled by the rate of float32 products.
+with 8 sequences of 256 tokens (blocks: width 512, expanded 2 times, 32 states; scan: 1024 channels), neurons with 8 x
+256 x 1024. A turn is one run of the peer and, of ours, as many as fit into the same time, 30 at the most. Each peer has
+an environment of its own, with the version of `requirements/parity.txt`. Nothing is timed before outputs and gradients
+agree: spikes bit by bit, the rest within 1e-4 of the root mean square (the gradient of LTC's `cm`, which cancels almost
+to nothing, within 5e-3). MiB is by how much the memory of the process rose during the first run; one float32 tensor of
+batch x tokens x channels x states would be 256 MiB. The time wanted of the scan is 1.3 times the 80 ms of the
+prototype, scaled by the rate of float32 products.
 
 "As in training" is a second process, in which both sides keep the memory that they free and torch's idle threads sleep
 soon, as in `mambrane train` (`core/memory.py`, `core/waiting.py`): most of what a large tensor costs is the system

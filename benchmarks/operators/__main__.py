@@ -33,7 +33,11 @@ ENTRIES = {entry.name: entry for entry in CATALOGUE}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the chosen comparisons; return 1 if one has no parity."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.operators",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument(
         "--only", nargs="+", metavar="NAME", choices=ENTRIES, default=list(ENTRIES), help=f"{[*ENTRIES]}"
     )
