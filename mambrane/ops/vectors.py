@@ -63,6 +63,15 @@ def load_wide(typing_context, array, row):
     return _declare_load(array, WIDE_LANES)
 
 
+@intrinsic
+def load_like(typing_context, vector, array, row):
+    """Return one row of an array, as wide as another vector."""
+    result, code = _declare_load(array, vector.lanes)
+    return result.return_type(vector, array, types.intp), lambda context, builder, signature, arguments: code(
+        context, builder, signature, arguments[1:]
+    )
+
+
 def _declare_load(array, lanes):
     vector = Vector(array.dtype, lanes)
 

@@ -9,7 +9,7 @@ sums stay in the cache. At each tick it moves the traces on and adds, as vectors
 
 Ticks are taken in their order, so any number of threads gives the same bits.
 
-Letters beyond core/shapes: N synapses; R rows, one for each tick of each sequence; V vectors of LANES presynaptic
+Letters beyond core/shapes: N synapses; R rows, one for each tick of each sequence; V vectors of STRIP_LANES presynaptic
 units, W vectors of postsynaptic ones, L lanes; P, Q units filled up to whole vectors.
 """
 
@@ -27,10 +27,12 @@ from mambrane.ops.arguments import arrays, require_shape, require_tokens
 from mambrane.ops.compiled import kernel
 from mambrane.ops.spike_pairs.reference import SpikePairs
 from mambrane.ops.threads import share_out
-from mambrane.ops.vectors import LANES, choose, filled, load, lowest_bit, nonzero_lanes, store
+from mambrane.ops.vectors import STRIP_LANES, choose, load_like, lowest_bit, nonzero_lanes, store, zeros
 
-BLOCK_VECTORS = 4
-"""Vectors of postsynaptic units in a block: with 512 presynaptic units its sums fill 384 KiB."""
+BLOCK_UNITS = 64
+"""Postsynaptic units in a block: with 512 presynaptic units its sums fill 384 KiB."""
+
+_BLOCK_VECTORS = BLOCK_UNITS // STRIP_LANES
 
 
 def spike_pairs_numba(
@@ -55,14 +57,14 @@ def spike_pairs_numba(
     # The lists keep what the addresses point to alive until the kernel has run.
     pre_lanes, post_lanes = [_in_lanes(each) for each in pre], [_in_lanes(each) for each in post]
     pre_vectors, post_vectors = pre_lanes[0].shape[1], post_lanes[0].shape[1]
-    causal_NQVL = pre[0].new_zeros(num_synapses, post_vectors * LANES, pre_vectors, LANES)
-    acausal_NPWL = pre[0].new_zeros(num_synapses, pre_vectors * LANES, post_vectors, LANES)
+    causal_NQVL = pre[0].new_zeros(num_synapses, post_vectors * STRIP_LANES, pre_vectors, STRIP_LANES)
+    acausal_NPWL = pre[0].new_zeros(num_synapses, pre_vectors * STRIP_LANES, post_vectors, STRIP_LANES)
     both_high_NQVL = torch.zeros_like(causal_NQVL)
     pre_at, post_at = addresses_of(pre_lanes), addresses_of(post_lanes)
     number = pre_at.like.dtype.type
     share_out(
         _pair,
-        num_synapses * -(-post_vectors // BLOCK_VECTORS),
+        num_synapses * -(-post_vectors // _BLOCK_VECTORS),
         pre_at.addresses_LN[0],
         post_at.addresses_LN[0],
         pre_at.like,
@@ -70,7 +72,7 @@ def spike_pairs_numba(
         *(number(each) for each in (decay_plus, decay_minus, high_x, high_y)),
         *arrays(causal_NQVL, acausal_NPWL, both_high_NQVL),
         # About one unit in ten fires or is high.
-        work_ns=0.04 * num_synapses * pre[0].numel() * post_units,
+        work_ns=0.02 * num_synapses * pre[0].numel() * post_units,
     )
     causal_NUS, both_high_NUS = (
         sums_NQVL.flatten(2)[:, :post_units, :pre_units] for sums_NQVL in (causal_NQVL, both_high_NQVL)
@@ -80,9 +82,9 @@ def spike_pairs_numba(
 
 def _in_lanes(spikes_BTS: Tensor) -> Tensor:
     """Return one row for each tick of each sequence, as vectors; zeros fill the last one up."""
-    missing = -spikes_BTS.shape[2] % LANES
+    missing = -spikes_BTS.shape[2] % STRIP_LANES
     filled_BTP = functional.pad(spikes_BTS, (0, missing)) if missing else spikes_BTS
-    return filled_BTP.flatten(0, 1).unflatten(1, (-1, LANES))
+    return filled_BTP.flatten(0, 1).unflatten(1, (-1, STRIP_LANES))
 
 
 @kernel(makes_arrays=True)
@@ -104,14 +106,14 @@ def _pair(
 ):
     """Run tasks first, ..., last - 1."""
     (batch, tokens), num_pre, num_post = resets_BT.shape, causal_NQVL.shape[2], acausal_NPWL.shape[2]
-    num_blocks = -(-num_post // BLOCK_VECTORS)
+    num_blocks = -(-num_post // _BLOCK_VECTORS)
     x_VL, is_high_VL = np.empty_like(causal_NQVL[0, 0]), np.empty_like(causal_NQVL[0, 0])
     y_WL = np.empty_like(acausal_NPWL[0, 0])
     for task in range(first, last):
-        n, start = task // num_blocks, task % num_blocks * BLOCK_VECTORS
-        stop = min(start + BLOCK_VECTORS, num_post)
-        pre_RVL = array_at(pre_addresses_N[n], (batch * tokens, num_pre, LANES), like)
-        post_RWL = array_at(post_addresses_N[n], (batch * tokens, num_post, LANES), like)
+        n, start = task // num_blocks, task % num_blocks * _BLOCK_VECTORS
+        stop = min(start + _BLOCK_VECTORS, num_post)
+        pre_RVL = array_at(pre_addresses_N[n], (batch * tokens, num_pre, STRIP_LANES), like)
+        post_RWL = array_at(post_addresses_N[n], (batch * tokens, num_post, STRIP_LANES), like)
         causal_QVL, acausal_PWL, both_high_QVL = causal_NQVL[n], acausal_NPWL[n], both_high_NQVL[n]
         for b in range(batch):
             for t in range(tokens):
@@ -127,9 +129,9 @@ def _pair(
 @kernel()
 def _fade(trace_VL, decay, start, stop, is_first):
     """Move traces on by a tick without spikes; at the first tick of a document they start from zero."""
-    zero = trace_VL.dtype.type(0)
+    zero_L = zeros(trace_VL, STRIP_LANES)
     for v in range(start, stop):
-        store(filled(zero) if is_first else load(trace_VL, v) * decay, trace_VL, v)
+        store(zero_L if is_first else _load(trace_VL, v) * decay, trace_VL, v)
 
 
 @kernel()
@@ -138,15 +140,15 @@ def _note_pre(pre_RVL, r, y_WL, start, stop, high_x, x_VL, is_high_VL, acausal_P
     zero, one = pre_RVL.dtype.type(0), pre_RVL.dtype.type(1)
     num_pre, num_post = pre_RVL.shape[1], y_WL.shape[0]
     for v in range(num_pre):
-        spikes = load(pre_RVL, r * num_pre + v)
-        x = load(x_VL, v) + spikes
+        spikes = _load(pre_RVL, r * num_pre + v)
+        x = _load(x_VL, v) + spikes
         store(x, x_VL, v)
         store(choose(x, high_x, one, zero), is_high_VL, v)
         bits = nonzero_lanes(spikes)
         while bits:
-            row = (v * LANES + lowest_bit(bits)) * num_post
+            row = (v * STRIP_LANES + lowest_bit(bits)) * num_post
             for w in range(start, stop):
-                store(load(acausal_PWL, row + w) + load(y_WL, w), acausal_PWL, row + w)
+                store(_load(acausal_PWL, row + w) + _load(y_WL, w), acausal_PWL, row + w)
             bits &= bits - np.uint64(1)
 
 
@@ -155,8 +157,8 @@ def _note_post(post_RWL, r, x_VL, is_high_VL, start, stop, high_y, y_WL, causal_
     """Pair the postsynaptic spikes of a tick with what the presynaptic side did up to it."""
     zero, one = post_RWL.dtype.type(0), post_RWL.dtype.type(1)
     for w in range(start, stop):
-        spikes = load(post_RWL, r * post_RWL.shape[1] + w)
-        y = load(y_WL, w) + spikes
+        spikes = _load(post_RWL, r * post_RWL.shape[1] + w)
+        y = _load(y_WL, w) + spikes
         store(y, y_WL, w)
         _add_to_rows(nonzero_lanes(spikes), w, x_VL, causal_QVL)
         _add_to_rows(nonzero_lanes(choose(y, high_y, one, zero)), w, is_high_VL, both_high_QVL)
@@ -167,7 +169,12 @@ def _add_to_rows(bits, w, addend_VL, sum_QVL):
     """Add the same vectors to the row of each unit of vector w whose bit is set."""
     num_vectors = addend_VL.shape[0]
     while bits:
-        row = (w * LANES + lowest_bit(bits)) * num_vectors
+        row = (w * STRIP_LANES + lowest_bit(bits)) * num_vectors
         for v in range(num_vectors):
-            store(load(sum_QVL, row + v) + load(addend_VL, v), sum_QVL, row + v)
+            store(_load(sum_QVL, row + v) + _load(addend_VL, v), sum_QVL, row + v)
         bits &= bits - np.uint64(1)
+
+
+@kernel()
+def _load(array, row):
+    return load_like(zeros(array, STRIP_LANES), array, row)
