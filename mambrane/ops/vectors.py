@@ -29,10 +29,10 @@ from numba.extending import intrinsic, models, overload, register_model
 LANES = 16
 """Numbers of a vector: a register of 512 bits in float32."""
 
-# Numba keeps its kernels apart by these features alone: the processor's own, or those that the environment names.
-_FEATURES = get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES
+FEATURES = (get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES).split(",")
+"""What Numba compiles for and keeps its kernels apart by: the processor's own, or what NUMBA_CPU_FEATURES names."""
 
-WIDE_LANES = 2 * LANES if "+avx512f" in _FEATURES.split(",") else LANES
+WIDE_LANES = 2 * LANES if "+avx512f" in FEATURES else LANES
 """Numbers of a wide vector: in float32 four of them take 8 of 32 registers of 512 bits, or 8 of 16 of 256 bits."""
 
 STRIP_LANES = 2 * WIDE_LANES
