@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-_LIBRARY = torch.library.Library("mambrane", "FRAGMENT")
+_libraries: dict[str, torch.library.Library] = {}
 
 
 class Operator:
@@ -19,9 +19,13 @@ class Operator:
 
     def __init__(self, name: str, run: Callable) -> None:
         self._name = name
+        # A module that is loaded again, or whose first import was interrupted, replaces what it registered.
+        if name in _libraries:
+            _libraries.pop(name)._destroy()
+        self._library = _libraries[name] = torch.library.Library("mambrane", "FRAGMENT")
         schema = torch.library.infer_schema(run, mutates_args=())
-        _LIBRARY.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
-        _LIBRARY.impl(name, run, "CPU")
+        self._library.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
+        self._library.impl(name, run, "CPU")
         self._call = getattr(torch.ops.mambrane, name).default
 
     def __call__(self, *arguments: Any) -> Any:  # noqa: ANN401 -- as the function says
@@ -30,7 +34,7 @@ class Operator:
 
     def register_shapes(self, make_outputs: Callable) -> Callable:
         """Let a function of the same arguments say which outputs there are; it may not look at numbers."""
-        torch.library.register_fake(f"mambrane::{self._name}", make_outputs, lib=_LIBRARY)
+        torch.library.register_fake(f"mambrane::{self._name}", make_outputs, lib=self._library)
         return make_outputs
 
     def register_gradients(self, differentiate: Callable, save: Callable) -> None:
@@ -66,7 +70,7 @@ class Operator:
             with torch._C._AutoDispatchBelowAutograd():
                 return call(*arguments)
 
-        _LIBRARY.impl(self._name, call_and_remember, "Autograd")
+        self._library.impl(self._name, call_and_remember, "Autograd")
 
 
 def operator(name: str) -> Callable[[Callable], Operator]:

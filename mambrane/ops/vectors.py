@@ -20,15 +20,19 @@ vector wider than its registers becomes several instructions.
 import operator
 from collections.abc import Callable
 
-from llvmlite import binding, ir
-from numba import types
+from llvmlite import ir
+from numba import config, types
 from numba.core.cgutils import get_or_insert_function
+from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, overload, register_model
 
 LANES = 16
 """Numbers of a vector: a register of 512 bits in float32."""
 
-WIDE_LANES = 2 * LANES if binding.get_host_cpu_features().get("avx512f") else LANES
+FEATURES = (get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES).split(",")
+"""What Numba compiles for and keeps its kernels apart by: the processor's own, or what NUMBA_CPU_FEATURES names."""
+
+WIDE_LANES = 2 * LANES if "+avx512f" in FEATURES else LANES
 """Numbers of a wide vector: in float32 four of them take 8 of 32 registers of 512 bits, or 8 of 16 of 256 bits."""
 
 STRIP_LANES = 2 * WIDE_LANES

@@ -12,9 +12,9 @@ from mambrane.ops.operator import operator
 numbers = itertools.count()
 
 
-def make_cube(*, is_differentiable=True):
-    """Register x ** 3 with a factor, under a new name; return it and the name."""
-    name = f"test_cube_{next(numbers)}"
+def make_cube(name=None, *, is_differentiable=True):
+    """Register x ** 3 with a factor, under a new name if none is given; return it and the name."""
+    name = name or f"test_cube_{next(numbers)}"
 
     @operator(name)
     def cube(x: Tensor, factor: float) -> Tensor:
@@ -92,3 +92,12 @@ def test_a_tensor_of_another_device_is_refused():
     sparse = torch.ones(2).to_sparse()
     with pytest.raises(NotImplementedError, match="SparseCPU"):
         cube(sparse, 1.0)
+
+
+def test_a_module_that_is_loaded_again_replaces_its_operator():
+    _, name = make_cube()
+    cube, _ = make_cube(name)
+    x = torch.tensor([2.0], requires_grad=True)
+    cube(x, 1.0).sum().backward()
+    assert x.grad.item() == 12.0
+    torch.library.opcheck(getattr(torch.ops.mambrane, name).default, (x, 2.0))

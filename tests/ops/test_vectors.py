@@ -1,13 +1,17 @@
 """Vectors of a kernel compute in each lane what a number would."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from llvmlite import binding
 
 from mambrane.core.seeding import make_generator
 from mambrane.ops.compiled import kernel
 from mambrane.ops.numba_math import exp
 from mambrane.ops.vectors import (
+    FEATURES,
     LANES,
     STRIP_LANES,
     WIDE_LANES,
@@ -157,7 +161,7 @@ def test_the_kernel_decides_whether_a_product_and_a_sum_are_rounded_once(kind):
     _add_product(x, fused_once)
     _add_rounded_product(x, rounded_twice)
     np.testing.assert_array_equal(rounded_twice, np.zeros(LANES, kind))
-    if binding.get_host_cpu_features().get("fma"):
+    if "+fma" in FEATURES:
         assert np.any(fused_once != 0)
 
 
@@ -177,3 +181,12 @@ def test_lanes_that_are_not_zero_are_found_from_the_lowest_on(kind):
     assert _places(x, found) == 0
     x[0, [0, 3, LANES - 1]], x[0, 5] = (1.0, np.nan, -1e-30), -0.0
     assert found[: _places(x, found)].tolist() == [0, 3, LANES - 1]
+
+
+@pytest.mark.parametrize(("features", "lanes"), [("+avx2,+fma", LANES), ("+avx2,+avx512f", 2 * LANES)])
+def test_the_width_is_that_of_the_processor_that_numba_compiles_for(features, lanes):
+    # Otherwise machines that share a cache of kernels would read each other's rows in the wrong width.
+    environment = {**os.environ, "NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": features}
+    code = "from mambrane.ops.vectors import STRIP_LANES, WIDE_LANES; print(WIDE_LANES, STRIP_LANES)"
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert found.stdout.split() == [str(lanes), str(2 * lanes)]
