@@ -45,8 +45,8 @@ def machine_line(result: Result) -> str:
 
 def operators_table(result: Result) -> str:
     """Return a row for each comparison."""
-    plain = "operation, peer | ours, ms | peer, ms | ratio | wanted | ours, MiB | peer, MiB"
-    lines = [f"| {plain} | as in training: ours, ms | peer, ms | ratio |", "|---" * 10 + "|"]
+    plain = "operation, peer | ours, ms (first of a turn) | peer, ms | ratio | wanted | ours, MiB | peer, MiB"
+    lines = [f"| {plain} | as in training: ours, ms (first) | peer, ms | ratio |", "|---" * 10 + "|"]
     for row in result["rows"]:
         if "error" in row:
             lines.append(f"| {row['name']} ({row['peer']}) | no parity: {row['error']} |" + " |" * 8)
@@ -56,16 +56,17 @@ def operators_table(result: Result) -> str:
         verdict = f"{', '.join(wanted)}: {'met' if row['is_met'] else 'missed'}" if wanted else "-"
         training = row["as_in_training"]
         lines.append(
-            f"| {row['name']} ({row['peer']}) | {_short(row['ours_ms'])} | {row['theirs_ms']:,.1f} | "
+            f"| {row['name']} ({row['peer']}) | {_ours(row)} | {row['theirs_ms']:,.1f} | "
             f"{row['ratio']:.1f} | {verdict} | {row['ours_peak_mib']:.0f} | {row['theirs_peak_mib']:,.0f} | "
-            f"{_short(training['ours_ms'])} | {training['theirs_ms']:,.1f} | {training['ratio']:.1f} |"
+            f"{_ours(training)} | {training['theirs_ms']:,.1f} | {training['ratio']:.1f} |"
         )
     rates = f"{result['float32_gigaflops']:.0f} GFLOP/s, {result['copied_gigabytes_per_s']:.0f} GB/s of copying"
     return "\n".join(lines) + f"\n\nLimits of the machine in the same run: {rates}."
 
 
-def _short(milliseconds: float) -> str:
-    return f"{milliseconds:.1f}" if milliseconds >= 10 else f"{milliseconds:.2f}"
+def _ours(row: dict[str, Any]) -> str:
+    digits = 1 if row["ours_ms"] >= 10 else 2
+    return f"{row['ours_ms']:.{digits}f} ({row['ours_first_ms']:.{digits}f})"
 
 
 def generation_table(result: Result) -> str:
@@ -116,12 +117,13 @@ NOTES = {
     "operators": """\
 Forward and backward, medians of runs in turns, on the same inputs and weights in float32: scan, blocks, CfC and LTC
 with 8 sequences of 256 tokens (blocks: width 512, expanded 2 times, 32 states; scan: 1024 channels), neurons with 8 x
-256 x 1024. A turn is one run of the peer and, of ours, as many as fit into the same time, 30 at the most. Each peer has
-an environment of its own, with the version of `requirements/parity.txt`. Nothing is timed before outputs and gradients
-agree: spikes bit by bit, the rest within 1e-4 of the root mean square (the gradient of LTC's `cm`, which cancels almost
-to nothing, within 5e-3). MiB is by how much the memory of the process rose during the first run; one float32 tensor of
-batch x tokens x channels x states would be 256 MiB. The time wanted of the scan is 1.3 times the 80 ms of the
-prototype, scaled by the rate of float32 products.
+256 x 1024. A turn is one run of the peer and about as many of ours as take the same time, 30 at the most; the first of
+them, right after the peer, finds cold caches and is shown by itself. Each peer has an environment of its own, with the
+version of `requirements/parity.txt`. Nothing is timed before outputs and gradients agree: spikes bit by bit, the rest
+within 1e-4 of the root mean square (the gradient of LTC's `cm`, which cancels almost to nothing, within 5e-3). MiB is
+by how much the memory of the process rose during the first run; one float32 tensor of batch x tokens x channels x
+states would be 256 MiB. The time wanted of the scan is 1.3 times the 80 ms of the prototype, scaled by the rate of
+float32 products.
 
 "As in training" is a second process, in which both sides keep the memory that they free and torch's idle threads sleep
 soon, as in `mambrane train` (`core/memory.py`, `core/waiting.py`): most of what a large tensor costs is the system

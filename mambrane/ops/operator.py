@@ -40,6 +40,8 @@ class Operator:
     def register_gradients(self, differentiate: Callable, save: Callable) -> None:
         """Make the operator differentiable, once: a second derivative is refused (RuntimeError).
 
+        Gradients flow to tensors among the arguments, not to those inside a list.
+
         Args:
             differentiate: of (context, gradients of the outputs), returns those of the arguments, None for numbers.
             save: of (context, arguments, outputs), keeps in the context what `differentiate` needs.
