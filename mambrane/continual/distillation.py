@@ -4,8 +4,8 @@
     teacher, student = softmax(logits / T) of the next token,  T the temperature
 
 The factor T^2 keeps the gradient, which falls as 1 / T^2, of the same size at every temperature. When a task ends, the
-student is copied and the copy is the next teacher; the first task has none. What is copied are the weights themselves,
-as a consolidation's anchor, and not their moving average: that belongs to the engine and no boundary sees it.
+student is copied and the copy is the next teacher; the first task has none. Its weights are those of the step, like the
+anchor of consolidation, and not their moving average: that belongs to the engine, and no boundary sees it.
 
 The logits of a chunk of tokens exist while it is worked on, in the forward pass and again in the backward pass.
 
