@@ -48,6 +48,7 @@ ARMS = {
     "meta-plasticity": ["--use-meta-plasticity"],
     "stdp": ["--use-stdp"],
     "consolidation": ["--consolidation-strength", "1"],
+    "distillation": ["--distillation-strength", "1"],
     "everything": ["--use-stdp", "--use-meta-plasticity", "--use-replay"],
 }
 SHOWN = ("final_average", "learned_loss", "forgetting", "backward_transfer")

@@ -10,6 +10,7 @@ from torch import nn
 
 from mambrane.app.run_config import RunConfig
 from mambrane.continual.consolidation import Consolidation
+from mambrane.continual.distillation import Distillation
 from mambrane.continual.replay import Replay
 from mambrane.continual.runner import Runner, windows_of_task
 from mambrane.continual.stream import Stream, Task, build_stream
@@ -43,11 +44,13 @@ def build_model(config: RunConfig, vocab_size: int) -> LanguageModel:
 
 def build_extensions(config: RunConfig, model: LanguageModel) -> Extensions:
     """Return every plasticity and continual-learning rule that the configuration turns on."""
-    replay = consolidation = stdp = meta = None
+    replay = consolidation = distillation = stdp = meta = None
     if config.continual.use_replay:
         replay = Replay(config.continual, sequence_length=config.data.sequence_length, seed=config.run.seed)
     if config.continual.consolidation_strength > 0:
         consolidation = Consolidation(config.continual, model, seed=config.run.seed)
+    if config.continual.distillation_strength > 0:
+        distillation = Distillation(config.continual, model)
     if config.plasticity.use_stdp:
         stdp = Stdp(config.plasticity, model)
     if config.plasticity.use_meta_plasticity:
@@ -55,11 +58,11 @@ def build_extensions(config: RunConfig, model: LanguageModel) -> Extensions:
     weighs_losses = replay is not None and config.continual.replay_strategy == "importance"
     return Extensions(
         batch_mixers=_there(replay),
-        loss_terms=(replay,) if weighs_losses else (),
+        loss_terms=_there(replay if weighs_losses else None, distillation),
         window_penalties=_there(consolidation),
         update_gates=_there(meta),
         after_steps=_there(stdp, meta, replay, ActivityProbe()),
-        boundaries=_there(replay, consolidation, meta),
+        boundaries=_there(replay, consolidation, distillation, meta),
     )
 
 

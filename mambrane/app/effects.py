@@ -13,6 +13,7 @@ _STDP: Needs = ("--use-stdp", lambda c: c.plasticity.use_stdp)
 _META: Needs = ("--use-meta-plasticity", lambda c: c.plasticity.use_meta_plasticity)
 _REPLAY: Needs = ("--use-replay", lambda c: c.continual.use_replay)
 _CONSOLIDATION: Needs = ("--consolidation-strength above 0", lambda c: c.continual.consolidation_strength > 0)
+_DISTILLATION: Needs = ("--distillation-strength above 0", lambda c: c.continual.distillation_strength > 0)
 _ESTIMATE: Needs = ("--consolidation-method ewc or mas", lambda c: c.continual.consolidation_method != "si")
 _CONTINUAL: Needs = ("--continual-learning", lambda c: c.continual.continual_learning)
 _EARLIER_TASKS: Needs = ("--continual-learning with --num-tasks 2 or more", lambda c: c.has_earlier_tasks)
@@ -57,11 +58,13 @@ NEEDS: dict[tuple[str, str], tuple[Needs, ...]] = {
     ("continual", "consolidation_method"): (_CONSOLIDATION,),
     ("continual", "consolidation_decay"): (_CONSOLIDATION,),
     ("continual", "fisher_sequences"): (_CONSOLIDATION, _ESTIMATE),
+    ("continual", "distillation_strength"): (_EARLIER_TASKS,),
+    ("continual", "distillation_temperature"): (_DISTILLATION,),
 }
 """What each dependent setting needs in order to do anything."""
 
 
-SWITCHES = frozenset({"use_meta_plasticity", "use_replay", "consolidation_strength"})
+SWITCHES = frozenset({"use_meta_plasticity", "use_replay", "consolidation_strength", "distillation_strength"})
 """Those of them that are off at False or 0, where nobody expects an effect."""
 
 

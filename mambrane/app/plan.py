@@ -57,7 +57,7 @@ def print_plan(config: RunConfig, stream: Stream, model: LanguageModel, device: 
         console.print(
             f"           about {duration(bf16_seconds * micro_batches)} with --precision bf16, measured alike"
         )
-    console.print("           (evaluations, Fisher information and checkpoints come on top)")
+    console.print("           (evaluations, Fisher information, distillation and checkpoints come on top)")
 
 
 def kept_by_parameter(config: RunConfig) -> dict[str, int]:
@@ -72,6 +72,8 @@ def kept_by_parameter(config: RunConfig) -> dict[str, int]:
         # Importance and anchor; si also walks with start, path, last weights and last gradients.
         springs = 2 if config.has_earlier_tasks else 0
         kept["consolidation"] = springs + 4 * (config.continual.consolidation_method == "si")
+    if config.continual.distillation_strength > 0:
+        kept["teacher"] = 1 if config.has_earlier_tasks else 0
     return kept
 
 

@@ -11,7 +11,7 @@ from mambrane.core.errors import UserError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContinualConfig:
-    """Continual learning: the stream of tasks, replay, consolidation."""
+    """Continual learning: the stream of tasks, replay, consolidation, distillation."""
 
     continual_learning: bool = False
     """Learn the domains one after another as tasks; off: all domains mixed, as one task."""
@@ -33,49 +33,33 @@ class ContinualConfig:
     """Part of the earlier tasks' stiffness kept at each task."""
     fisher_sequences: int = 64
     """Held-in windows from which ewc and mas estimate what a task leans on."""
+    distillation_strength: float = 0.0
+    """Weight of the divergence from the model as the last task left it, beside the loss; 0 is off."""
+    distillation_temperature: float = 2.0
+    """Logits are divided by it before the two models are compared; above 1, unlikely tokens count more."""
 
     def __post_init__(self) -> None:
-        if self.num_tasks < 1:
-            raise UserError(f"--num-tasks {self.num_tasks}", wanted="at least 1", way_out="--num-tasks 5")
-        if self.use_replay and not self.continual_learning:
-            raise UserError(
-                "--use-replay without --continual-learning: there are no earlier tasks",
-                wanted="a sequence of tasks",
-                way_out="add --continual-learning, or leave --use-replay out",
-            )
-        if self.consolidation_strength and not self.continual_learning:
-            raise UserError(
-                "--consolidation-strength without --continual-learning: there are no earlier tasks",
-                wanted="a sequence of tasks",
-                way_out="add --continual-learning, or leave --consolidation-strength out",
-            )
-        if self.replay_buffer_size < 1:
-            raise UserError(
-                f"--replay-buffer-size {self.replay_buffer_size}",
-                wanted="at least 1 window",
-                way_out="--replay-buffer-size 512",
-            )
-        if not 0 <= self.replay_fraction < 1:
-            raise UserError(
-                f"--replay-fraction {self.replay_fraction}",
-                wanted="0 or more, below 1",
-                way_out="--replay-fraction 0.5",
-            )
-        if not 0 <= self.consolidation_decay <= 1:
-            raise UserError(
-                f"--consolidation-decay {self.consolidation_decay}",
-                wanted="0 to 1",
-                way_out="--consolidation-decay 0.9",
-            )
-        if self.fisher_sequences < 1:
-            raise UserError(
-                f"--fisher-sequences {self.fisher_sequences}",
-                wanted="at least 1 window",
-                way_out="--fisher-sequences 64",
-            )
-        if not self.consolidation_strength >= 0:
-            raise UserError(
-                f"--consolidation-strength {self.consolidation_strength}",
-                wanted="0 or more",
-                way_out="--consolidation-strength 0",
-            )
+        for name, is_on in (
+            ("use-replay", self.use_replay),
+            ("consolidation-strength", self.consolidation_strength),
+            ("distillation-strength", self.distillation_strength),
+        ):
+            if is_on and not self.continual_learning:
+                raise UserError(
+                    f"--{name} without --continual-learning: there are no earlier tasks",
+                    wanted="a sequence of tasks",
+                    way_out=f"add --continual-learning, or leave --{name} out",
+                )
+        for name, wanted, right_value, is_right in (
+            ("num_tasks", "at least 1", 5, self.num_tasks >= 1),
+            ("replay_buffer_size", "at least 1 window", 512, self.replay_buffer_size >= 1),
+            ("replay_fraction", "0 or more, below 1", 0.5, 0 <= self.replay_fraction < 1),
+            ("consolidation_strength", "0 or more", 0, self.consolidation_strength >= 0),
+            ("consolidation_decay", "0 to 1", 0.9, 0 <= self.consolidation_decay <= 1),
+            ("fisher_sequences", "at least 1 window", 64, self.fisher_sequences >= 1),
+            ("distillation_strength", "0 or more", 0, self.distillation_strength >= 0),
+            ("distillation_temperature", "above 0", 2, self.distillation_temperature > 0),
+        ):
+            if not is_right:
+                flag = f"--{name.replace('_', '-')}"
+                raise UserError(f"{flag} {getattr(self, name)}", wanted=wanted, way_out=f"{flag} {right_value}")

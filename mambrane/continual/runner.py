@@ -4,9 +4,9 @@
     -> DONE
 
 EVALUATE measures every domain; BEGIN lets the learning rate rise anew; TRAIN runs the task's epochs; BOUNDARY lets
-replay, consolidation and meta-plasticity look back. The run is saved after each boundary and each row, after every
-`save_every` applied windows, and when it is stopped. Stopped or killed, it goes on from there and ends with the same
-weights and the same matrix.
+replay, consolidation, distillation and meta-plasticity look back. The run is saved after each boundary and each row,
+after every `save_every` applied windows, and when it is stopped. Stopped or killed, it goes on from there and ends with
+the same weights and the same matrix.
 """
 
 import time

@@ -152,12 +152,12 @@ class Accumulator:
         """Return the summed losses by name, and the model's output."""
         with self.precision.autocast():
             loss_sum, output = self.objective(self.model, batch)
-        assert loss_sum.dtype in (torch.float32, torch.float64), f"a loss summed in {loss_sum.dtype}"
-        losses = {"loss": loss_sum}
-        for extension in self.extensions.loss_terms:
-            term = extension.term(self.model, output, batch)
-            if term is not None:
-                losses[extension.name] = term.to(loss_sum.dtype)
+            assert loss_sum.dtype in (torch.float32, torch.float64), f"a loss summed in {loss_sum.dtype}"
+            losses = {"loss": loss_sum}
+            for extension in self.extensions.loss_terms:
+                term = extension.term(self.model, output, batch)
+                if term is not None:
+                    losses[extension.name] = term.to(loss_sum.dtype)
         return losses, output
 
 

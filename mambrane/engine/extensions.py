@@ -70,7 +70,10 @@ class LossTerm(Extension, Protocol):
     """Adds to the loss of each micro-batch. Changes no state of its own here: a micro-batch may be run again."""
 
     def term(self, model: nn.Module, output: Any, batch: MicroBatch) -> Tensor | None:  # noqa: ANN401
-        """Return a sum over the micro-batch's targets, in nats; the window divides it like the main loss."""
+        """Return a sum over the micro-batch's targets, in nats; the window divides it like the main loss.
+
+        It is called in the autocast context of the forward pass.
+        """
         ...
 
 

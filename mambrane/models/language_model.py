@@ -44,6 +44,19 @@ class LanguageModel(nn.Module):
             targets_BT: the right next tokens, IGNORED_TARGET where none counts; then the output holds the nats of each
                 in place of the logits, which would take B x T x V numbers.
         """
+        output = self.read(tokens_BT, state=state, resets_BT=resets_BT)
+        if targets_BT is not None:
+            nats_BT = linear_cross_entropy(output.hidden_BTD, self.embedding.weight, targets_BT)
+            return output._replace(nats_BT=nats_BT)
+        logits_BTV = linear(output.hidden_BTD, self.embedding.weight)
+        if logits_BTV.dtype in (torch.bfloat16, torch.float16):
+            logits_BTV = logits_BTV.float()
+        return output._replace(logits_BTV=logits_BTV)
+
+    def read(
+        self, tokens_BT: Tokens, *, state: ModelState | None = None, resets_BT: Resets | None = None
+    ) -> ModelOutput:
+        """Return the same as `forward` without the head: what it would read, in place of the logits."""
         states = (NO_STATE,) * len(self.blocks) if state is None else state.blocks
         x_BTD = self.embedding(tokens_BT)
         new_states, activities = [], []
@@ -51,14 +64,7 @@ class LanguageModel(nn.Module):
             x_BTD, block_state, activity = block(x_BTD, state=block_state, resets_BT=resets_BT)
             new_states.append(block_state)
             activities.append(activity)
-        new_state, x_BTD = ModelState(tuple(new_states)), self.norm(x_BTD)
-        if targets_BT is not None:
-            nats_BT = linear_cross_entropy(x_BTD, self.embedding.weight, targets_BT)
-            return ModelOutput(None, new_state, tuple(activities), nats_BT)
-        logits_BTV = linear(x_BTD, self.embedding.weight)
-        if logits_BTV.dtype in (torch.bfloat16, torch.float16):
-            logits_BTV = logits_BTV.float()
-        return ModelOutput(logits_BTV, new_state, tuple(activities))
+        return ModelOutput(None, ModelState(tuple(new_states)), tuple(activities), hidden_BTD=self.norm(x_BTD))
 
     def step(self, tokens_B: Tensor, state: ModelState | None = None) -> ModelOutput:
         """Read one token [B] of each sequence: `forward` with T = 1, at constant cost and memory."""

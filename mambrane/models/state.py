@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mambrane.core.shapes import Logits
+from mambrane.core.shapes import Activations, Logits
 from mambrane.layers.mamba import MambaState
 from mambrane.layers.mamba2 import Mamba2State
 from mambrane.ops import AttentionState
@@ -55,11 +55,13 @@ class ModelOutput(NamedTuple):
     """What the language model returns."""
 
     logits_BTV: Logits | None
-    """Scores of the next token, float32 (float64 in a float64 model); None where targets were given."""
+    """Scores of the next token, float32 (float64 in a float64 model); None where they were not asked for."""
     state: ModelState
     activity: tuple[BlockActivity, ...]
     nats_BT: Float[Tensor, "B T"] | None = None
     """Cross entropy of each target, 0 where none counts; None where no targets were given."""
+    hidden_BTD: Activations | None = None
+    """What the head reads; `LanguageModel` always returns it."""
 
 
 def _map_tensors(tree, function):  # noqa: ANN001, ANN202 -- any tree of NamedTuples

@@ -107,6 +107,8 @@ REFUSED = {
     "--use-mamba --num-gate-heads 7": "--num-gate-heads 4",
     "--use-replay": "add --continual-learning",
     "--consolidation-strength 1": "add --continual-learning",
+    "--distillation-strength 1": "add --continual-learning",
+    "--distillation-temperature 0": "--distillation-temperature 2",
     "--use-stdp --liquid-backbone cfc": "--liquid-backbone lif",
     "--continual-learning --num-tasks 5 --epochs 4": "--epochs 5",
     "--precision bf16 --no-mixed-precision": "leave one of the two flags out",
@@ -151,7 +153,7 @@ OTHER_WORDS = {
 @pytest.mark.parametrize(("section", "name"), NEEDS)
 def test_a_setting_without_its_switch_is_warned_of(section, name):
     off = RunConfig()
-    if name in ("use_replay", "consolidation_strength"):
+    if name in ("use_replay", "consolidation_strength", "distillation_strength"):
         off = with_setting(with_setting(off, "continual", "num_tasks", 1), "continual", "continual_learning", True)
     if name == "spike_temporal_tau":
         off = with_setting(off, "model", "spike_to_mamba_method", "rate")
@@ -188,7 +190,7 @@ def test_a_flag_given_at_the_value_of_the_preset_is_warned_of_too(words, sentenc
 @pytest.mark.parametrize(
     "words",
     [
-        "--no-use-replay --no-use-meta-plasticity --consolidation-strength 0",
+        "--no-use-replay --no-use-meta-plasticity --consolidation-strength 0 --distillation-strength 0",
         "--use-meta-plasticity --meta-kappa 3 --continual-learning --use-replay --consolidation-strength 1",
     ],
 )

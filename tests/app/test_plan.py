@@ -74,6 +74,7 @@ TASKS = {"continual_learning": True, "num_tasks": 2}
             {"continual": ContinualConfig(**TASKS, consolidation_strength=1.0, consolidation_method=method)}
             for method in ("ewc", "mas", "si")
         ),
+        {"continual": ContinualConfig(**TASKS, distillation_strength=1.0)},
     ],
 )
 def test_the_plan_counts_what_a_run_keeps_for_each_parameter(options):

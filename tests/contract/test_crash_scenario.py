@@ -36,7 +36,7 @@ WINDOWS_INTO_THE_SECOND_EPOCH = 5
 WITHOUT_STRENGTH = replace(
     CONFIG,
     plasticity=replace(CONFIG.plasticity, stdp_learning_rate=0.0, meta_kappa=0.0),
-    continual=replace(CONFIG.continual, replay_fraction=0.0, consolidation_strength=0.0),
+    continual=replace(CONFIG.continual, replay_fraction=0.0, consolidation_strength=0.0, distillation_strength=0.0),
 )
 
 
@@ -148,6 +148,7 @@ def check_steps(run: Sitting, num_batches: int) -> None:
     assert numbers["stdp/mean_change"] > 0
     assert numbers["meta_plasticity/mean_plasticity"] < 1
     assert run.windows[-1]["penalties"]["consolidation"] > 0
+    assert run.windows[-1]["terms"]["distillation"] > 0
     assert run.windows[-1]["replayed_fraction"] > 0
 
 

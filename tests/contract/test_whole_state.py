@@ -78,6 +78,7 @@ def test_everything_with_a_state_is_in_the_checkpoint(busy_runner):
         state = value.get_state() if isinstance(value, torch.Generator) else value.state_dict()
         assert is_saved(dict(state) if isinstance(value, nn.Module) else state, saved), f"{path} is not saved"
     assert kinds >= {"Runner", "ForgettingMatrix", "WindowLoader", "Replay", "Consolidation", "MetaPlasticity", "Stdp"}
+    assert "Distillation" in kinds
     assert kinds >= {"LanguageModel", "GradScaler", "Schedule", "Counters", "LossWatch", "Generator", "Memory"}
     assert kinds >= {*SAVED_IN_ANOTHER_FORM, *SCAFFOLDING}
 

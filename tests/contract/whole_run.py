@@ -60,6 +60,7 @@ CONFIG = RunConfig(
         replay_strategy="importance",
         consolidation_strength=1.0,
         fisher_sequences=4,
+        distillation_strength=1.0,
     ),
 )
 

@@ -1,0 +1,110 @@
+"""Distillation: the model as the last task left it, the teacher, says what it would have predicted on the new text.
+
+    term = strength T^2  sum over counted targets of KL(teacher || student)                                in nats
+    teacher, student = softmax(logits / T) of the next token,  T the temperature
+
+The factor T^2 keeps the gradient, which falls as 1 / T^2, of the same size at every temperature. When a task ends, the
+student is copied and the copy is the next teacher; the first task has none. Its weights are those of the step, like the
+anchor of consolidation, and not their moving average: that belongs to the engine, and no boundary sees it.
+
+The logits of a chunk of tokens exist while it is worked on, in the forward pass and again in the backward pass.
+
+Sources: Li & Hoiem, Learning without Forgetting (arXiv 1606.09282); T^2: Hinton et al., Distilling the Knowledge in a
+Neural Network (arXiv 1503.02531), section 2.
+"""
+
+import copy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from mambrane.continual.config import ContinualConfig
+from mambrane.core.shapes import IGNORED_TARGET
+from mambrane.data.batch import MicroBatch
+from mambrane.engine.extensions import BoundaryView
+from mambrane.models.language_model import LanguageModel
+from mambrane.models.state import ModelOutput
+from mambrane.ops.linear import linear
+from mambrane.ops.linear_cross_entropy.chunked import CHUNK_LOGITS
+
+
+class Distillation:
+    """Loss term and boundary: holds the predictions where the earlier tasks left them."""
+
+    name = "distillation"
+
+    def __init__(self, config: ContinualConfig, model: LanguageModel) -> None:
+        self.config = config
+        self.model = model
+        self.teacher: LanguageModel | None = None
+        """The model at the last boundary; None during the first task."""
+
+    def term(self, model: LanguageModel, output: ModelOutput, batch: MicroBatch) -> Tensor | None:
+        """Return how far the student is from its teacher, or None while there is no teacher or no strength."""
+        strength, temperature = self.config.distillation_strength, self.config.distillation_temperature
+        if self.teacher is None or strength == 0:
+            return None
+        with torch.no_grad():
+            taught = self.teacher.read(batch.inputs_BT, resets_BT=batch.resets_BT)
+        is_counted_BT = batch.targets_BT != IGNORED_TARGET
+        divergence = head_divergence(
+            output.hidden_BTD[is_counted_BT],
+            model.embedding.weight,
+            taught.hidden_BTD[is_counted_BT],
+            self.teacher.embedding.weight,
+            temperature=temperature,
+        )
+        return strength * temperature**2 * divergence
+
+    def boundary(self, view: BoundaryView) -> None:
+        """Make the model as the ended task leaves it the next teacher."""
+        self.teacher = frozen_copy(view.model)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the teacher's weights; none during the first task."""
+        return {"teacher": {} if self.teacher is None else dict(self.teacher.state_dict())}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the teacher back; raises ValueError when it was another model."""
+        self.teacher = None
+        if state["teacher"]:
+            teacher = frozen_copy(self.model)
+            try:
+                teacher.load_state_dict(state["teacher"])
+            except RuntimeError as error:
+                raise ValueError(f"the saved teacher does not fit this model: {error}") from error
+            self.teacher = teacher
+
+
+def frozen_copy(model: LanguageModel) -> LanguageModel:
+    """Return a copy in evaluation mode that no gradient flows to."""
+    return copy.deepcopy(model).eval().requires_grad_(False)
+
+
+def head_divergence(
+    student_ND: Tensor, student_weight_VD: Tensor, teacher_ND: Tensor, teacher_weight_VD: Tensor, *, temperature: float
+) -> Tensor:
+    """Return KL(teacher || student) of softmax(W x / temperature), summed over N tokens, in nats.
+
+    Gradients flow to the student. No more than CHUNK_LOGITS logits of each model exist at a time.
+    """
+
+    def of_chunk(student_CD: Tensor, teacher_CD: Tensor) -> Tensor:
+        student_CV = log_probabilities(student_CD, student_weight_VD)
+        teacher_CV = log_probabilities(teacher_CD, teacher_weight_VD)
+        return functional.kl_div(student_CV, teacher_CV, reduction="sum", log_target=True)
+
+    def log_probabilities(x_CD: Tensor, weight_VD: Tensor) -> Tensor:
+        logits_CV = linear(x_CD, weight_VD)
+        logits_CV = logits_CV.to(torch.promote_types(logits_CV.dtype, torch.float32))
+        return (logits_CV / temperature).log_softmax(dim=1)
+
+    num_rows = max(1, CHUNK_LOGITS // student_weight_VD.shape[0])
+    chunks = zip(student_ND.split(num_rows), teacher_ND.split(num_rows), strict=True)
+    # Nothing in a chunk is drawn, so the random state need not be kept for its second run.
+    again_in_backward = partial(checkpoint, of_chunk, use_reentrant=False, preserve_rng_state=False)
+    return torch.stack([again_in_backward(*chunk) for chunk in chunks]).sum()
