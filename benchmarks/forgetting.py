@@ -83,7 +83,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         avoided = "-"
         if arm != "naive" and "naive" in means:
             avoided = f"{100 * (1 - mean['forgetting'] / means['naive']['forgetting']):.0f} %"
-        print(f"| {arm} | " + " | ".join(f"{mean[n]:.3f}" for n in SHOWN) + f" | {avoided} |")
+        print(f"| {arm} | " + " | ".join(_mean_and_range(rows[arm], name) for name in SHOWN) + f" | {avoided} |")
+
+
+def _mean_and_range(results: list[dict[str, float | None]], name: str) -> str:
+    values = [result[name] for result in results]
+    spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
+    return f"{sum(values) / len(values):.3f}{spread}"
 
 
 if __name__ == "__main__":
