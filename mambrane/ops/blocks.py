@@ -12,12 +12,10 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
 from mambrane.ops.compiled import kernel
+from mambrane.ops.vectors import LINE_BYTES
 
 BLOCK_CHANNELS = 1024
 """Channels of a block: a row of it fills a page of memory (4 KiB), so that reading ahead works."""
-
-VECTOR_BYTES = 64
-"""Where scratch memory starts: a line of the cache, and the widest vector."""
 
 
 def count_tasks(batch_size: int, num_channels: int, block_channels: int = BLOCK_CHANNELS) -> int:
@@ -52,7 +50,7 @@ def scratch(typing_context, num_rows, width, like):
         number = context.get_data_type(like.dtype)
         itemsize = ir.Constant(width.type, context.get_abi_sizeof(number))
         memory = builder.alloca(number, size=builder.mul(rows, width))
-        memory.align = VECTOR_BYTES
+        memory.align = LINE_BYTES
         result = make_array(array)(context, builder)
         strides = [builder.mul(width, itemsize), itemsize]
         populate_array(result, memory, [rows, width], strides, itemsize, meminfo=None)

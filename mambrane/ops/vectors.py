@@ -38,7 +38,8 @@ WIDE_LANES = 2 * LANES if "+avx512f" in FEATURES else LANES
 STRIP_LANES = 2 * WIDE_LANES
 """Numbers of a wide strip: in float32 four registers, so that one waits for its result while others work."""
 
-_LINE_BYTES = 64
+LINE_BYTES = 64
+"""A line of the cache, and the widest register."""
 
 
 class Vector(types.Type):
@@ -58,46 +59,53 @@ class _VectorModel(models.PrimitiveModel):
 @intrinsic
 def load(typing_context, array, row):
     """Return one row of an array as a vector."""
-    return _declare_load(array, LANES)
+    vector = Vector(array.dtype, LANES)
+    return vector(array, types.intp), _code_of_load(vector, array, _place_of_row)
 
 
 @intrinsic
 def load_wide(typing_context, array, row):
     """Return one row of an array as a wide vector."""
-    return _declare_load(array, WIDE_LANES)
+    vector = Vector(array.dtype, WIDE_LANES)
+    return vector(array, types.intp), _code_of_load(vector, array, _place_of_row)
 
 
 @intrinsic
-def load_like(typing_context, vector, array, row):
-    """Return one row of an array, as wide as another vector."""
-    result, code = _declare_load(array, vector.lanes)
-    return result.return_type(vector, array, types.intp), lambda context, builder, signature, arguments: code(
-        context, builder, signature, arguments[1:]
-    )
+def load_strip(typing_context, like, row, start):
+    """Return as many numbers of a row as another vector has, from place `start`."""
+    return like(like, row, types.intp), _code_of_load(like, row, _place_in_row)
 
 
-def _declare_load(array, lanes):
-    vector = Vector(array.dtype, lanes)
-
+def _code_of_load(vector, array, place):
     def code(context, builder, signature, arguments):
-        return builder.load(_place(context, builder, vector, array, *arguments), align=array.dtype.bitwidth // 8)
+        where = place(context, builder, vector, array, *arguments[-2:])
+        return builder.load(where, align=array.dtype.bitwidth // 8)
 
-    return vector(array, types.intp), code
+    return code
 
 
 @intrinsic
 def store(typing_context, vector, array, row):
     """Write a vector to one row of an array."""
+    return types.none(vector, array, types.intp), _code_of_store(vector, array, _place_of_row)
 
+
+@intrinsic
+def store_strip(typing_context, vector, row, start):
+    """Write a vector to a row, from place `start`."""
+    return types.none(vector, row, types.intp), _code_of_store(vector, row, _place_in_row)
+
+
+def _code_of_store(vector, array, place):
     def code(context, builder, signature, arguments):
         value, *where = arguments
-        builder.store(value, _place(context, builder, vector, array, *where), align=array.dtype.bitwidth // 8)
+        builder.store(value, place(context, builder, vector, array, *where), align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
-    return types.none(vector, array, types.intp), code
+    return code
 
 
-def _place(context, builder, vector, array, value, row):
+def _place_of_row(context, builder, vector, array, value, row):
     """Return where a row stands in memory."""
     return _place_in_row(context, builder, vector, array, value, builder.mul(row, ir.Constant(row.type, vector.lanes)))
 
@@ -130,29 +138,6 @@ def lanes_of(typing_context, vector):
 
 
 @intrinsic
-def load_strip(typing_context, like, row, start):
-    """Return as many numbers of a row as another vector has, from place `start`."""
-
-    def code(context, builder, signature, arguments):
-        _, *where = arguments
-        return builder.load(_place_in_row(context, builder, like, row, *where), align=row.dtype.bitwidth // 8)
-
-    return like(like, row, types.intp), code
-
-
-@intrinsic
-def store_strip(typing_context, vector, row, start):
-    """Write a vector to a row, from place `start`."""
-
-    def code(context, builder, signature, arguments):
-        value, *where = arguments
-        builder.store(value, _place_in_row(context, builder, vector, row, *where), align=row.dtype.bitwidth // 8)
-        return context.get_dummy_value()
-
-    return types.none(vector, row, types.intp), code
-
-
-@intrinsic
 def fetch_strip(typing_context, like, row, start):
     """Ask for a strip that will be read later; meant for the second cache of a core. Changes no result."""
     return _declare_fetch(like, row, writes=0)
@@ -174,7 +159,7 @@ def _declare_fetch(like, row, writes):
         prefetch = builder.module.declare_intrinsic(
             "llvm.prefetch", [byte_pointer], ir.FunctionType(ir.VoidType(), [byte_pointer, flag, flag, flag])
         )
-        for offset in range(0, like.lanes * like.dtype.bitwidth // 8, _LINE_BYTES):
+        for offset in range(0, like.lanes * like.dtype.bitwidth // 8, LINE_BYTES):
             line = builder.gep(memory, [ir.IntType(64)(offset)])
             builder.call(prefetch, [line, flag(writes), second_cache, is_data])
         return context.get_dummy_value()

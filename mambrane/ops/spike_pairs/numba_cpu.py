@@ -27,7 +27,7 @@ from mambrane.ops.arguments import arrays, require_shape, require_tokens
 from mambrane.ops.compiled import kernel
 from mambrane.ops.spike_pairs.reference import SpikePairs
 from mambrane.ops.threads import share_out
-from mambrane.ops.vectors import STRIP_LANES, choose, load_like, lowest_bit, nonzero_lanes, store, zeros
+from mambrane.ops.vectors import STRIP_LANES, choose, load_strip, lowest_bit, nonzero_lanes, store, zeros
 
 BLOCK_UNITS = 64
 """Postsynaptic units in a block: with 512 presynaptic units its sums fill 384 KiB."""
@@ -177,4 +177,4 @@ def _add_to_rows(bits, w, addend_VL, sum_QVL):
 
 @kernel()
 def _load(array, row):
-    return load_like(zeros(array, STRIP_LANES), array, row)
+    return load_strip(zeros(array, STRIP_LANES), array, row * STRIP_LANES)
