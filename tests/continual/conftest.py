@@ -4,9 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
+from mambrane.data.loader import WindowLoader
 from mambrane.data.tokens import TokenFile
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
@@ -19,6 +22,18 @@ def token_file(name: str, num_tokens: int, alphabet: tuple[int, ...]) -> TokenFi
     tokens = np.array([alphabet[position % len(alphabet)] for position in range(num_tokens)], dtype=np.uint16)
     tokens[::50] = END_OF_TEXT
     return TokenFile(tokens, END_OF_TEXT, num_bytes=num_tokens, num_documents=num_tokens // 50 + 1, content_hash=name)
+
+
+def loader_of(domain: Domain) -> WindowLoader:
+    return WindowLoader([domain.train], sequence_length=20, batch_size=4, seed=0, name=domain.name)
+
+
+def move(model: nn.Module, *, by: float, seed: int = 1) -> None:
+    """Add noise of this size to every weight."""
+    generator = make_generator(seed, "move")
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(by * torch.randn(parameter.shape, generator=generator))
 
 
 @pytest.fixture(scope="session")

@@ -5,39 +5,27 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.consolidation import Consolidation
 from mambrane.core.events import EventLog
 from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
-from mambrane.data.loader import WindowLoader
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import Boundary, BoundaryView, Extensions, WindowPenalty
 from mambrane.engine.state_files import decode_state, encode_state
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
+from tests.continual.conftest import loader_of, move
 
 CPU = torch.device("cpu")
 CONFIG = ContinualConfig(continual_learning=True, consolidation_strength=0.3, fisher_sequences=4)
-
-
-def loader_of(domain: Domain) -> WindowLoader:
-    return WindowLoader([domain.train], sequence_length=20, batch_size=4, seed=0, name=domain.name)
 
 
 def after_one_task(model: LanguageModel, domain: Domain, config: ContinualConfig = CONFIG) -> Consolidation:
     consolidation = Consolidation(config, model, seed=0)
     consolidation.boundary(BoundaryView(model=model, loader=loader_of(domain), task_index=0, device=CPU))
     return consolidation
-
-
-def move(model: nn.Module, seed: int = 1) -> None:
-    generator = make_generator(seed, "move")
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.01 * torch.randn(parameter.shape, generator=generator))
 
 
 def test_the_penalty_is_none_in_the_first_task_zero_at_the_anchor_and_positive_off_it(
@@ -47,14 +35,14 @@ def test_the_penalty_is_none_in_the_first_task_zero_at_the_anchor_and_positive_o
     assert Consolidation(CONFIG, model, seed=0).penalty(model) is None
     consolidation = after_one_task(model, domains[0])
     assert consolidation.penalty(model).item() == 0.0
-    move(model)
+    move(model, by=0.01)
     assert consolidation.penalty(model).item() > 0.0
 
 
 def test_the_gradient_is_strength_times_fisher_times_drift(build_model: Callable, domains: list[Domain]):
     model = build_model()
     consolidation = after_one_task(model, domains[0])
-    move(model)
+    move(model, by=0.01)
     consolidation.penalty(model).backward()
     parameters = dict(model.named_parameters())
     assert consolidation.importance
@@ -76,7 +64,7 @@ def test_earlier_fisher_information_fades_by_the_decay(build_model: Callable, do
     model = build_model()
     consolidation = after_one_task(model, domains[0], replace(CONFIG, consolidation_decay=0.5))
     first = {name: fisher.clone() for name, fisher in consolidation.importance.items()}
-    move(model)
+    move(model, by=0.01)
     consolidation.boundary(BoundaryView(model=model, loader=loader_of(domains[1]), task_index=1, device=CPU))
     added = {name: consolidation.importance[name] - 0.5 * first[name] for name in first}
     total = sum(float(values.sum()) for values in added.values())
@@ -139,7 +127,7 @@ def test_a_restart_in_the_middle_of_a_path_leaves_the_same_importance_to_the_las
         for number, weight in enumerate(model.parameters()):
             weight.grad = torch.randn(weight.shape, generator=generator, dtype=weight.dtype) * 10.0 ** -(number % 5)
         consolidation.penalty(model)
-        move(model, seed=seed)
+        move(model, by=0.01, seed=seed)
     again = Consolidation(config, model, seed=0)
     again.load_state_dict(decode_state(*encode_state(consolidation.state_dict(), copy=True)))
     for each in (consolidation, again):
@@ -154,11 +142,11 @@ def test_a_restart_goes_on_bit_for_bit(method: str, build_model: Callable, domai
     consolidation = after_one_task(model, domains[0], config)
     again = Consolidation(config, model, seed=99)
     again.load_state_dict(decode_state(*encode_state(consolidation.state_dict(), copy=True)))
-    move(model)
+    move(model, by=0.01)
     assert torch.equal(consolidation.penalty(model), again.penalty(model))
     for each in (consolidation, again):
         each.boundary(BoundaryView(model=model, loader=loader_of(domains[1]), task_index=1, device=CPU))
-    move(model, seed=2)
+    move(model, by=0.01, seed=2)
     assert torch.equal(consolidation.penalty(model), again.penalty(model))
 
 

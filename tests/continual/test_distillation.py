@@ -17,24 +17,19 @@ from mambrane.core.seeding import make_generator
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.data.domains import Domain
-from mambrane.data.loader import WindowLoader
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import Boundary, BoundaryView, Extensions, LossTerm
 from mambrane.engine.objective import fused_next_token_objective
 from mambrane.engine.state_files import EncodedState, decode_state, encode_state
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
-from tests.continual.conftest import END_OF_TEXT, VOCAB_SIZE
+from tests.continual.conftest import END_OF_TEXT, VOCAB_SIZE, loader_of, move
 
 CPU = torch.device("cpu")
 CONFIG = ContinualConfig(continual_learning=True, distillation_strength=0.7, distillation_temperature=3.0)
 ENGINE = EngineConfig(accumulation_steps=2, learning_rate=1e-2)
 ROWS, LENGTH, PADDING = 4, 20, 6
 IN_CHUNKS_OF_SEVEN = 7 * VOCAB_SIZE
-
-
-def loader_of(domain: Domain) -> WindowLoader:
-    return WindowLoader([domain.train], sequence_length=LENGTH, batch_size=4, seed=0, name=domain.name)
 
 
 def padded_text() -> MicroBatch:
@@ -50,13 +45,6 @@ def taught_by(model: LanguageModel, config: ContinualConfig = CONFIG) -> Distill
     distillation = Distillation(config, model)
     distillation.boundary(BoundaryView(model=model, loader=None, task_index=0, device=CPU))
     return distillation
-
-
-def move(model: nn.Module, seed: int = 1) -> None:
-    generator = make_generator(seed, "move")
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
 
 
 def term_of(distillation: Distillation, model: LanguageModel, batch: MicroBatch) -> Tensor:
@@ -78,7 +66,7 @@ def test_value_and_gradient_are_those_of_the_formula(
     student, teacher, batch = build_model().double(), build_model().double(), padded_text()
     config = replace(CONFIG, distillation_strength=strength, distillation_temperature=temperature)
     distillation = taught_by(student, config)
-    move(student)
+    move(student, by=0.1)
 
     student_BTV, teacher_BTV = (
         model(batch.inputs_BT, resets_BT=batch.resets_BT).logits_BTV / temperature for model in (student, teacher)
@@ -102,7 +90,7 @@ def test_there_is_no_term_in_the_first_task_and_none_without_strength(build_mode
 def test_what_stands_where_no_target_counts_changes_nothing(build_model: Callable):
     model, batch = build_model(), padded_text()
     distillation = taught_by(model)
-    move(model)
+    move(model, by=0.1)
     other_inputs_BT = batch.inputs_BT.clone()
     other_inputs_BT[-1, -PADDING:] = (other_inputs_BT[-1, -PADDING:] + 1) % END_OF_TEXT
     other = batch._replace(inputs_BT=other_inputs_BT)
@@ -114,7 +102,7 @@ def test_what_stands_where_no_target_counts_changes_nothing(build_model: Callabl
 def test_the_term_of_a_micro_batch_is_the_sum_over_its_parts(build_model: Callable):
     model, batch = build_model().double(), padded_text()
     distillation = taught_by(model)
-    move(model)
+    move(model, by=0.1)
     halves = [MicroBatch(*(part[rows] for part in batch)) for rows in (slice(0, 2), slice(2, 4))]
     parts = [term_of(distillation, model, half) for half in halves]
     torch.testing.assert_close(sum(parts), term_of(distillation, model, batch))
@@ -126,7 +114,7 @@ def test_a_student_equal_to_its_teacher_has_no_loss_and_no_gradient(build_model:
     same = term_of(distillation, model, batch)
     assert same.item() == 0.0
     gradients = gradients_of(same, model)
-    move(model)
+    move(model, by=0.1)
     for name, gradient in gradients_of(term_of(distillation, model, batch), model).items():
         assert gradients[name].abs().max() <= 1e-5 * gradient.abs().max()
 
@@ -273,7 +261,7 @@ def test_a_teacher_is_taken_back_bit_for_bit_and_so_is_none(build_model: Callabl
     model = build_model()
     distillation, nobody = taught_by(model), Distillation(CONFIG, model).state_dict()
     saved = encode_state(distillation.state_dict(), copy=True)
-    move(model)
+    move(model, by=0.1)
     again = Distillation(CONFIG, model)
     again.load_state_dict(decode_state(*saved))
     assert same(dict(again.teacher.state_dict()), dict(distillation.teacher.state_dict()))
