@@ -8,6 +8,7 @@ transfer (definitions in mambrane/continual/matrix.py), and how much of naive tr
 """
 
 import argparse
+import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -72,24 +73,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     rows = {arm: [run(arm, s, options.epochs, options.output_dir) for s in options.seeds] for arm in options.arms}
-    means = {arm: {n: sum(r[n] for r in results) / len(results) for n in SHOWN} for arm, results in rows.items()}
+    forgetting = {arm: statistics.fmean(result["forgetting"] for result in results) for arm, results in rows.items()}
     print(
         f"\n| arm, seeds {options.seeds} | "
         + " | ".join(n.replace("_", " ") for n in SHOWN)
         + " | forgetting avoided |"
     )
     print("|---" * (len(SHOWN) + 2) + "|")
-    for arm, mean in means.items():
+    for arm, results in rows.items():
         avoided = "-"
-        if arm != "naive" and "naive" in means:
-            avoided = f"{100 * (1 - mean['forgetting'] / means['naive']['forgetting']):.0f} %"
-        print(f"| {arm} | " + " | ".join(_mean_and_range(rows[arm], name) for name in SHOWN) + f" | {avoided} |")
+        if arm != "naive" and "naive" in rows:
+            avoided = f"{100 * (1 - forgetting[arm] / forgetting['naive']):.0f} %"
+        print(f"| {arm} | " + " | ".join(_mean_and_range(results, name) for name in SHOWN) + f" | {avoided} |")
 
 
 def _mean_and_range(results: list[dict[str, float | None]], name: str) -> str:
     values = [result[name] for result in results]
     spread = f" ({min(values):.3f} to {max(values):.3f})" if len(values) > 1 else ""
-    return f"{sum(values) / len(values):.3f}{spread}"
+    return f"{statistics.fmean(values):.3f}{spread}"
 
 
 if __name__ == "__main__":
