@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from mambrane.core.waiting import let_waiting_threads_sleep
+from mambrane.app.waiting import let_waiting_threads_sleep
 
 let_waiting_threads_sleep()
 
@@ -19,10 +19,10 @@ import torch
 from benchmarks.measuring import MIB, describe_machine, interleaved_ms, medians, peak_memory_bytes
 from benchmarks.page import generation_table, save_result
 from benchmarks.tiny_hybrid import END_OF_TEXT, build_tiny_hybrid, random_bytes
-from mambrane.core.memory import keep_freed_memory
+from mambrane.app.memory import keep_freed_memory
 from mambrane.core.seeding import make_generator
 from mambrane.engine.snapshot import evaluation_mode
-from mambrane.evaluation.generation import PREFILL_CHUNK_TOKENS, generate_batch, prefill
+from mambrane.measure.generation import PREFILL_CHUNK_TOKENS, generate_batch, prefill
 from mambrane.models.language_model import LanguageModel
 
 POSITIONS = (1_000, 10_000, 100_000)

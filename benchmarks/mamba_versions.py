@@ -26,15 +26,15 @@ from benchmarks.measuring import describe_machine
 from benchmarks.page import write_result
 from mambrane.app.build import build_model
 from mambrane.app.folders import cache_folder
+from mambrane.app.memory import keep_freed_memory
 from mambrane.app.presets import PRESETS
 from mambrane.app.run_config import RunConfig
 from mambrane.core.events import EventLog
-from mambrane.core.memory import keep_freed_memory
 from mambrane.data.domains import Domain, load_domains
 from mambrane.data.loader import WindowLoader
 from mambrane.engine.objective import fused_next_token_objective
 from mambrane.engine.trainer import Trainer
-from mambrane.evaluation.metrics import heldout_loss
+from mambrane.measure.metrics import heldout_loss
 from mambrane.ops.warm_up import compile_kernels
 
 CPU = torch.device("cpu")

@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mambrane.core.waiting import SHORT_SPIN, let_waiting_threads_sleep
+from mambrane.app.waiting import SHORT_SPIN, let_waiting_threads_sleep
 
 let_waiting_threads_sleep()
 
@@ -31,20 +31,20 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.measuring import describe_machine, interleaved_ms, medians
 from benchmarks.page import write_result
 from mambrane.app.build import build_extensions, build_model
+from mambrane.app.memory import keep_freed_memory
 from mambrane.app.presets import PRESETS
 from mambrane.app.run_config import RunConfig
 from mambrane.core.events import EventLog
-from mambrane.core.memory import keep_freed_memory
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.checkpoint import Checkpoints
 from mambrane.engine.extensions import BoundaryView, Extensions
 from mambrane.engine.objective import Objective, fused_next_token_objective
-from mambrane.engine.saver import BackgroundSaver
 from mambrane.engine.trainer import Trainer
 from mambrane.models.accounting import account
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.linear import linear
 from mambrane.ops.warm_up import compile_kernels
+from mambrane.storage.checkpoint import Checkpoints
+from mambrane.storage.saver import BackgroundSaver
 
 CPU = torch.device("cpu")
 VOCABULARY = {"tiny": 257, "small": 257, "base": 8192}

@@ -33,7 +33,7 @@ from mambrane.data.tokens import TokenFile, token_file_from
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.trainer import Trainer
-from mambrane.evaluation.metrics import heldout_loss
+from mambrane.measure.metrics import heldout_loss
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
 from mambrane.models.mamba_language_model import MambaLanguageModel

@@ -14,10 +14,10 @@ from mambrane.core.seeding import seed_global_generators
 from mambrane.data.batch import MicroBatch
 from mambrane.data.loader import WindowLoader
 from mambrane.data.tokens import TokenFile
-from mambrane.engine.checkpoint import Checkpoint, Checkpoints
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.objective import Objective
 from mambrane.engine.trainer import Trainer
+from mambrane.storage.checkpoint import Checkpoint, Checkpoints
 
 PACKAGES = ("mambrane",)
 

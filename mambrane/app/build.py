@@ -18,16 +18,16 @@ from mambrane.core.events import EventLog
 from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
 from mambrane.data.loader import WindowLoader
-from mambrane.engine.checkpoint import Checkpoint
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.objective import fused_next_token_objective
-from mambrane.engine.saver import BackgroundSaver
 from mambrane.engine.trainer import Trainer
-from mambrane.evaluation.metrics import HeldoutLoss, heldout_loss
+from mambrane.measure.metrics import HeldoutLoss, heldout_loss
 from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity.activity import ActivityProbe
 from mambrane.plasticity.meta_plasticity import MetaPlasticity
 from mambrane.plasticity.stdp import Stdp
+from mambrane.storage.checkpoint import Checkpoint
+from mambrane.storage.saver import BackgroundSaver
 
 
 class Parts(NamedTuple):

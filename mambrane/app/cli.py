@@ -14,9 +14,9 @@ from mambrane import __version__
 from mambrane.app.effects import settings_without_effect
 from mambrane.app.presets import PRESETS
 from mambrane.app.run_config import RunConfig, RunOptions, Weights, from_dict, read_config_file
+from mambrane.app.waiting import let_waiting_threads_sleep
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.errors import MambraneError, UserError
-from mambrane.core.waiting import let_waiting_threads_sleep
 from mambrane.data.config import DataConfig
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig

@@ -12,7 +12,7 @@ from mambrane.app.run_config import Weights
 from mambrane.app.saved_run import open_run, own_domains
 from mambrane.core.device import resolve_device
 from mambrane.data.domains import load_domains
-from mambrane.evaluation.metrics import heldout_loss
+from mambrane.measure.metrics import heldout_loss
 
 
 def evaluate(run: Path, *, data: tuple[str, ...], weights: Weights, device: str) -> int:

@@ -8,7 +8,7 @@ from mambrane.app.saved_run import open_run
 from mambrane.core.device import resolve_device
 from mambrane.core.seeding import make_generator
 from mambrane.data.tokenizer import StreamingDecoder
-from mambrane.evaluation import generation
+from mambrane.measure import generation
 
 
 def generate(

@@ -15,9 +15,9 @@ from mambrane.continual.stream import Stream
 from mambrane.data.loader import WindowLoader
 from mambrane.engine.objective import fused_next_token_objective
 from mambrane.engine.precision import Precision, choose_precision
-from mambrane.evaluation.wording import duration
 from mambrane.models.accounting import account
 from mambrane.models.language_model import LanguageModel
+from mambrane.watch.wording import duration
 
 BYTES_PER_NUMBER = 4
 """float32, as all that is kept for each parameter."""

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from mambrane.app.sample import write_samples
 from mambrane.app.saved_run import open_run, own_domains
-from mambrane.evaluation.energy import estimate_energy
-from mambrane.evaluation.probe import probe_model
-from mambrane.evaluation.report import write_report
-from mambrane.evaluation.report_data import read_report_data
+from mambrane.measure.energy import estimate_energy
+from mambrane.measure.probe import probe_model
 from mambrane.models.accounting import account
+from mambrane.report.data import read_report_data
+from mambrane.report.report import write_report
 
 PROBED_TOKENS = 1024
 

@@ -9,9 +9,9 @@ from rich.text import Text
 from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
 from mambrane.data.tokenizer import Tokenizer
-from mambrane.evaluation.generation import generate_batch
-from mambrane.evaluation.report_data import Sample
+from mambrane.measure.generation import generate_batch
 from mambrane.models.language_model import LanguageModel
+from mambrane.report.data import Sample
 
 PROMPT_TOKENS = 48
 SAMPLE_TOKENS = 160

@@ -14,9 +14,9 @@ from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain, load_domains
 from mambrane.data.tokenizer import Tokenizer, load_tokenizer
-from mambrane.engine.checkpoint import Checkpoint, Checkpoints
-from mambrane.engine.run_folder import RunFolder
 from mambrane.models.language_model import LanguageModel
+from mambrane.storage.checkpoint import Checkpoint, Checkpoints
+from mambrane.storage.run_folder import RunFolder
 
 WEIGHTS_IN_WORDS = {"model": "trained weights", "ema": "averaged weights"}
 

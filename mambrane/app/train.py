@@ -9,6 +9,7 @@ import torch
 from mambrane.app.build import build_model, build_runner, restore, windows_by_task
 from mambrane.app.folders import cache_folder
 from mambrane.app.kernels import compile_kernels_of
+from mambrane.app.memory import keep_freed_memory
 from mambrane.app.notices import announced_events
 from mambrane.app.plan import print_plan
 from mambrane.app.run_config import OPERATIONAL, RunConfig, settings_left_unsaid, to_dict
@@ -17,19 +18,18 @@ from mambrane.app.saved_run import WEIGHTS_IN_WORDS, read_tokenizer
 from mambrane.continual.stream import build_stream
 from mambrane.core.device import describe_environment, resolve_device
 from mambrane.core.events import EventLog
-from mambrane.core.memory import keep_freed_memory
 from mambrane.core.seeding import seed_global_generators
 from mambrane.data.domains import Domain, load_domains
 from mambrane.data.tokenizer import Tokenizer
-from mambrane.engine.checkpoint import Checkpoints
-from mambrane.engine.run_folder import RunFolder
-from mambrane.engine.saver import BackgroundSaver
 from mambrane.engine.signals import StopRequest
-from mambrane.engine.storage import atomic_write_text
-from mambrane.evaluation.console import ConsoleListener
-from mambrane.evaluation.tensorboard import TensorBoardListener
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import explain
+from mambrane.storage.atomic_files import atomic_write_text
+from mambrane.storage.checkpoint import Checkpoints
+from mambrane.storage.run_folder import RunFolder
+from mambrane.storage.saver import BackgroundSaver
+from mambrane.watch.console import ConsoleListener
+from mambrane.watch.tensorboard import TensorBoardListener
 
 
 def train(config: RunConfig, warnings: list[str]) -> int:

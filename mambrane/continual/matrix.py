@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from mambrane.engine.storage import atomic_write_text
+from mambrane.storage.atomic_files import atomic_write_text
 
 SMALLEST_GAIN = 1e-3
 """Bits per byte that a task must have gained for its lost-gain fraction to be defined."""
@@ -35,7 +35,7 @@ Cells = list[list[float]]
 
 @runtime_checkable
 class MeasuredLoss(Protocol):
-    """What an evaluation hands over; `mambrane.evaluation.metrics.HeldoutLoss` is one."""
+    """What an evaluation hands over; `mambrane.measure.metrics.HeldoutLoss` is one."""
 
     @property
     def bits_per_byte(self) -> float:

@@ -40,7 +40,7 @@ def find_sources(locations: tuple[str, ...], events: EventLog) -> list[DomainSou
     for location in locations:
         if location == "builtin":
             # Both are imported where they are needed: they look at the whole installation.
-            from mambrane.data.builtin import builtin_sources
+            from mambrane.data.builtin.installed import builtin_sources
 
             sources += builtin_sources()
         elif location.startswith("hf:"):

@@ -7,7 +7,7 @@ import pytest
 from mambrane.app.cli import main
 from mambrane.app.saved_run import open_run
 from mambrane.core.events import EventLog
-from mambrane.engine.checkpoint import Checkpoints
+from mambrane.storage.checkpoint import Checkpoints
 from tests.contract.main_job import train as train_in_another_process
 from tests.contract.main_job import write_domains
 

@@ -13,9 +13,9 @@ from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import Boundary, BoundaryView, Extensions, WindowPenalty
-from mambrane.engine.state_files import decode_state, encode_state
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
+from mambrane.storage.state_files import decode_state, encode_state
 from tests.continual.conftest import loader_of, move
 
 CPU = torch.device("cpu")

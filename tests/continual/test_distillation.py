@@ -20,9 +20,9 @@ from mambrane.data.domains import Domain
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import Boundary, BoundaryView, Extensions, LossTerm
 from mambrane.engine.objective import fused_next_token_objective
-from mambrane.engine.state_files import EncodedState, decode_state, encode_state
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
+from mambrane.storage.state_files import EncodedState, decode_state, encode_state
 from tests.continual.conftest import END_OF_TEXT, VOCAB_SIZE, loader_of, move
 
 CPU = torch.device("cpu")

@@ -25,7 +25,7 @@ from mambrane.data.tokens import TokenFile
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import BoundaryView, Extensions
 from mambrane.engine.trainer import Trainer
-from mambrane.evaluation.metrics import heldout_loss
+from mambrane.measure.metrics import heldout_loss
 from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity.config import PlasticityConfig
 from mambrane.plasticity.meta_plasticity import MetaPlasticity

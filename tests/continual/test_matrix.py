@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from mambrane.continual.matrix import ForgettingMatrix, Metric, gap_closed, load_matrix
-from mambrane.continual.table import matrix_table, metrics_table
-from mambrane.engine.storage import StorageError
+from mambrane.storage.atomic_files import StorageError
+from mambrane.watch.table import matrix_table, metrics_table
 
 
 class Loss(NamedTuple):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from mambrane.continual.path_integral import DAMPING, PathIntegral
-from mambrane.engine.state_files import decode_state, encode_state
+from mambrane.storage.state_files import decode_state, encode_state
 
 
 def model_at(*weights: float) -> nn.Linear:

@@ -14,8 +14,8 @@ from mambrane.continual.replay import Replay
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import AfterStep, BatchMixer, Boundary, BoundaryView, LossTerm, StepView
-from mambrane.engine.state_files import decode_state, encode_state
 from mambrane.models.state import ModelOutput, ModelState
+from mambrane.storage.state_files import decode_state, encode_state
 
 LENGTH = 4
 STRATEGIES = ("balanced", "uniform", "importance")

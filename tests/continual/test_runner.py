@@ -18,13 +18,13 @@ from mambrane.data.domains import Domain
 from mambrane.data.loader import WindowLoader
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import Extensions
-from mambrane.engine.state_files import EncodedState, decode_state, encode_state
 from mambrane.engine.trainer import Trainer
-from mambrane.evaluation.metrics import HeldoutLoss, heldout_loss
+from mambrane.measure.metrics import HeldoutLoss, heldout_loss
 from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity.config import PlasticityConfig
 from mambrane.plasticity.meta_plasticity import MetaPlasticity
 from mambrane.plasticity.stdp import Stdp
+from mambrane.storage.state_files import EncodedState, decode_state, encode_state
 
 CPU = torch.device("cpu")
 LENGTH, SEED = 20, 3

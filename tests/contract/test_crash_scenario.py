@@ -21,7 +21,7 @@ from mambrane.app.run_config import RunConfig
 from mambrane.continual.runner import Outcome, Phase, Runner
 from mambrane.data.loader import WindowLoader
 from mambrane.engine.optimizer import build_optimizer
-from mambrane.engine.run_folder import RunFolder
+from mambrane.storage.run_folder import RunFolder
 from tests.contract.whole_run import CONFIG, LENGTH, VOCAB_SIZE, Sitting, domains_of, sit, whole_state
 from tests.engine.oracle import learning_rate
 from tests.engine.tiny_training import training_differences

@@ -10,7 +10,7 @@ import pytest
 
 from mambrane.app.cli import main
 from mambrane.core.events import read_events
-from mambrane.engine.run_folder import RunFolder
+from mambrane.storage.run_folder import RunFolder
 from tests.contract.main_job import environment, newest_weights, train, train_words, write_domains
 
 

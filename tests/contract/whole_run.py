@@ -16,13 +16,13 @@ from mambrane.core.events import Event, EventLog
 from mambrane.data.config import DataConfig
 from mambrane.data.domains import Domain
 from mambrane.data.tokens import TokenFile
-from mambrane.engine.checkpoint import Checkpoints
 from mambrane.engine.config import EngineConfig
-from mambrane.engine.run_folder import RunFolder
-from mambrane.engine.saver import BackgroundSaver
-from mambrane.evaluation.metrics import heldout_loss
+from mambrane.measure.metrics import heldout_loss
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
+from mambrane.storage.checkpoint import Checkpoints
+from mambrane.storage.run_folder import RunFolder
+from mambrane.storage.saver import BackgroundSaver
 
 CPU = torch.device("cpu")
 LENGTH, VOCAB_SIZE, END_OF_TEXT = 8, 17, 16

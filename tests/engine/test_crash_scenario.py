@@ -6,8 +6,12 @@ the same without a tail, with less than a window, and with nothing.
 
 import pytest
 import torch
-from oracle import Oracle
-from tiny_training import (
+
+from mambrane.engine.extensions import Extensions
+from mambrane.engine.precision import Precision
+from mambrane.engine.window import WindowState
+from tests.engine.oracle import Oracle
+from tests.engine.tiny_training import (
     CPU,
     AddOne,
     Drift,
@@ -18,10 +22,6 @@ from tiny_training import (
     make_trainer,
     training_differences,
 )
-
-from mambrane.engine.extensions import Extensions
-from mambrane.engine.precision import Precision
-from mambrane.engine.window import WindowState
 
 ACCUMULATION_STEPS = 4
 EPOCHS = 2

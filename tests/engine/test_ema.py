@@ -2,7 +2,12 @@
 
 import pytest
 import torch
-from tiny_training import (
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from mambrane.engine.ema import WeightAverage
+from mambrane.engine.trainer import TornStateError
+from tests.engine.tiny_training import (
     INFINITE,
     ListLoader,
     TinyModel,
@@ -12,11 +17,6 @@ from tiny_training import (
     make_trainer,
     training_differences,
 )
-from torch import nn
-from torch.optim.swa_utils import AveragedModel
-
-from mambrane.engine.ema import WeightAverage
-from mambrane.engine.trainer import TornStateError
 
 
 def shake(model, seed):

@@ -5,7 +5,10 @@ import copy
 import jaxtyping
 import pytest
 import torch
-from tiny_training import (
+
+from mambrane.core.errors import UserError
+from mambrane.engine.extensions import ExtensionRefusedError, Extensions
+from tests.engine.tiny_training import (
     INFINITE,
     AddOne,
     Drift,
@@ -18,9 +21,6 @@ from tiny_training import (
     make_trainer,
     training_differences,
 )
-
-from mambrane.core.errors import UserError
-from mambrane.engine.extensions import ExtensionRefusedError, Extensions
 
 
 class Stateless:

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import torch
-from tiny_training import CPU, AddOne, Drift, ListLoader, TinyModel, make_batch, make_batches, make_trainer
 
 from mambrane.core.device import describe_environment
 from mambrane.engine.extensions import Extensions
+from tests.engine.tiny_training import CPU, AddOne, Drift, ListLoader, TinyModel, make_batch, make_batches, make_trainer
 
 GOLDEN_FILE = Path(__file__).with_name("golden_losses.json")
 RELATIVE_TOLERANCE = 2e-6

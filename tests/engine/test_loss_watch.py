@@ -4,11 +4,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_training import EventList, ListLoader, make_batches, make_trainer, poisoned_objective
 
 from mambrane.core.seeding import make_generator
 from mambrane.engine.loss_watch import FIRST_JUDGED, LossWatch
 from mambrane.engine.objective import Objective
+from tests.engine.tiny_training import EventList, ListLoader, make_batches, make_trainer, poisoned_objective
 
 
 def noisy_losses(count):

@@ -10,7 +10,10 @@ import torch
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tiny_training import (
+
+from mambrane.engine.extensions import Extensions
+from mambrane.engine.trainer import DivergedError
+from tests.engine.tiny_training import (
     INFINITE,
     NOT_A_NUMBER,
     AddOne,
@@ -23,9 +26,6 @@ from tiny_training import (
     poisoned_objective,
     training_differences,
 )
-
-from mambrane.engine.extensions import Extensions
-from mambrane.engine.trainer import DivergedError
 
 WINDOW_SIZE, GROWTH_INTERVAL, SKIP_LIMIT, TOTAL_WINDOWS = 3, 3, 4, 40
 FIRST_SCALE, GOOD_TOKEN, TIGHT_TOKEN = 2.0**10, 1, 2

@@ -2,15 +2,6 @@
 
 import pytest
 import torch
-from tiny_training import (
-    INFINITE,
-    ListLoader,
-    TinyModel,
-    differences,
-    make_batch,
-    make_batches,
-    make_trainer,
-)
 from torch import nn
 
 from mambrane.engine.config import EngineConfig
@@ -21,6 +12,15 @@ from mambrane.engine.optimizer import (
     optimizer_state_by_name,
 )
 from mambrane.engine.window import WindowState
+from tests.engine.tiny_training import (
+    INFINITE,
+    ListLoader,
+    TinyModel,
+    differences,
+    make_batch,
+    make_batches,
+    make_trainer,
+)
 
 IMPLEMENTATIONS = {"fused": {"fused": True}, "foreach": {"foreach": True}, "plain": {"foreach": False}}
 

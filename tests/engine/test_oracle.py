@@ -4,13 +4,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracle import Oracle
-from tiny_training import ListLoader, TinyModel, make_batch, make_trainer
 
 from mambrane.core.seeding import make_generator
 from mambrane.engine.objective import next_token_objective
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
+from tests.engine.oracle import Oracle
+from tests.engine.tiny_training import ListLoader, TinyModel, make_batch, make_trainer
 
 
 def compare(batches, accumulation_steps, precision, epochs=1, **config):

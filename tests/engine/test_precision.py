@@ -4,13 +4,22 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_training import CPU, INFINITE, EventList, ListLoader, TinyModel, differences, make_batches, make_trainer
 
 from mambrane.core.errors import UserError
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.precision import Precision, choose_precision
 from mambrane.engine.trainer import DivergedError, Trainer
 from mambrane.engine.window import WindowState
+from tests.engine.tiny_training import (
+    CPU,
+    INFINITE,
+    EventList,
+    ListLoader,
+    TinyModel,
+    differences,
+    make_batches,
+    make_trainer,
+)
 
 
 def fp16(**options):

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from oracle import Oracle
-from tiny_training import CPU, TinyModel, differences, make_trainer
-from two_ranks import ACCUMULATION_STEPS, SCENARIOS, TOTAL_WINDOWS
 
 from mambrane.engine.ranks import largest_over_ranks, num_ranks, sum_over_ranks_, true_on_all_ranks
+from tests.engine.oracle import Oracle
+from tests.engine.tiny_training import CPU, TinyModel, differences, make_trainer
+from tests.engine.two_ranks import ACCUMULATION_STEPS, SCENARIOS, TOTAL_WINDOWS
 
 TIMEOUT_S = 300
 
@@ -20,10 +20,10 @@ def both(tmp_path_factory):
     """What the two processes found, by scenario: rank 0 and rank 1."""
     folder = tmp_path_factory.mktemp("ranks")
     files = [folder / f"rank-{rank}.pt" for rank in range(2)]
-    script = Path(__file__).with_name("two_ranks.py")
     processes = [
         subprocess.Popen(
-            [sys.executable, str(script), str(rank), str(folder / "meeting"), str(files[rank])],
+            [sys.executable, "-m", "tests.engine.two_ranks", str(rank), str(folder / "meeting"), str(files[rank])],
+            cwd=Path(__file__).parents[2],
             stderr=subprocess.PIPE,
             text=True,
         )

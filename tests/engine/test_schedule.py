@@ -3,15 +3,15 @@
 import itertools
 import math
 
-import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_training import INFINITE, ListLoader, make_batch, make_batches, make_trainer
 
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.schedule import Schedule, learning_rate_ratio
 from mambrane.engine.window import WindowState
+from tests.engine import oracle
+from tests.engine.tiny_training import INFINITE, ListLoader, make_batch, make_batches, make_trainer
 
 
 @given(st.integers(1, 400), st.floats(0, 0.99), st.floats(0, 1))

@@ -8,8 +8,8 @@ import threading
 import pytest
 
 from mambrane.core.events import EventLog
-from mambrane.engine.checkpoint import Checkpoints
 from mambrane.engine.signals import StopRequest
+from mambrane.storage.checkpoint import Checkpoints
 
 CHILD = """
 import signal, sys
@@ -82,7 +82,7 @@ import sys
 from pathlib import Path
 import torch
 from mambrane.core.events import EventLog
-from mambrane.engine.checkpoint import Checkpoints
+from mambrane.storage.checkpoint import Checkpoints
 from mambrane.engine.signals import StopRequest
 checkpoints = Checkpoints(Path(sys.argv[1]), keep=2, events=EventLog())
 with StopRequest(EventLog()) as stop:

@@ -5,7 +5,6 @@ import random
 import numpy as np
 import pytest
 import torch
-from tiny_training import TinyModel, differences, make_batch, poisoned_objective
 from torch import nn
 
 from mambrane.engine.ema import WeightAverage
@@ -16,6 +15,7 @@ from mambrane.engine.snapshot import (
     global_random_state,
     set_global_random_state,
 )
+from tests.engine.tiny_training import TinyModel, differences, make_batch, poisoned_objective
 
 
 def draw_from_everything():

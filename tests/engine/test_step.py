@@ -5,8 +5,15 @@ import math
 
 import pytest
 import torch
-from oracle import Oracle
-from tiny_training import (
+from torch import nn
+
+from mambrane.engine.accumulation import MicroBatchTooLargeError
+from mambrane.engine.extensions import Extensions
+from mambrane.engine.objective import Objective
+from mambrane.engine.trainer import DivergedError, TornStateError
+from mambrane.engine.window import WindowState
+from tests.engine.oracle import Oracle
+from tests.engine.tiny_training import (
     CPU,
     INFINITE,
     NOT_A_NUMBER,
@@ -21,13 +28,6 @@ from tiny_training import (
     poisoned_objective,
     training_differences,
 )
-from torch import nn
-
-from mambrane.engine.accumulation import MicroBatchTooLargeError
-from mambrane.engine.extensions import Extensions
-from mambrane.engine.objective import Objective
-from mambrane.engine.trainer import DivergedError, TornStateError
-from mambrane.engine.window import WindowState
 
 POISONS = {"infinite": INFINITE, "not a number": NOT_A_NUMBER}
 UNTOUCHED_BY_A_SKIP = ("counters", "precision", "random")

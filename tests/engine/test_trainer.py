@@ -8,7 +8,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_training import (
+
+from mambrane.core.errors import UserError
+from mambrane.core.stateful import Stateful
+from mambrane.data.batch import MicroBatch
+from mambrane.engine.extensions import Extensions
+from mambrane.engine.signals import StopRequest
+from mambrane.engine.trainer import Trainer
+from mambrane.engine.window import WindowState
+from tests.engine.tiny_training import (
     INFINITE,
     AddOne,
     Drift,
@@ -21,14 +29,6 @@ from tiny_training import (
     make_trainer,
     training_differences,
 )
-
-from mambrane.core.errors import UserError
-from mambrane.core.stateful import Stateful
-from mambrane.data.batch import MicroBatch
-from mambrane.engine.extensions import Extensions
-from mambrane.engine.signals import StopRequest
-from mambrane.engine.trainer import Trainer
-from mambrane.engine.window import WindowState
 
 
 def busy_extensions():

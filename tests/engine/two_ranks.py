@@ -1,4 +1,4 @@
-"""Runs every scenario of test_ranks.py as one of two processes: python two_ranks.py RANK MEETING_POINT RESULT."""
+"""Runs every scenario of test_ranks.py as one of two processes: python -m tests.engine.two_ranks RANK MEETING_POINT RESULT."""
 
 import sys
 from datetime import timedelta
@@ -6,7 +6,10 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from tiny_training import (
+
+from mambrane.core.errors import UserError
+from mambrane.engine.extensions import Extensions
+from tests.engine.tiny_training import (
     INFINITE,
     AddOne,
     Drift,
@@ -17,9 +20,6 @@ from tiny_training import (
     make_batches,
     make_trainer,
 )
-
-from mambrane.core.errors import UserError
-from mambrane.engine.extensions import Extensions
 
 ACCUMULATION_STEPS, TOTAL_WINDOWS = 2, 6
 

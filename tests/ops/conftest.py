@@ -21,7 +21,7 @@ def _poison_uninitialised_memory(monkeypatch):
 @pytest.fixture
 def num_threads(monkeypatch):
     """Sets torch's number of threads, for one test in which they share even little work."""
-    monkeypatch.setattr("mambrane.ops.threads.SMALL_WORK_NS", 0)
+    monkeypatch.setattr("mambrane.kernels.threads.SMALL_WORK_NS", 0)
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)

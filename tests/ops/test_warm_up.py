@@ -157,7 +157,7 @@ def test_compilation_is_announced_once_and_again_when_a_shared_file_changes(tmp_
     assert first.startswith("announced: compiling CPU kernels")
     assert "announced: compiled CPU kernels in" in first
     assert second == ""
-    changed = "from mambrane.ops import compiled; compiled._SHARED_SOURCES = 'another'" + COMPILE
+    changed = "from mambrane.kernels import compiled; compiled._SHARED_SOURCES = 'another'" + COMPILE
     assert run_python(changed, NUMBA_CACHE_DIR=str(tmp_path)).startswith("announced: compiling CPU kernels")
 
 

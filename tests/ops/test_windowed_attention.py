@@ -7,8 +7,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from mambrane.core.seeding import make_generator
+from mambrane.kernels.vectors import LANES
 from mambrane.ops import AttentionState, windowed_attention
-from mambrane.ops.vectors import LANES
 from mambrane.ops.windowed_attention.numba_cpu import BLOCK_TOKENS
 from tests.ops.gradients import outputs_and_gradients
 from tests.ops.tolerances import RATIO, assert_close

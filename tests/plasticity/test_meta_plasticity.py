@@ -11,11 +11,11 @@ from mambrane.core.events import EventLog
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import BoundaryView, Extensions, StepView
-from mambrane.engine.state_files import decode_state, encode_state
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity.config import PlasticityConfig
 from mambrane.plasticity.meta_plasticity import MetaPlasticity
+from mambrane.storage.state_files import decode_state, encode_state
 
 CPU = torch.device("cpu")
 CONFIG = PlasticityConfig(use_meta_plasticity=True, meta_lr=0.1, meta_kappa=3.0)

@@ -10,11 +10,11 @@ import torch
 from mambrane.core.errors import UserError
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import AfterStep
-from mambrane.engine.state_files import decode_state, encode_state
 from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity import rules
 from mambrane.plasticity.config import PlasticityConfig
 from mambrane.plasticity.stdp import HOMEOSTATIC_GAIN, MAX_CONSOLIDATION, Stdp
+from mambrane.storage.state_files import decode_state, encode_state
 
 RULES = ("classical", "triplet", "bcm", "homeostatic")
 CONFIG = PlasticityConfig(

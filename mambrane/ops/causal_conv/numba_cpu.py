@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.ops.blocks import add, clear, copy, count_tasks, locate, scratch, widest
+from mambrane.kernels.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
+from mambrane.kernels.blocks import add, clear, copy, count_tasks, locate, scratch, widest
+from mambrane.kernels.compiled import kernel
+from mambrane.kernels.numba_math import sigmoid
+from mambrane.kernels.operator import operator
+from mambrane.kernels.threads import share_out
 from mambrane.ops.causal_conv.reference import Activation
-from mambrane.ops.compiled import kernel
-from mambrane.ops.numba_math import sigmoid
-from mambrane.ops.operator import operator
-from mambrane.ops.threads import share_out
 
 
 def causal_conv_numba(

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.ops.blocks import clear, copy, count_tasks, locate, scratch, widest
-from mambrane.ops.compiled import kernel
-from mambrane.ops.operator import operator
-from mambrane.ops.threads import share_out
+from mambrane.kernels.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
+from mambrane.kernels.blocks import clear, copy, count_tasks, locate, scratch, widest
+from mambrane.kernels.compiled import kernel
+from mambrane.kernels.operator import operator
+from mambrane.kernels.threads import share_out
 
 
 def causal_trace_numba(

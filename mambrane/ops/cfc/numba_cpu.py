@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mambrane.ops.arguments import (
+from mambrane.kernels.arguments import (
     arrays,
     inner_type,
     no_resets,
@@ -26,13 +26,13 @@ from mambrane.ops.arguments import (
     require_shape,
     require_tokens,
 )
-from mambrane.ops.blocks import add, clear, copy
+from mambrane.kernels.blocks import add, clear, copy
+from mambrane.kernels.compiled import kernel
+from mambrane.kernels.numba_math import sigmoid, tanh
+from mambrane.kernels.operator import operator
+from mambrane.kernels.products import add_product, panels, sum_over_tokens, whole_panels, zero_sums
+from mambrane.kernels.threads import share_out
 from mambrane.ops.cfc.reference import LECUN_GAIN, LECUN_SLOPE, CfcOutput, CfcWeights
-from mambrane.ops.compiled import kernel
-from mambrane.ops.numba_math import sigmoid, tanh
-from mambrane.ops.operator import operator
-from mambrane.ops.products import add_product, panels, sum_over_tokens, whole_panels, zero_sums
-from mambrane.ops.threads import share_out
 
 
 def cfc_numba(

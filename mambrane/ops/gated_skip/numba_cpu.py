@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mambrane.ops.arguments import arrays, inner_type, ordered_sum, require_shape
-from mambrane.ops.compiled import kernel
-from mambrane.ops.numba_math import sigmoid
-from mambrane.ops.operator import operator
-from mambrane.ops.threads import share_out
+from mambrane.kernels.arguments import arrays, inner_type, ordered_sum, require_shape
+from mambrane.kernels.compiled import kernel
+from mambrane.kernels.numba_math import sigmoid
+from mambrane.kernels.operator import operator
+from mambrane.kernels.threads import share_out
 
 BLOCK_TOKENS = 64
 """Tokens of a task: their number, not that of the threads, decides in which order dD is added up."""

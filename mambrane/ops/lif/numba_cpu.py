@@ -27,13 +27,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.ops.blocks import clear, copy, count_tasks, locate, scratch
-from mambrane.ops.compiled import kernel
-from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate
-from mambrane.ops.operator import operator
-from mambrane.ops.threads import share_out
-from mambrane.ops.vectors import (
+from mambrane.kernels.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
+from mambrane.kernels.blocks import clear, copy, count_tasks, locate, scratch
+from mambrane.kernels.compiled import kernel
+from mambrane.kernels.operator import operator
+from mambrane.kernels.threads import share_out
+from mambrane.kernels.vectors import (
     LANES,
     STRIP_LANES,
     choose_at_least,
@@ -44,6 +43,7 @@ from mambrane.ops.vectors import (
     store_strip,
     zeros,
 )
+from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate
 
 KEPT_EVERY_TOKENS = 16
 """Tokens that the backward pass runs again at a time; their membranes stay in the cache of a core."""

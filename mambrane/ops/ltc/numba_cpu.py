@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mambrane.ops.arguments import (
+from mambrane.kernels.arguments import (
     arrays,
     inner_type,
     no_resets,
@@ -31,12 +31,12 @@ from mambrane.ops.arguments import (
     require_shape,
     require_tokens,
 )
-from mambrane.ops.blocks import add, copy
-from mambrane.ops.compiled import kernel
+from mambrane.kernels.blocks import add, copy
+from mambrane.kernels.compiled import kernel
+from mambrane.kernels.numba_math import sigmoid
+from mambrane.kernels.operator import operator
+from mambrane.kernels.threads import share_out
 from mambrane.ops.ltc.reference import EPSILON, NUM_UNFOLDS, LtcOutput, LtcWeights
-from mambrane.ops.numba_math import sigmoid
-from mambrane.ops.operator import operator
-from mambrane.ops.threads import share_out
 
 CHUNK_ROWS = 16
 BACKWARD_ROWS = 4

@@ -26,12 +26,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mambrane.ops.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.ops.blocks import clear, copy, count_tasks, locate, scratch
-from mambrane.ops.compiled import kernel
-from mambrane.ops.numba_math import LOWEST_EXPONENT, exp
-from mambrane.ops.operator import operator
-from mambrane.ops.threads import share_out
+from mambrane.kernels.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
+from mambrane.kernels.blocks import clear, copy, count_tasks, locate, scratch
+from mambrane.kernels.compiled import kernel
+from mambrane.kernels.numba_math import LOWEST_EXPONENT, exp
+from mambrane.kernels.operator import operator
+from mambrane.kernels.threads import share_out
 
 CHUNK_TOKENS = 16
 LARGEST_BLOCK, SMALLEST_BLOCK = 512, 64

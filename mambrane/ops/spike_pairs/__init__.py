@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mambrane.ops.arguments import no_resets
+from mambrane.kernels.arguments import no_resets
 from mambrane.ops.dispatch import Backend, choose_backend
 from mambrane.ops.spike_pairs.reference import SpikePairs, spike_pairs_reference, spike_trace
 

@@ -22,12 +22,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mambrane.ops.addresses import addresses_of, array_at
-from mambrane.ops.arguments import arrays, require_shape, require_tokens
-from mambrane.ops.compiled import kernel
+from mambrane.kernels.addresses import addresses_of, array_at
+from mambrane.kernels.arguments import arrays, require_shape, require_tokens
+from mambrane.kernels.compiled import kernel
+from mambrane.kernels.threads import share_out
+from mambrane.kernels.vectors import STRIP_LANES, choose, load_strip, lowest_bit, nonzero_lanes, store, zeros
 from mambrane.ops.spike_pairs.reference import SpikePairs
-from mambrane.ops.threads import share_out
-from mambrane.ops.vectors import STRIP_LANES, choose, load_strip, lowest_bit, nonzero_lanes, store, zeros
 
 BLOCK_UNITS = 64
 """Postsynaptic units in a block: with 512 presynaptic units its sums fill 384 KiB."""

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
-from mambrane.ops.arguments import inner_type, no_resets, require_tokens
+from mambrane.kernels.arguments import inner_type, no_resets, require_tokens
 from mambrane.ops.ssd.reference import ssd_reference
 
 CHUNK_TOKENS = 64

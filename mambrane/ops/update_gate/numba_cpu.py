@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from mambrane.ops.addresses import addresses_of, array_at
-from mambrane.ops.arguments import arrays
-from mambrane.ops.compiled import kernel
-from mambrane.ops.threads import share_out
+from mambrane.kernels.addresses import addresses_of, array_at
+from mambrane.kernels.arguments import arrays
+from mambrane.kernels.compiled import kernel
+from mambrane.kernels.threads import share_out
 
 
 def note_usage_numba(usage_W: Tensor, gradients: Sequence[Tensor], starts: Sequence[int], *, rate: float) -> None:

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
-from mambrane.ops.arguments import require_shape, require_tokens
+from mambrane.kernels.arguments import require_shape, require_tokens
 from mambrane.ops.dispatch import Backend, choose_backend
 from mambrane.ops.windowed_attention.chunked import windowed_attention_chunked
 from mambrane.ops.windowed_attention.reference import windowed_attention_reference

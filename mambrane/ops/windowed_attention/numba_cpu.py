@@ -27,13 +27,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mambrane.ops.arguments import arrays, inner_type, no_resets
-from mambrane.ops.blocks import count_tasks, locate
-from mambrane.ops.compiled import kernel
-from mambrane.ops.numba_math import LOWEST_EXPONENT, exp
-from mambrane.ops.operator import operator
-from mambrane.ops.threads import share_out
-from mambrane.ops.tiles import (
+from mambrane.kernels.arguments import arrays, inner_type, no_resets
+from mambrane.kernels.blocks import count_tasks, locate
+from mambrane.kernels.compiled import kernel
+from mambrane.kernels.numba_math import LOWEST_EXPONENT, exp
+from mambrane.kernels.operator import operator
+from mambrane.kernels.threads import share_out
+from mambrane.kernels.tiles import (
     KEYS_TOGETHER,
     NUMBERS_TOGETHER,
     QUERIES_TOGETHER,
@@ -42,7 +42,7 @@ from mambrane.ops.tiles import (
     store_pair,
     sum_rows,
 )
-from mambrane.ops.vectors import LANES, choose, filled, fused, load, store
+from mambrane.kernels.vectors import LANES, choose, filled, fused, load, store
 from mambrane.ops.windowed_attention.ring import AttentionState, empty_ring
 
 BLOCK_TOKENS = 256

@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from mambrane.ops.arguments import inner_type
+from mambrane.kernels.arguments import inner_type
 from mambrane.ops.windowed_attention.ring import AttentionState, empty_ring, number_documents
 
 

@@ -1,0 +1,1 @@
+"""The built-in text: five domains that every installation holds."""

@@ -1,1 +1,0 @@
-"""What a trained model does: metrics, generation, energy, figures, the report."""

@@ -1,0 +1,1 @@
+"""What kernels are built from: compilation, vectors, tiles, products, threads, scratch memory, registration."""

@@ -1,0 +1,80 @@
+"""How kernels cut a batch into tasks: one sequence and one block of neighbouring channels each.
+
+Inside a kernel, rows are taken as slices of one token, x_BTE[b, t][start:stop]: Numba then knows that they are
+contiguous and that no index is negative, and only then become loops over them vector instructions.
+"""
+
+# ruff: noqa: ANN001, ANN201, ANN202 -- Numba finds the types of kernels
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
+
+from mambrane.kernels.compiled import kernel
+from mambrane.kernels.vectors import LINE_BYTES
+
+BLOCK_CHANNELS = 1024
+"""Channels of a block: a row of it fills a page of memory (4 KiB), so that reading ahead works."""
+
+
+def count_tasks(batch_size: int, num_channels: int, block_channels: int = BLOCK_CHANNELS) -> int:
+    """Return the number of tasks: sequences times blocks."""
+    return batch_size * -(-num_channels // block_channels)
+
+
+@kernel()
+def locate(task, num_channels, block_channels=BLOCK_CHANNELS):
+    """Return the sequence of a task, its block, and the first channel of it and of the next."""
+    num_blocks = -(-num_channels // block_channels)
+    b, block = task // num_blocks, task % num_blocks
+    return b, block, block * block_channels, min((block + 1) * block_channels, num_channels)
+
+
+@kernel()
+def widest(num_channels):
+    """Return the channels of the widest block."""
+    return min(num_channels, BLOCK_CHANNELS)
+
+
+@intrinsic
+def scratch(typing_context, num_rows, width, like):
+    """Return rows of numbers of the type of an array, with anything in them, on the stack.
+
+    To be called outside of loops: the memory goes when the kernel returns.
+    """
+    array = types.Array(like.dtype, 2, "C")
+
+    def code(context, builder, signature, arguments):
+        rows, width, _ = arguments
+        number = context.get_data_type(like.dtype)
+        itemsize = ir.Constant(width.type, context.get_abi_sizeof(number))
+        memory = builder.alloca(number, size=builder.mul(rows, width))
+        memory.align = LINE_BYTES
+        result = make_array(array)(context, builder)
+        strides = [builder.mul(width, itemsize), itemsize]
+        populate_array(result, memory, [rows, width], strides, itemsize, meminfo=None)
+        return result._getvalue()
+
+    return array(types.intp, types.intp, like), code
+
+
+@kernel()
+def copy(source_W, target_W):
+    """Copy one row."""
+    for w in range(target_W.size):
+        target_W[w] = source_W[w]
+
+
+@kernel()
+def clear(target_W):
+    """Set one row to zero."""
+    for w in range(target_W.size):
+        target_W[w] = 0
+
+
+@kernel()
+def add(term_W, sum_W):
+    """Add one row to another."""
+    for w in range(sum_W.size):
+        sum_W[w] += term_W[w]

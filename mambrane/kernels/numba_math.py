@@ -1,0 +1,127 @@
+"""exp, sigmoid and tanh for Numba kernels: plain arithmetic, so that loops around them become vector instructions.
+
+    exp(x) = 2^n exp(r),   n = round(x / ln 2),   r = x - n ln 2 in two parts,   exp(r) by a polynomial of degree 7
+
+For float32 the relative error is below 1e-7 and the argument is held within [-87, 88]; NaN stays NaN. For float64 it is
+the exact function of the C library. Source of the polynomial: Moshier, Cephes mathematical library, expf.
+
+sigmoid(x) = 1 / (1 + 2^y), y = -x / ln 2, takes 2^y from the rounded y itself, by a polynomial of degree 5, the
+minimax fit on [-1/2, 1/2] with constant 1: cheaper, with an absolute error below 1e-7.
+tanh(x) = 2 sigmoid(2 x) - 1, within 2e-7.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, no_type_check
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+from mambrane.kernels.vectors import LANES, Vector, choose
+
+LOWEST_EXPONENT = -87.0
+"""Below this kernels take exp() as zero: numbers too small to be normal slow many processors down."""
+
+
+def exp(x: float) -> float:
+    """Return e to the power of x; only inside compiled code."""
+    raise NotImplementedError
+
+
+def sigmoid(x: float) -> float:
+    """Return 1 / (1 + exp(-x)); only inside compiled code."""
+    raise NotImplementedError
+
+
+def tanh(x: float) -> float:
+    """Return 2 sigmoid(2 x) - 1; only inside compiled code."""
+    raise NotImplementedError
+
+
+@intrinsic
+def _power_of_two(typing_context: Any, shifted: types.Type) -> tuple[Any, Callable]:  # noqa: ANN401 -- Numba's own
+    """Return 2^n, where n stands in the low bits of the float32 1.5 * 2^23 + n."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401 -- Numba's own
+        number = context.get_value_type(shifted)
+        is_vector, integer = isinstance(shifted, Vector), ir.IntType(32)
+        integers = ir.VectorType(integer, LANES) if is_vector else integer
+        places, bias = (ir.Constant(integers, [c] * LANES if is_vector else c) for c in (23, 127 << 23))
+        bits = builder.shl(builder.bitcast(arguments[0], integers), places)
+        return builder.bitcast(builder.add(bits, bias), number)
+
+    return shifted(shifted), code
+
+
+@intrinsic
+def _exp_of_lanes(typing_context: Any, x: types.Type) -> tuple[Any, Callable]:  # noqa: ANN401 -- Numba's own
+    """Return exp of each lane, from the C library."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401 -- Numba's own
+        of_one = builder.module.declare_intrinsic("llvm.exp", [context.get_value_type(x.dtype)])
+        result = arguments[0]
+        for lane in range(LANES):
+            place = ir.IntType(32)(lane)
+            result = builder.insert_element(
+                result, builder.call(of_one, [builder.extract_element(result, place)]), place
+            )
+        return result
+
+    return x(x), code
+
+
+@overload(exp, jit_options={"fastmath": {"contract"}})
+def _exp(x):  # noqa: ANN001, ANN202 -- Numba compares the signatures
+    if isinstance(x, Vector) and x.dtype != types.float32:
+        return lambda x: _exp_of_lanes(x)
+    if not isinstance(x, Vector) and x != types.float32:
+        return lambda x: math.exp(x)
+    low, high, per_ln2, shift, one = (np.float32(c) for c in (-87.0, 88.0, 1.4426950408889634, 1.5 * 2**23, 1.0))
+    ln2_high, ln2_low = np.float32(0.693359375), np.float32(-2.12194440e-4)
+    c2, c3, c4 = (np.float32(c) for c in (5.0000001201e-1, 1.6666665459e-1, 4.1665795894e-2))
+    c5, c6, c7 = (np.float32(c) for c in (8.3334519073e-3, 1.3981999507e-3, 1.9875691500e-4))
+
+    @no_type_check
+    def polynomial(x):  # noqa: ANN001, ANN202 -- typed by Numba
+        # Written so that a NaN takes neither branch.
+        x = choose(low, x, low, x)
+        x = choose(x, high, high, x)
+        shifted = x * per_ln2 + shift
+        n = shifted - shift
+        r = (x - n * ln2_high) - n * ln2_low
+        tail = ((((c7 * r + c6) * r + c5) * r + c4) * r + c3) * r + c2
+        return (tail * (r * r) + r + one) * _power_of_two(shifted)
+
+    return polynomial
+
+
+@overload(sigmoid, jit_options={"error_model": "numpy", "fastmath": {"contract"}})
+def _sigmoid(x):  # noqa: ANN001, ANN202 -- Numba compares the signatures
+    if x != types.float32:
+        return lambda x: 1.0 / (1.0 + math.exp(-x))
+    high, minus_per_ln2, shift, one = (np.float32(c) for c in (126.0, -1.4426950408889634, 1.5 * 2**23, 1.0))
+    c1, c2, c3 = (np.float32(c) for c in (0.6931469776, 0.2402224209, 0.05550733743))
+    c4, c5 = (np.float32(c) for c in (0.009671512645, 0.001326472712))
+
+    @no_type_check
+    def polynomial(x):  # noqa: ANN001, ANN202 -- typed by Numba
+        y = x * minus_per_ln2
+        # Written so that a NaN takes neither branch.
+        y = -high if y < -high else y
+        y = high if y > high else y
+        shifted = y + shift
+        r = y - (shifted - shift)
+        power = ((((c5 * r + c4) * r + c3) * r + c2) * r + c1) * r + one
+        return one / (one + power * _power_of_two(shifted))
+
+    return polynomial
+
+
+@overload(tanh, jit_options={"fastmath": {"contract"}})
+def _tanh(x):  # noqa: ANN001, ANN202 -- Numba compares the signatures
+    if x != types.float32:
+        return lambda x: math.tanh(x)
+    one, two = np.float32(1.0), np.float32(2.0)
+    return lambda x: two * sigmoid(two * x) - one

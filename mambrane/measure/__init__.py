@@ -1,0 +1,1 @@
+"""Measuring a model: loss on held-out text, generation, recorded activity, energy."""

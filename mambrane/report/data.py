@@ -1,0 +1,50 @@
+"""What a report is made from: what the run left on disk, and what its caller adds from the model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mambrane.continual.matrix import ForgettingMatrix, load_matrix
+from mambrane.core.events import read_events
+from mambrane.measure.energy import EnergyEstimate
+from mambrane.measure.probe import Probe
+from mambrane.storage.run_folder import RunFolder
+from mambrane.watch.history import RunHistory, read_history
+
+
+class Sample(NamedTuple):
+    """A text that the model went on with."""
+
+    prompt: str
+    continuation: str
+    settings: str
+    """How it was drawn, in words: `temperature 0.8, top-p 0.95, seed 0`."""
+    title: str = ""
+    """The domain that the beginning was taken from, if any."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """All that a report shows; what is None is not there."""
+
+    title: str
+    history: RunHistory
+    config: dict[str, dict[str, Any]]
+    """Settings by section."""
+    matrix: ForgettingMatrix | None = None
+    probe: Probe | None = None
+    energy: EnergyEstimate | None = None
+    samples: tuple[Sample, ...] = ()
+    weights: str = ""
+    """Which weights the model had for probe, energy and samples, in words."""
+
+
+def read_report_data(folder: Path) -> ReportData:
+    """Return what a run left in its folder; the model's own parts are for the caller to add."""
+    run = RunFolder(folder)
+    return ReportData(
+        title=folder.resolve().name,
+        history=read_history(read_events(run.events_file)) if run.events_file.exists() else RunHistory(),
+        config=run.read_config(),
+        matrix=load_matrix(run.matrix_file) if run.matrix_file.exists() else None,
+    )

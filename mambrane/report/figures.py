@@ -1,0 +1,203 @@
+"""The drawing table of the report: one style, one set of colours, each picture in a wide and a narrow form.
+
+A picture is a function that draws on an empty figure of a given width. It is drawn twice, for a page and for a phone,
+so that letters have the same size on both. The result is SVG whose text is text, in the typeface of the page; one unit
+is one CSS pixel.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from html import escape
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from mambrane.watch.history import Series, TaskSpan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, SOFT_INK, RULE, PAPER = "#1f2933", "#6b7683", "#dfe3e8", "#ffffff"
+FIRST_POPULATION, SECOND_POPULATION, MAMBA = "#1f6f8b", "#d9822b", "#7a5c99"
+ALARM = "#c0392b"
+DOMAIN_COLOURS = ("#1f6f8b", "#d9822b", "#4c8c4a", "#a8487a", "#7a5c99", "#8c7a3d", "#4a90c2", "#b5523b")
+
+WIDE_PX, NARROW_PX = 760, 350
+PX_PER_INCH = 72
+PX_PER_LETTER = 6
+POINTS_PER_CURVE = 240
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 12.5,
+    "axes.titlesize": 13,
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.titlepad": 8,
+    "axes.labelsize": 12.5,
+    "axes.labelcolor": SOFT_INK,
+    "axes.edgecolor": RULE,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": RULE,
+    "grid.linewidth": 0.8,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": SOFT_INK,
+    "ytick.labelcolor": SOFT_INK,
+    "xtick.labelsize": 12.5,
+    "ytick.labelsize": 12.5,
+    "ytick.major.size": 0,
+    "text.color": INK,
+    "lines.linewidth": 1.6,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+
+Draw = Callable[["Figure"], None]
+
+
+class Picture(NamedTuple):
+    """A finished picture: SVG for a page and for a phone."""
+
+    wide: str
+    narrow: str
+
+
+def picture(name: str, height_px: int, draw: Draw, *, description: str) -> Picture:
+    """Return a picture.
+
+    Args:
+        name: unlike that of any other picture on the page; keeps references inside the SVG apart.
+        height_px: height in both forms.
+        draw: draws on an empty figure; looks at the figure's width if the form matters.
+        description: what one would hear in place of the picture.
+    """
+    return Picture(*(_svg(f"{name}-{width}", width, height_px, draw, description) for width in (WIDE_PX, NARROW_PX)))
+
+
+def is_narrow(figure: "Figure") -> bool:
+    """Return True for the form that is read on a phone."""
+    return bool(figure.get_figwidth() * PX_PER_INCH < WIDE_PX)
+
+
+def _svg(name: str, width_px: int, height_px: int, draw: Draw, description: str) -> str:
+    with _style(name):
+        # The figure is made without pyplot: no window system, nothing global.
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(width_px / PX_PER_INCH, height_px / PX_PER_INCH), layout="constrained")
+        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03)
+        draw(figure)
+        file = io.StringIO()
+        no_metadata = {"Creator": None, "Date": None, "Format": None, "Type": None}
+        FigureCanvasSVG(figure).print_svg(file, metadata=no_metadata)
+    return _inline(file.getvalue(), description)
+
+
+@contextmanager
+def _style(name: str) -> Iterator[None]:
+    import matplotlib
+
+    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+        yield
+
+
+def _inline(svg: str, description: str) -> str:
+    """Return SVG for the inside of a page: no prologue, the page's typeface, short numbers."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', rf'\1 role="img" aria-label="{escape(description)}"', svg, count=1)
+    svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
+    return re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d)\d+", r"\1", tag.group()), svg)
+
+
+def smooth(series: Series, num_points: int) -> tuple[Series, np.ndarray, np.ndarray]:
+    """Return a curve of at most `num_points` means, with the lowest and the highest value behind each."""
+    num_groups = min(num_points, len(series.steps))
+    groups = np.array_split(np.arange(len(series.steps)), num_groups)
+    means = Series(
+        np.array([series.steps[group].mean() for group in groups]),
+        np.array([series.values[group].mean() for group in groups]),
+    )
+    lowest = np.array([series.values[group].min() for group in groups])
+    highest = np.array([series.values[group].max() for group in groups])
+    return means, lowest, highest
+
+
+def draw_series(
+    axes: "Axes", series: Series, colour: str, *, num_points: int = POINTS_PER_CURVE, with_range: bool = True
+) -> None:
+    """Draw a number by window: its mean as a line, its range as a band."""
+    means, lowest, highest = smooth(series, num_points)
+    if with_range and len(means.steps) < len(series.steps):
+        axes.fill_between(means.steps, lowest, highest, color=colour, alpha=0.15, linewidth=0)
+    axes.plot(means.steps, means.values, color=colour)
+
+
+def mark_tasks(axes: "Axes", tasks: Sequence[TaskSpan], *, with_names: bool) -> None:
+    """Shade every other task and draw its boundaries; names stand above the axes, each in its colour."""
+    for task in tasks:
+        if task.task % 2:
+            axes.axvspan(task.first_step, task.last_step, color=RULE, alpha=0.35, linewidth=0)
+        if with_names and task.last_step > task.first_step:
+            middle = (task.first_step + task.last_step) / 2
+            share = (task.last_step - task.first_step) / max(tasks[-1].last_step, 1)
+            fits = len(task.name) * PX_PER_LETTER < share * axes.figure.get_figwidth() * PX_PER_INCH * 0.85
+            words = {"ha": "center", "va": "bottom", "clip_on": False, "color": domain_colour(task.task)}
+            axes.annotate(
+                task.name if fits else str(task.task + 1),
+                (middle, 1),
+                xycoords=axes.get_xaxis_transform(),
+                xytext=(0, 4),
+                textcoords="offset points",
+                **words,
+            )
+    if tasks:
+        axes.set_xlim(tasks[0].first_step, max(tasks[-1].last_step, tasks[0].first_step + 1))
+
+
+def domain_colour(index: int) -> str:
+    """Return the colour of a domain, the same in every picture."""
+    return DOMAIN_COLOURS[index % len(DOMAIN_COLOURS)]
+
+
+def shades(colour: str, number: int) -> list[str]:
+    """Return shades of a colour, from pale to the colour itself."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    strengths = np.linspace(0.35, 1.0, number) if number > 1 else [1.0]
+    return ["#" + "".join(f"{round(255 - (255 - c) * s):02x}" for c in (red, green, blue)) for s in strengths]
+
+
+def spread(positions: Sequence[float], gap: float) -> list[float]:
+    """Return positions moved as little as needed so that neighbours, in their order, are `gap` apart."""
+    order = np.argsort(positions, kind="stable")
+    moved = np.asarray(positions, dtype=float)[order] - gap * np.arange(len(order))
+    moved = _isotonic(moved) + gap * np.arange(len(order))
+    result = np.empty(len(order))
+    result[order] = moved
+    return result.tolist()
+
+
+def _isotonic(values: np.ndarray) -> np.ndarray:
+    """Return the nondecreasing sequence nearest to the values: pool neighbours that are out of order."""
+    pools: list[tuple[float, int]] = []
+    for value in values:
+        mean, size = float(value), 1
+        while pools and pools[-1][0] > mean:
+            other, other_size = pools.pop()
+            mean, size = (mean * size + other * other_size) / (size + other_size), size + other_size
+        pools.append((mean, size))
+    return np.repeat([mean for mean, _ in pools], [size for _, size in pools])

@@ -1,0 +1,210 @@
+"""Pictures of what was learned: losses by window, numbers by window, forgetting curves."""
+
+import math
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from mambrane.continual.matrix import ForgettingMatrix
+from mambrane.report.figures import (
+    ALARM,
+    FIRST_POPULATION,
+    POINTS_PER_CURVE,
+    PX_PER_INCH,
+    Picture,
+    domain_colour,
+    draw_series,
+    mark_tasks,
+    picture,
+    shades,
+    spread,
+)
+from mambrane.watch import wording
+from mambrane.watch.history import RunHistory, Series, TaskSpan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LABEL_GAP_PX = 17.0
+AXES_SHARE = 0.8
+"""Part of a picture's height inside the axes, nearly; the rest is title and labels."""
+
+
+class Curve(NamedTuple):
+    """A number by window and its colour."""
+
+    series: Series
+    colour: str
+
+
+class Panel(NamedTuple):
+    """Curves over one axis of windows."""
+
+    title: str
+    curves: tuple[Curve, ...]
+    height: float = 1.0
+    """Height beside the other panels of a picture."""
+    is_by_domain: bool = False
+    """Draw each task's part in the colour of its domain, and mark the windows that were skipped."""
+
+
+def training_picture(history: RunHistory) -> Picture:
+    """Return loss, learning rate and gradient norm by applied window, tasks marked."""
+    loss = Panel(loss_title(history), (Curve(loss_series(history), FIRST_POPULATION),), 3.0, True)
+    rest = [("learning_rate", "learning rate"), ("gradient_norm", "gradient norm before clipping")]
+    rest += [(name, f"{name.partition('/')[2]}: added to the loss, nats per token") for name in history.added_losses()]
+    return panels_picture("training", history, [loss, *number_panels(history, rest)])
+
+
+def loss_series(history: RunHistory) -> Series:
+    """Return the training loss in bits per byte where the log has it, else in nats per token."""
+    series = history.series("bits_per_byte") or history.series("loss")
+    assert series is not None, "a picture of losses needs an applied window"
+    return series
+
+
+def loss_title(history: RunHistory) -> str:
+    """Return what `loss_series` measures."""
+    unit = "bits per byte" if history.series("bits_per_byte") is not None else "nats per token"
+    return f"training loss, {unit}"
+
+
+def number_panels(history: RunHistory, numbers: Sequence[tuple[str, str]]) -> list[Panel]:
+    """Return a panel for each of (name of a number, title) that the run has."""
+    found = [(title, history.series(name)) for name, title in numbers]
+    return [Panel(title, (Curve(series, FIRST_POPULATION),)) for title, series in found if series is not None]
+
+
+def block_panels(history: RunHistory, numbers: Sequence[tuple[str, str, str]]) -> list[Panel]:
+    """Return a panel for each of (name without the block's number, title, colour): a curve a block, pale to plain."""
+    panels = []
+    for name, title, colour in numbers:
+        names = [candidate for candidate in history.extension_numbers() if re.fullmatch(rf"{name}_\d+", candidate)]
+        if not names:
+            continue
+        names.sort(key=lambda candidate: int(candidate.rpartition("_")[2]))
+        colours = shades(colour, len(names))
+        curves = [Curve(history.series(found), shade) for found, shade in zip(names, colours, strict=True)]
+        panels.append(Panel(title, tuple(curves), 1.5))
+    return panels
+
+
+def panels_picture(name: str, history: RunHistory, panels: Sequence[Panel]) -> Picture:
+    """Return panels of numbers, one below the other, over the applied windows of the run."""
+    return picture(
+        name,
+        70 + sum(round(42 + 62 * panel.height) for panel in panels),
+        partial(_draw_panels, history=history, panels=panels),
+        description="; ".join(panel.title for panel in panels) + ", by applied window",
+    )
+
+
+def _draw_panels(figure: "Figure", *, history: RunHistory, panels: Sequence[Panel]) -> None:
+    heights = [panel.height for panel in panels]
+    all_axes = figure.subplots(len(panels), 1, sharex=True, height_ratios=heights, squeeze=False)[:, 0]
+    tasks = history.tasks()
+    for number, (axes, panel) in enumerate(zip(all_axes, panels, strict=True)):
+        if panel.is_by_domain:
+            _draw_by_domain(axes, panel.curves[0].series, tasks)
+            _mark_skipped(axes, history)
+        else:
+            _draw_curves(axes, panel.curves)
+        with_names = number == 0 and len(tasks) > 1
+        axes.set_title(panel.title, pad=22 if with_names else 6)
+        mark_tasks(axes, tasks, with_names=with_names)
+        _tidy(axes, panel)
+    all_axes[-1].set_xlabel("applied windows")
+
+
+def _draw_curves(axes: "Axes", curves: Sequence[Curve]) -> None:
+    """Draw curves; the range behind each point is shown where one curve is alone."""
+    for curve in curves:
+        draw_series(axes, curve.series, curve.colour, with_range=len(curves) == 1)
+
+
+def _draw_by_domain(axes: "Axes", series: Series, tasks: Sequence[TaskSpan]) -> None:
+    """Draw each task in the colour of its domain, so that no mean reaches across a boundary."""
+    for task in tasks:
+        inside = (series.steps > task.first_step) & (series.steps <= task.last_step)
+        if inside.any():
+            own = Series(series.steps[inside], series.values[inside])
+            num_points = math.ceil(POINTS_PER_CURVE * len(own.steps) / len(series.steps))
+            draw_series(axes, own, domain_colour(task.task), num_points=num_points)
+
+
+def _tidy(axes: "Axes", panel: Panel) -> None:
+    """Few ticks and short numbers; what is never negative starts at zero, so that small changes look small."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    if min(curve.series.values.min() for curve in panel.curves) >= 0:
+        axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:.4g}"))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: wording.count(number)))
+    axes.tick_params(axis="x", length=3)
+
+
+def _mark_skipped(axes: "Axes", history: RunHistory) -> None:
+    if history.skipped_steps:
+        bottom = [0.0] * len(history.skipped_steps)
+        transform = axes.get_xaxis_transform()
+        axes.plot(history.skipped_steps, bottom, "^", color=ALARM, transform=transform, clip_on=False, markersize=6)
+
+
+def forgetting_picture(matrix: ForgettingMatrix) -> Picture:
+    """Return the loss on each domain after each task, one curve a domain."""
+    return picture(
+        "forgetting",
+        340,
+        partial(_draw_forgetting, matrix=matrix),
+        description="Held-out bits per byte of each domain after each task",
+    )
+
+
+def _draw_forgetting(figure: "Figure", *, matrix: ForgettingMatrix) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes = figure.subplots()
+    ends = []
+    for column in range(len(matrix.domains)):
+        points = [
+            (row, loss)
+            for row in range(matrix.num_tasks + 1)
+            if (loss := matrix.bits_per_byte[row][column]) is not None
+        ]
+        if points:
+            _draw_domain(axes, column, points)
+            ends.append((column, points[-1]))
+    axes.set_title("held-out loss, bits per byte")
+    axes.set_xlabel("tasks learned")
+    axes.set_xlim(-0.15, matrix.num_tasks + 0.15)
+    axes.xaxis.set_major_locator(MaxNLocator(matrix.num_tasks + 1, integer=True))
+    axes.set_ylim(bottom=max(0.0, math.floor(axes.get_ylim()[0])))
+    _label_ends(figure, axes, matrix, ends)
+
+
+def _draw_domain(axes: "Axes", column: int, points: Sequence[tuple[int, float]]) -> None:
+    """Draw a domain faint before its own task and plain from it on, with a ring where it was learned."""
+    colour, own_row = domain_colour(column), column + 1
+    before = [point for point in points if point[0] <= own_row]
+    after = [point for point in points if point[0] >= own_row]
+    axes.plot(*zip(*before, strict=True), color=colour, alpha=0.45, linewidth=1.2, linestyle=(0, (2, 2)))
+    if after:
+        axes.plot(*zip(*after, strict=True), color=colour, linewidth=2)
+        axes.plot(*after[0], "o", color=colour, markerfacecolor="white", markersize=6.5, markeredgewidth=1.8)
+
+
+def _label_ends(
+    figure: "Figure", axes: "Axes", matrix: ForgettingMatrix, ends: Sequence[tuple[int, tuple[int, float]]]
+) -> None:
+    """Write each domain's name and last loss beside the end of its curve, moved apart where they would touch."""
+    low, high = axes.get_ylim()
+    px_per_unit = AXES_SHARE * figure.get_figheight() * PX_PER_INCH / (high - low)
+    heights = spread([loss * px_per_unit for _, (_, loss) in ends], LABEL_GAP_PX)
+    last_row = max(row for _, (row, _) in ends)
+    for (column, (_, loss)), height in zip(ends, heights, strict=True):
+        where = (last_row + 0.03 * matrix.num_tasks + 0.1, height / px_per_unit)
+        axes.text(*where, f"{matrix.domains[column]}  {loss:.2f}", va="center", color=domain_colour(column))

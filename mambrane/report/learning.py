@@ -1,0 +1,150 @@
+"""The report's sections on what was learned and kept, and the facts at its head and its end."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from mambrane.continual.matrix import ForgettingMatrix
+from mambrane.report import page
+from mambrane.report.data import ReportData
+from mambrane.report.figures_learning import forgetting_picture, loss_series, training_picture
+from mambrane.watch import wording
+from mambrane.watch.history import RunHistory
+from mambrane.watch.table import TITLES
+
+SMALLEST_RANGE = 0.6
+"""The lightest colour of the heat map stands for at most this part of the darkest, so that equal looks equal."""
+
+
+def head(data: ReportData) -> str:
+    """Return the title, how the run ended, and its key figures."""
+    history, matrix = data.history, data.matrix
+    facts = []
+    if "parameters" in history.run_start:
+        facts.append(("parameters", wording.count(history.run_start["parameters"]), ""))
+    facts.append(("applied windows", wording.count(history.last_step), ""))
+    if history.total("tokens"):
+        facts.append(("tokens read", wording.count(history.total("tokens")), ""))
+        facts.append(("running time", wording.duration(history.seconds), ""))
+    metrics = matrix.metrics() if matrix is not None else {}
+    for name, title in (("final_average", "final loss, all domains"), ("forgetting", "forgetting")):
+        if name in metrics and metrics[name].value is not None:
+            facts.append((title, f"{metrics[name].value:.3f}", "bits/byte"))
+    speed, tokens, rate = (history.series(name) for name in ("tokens_per_s", "tokens", "firing_rate"))
+    if speed is not None and tokens is not None:
+        mean_speed = tokens.values.sum() / (tokens.values / speed.values).sum()
+        facts.append(("speed, mean", wording.count(mean_speed), "tokens/s"))
+    if rate is not None:
+        facts.append(("firing rate at the end", wording.percent(rate.values[-20:].mean()), ""))
+    lead = page.paragraph(_how_it_ended(history), "lead")
+    model = page.paragraph(f"Neurons, gates and texts below are those of the {data.weights}.") if data.weights else ""
+    return f"<h1>{page.escape(data.title)}</h1>\n{lead}\n{page.tiles(facts)}\n{model}".rstrip()
+
+
+def _how_it_ended(history: RunHistory) -> str:
+    tasks = history.tasks()
+    names = ", ".join(task.name for task in tasks)
+    learned = f"Trained on {names}" + (", one after another. " if len(tasks) > 1 else ". ") if tasks else ""
+    if history.end is None:
+        ended = "The run has not ended: it is going on, or it was cut off and can be resumed."
+    elif history.end["event"] == "run_finished":
+        ended = "The run finished."
+    else:
+        ended = f"The run was stopped ({history.end['reason']}) and can be resumed."
+    resumed = f" It was resumed {history.num_resumes} times." if history.num_resumes > 1 else ""
+    return learned + ended + (" It was resumed once." if history.num_resumes == 1 else resumed)
+
+
+def training(data: ReportData) -> str:
+    """Return the section on loss, learning rate and gradient."""
+    history = data.history
+    if not history.windows:
+        return page.section("training", "Training", page.paragraph("No window has been applied yet."))
+    caption = (
+        f"Line: mean; band: lowest and highest of the windows behind each point. The last window's loss is "
+        f"{loss_series(history).values[-1]:.3f}. The learning rate rises anew for each task."
+    )
+    if history.skipped_steps:
+        number = len(history.skipped_steps)
+        caption += f" Red marks: {number} window{'s' * (number > 1)} skipped because the gradient was not finite."
+    return page.section("training", "Training", page.figure(training_picture(history), caption))
+
+
+def memory(data: ReportData) -> str:
+    """Return the section on the forgetting matrix."""
+    matrix, title = data.matrix, "What was kept"
+    if matrix is None or not any(_measured(row) for row in matrix.bits_per_byte):
+        return page.section("matrix", title, page.paragraph("No domain has been evaluated yet."))
+    pieces = [_heat(matrix)]
+    if matrix.num_tasks > 1 and any(_measured(row) for row in matrix.bits_per_byte[1:]):
+        caption = (
+            "The same numbers as curves. A ring marks where a domain was learned; dashed before, plain after. A plain "
+            "curve that rises is a domain that is being forgotten. Names stand with the last loss."
+        )
+        pieces.append(page.figure(forgetting_picture(matrix), caption))
+    return page.section("matrix", title, *pieces, _metrics(matrix))
+
+
+def _measured(row: Sequence[float | None]) -> list[float]:
+    return [number for number in row if number is not None]
+
+
+def _heat(matrix: ForgettingMatrix) -> str:
+    """Return the matrix as a heat map; rows that are not measured yet are left out."""
+    by_task = matrix.num_tasks == len(matrix.domains)
+    names = [
+        "untrained",
+        *(f"{row + 1} {matrix.domains[row]}" if by_task else "all" for row in range(matrix.num_tasks)),
+    ]
+    rows = [(name, row) for name, row in zip(names, matrix.bits_per_byte, strict=True) if _measured(row)]
+    known = [number for _, row in rows for number in _measured(row)]
+    heat = page.heat_table(
+        ["after task", *matrix.domains],
+        rows,
+        own=[(column + 1, column) for column in range(len(matrix.domains))] if by_task else [],
+        logarithmic=True,
+        limits=(min(min(known), SMALLEST_RANGE * max(known)), max(known)),
+    )
+    caption = (
+        "Loss on held-out text in bits per byte: a row for each task learned, a column for each domain; darker is "
+        "worse, by ratio. Framed: a domain right after its own task; below it, a rise is forgetting."
+    )
+    return f"<figure>{heat}<figcaption>{caption}</figcaption></figure>"
+
+
+def _metrics(matrix: ForgettingMatrix) -> str:
+    metrics = matrix.metrics()
+    if all(metric.value is None for metric in metrics.values()):
+        return page.paragraph(f"Metrics over tasks are undefined so far: {metrics['final_average'].reason}.")
+    rows = [
+        (TITLES[name], f"undefined: {metric.reason}" if metric.value is None else f"{metric.value:.3f}")
+        for name, metric in metrics.items()
+    ]
+    return page.table(["metric", "value"], rows, kind="words")
+
+
+def log(data: ReportData) -> str:
+    """Return the section on events that no other section shows; empty if there are none."""
+    counts = Counter(event["event"] for event in data.history.other_events)
+    if not counts:
+        return ""
+    latest = {event["event"]: event for event in data.history.other_events}
+    rows = []
+    for kind, number in sorted(counts.items()):
+        fields = {key: item for key, item in latest[kind].items() if key not in ("time_s", "event")}
+        rows.append((kind.replace("_", " "), str(number), wording.value(fields)[1:-1]))
+    words = "Everything else in the event log, by kind, with the latest of each."
+    return page.section(
+        "log", "From the log", page.paragraph(words), page.table(["event", "number", "latest"], rows, kind="words")
+    )
+
+
+def configuration(data: ReportData) -> str:
+    """Return every setting, and the versions it ran with."""
+    sections = [
+        (name, [(key.replace("_", " "), wording.value(item)) for key, item in settings.items()])
+        for name, settings in data.config.items()
+    ]
+    environment = data.history.run_start.get("environment", {})
+    if environment:
+        sections.append(("versions and machine", [(key, wording.value(item)) for key, item in environment.items()]))
+    return page.section("configuration", "Configuration and versions", page.settings(sections))

@@ -1,0 +1,143 @@
+"""The report's sections on what the model does: neurons, gates, plasticity, its own text, energy."""
+
+from mambrane.measure.energy import CAVEATS, PartEnergy
+from mambrane.measure.probe import Probe
+from mambrane.report import page
+from mambrane.report.data import ReportData
+from mambrane.report.figures import FIRST_POPULATION, MAMBA, SECOND_POPULATION
+from mambrane.report.figures_learning import block_panels, number_panels, panels_picture
+from mambrane.report.figures_neurons import raster_picture, rates_picture, silent_share
+from mambrane.watch import wording
+from mambrane.watch.history import RunHistory
+
+PLASTICITY_NUMBERS = {
+    "stdp/mean_change": "STDP: mean absolute change of a synapse",
+    "stdp/at_bounds": "STDP: part of the synapses at a bound",
+    "stdp/rate_per_token": "STDP: spikes per token, slow mean",
+    "stdp/consolidation": "STDP: mean consolidation of a synapse",
+    "meta_plasticity/mean_plasticity": "meta-plasticity: mean factor f on the update",
+}
+PLASTICITY_CAPTION = (
+    "By applied window, mean over blocks. The factor f is 1 where a weight is free to move and falls towards 0 where "
+    "it mattered for earlier tasks; during the first task nothing is held back."
+)
+
+
+def neurons(data: ReportData) -> str:
+    """Return the section on spikes and firing rates."""
+    probe, title = data.probe, "The neurons at work"
+    if probe is None:
+        return page.section("neurons", title, page.paragraph("The model was not run for this report."))
+    blocks = sorted({0, len(probe.blocks) - 1})
+    ticks = "" if probe.ticks_per_token == 1 else f", {probe.ticks_per_token} ticks each"
+    raster = page.figure(
+        raster_picture(probe, blocks),
+        f"Each stroke is a spike: time runs to the right, one column a token{ticks}, one row a neuron. Shown are the "
+        "first and the last block. Below, how unexpected each token was to the model, and the text itself.",
+    )
+    liquid = all(block.second_spikes is None for block in probe.blocks)
+    absent = page.paragraph("The second population is a liquid cell: its state is continuous and has no spikes.")
+    rates = page.figure(
+        rates_picture(probe),
+        f"Dots: mean over the neurons of a population; bars: the range that holds four neurons in five. Measured over "
+        f"{wording.count(probe.num_tokens)} tokens of held-out text. {_silent(probe)}",
+    )
+    return page.section("neurons", title, raster, absent if liquid else "", rates, _rates_over_time(data.history))
+
+
+def _silent(probe: Probe) -> str:
+    first = [silent_share(block.first_rates) for block in probe.blocks]
+    second = [silent_share(block.second_rates) for block in probe.blocks if block.second_rates is not None]
+    words = f"Never fired: {wording.percent(sum(first) / len(first))} of the first populations"
+    return words + (f", {wording.percent(sum(second) / len(second))} of the second." if second else ".")
+
+
+def _rates_over_time(history: RunHistory) -> str:
+    numbers = [
+        ("activity/first_rate", "first population, spikes per neuron and tick", FIRST_POPULATION),
+        ("activity/second_rate", "second population, spikes per neuron and tick", SECOND_POPULATION),
+    ]
+    panels = block_panels(history, numbers)
+    if not panels:
+        return ""
+    pictured = panels_picture("rates-over-time", history, panels)
+    return page.figure(pictured, "Firing rates in training, one curve a block: pale is the first, dark is the last.")
+
+
+def paths(data: ReportData) -> str:
+    """Return the section on the gate between the two paths."""
+    title = "Spikes or Mamba"
+    gates = [block.gate for block in data.probe.blocks] if data.probe is not None else []
+    if not gates or any(gate is None for gate in gates):
+        reason = "There is no Mamba path, so no gate." if gates else "The model was not run for this report."
+        return page.section("gates", title, page.paragraph(reason))
+    rows = [(f"block {number + 1}", gate.tolist()) for number, gate in enumerate(gates)]
+    header = ["head", *(str(head + 1) for head in range(len(gates[0])))]
+    caption = (
+        "Share of the spiking path in each head of each block, mean over the tokens read: 0 is Mamba alone, 1 is "
+        "spikes alone. A fresh model starts at 0.12."
+    )
+    heat = page.heat_table(header, rows, limits=(0.0, 1.0))
+    over_time = ""
+    if panels := block_panels(data.history, [("activity/gate", "share of the spiking path", MAMBA)]):
+        pictured = panels_picture("gates-over-time", data.history, panels)
+        over_time = page.figure(
+            pictured, "The same share in training, mean over heads, one curve a block: pale is the first."
+        )
+    return page.section("gates", title, f"<figure>{heat}<figcaption>{caption}</figcaption></figure>", over_time)
+
+
+def plasticity(data: ReportData) -> str:
+    """Return the section on STDP and meta-plasticity."""
+    history, names = data.history, data.history.extension_numbers()
+    pieces = []
+    for extension, title in (("stdp", "STDP"), ("meta_plasticity", "Meta-plasticity")):
+        if not any(name.startswith(f"{extension}/") for name in names):
+            pieces.append(page.paragraph(f"{title} was not at work in this run."))
+    if panels := number_panels(history, list(PLASTICITY_NUMBERS.items())):
+        pieces.append(page.figure(panels_picture("plasticity", history, panels), PLASTICITY_CAPTION))
+    return page.section("plasticity", "Plasticity", *pieces)
+
+
+def extensions(data: ReportData) -> str:
+    """Return the section on numbers that no other section knows; empty if there are none."""
+    names = [n for n in data.history.extension_numbers() if n not in PLASTICITY_NUMBERS and "activity/" not in n]
+    panels = number_panels(data.history, [(name, name.replace("/", ": ").replace("_", " ")) for name in names])
+    if not panels:
+        return ""
+    pictured = panels_picture("extensions", data.history, panels)
+    return page.section("extensions", "Replay and others", page.figure(pictured, "Measured in each applied window."))
+
+
+def samples(data: ReportData) -> str:
+    """Return the section with texts that the model wrote."""
+    title = "What it writes"
+    if not data.samples:
+        return page.section("samples", title, page.paragraph("No text was generated for this report."))
+    words = f"Pale: the given beginning. Dark: what the model wrote ({data.samples[0].settings})."
+    texts = [page.sample(sample.title, sample.prompt, sample.continuation) for sample in data.samples]
+    return page.section("samples", title, page.paragraph(words, "note"), *texts)
+
+
+def energy(data: ReportData) -> str:
+    """Return the section on estimated energy, with its caveats."""
+    if data.energy is None:
+        return page.section("energy", "Energy by counting", page.paragraph("No energy was estimated for this report."))
+    energy = data.energy
+    header = ["per token, nJ", "as built", "event-driven", "int8 dense", "memory, as built", "memory, event-driven"]
+    rows = [_energy_row(part) for part in (*energy.parts, energy.total)]
+    words = (
+        f"Of all products of this model, {wording.percent(energy.spike_share)} read spikes. On an ideal event-driven "
+        f"machine its arithmetic would take {wording.percent(energy.event_driven_saving)} less energy than as built."
+    )
+    return page.section(
+        "energy",
+        "Energy by counting",
+        page.paragraph(words),
+        page.table(header, rows, total=True),
+        page.bullets(CAVEATS),
+    )
+
+
+def _energy_row(part: PartEnergy) -> list[str]:
+    return [part.name, *(wording.compact(picojoules / 1000) for picojoules in part[1:])]

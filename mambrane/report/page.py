@@ -1,0 +1,204 @@
+"""Pieces of the report's page: sections, pictures, tables, in plain HTML. Everything is inline: nothing is fetched."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from html import escape
+
+from mambrane.report.figures import INK, NARROW_PX, PAPER, RULE, SOFT_INK, WIDE_PX, Picture
+
+STYLE = f"""
+:root {{ color-scheme: light; }}
+* {{ box-sizing: border-box; }}
+body {{ margin: 0; background: {PAPER}; color: {INK}; font: 16px/1.55 "Helvetica Neue", Helvetica, Arial, sans-serif;
+  -webkit-text-size-adjust: 100%; }}
+main {{ max-width: {WIDE_PX + 48}px; margin: 0 auto; padding: 56px 24px 96px; }}
+h1 {{ font-size: 30px; line-height: 1.2; margin: 0 0 8px; letter-spacing: -0.01em; overflow-wrap: anywhere; }}
+h2 {{ font-size: 20px; line-height: 1.3; margin: 72px 0 8px; padding-top: 20px; border-top: 1px solid {RULE}; }}
+p {{ margin: 0 0 12px; max-width: 66ch; }}
+.lead {{ color: {SOFT_INK}; font-size: 17px; margin-bottom: 28px; }}
+.note, figcaption {{ color: {SOFT_INK}; font-size: 14px; line-height: 1.5; max-width: 74ch; }}
+figure {{ margin: 24px 0 36px; }}
+figcaption {{ margin-top: 10px; }}
+svg {{ display: block; width: 100%; height: auto; font-family: inherit; }}
+.narrow {{ display: none; max-width: {NARROW_PX + 60}px; }}
+.tiles {{ display: grid; grid-template-columns: repeat(4, 1fr); gap: 1px; border: 1px solid {RULE}; border-radius: 6px;
+  overflow: hidden; margin: 0 0 8px; }}
+.tiles div {{ padding: 14px 16px; box-shadow: 0 0 0 1px {RULE}; }}
+.tiles dt {{ color: {SOFT_INK}; font-size: 13px; }}
+.tiles dd {{ margin: 2px 0 0; font-size: 22px; font-variant-numeric: tabular-nums; }}
+.tiles small {{ font-size: 13px; color: {SOFT_INK}; }}
+.scroll {{ overflow-x: auto; }}
+table {{ border-collapse: collapse; font-size: 14px; font-variant-numeric: tabular-nums; width: 100%; }}
+th, td {{ padding: 7px 10px; text-align: right; border-bottom: 1px solid {RULE}; vertical-align: baseline; }}
+th {{ color: {SOFT_INK}; font-weight: normal; white-space: nowrap; }}
+th:first-child, td:first-child {{ text-align: left; padding-left: 0; }}
+tbody th {{ color: {INK}; }}
+tr.total th, tr.total td {{ font-weight: bold; border-bottom: 0; }}
+.heat {{ border-collapse: separate; border-spacing: 2px; table-layout: fixed; }}
+.heat th:first-child {{ width: 22%; }}
+.heat thead th {{ white-space: normal; overflow-wrap: anywhere; }}
+.heat td {{ border: 0; text-align: center; border-radius: 3px; padding: 9px 8px; }}
+.heat th {{ border: 0; }}
+.heat thead th:not(:first-child) {{ text-align: center; }}
+.heat td.own {{ outline: 2px solid {INK}; outline-offset: -2px; }}
+.words th, .words td {{ text-align: left; }}
+.words td {{ overflow-wrap: anywhere; }}
+.settings {{ columns: 2; column-gap: 48px; margin-top: 18px; }}
+.settings section {{ break-inside: avoid; margin-bottom: 24px; }}
+h3 {{ font-size: 14px; margin: 0 0 4px; }}
+.settings dl {{ margin: 0; font-size: 13px; display: grid; grid-template-columns: auto 1fr; gap: 1px 16px; }}
+.settings dt {{ color: {SOFT_INK}; }}
+.settings dd {{ margin: 0; text-align: right; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }}
+.sample {{ white-space: pre-wrap; overflow-wrap: anywhere; border-left: 3px solid {RULE}; padding: 2px 0 2px 18px;
+  margin: 8px 0 28px; font-size: 15px; tab-size: 4; }}
+.sample span {{ color: {SOFT_INK}; }}
+ul {{ padding-left: 18px; margin: 12px 0; }}
+li {{ margin-bottom: 6px; }}
+@media (max-width: 640px) {{
+  main {{ padding: 32px 18px 64px; }}
+  h1 {{ font-size: 25px; }}
+  h2 {{ margin-top: 52px; }}
+  .wide {{ display: none; }}
+  .narrow {{ display: block; }}
+  .settings {{ columns: 1; }}
+  .tiles {{ grid-template-columns: 1fr 1fr; }}
+  th, td {{ padding: 6px 8px; }}
+  .heat td {{ padding: 8px 2px; font-size: 13px; }}
+  .heat thead th:not(:first-child) {{ padding: 6px 0; font-size: 12px; }}
+}}
+@media print {{ h2 {{ break-after: avoid; }} figure {{ break-inside: avoid; }} }}
+"""
+
+
+def page(title: str, sections: Iterable[str]) -> str:
+    """Return a whole HTML page."""
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(sections)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def section(anchor: str, title: str, *pieces: str) -> str:
+    """Return a section with a heading; pieces that are empty are left out."""
+    body = "\n".join(piece for piece in pieces if piece)
+    return f'<section id="{anchor}">\n<h2>{escape(title)}</h2>\n{body}\n</section>'
+
+
+def prose(text: str) -> str:
+    """Return escaped text in which a number and its per cent sign stay on one line."""
+    return escape(text).replace(" %", "&nbsp;%")
+
+
+def paragraph(text: str, kind: str = "") -> str:
+    """Return a paragraph of plain text."""
+    attribute = f' class="{kind}"' if kind else ""
+    return f"<p{attribute}>{prose(text)}</p>"
+
+
+def figure(pictured: Picture, caption: str) -> str:
+    """Return a picture in both forms, of which the page shows the one that fits, and what one sees in it."""
+    forms = f'<div class="wide">{pictured.wide}</div>\n<div class="narrow">{pictured.narrow}</div>'
+    return f"<figure>\n{forms}\n<figcaption>{prose(caption)}</figcaption>\n</figure>"
+
+
+def tiles(items: Sequence[tuple[str, str, str]]) -> str:
+    """Return key figures: (what, number, unit)."""
+    cells = "".join(
+        f"<div><dt>{escape(what)}</dt><dd>{escape(number)} <small>{escape(unit)}</small></dd></div>"
+        for what, number, unit in items
+    )
+    return f'<dl class="tiles">{cells}</dl>'
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, kind: str = "", total: bool = False) -> str:
+    """Return a table whose first column names the rows; `total` marks the last row."""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = []
+    for number, (name, *cells) in enumerate(rows):
+        mark = ' class="total"' if total and number == len(rows) - 1 else ""
+        columns = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        body.append(f"<tr{mark}><th>{escape(name)}</th>{columns}</tr>")
+    attribute = f' class="{kind}"' if kind else ""
+    return (
+        f'<div class="scroll"><table{attribute}><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def heat_table(
+    header: Sequence[str],
+    rows: Sequence[tuple[str, Sequence[float | None]]],
+    *,
+    own: Sequence[tuple[int, int]] = (),
+    digits: int = 2,
+    logarithmic: bool = False,
+    limits: tuple[float, float] | None = None,
+) -> str:
+    """Return a table of numbers on a scale of blue: the higher, the darker.
+
+    Args:
+        header: the corner and the columns.
+        rows: name and numbers of each row; None is shown as a dash.
+        own: cells (row, column) with a frame.
+        digits: decimals shown.
+        logarithmic: equal ratios, not equal differences, are equally far apart in colour.
+        limits: numbers with the lightest and the darkest colour; those of the table if None.
+    """
+    known = [number for _, numbers in rows for number in numbers if number is not None]
+    low, high = limits or (min(known), max(known))
+    position = partial(_position, low=low, high=high, logarithmic=logarithmic)
+    body = []
+    for row, (name, numbers) in enumerate(rows):
+        cells = [_heat_cell(n, position, digits, (row, column) in own) for column, n in enumerate(numbers)]
+        body.append(f"<tr><th>{escape(name)}</th>{''.join(cells)}</tr>")
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    return (
+        f'<div class="scroll"><table class="heat"><thead><tr>{head}</tr></thead>'
+        f"<tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+_LIGHTEST, _DARKEST = (240, 246, 249), (31, 111, 139)
+
+
+def _position(number: float, *, low: float, high: float, logarithmic: bool) -> float:
+    """Return where a number stands between the lightest colour (0) and the darkest (1)."""
+    if high <= low:
+        return 0.0
+    if logarithmic:
+        number, low, high = (math.log(max(value, 1e-9)) for value in (number, low, high))
+    return min(max((number - low) / (high - low), 0.0), 1.0)
+
+
+def _heat_cell(number: float | None, position: Callable[[float], float], digits: int, framed: bool) -> str:
+    if number is None:
+        return "<td>&ndash;</td>"
+    depth = position(number)
+    red, green, blue = (round(a + (b - a) * depth) for a, b in zip(_LIGHTEST, _DARKEST, strict=True))
+    ink = PAPER if depth > 0.6 else INK
+    frame = ' class="own"' if framed else ""
+    return f'<td{frame} style="background:rgb({red},{green},{blue});color:{ink}">{number:.{digits}f}</td>'
+
+
+def settings(sections: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> str:
+    """Return settings by section, in two columns where there is room."""
+    blocks = []
+    for name, items in sections:
+        pairs = "".join(f"<dt>{escape(key)}</dt><dd>{escape(item)}</dd>" for key, item in items)
+        blocks.append(f"<section><h3>{escape(name)}</h3><dl>{pairs}</dl></section>")
+    return f'<div class="settings">{"".join(blocks)}</div>'
+
+
+def sample(title: str, prompt: str, continuation: str) -> str:
+    """Return a text that the model went on with; the given part is pale."""
+    heading = f"<h3>{escape(title)}</h3>" if title else ""
+    return f'{heading}<div class="sample"><span>{escape(prompt)}</span>{escape(continuation)}</div>'
+
+
+def bullets(items: Sequence[str]) -> str:
+    """Return a list of plain sentences."""
+    return '<ul class="note">' + "".join(f"<li>{prose(item)}</li>" for item in items) + "</ul>"

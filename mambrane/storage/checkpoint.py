@@ -1,0 +1,313 @@
+"""Checkpoints that survive anything: written aside, synced, renamed, verified when loaded, pruned only afterwards.
+
+    checkpoints/step-00000040/
+        model.safetensors  ema.safetensors        weights: plain tensors by parameter name
+        trainer.json  trainer.safetensors ...     each part of the state (state_files.py)
+        manifest.json                             sizes and SHA-256 of all of them (manifest.py), written last
+
+Order of a save; a kill or a power cut between any two of these leaves a valid checkpoint, the new or the old one:
+
+    settle leftovers -> write and sync each file in step-N.tmp-PID -> manifest -> sync the folder
+    -> rename to step-N -> sync checkpoints/ -> prune
+
+Saving a step that exists moves the old one to step-N.replaced-PID first; while step-N is missing, that one is loaded.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
+from mambrane.storage.atomic_files import (
+    Chunk,
+    make_folder,
+    remove_folder,
+    require_space,
+    storage_errors,
+    sync_folder,
+    write_new_file,
+)
+from mambrane.storage.manifest import (
+    FILE_NAME,
+    MANIFEST_NAME,
+    CheckpointDamaged,
+    CheckpointVersionError,
+    Manifest,
+    check_folder,
+    read_manifest,
+)
+from mambrane.storage.state_files import (
+    StateTree,
+    decode_state,
+    encode_state,
+    host_tensor,
+    read_safetensors,
+    safetensors_chunks,
+    total_bytes,
+)
+
+CHECKPOINT_NAME = re.compile(r"step-(\d{8,})(?:\.replaced-\d+)?")
+LEFTOVER_NAME = re.compile(r"step-\d{8,}\.(?:tmp|removed)-\d+")
+
+MANIFEST_ROOM_BYTES = 1 << 20
+"""Asked of the disk beyond the files themselves, for the manifest and the folders."""
+
+
+class NoValidCheckpoint(UserError):
+    """There are checkpoints, and not one of them is whole."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A verified checkpoint in memory."""
+
+    path: Path
+    step: int
+    parts: dict[str, StateTree]
+    weights: dict[str, dict[str, Tensor]]
+
+
+class PreparedSave(NamedTuple):
+    """Everything a save will write, in memory."""
+
+    step: int
+    files: dict[str, list[Chunk]]
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all files but the manifest."""
+        return sum(total_bytes(chunks) for chunks in self.files.values())
+
+
+class Checkpoints:
+    """The checkpoints of one run. One process at a time may save (RunFolder.lock sees to it); any may load."""
+
+    def __init__(self, folder: Path, *, keep: int, events: EventLog) -> None:
+        if keep < 2:
+            raise UserError(f"{keep} checkpoints to keep", wanted="at least 2", way_out="--keep-checkpoints 2")
+        self.folder = folder
+        self.keep = keep
+        self.events = events
+        self._verified: set[str] = set()
+        self._publishing = threading.Lock()
+
+    def save(
+        self,
+        step: int,
+        parts: Mapping[str, StateTree],
+        *,
+        weights: Mapping[str, Mapping[str, Tensor]],
+    ) -> Path:
+        """Write the checkpoint of a step and return its folder; see saver.py for saving in the background.
+
+        Args:
+            step: applied windows of the run.
+            parts: the state of each part, by a name that becomes its file's.
+            weights: tensors by parameter name, for each file: {"model": ..., "ema": ...}.
+
+        Raises:
+            StorageError: the disk refused; older checkpoints are untouched.
+            TypeError: a part holds something that is no state.
+        """
+        return self.publish(prepare(step, parts, weights=weights), self.events)
+
+    def publish(self, prepared: PreparedSave, events: EventLog) -> Path:
+        """Write a prepared save, make it the newest checkpoint, prune; raises StorageError."""
+        target = self.folder / f"step-{prepared.step:08d}"
+        with self._publishing, storage_errors("saving", target):
+            make_folder(self.folder)
+            self._settle(events)
+            require_space(self.folder, prepared.num_bytes + MANIFEST_ROOM_BYTES)
+            self._put_in_place(prepared, target)
+            self._verified.add(target.name)
+            events.emit("checkpoint_saved", step=prepared.step, path=str(target), num_bytes=prepared.num_bytes)
+            self._settle(events)
+            self._prune(events)
+        return target
+
+    def load_newest(self) -> Checkpoint | None:
+        """Return the newest valid checkpoint, or None when nothing was ever saved.
+
+        Raises:
+            NoValidCheckpoint: some exist, and every one is damaged.
+            CheckpointVersionError: the newest one was written by another version of the format.
+        """
+        damages = []
+        for folder in self._newest_first():
+            try:
+                checkpoint = self.load(folder)
+            except CheckpointDamaged as damage:
+                damages.append(damage)
+                self.events.emit(
+                    "checkpoint_damaged",
+                    path=str(folder),
+                    file=damage.file.name,
+                    expected=damage.expected,
+                    found=damage.reason,
+                )
+                continue
+            self.events.emit("checkpoint_loaded", step=checkpoint.step, path=str(folder))
+            return checkpoint
+        if damages:
+            raise NoValidCheckpoint(
+                "\n  ".join([f"{self.folder}: no valid checkpoint", *(damage.found for damage in damages)]),
+                wanted="one checkpoint that agrees with its manifest",
+                way_out="restore one from a copy, or start anew in another --output-dir",
+            )
+        return None
+
+    def load(self, path: Path) -> Checkpoint:
+        """Verify a checkpoint completely and return it; nothing in it is ever executed.
+
+        Raises:
+            CheckpointDamaged: it is not what its manifest says.
+            CheckpointVersionError: it was written by another version of the format.
+        """
+        manifest = read_manifest(path)
+        check_folder(path, manifest, contents=True)
+        match = CHECKPOINT_NAME.fullmatch(path.name)
+        if match is not None and int(match[1]) != manifest.step:
+            raise CheckpointDamaged(path, expected=f"step {manifest.step}", found=f"a folder named {path.name}")
+        checkpoint = _read_folder(path, manifest)
+        self._verified.add(path.name)
+        return checkpoint
+
+    def _put_in_place(self, prepared: PreparedSave, target: Path) -> None:
+        aside = target.with_name(f"{target.name}.tmp-{os.getpid()}")
+        try:
+            _write_folder(aside, prepared)
+            if target.exists():
+                os.rename(target, target.with_name(f"{target.name}.replaced-{os.getpid()}"))
+            os.rename(aside, target)
+        except BaseException:
+            with suppress(OSError):
+                remove_folder(aside)
+            raise
+        sync_folder(self.folder)
+
+    def _newest_first(self) -> list[Path]:
+        """Return the checkpoint folders, the highest step first, one being replaced after its replacement."""
+        if not self.folder.is_dir():
+            return []
+        with storage_errors("reading", self.folder):
+            names = [name for name in os.listdir(self.folder) if CHECKPOINT_NAME.fullmatch(name)]
+        return [self.folder / name for name in sorted(names, key=_age)]
+
+    def _settle(self, events: EventLog) -> None:
+        """Finish what an interrupted save or removal left behind."""
+        for name in sorted(os.listdir(self.folder)):
+            folder = self.folder / name
+            try:
+                if LEFTOVER_NAME.fullmatch(name):
+                    remove_folder(folder)
+                elif CHECKPOINT_NAME.fullmatch(name) and ".replaced-" in name:
+                    self._settle_replaced(folder)
+            except (OSError, CheckpointVersionError) as error:
+                events.emit("leftover_not_removed", path=str(folder), reason=str(error))
+
+    def _settle_replaced(self, folder: Path) -> None:
+        """Leave one of two saves of a step, under its proper name: the later one, unless only the other is whole."""
+        replacement = folder.with_name(folder.name.partition(".")[0])
+        if replacement.exists():
+            is_needed = not self._is_valid(replacement) and self._is_valid(folder)
+            self._remove(replacement if is_needed else folder)
+        if not replacement.exists():
+            os.rename(folder, replacement)
+            sync_folder(self.folder)
+
+    def _prune(self, events: EventLog) -> None:
+        """Remove what is older than the newest `keep` valid checkpoints."""
+        folders = self._newest_first()
+        if len(folders) <= self.keep:
+            return
+        try:
+            valid = [folder for folder in folders if self._is_valid(folder)]
+            if len(valid) <= self.keep:
+                return
+            oldest_kept = folders.index(valid[self.keep - 1])
+            for folder in folders[oldest_kept + 1 :]:
+                self._remove(folder)
+                events.emit("checkpoint_removed", path=str(folder))
+        except (OSError, UserError) as error:
+            events.emit("checkpoints_not_pruned", reason=str(error))
+
+    def _is_valid(self, folder: Path) -> bool:
+        """Whether a checkpoint may be counted on: every byte is read once, later only names and sizes."""
+        try:
+            check_folder(folder, read_manifest(folder), contents=folder.name not in self._verified)
+        except CheckpointDamaged:
+            return False
+        self._verified.add(folder.name)
+        return True
+
+    def _remove(self, folder: Path) -> None:
+        """Remove a checkpoint; it stops being one in a single step."""
+        removed = folder.with_name(f"{folder.name.partition('.')[0]}.removed-{os.getpid()}")
+        os.rename(folder, removed)
+        sync_folder(self.folder)
+        self._verified.discard(folder.name)
+        remove_folder(removed)
+
+
+def prepare(
+    step: int,
+    parts: Mapping[str, StateTree],
+    *,
+    weights: Mapping[str, Mapping[str, Tensor]],
+    copy: bool = False,
+) -> PreparedSave:
+    """Encode what a save will write; with `copy`, later changes of the tensors do not reach it.
+
+    Raises:
+        TypeError: a part holds something that is no state.
+    """
+    files: dict[str, list[Chunk]] = {}
+    for name, state in parts.items():
+        encoded = encode_state(state, copy=copy)
+        files[f"{name}.json"] = [encoded.json]
+        if encoded.tensors:
+            files[f"{name}.safetensors"] = safetensors_chunks(encoded.tensors)
+    for name, tensors in weights.items():
+        assert f"{name}.json" not in files, f"{name} names both a part and weights"
+        host = {key: host_tensor(tensor, f"{name}/{key}", copy=copy) for key, tensor in tensors.items()}
+        files[f"{name}.safetensors"] = safetensors_chunks(host, {"format": "pt"})
+    assert step >= 0, step
+    assert all(FILE_NAME.fullmatch(name) and name != MANIFEST_NAME for name in files), list(files)
+    return PreparedSave(step, files)
+
+
+def _write_folder(folder: Path, prepared: PreparedSave) -> None:
+    """Write a whole checkpoint and make it last; only its name is still provisional."""
+    os.mkdir(folder)
+    records = {name: write_new_file(folder / name, chunks) for name, chunks in sorted(prepared.files.items())}
+    manifest = Manifest(step=prepared.step, files=records)
+    write_new_file(folder / MANIFEST_NAME, [manifest.to_bytes()])
+    sync_folder(folder)
+
+
+def _read_folder(folder: Path, manifest: Manifest) -> Checkpoint:
+    """Read the files of a verified checkpoint: X.json makes X a part, X.safetensors alone makes it weights."""
+    tensors = {Path(name).stem: _read(folder / name) for name in manifest.files if name.endswith(".safetensors")}
+    names = [Path(name).stem for name in manifest.files if name.endswith(".json")]
+    parts = {name: _read(folder / f"{name}.json", tensors.pop(name, {})) for name in names}
+    return Checkpoint(path=folder, step=manifest.step, parts=parts, weights=tensors)
+
+
+def _read(file: Path, tensors: Mapping[str, Tensor] | None = None) -> StateTree:
+    """Read one file; both readers know data only, so bytes of any other kind end here."""
+    try:
+        return read_safetensors(file) if tensors is None else decode_state(file.read_bytes(), tensors)
+    except (OSError, ValueError) as error:
+        raise CheckpointDamaged(file, expected="a state or weights", found=f"cannot be read: {error}") from error
+
+
+def _age(name: str) -> tuple[int, str]:
+    return -int(name.removeprefix("step-").partition(".")[0]), name

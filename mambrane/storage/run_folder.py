@@ -1,0 +1,231 @@
+"""The folder of a run: where each file is, the lock that keeps a second process out, and the run's configuration.
+
+    config.json  domains.json  tokenizer.json  events.jsonl  matrix.json  tensorboard/  report.html  checkpoints/
+    run.lock
+
+The lock is flock on run.lock: the kernel gives it back when its holder ends, however it ends, so the file itself
+staying behind means nothing. Reading a run needs no lock.
+"""
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mambrane.core.errors import UserError
+from mambrane.storage.atomic_files import atomic_write_text, make_folder, storage_errors
+from mambrane.storage.state_files import decode_state, encode_state
+
+ABSENT = "absent"
+"""Shown in place of a value that only one of two configurations has."""
+
+
+class RunFolder:
+    """The files of a run; making one touches nothing on the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config_file = path / "config.json"
+        self.domains_file = path / "domains.json"
+        self.events_file = path / "events.jsonl"
+        self.matrix_file = path / "matrix.json"
+        self.tokenizer_file = path / "tokenizer.json"
+        self.report_file = path / "report.html"
+        self.tensorboard_folder = path / "tensorboard"
+        self.checkpoints_folder = path / "checkpoints"
+        self.lock_file = path / "run.lock"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Create the folder and keep every other training process out of it for the length of the block.
+
+        Raises:
+            UserError: another process holds it; the message names its process number and host.
+            StorageError: the folder cannot be made or locked.
+        """
+        with storage_errors("opening", self.path):
+            make_folder(self.path)
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            self._acquire(descriptor)
+            self._clear_leftovers()
+            yield
+        finally:
+            os.close(descriptor)
+
+    def claim_for(
+        self,
+        config: Mapping[str, Any],
+        *,
+        operational: Collection[str] = (),
+        defaults: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Return True when this folder holds a run of this configuration, False when it was empty and now has it.
+
+        Args:
+            config: the whole configuration, nested, of JSON values.
+            operational: dotted names ("engine.save_every") of fields that may change between two sittings of one
+                run, because the weights do not depend on them; a name also stands for everything below it.
+            defaults: what each setting of this version stands at in a run that was saved before it existed. Without
+                them a setting that only one side has is a difference.
+
+        Raises:
+            UserError: a run of another configuration is here, or one with settings that this version does not know;
+                the message lists each.
+        """
+        if not self.config_file.exists():
+            self._refuse_orphans()
+            self._write_config(config)
+            return False
+        saved = self.read_config()
+        if defaults is not None:
+            self._refuse_unknown(saved, defaults)
+        filled = filled_in(saved, defaults or {})
+        differences = config_differences(filled, config, operational=operational)
+        if differences:
+            raise UserError(
+                "\n  ".join([f"{self.path} holds a run of another configuration:", *differences]),
+                wanted="the same configuration, to resume that run",
+                way_out="choose another --output-dir, or set these fields back",
+            )
+        if config_differences(saved, config):
+            self._write_config(config)
+        return True
+
+    def settings_saved_without(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """Return each setting that the run here was saved without, by dotted name, with the default it stands at."""
+        if not self.config_file.exists():
+            return {}
+        saved, known = (_flatten("", _plain(config)) for config in (self.read_config(), defaults))
+        return {name: json.loads(value) for name, value in known.items() if name not in saved}
+
+    def read_config(self) -> dict[str, Any]:
+        """Return the configuration that the run was started with, operational fields as last set.
+
+        Raises:
+            UserError: there is none, or it cannot be read.
+        """
+        try:
+            return decode_state(self.config_file.read_bytes(), {})
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"{self.config_file}: {error}",
+                wanted="the configuration of a run",
+                way_out="restore the file from a copy, or choose another folder",
+            ) from error
+
+    def _acquire(self, descriptor: int) -> None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{self.path} is in use by {_holder(descriptor)}",
+                wanted="one training process in a folder",
+                way_out="wait for it, stop it, or choose another --output-dir",
+            ) from error
+        except OSError as error:
+            raise UserError(
+                f"{self.lock_file}: this file system cannot lock: {error.strerror}",
+                wanted="a file system with flock",
+                way_out="choose an --output-dir on another disk",
+            ) from error
+        with storage_errors("writing", self.lock_file):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+
+    def _clear_leftovers(self) -> None:
+        """Remove what a process that was killed while it replaced a file left beside that file."""
+        for file in self.path.glob("*.tmp-*"):
+            pid = file.name.rpartition("-")[2]
+            if pid.isdecimal() and not _is_alive(int(pid)):
+                with storage_errors("removing", file):
+                    file.unlink(missing_ok=True)
+
+    def _refuse_orphans(self) -> None:
+        if any(self.checkpoints_folder.glob("step-*")):
+            raise UserError(
+                f"{self.path} has checkpoints and no {self.config_file.name}",
+                wanted="the configuration that they belong to",
+                way_out="restore the file from a copy, or choose another --output-dir",
+            )
+
+    def _refuse_unknown(self, saved: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+        fields, known = (_flatten("", _plain(config)) for config in (saved, defaults))
+        unknown = [f"{name}: {value}" for name, value in sorted(fields.items()) if name not in known]
+        if unknown:
+            raise UserError(
+                "\n  ".join([f"{self.path} was saved with settings that this version does not know:", *unknown]),
+                wanted="a run of this version or an earlier one",
+                way_out="use the version of mambrane that saved it, or another --output-dir",
+            )
+
+    def _write_config(self, config: Mapping[str, Any]) -> None:
+        atomic_write_text(self.config_file, json.dumps(_plain(config), indent=2) + "\n")
+
+
+def filled_in(saved: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the saved configuration with everything that it lacks, on any level, taken from `defaults`."""
+    return {**defaults, **saved} | {
+        name: filled_in(saved[name], default)
+        for name, default in defaults.items()
+        if isinstance(default, Mapping) and isinstance(saved.get(name), Mapping)
+    }
+
+
+def config_differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], *, operational: Collection[str] = ()
+) -> list[str]:
+    """Return one line "field: old -> new" for each field that differs, operational ones left out."""
+    old_fields, new_fields = _identity(old, operational), _identity(new, operational)
+    return [
+        f"{name}: {old_fields.get(name, ABSENT)} -> {new_fields.get(name, ABSENT)}"
+        for name in sorted({*old_fields, *new_fields})
+        if old_fields.get(name, ABSENT) != new_fields.get(name, ABSENT)
+    ]
+
+
+def _identity(config: Mapping[str, Any], operational: Collection[str]) -> dict[str, str]:
+    """Return the fields that count, by dotted name, as JSON text."""
+    fields = _flatten("", _plain(config))
+    return {
+        name: value
+        for name, value in fields.items()
+        if not any(name == field or name.startswith(f"{field}.") for field in operational)
+    }
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration as JSON: lists for tuples, marks for numbers that JSON lacks."""
+    return json.loads(encode_state(config).json)
+
+
+def _flatten(prefix: str, value: Any) -> dict[str, str]:  # noqa: ANN401 -- any JSON value
+    if not isinstance(value, dict) or not value:
+        return {prefix: json.dumps(value)}
+    fields: dict[str, str] = {}
+    for key, item in value.items():
+        fields |= _flatten(f"{prefix}.{key}" if prefix else key, item)
+    return fields
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _holder(descriptor: int) -> str:
+    """Return who holds the lock, as it wrote itself down."""
+    try:
+        holder = json.loads(os.pread(descriptor, 4096, 0))
+        return f"process {holder['pid']} on {holder['host']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"

@@ -1,0 +1,146 @@
+"""Generation: exact, repeatable, constant in memory."""
+
+import itertools
+
+import pytest
+import torch
+
+from mambrane.core.errors import UserError
+from mambrane.core.seeding import make_generator
+from mambrane.data.tokenizer import BytesTokenizer
+from mambrane.measure.generation import encode_prompt, generate, generate_batch, prefill
+from mambrane.models.config import ModelConfig
+from mambrane.models.language_model import LanguageModel
+
+END = 256
+PROMPT = encode_prompt(BytesTokenizer(), "the spike")
+
+
+def build(**changes):
+    sizes = {"hidden_dim": 16, "num_layers": 2, "spiking_units": 8, "mamba_d_state": 4, "num_gate_heads": 2}
+    parts = {"use_mamba": True, "use_adaptive_gating": True, "use_cross_attention": True, "cross_attn_heads": 2}
+    config = ModelConfig(**{**sizes, **parts, "cross_attn_window": 4, **changes})
+    model = LanguageModel(config, 257, make_generator(1, "weights"))
+    # A fresh model's scores are nearly equal and copy the input; this makes its choices plain and varied.
+    with torch.no_grad():
+        model.embedding.weight.mul_(5)
+        for block in model.blocks:
+            block.output.weight.mul_(20)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build()
+
+
+def write(model, prompt=PROMPT, *, seed=0, **options):
+    options = {"max_tokens": 16, "end_of_text": END, **options}
+    return list(generate(model, prompt, generator=make_generator(seed, "draw"), **options))
+
+
+def tensors(tree):
+    if isinstance(tree, torch.Tensor):
+        return [tree]
+    return [] if tree is None else list(itertools.chain.from_iterable(map(tensors, tree)))
+
+
+def test_the_same_seed_writes_the_same_text_and_another_seed_another(model):
+    assert write(model, seed=5) == write(model, seed=5)
+    assert write(model, seed=5) != write(model, seed=6)
+
+
+def test_greedy_text_is_what_the_whole_sequence_predicts(model):
+    written = write(model, temperature=0.0)
+    tokens = torch.tensor([PROMPT + written])
+    with torch.no_grad():
+        best = model(tokens, resets_BT=tokens == END).logits_BTV[0].argmax(dim=-1).tolist()
+    assert best[len(PROMPT) - 1 : -1] == written
+    assert len(set(written)) > 6
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 10])
+def test_the_size_of_the_prefill_chunks_changes_nothing(model, chunk):
+    options = {"temperature": 0.0, "max_tokens": 6}
+    assert write(model, **options, prefill_chunk_tokens=chunk) == write(model, **options)
+
+
+def test_memory_does_not_grow_with_the_text(model):
+    def sizes(num_tokens):
+        tokens = torch.arange(num_tokens)[None] % 256
+        return [tensor.shape for tensor in tensors(prefill(model, tokens, END, 16).state)]
+
+    assert sizes(8) == sizes(100)
+    assert sizes(8) != []
+
+
+def test_a_document_boundary_in_the_prompt_clears_the_state(model):
+    afresh = write(model, [END], temperature=0.0)
+    assert write(model, [*PROMPT, END], temperature=0.0) == afresh
+    assert write(model, [*PROMPT, END], temperature=0.0, prefill_chunk_tokens=3) == afresh
+
+
+def test_a_document_boundary_read_token_by_token_clears_the_state_of_its_row_only(model):
+    # The first prompt is shorter, so the second one is read step by step while the first text is being written.
+    prompts = [PROMPT[:3], [*PROMPT, END]]
+    generators = [make_generator(row, "draw") for row in range(2)]
+    pairs = list(generate_batch(model, prompts, max_tokens=16, end_of_text=END, generators=generators, temperature=0.0))
+    assert [token for row, token in pairs if row == 1] == write(model, [END], temperature=0.0)
+    assert [token for row, token in pairs if row == 0] == write(model, PROMPT[:3], temperature=0.0)
+
+
+def test_it_stops_at_the_end_of_text_when_asked(model):
+    greedy = {"temperature": 0.0, "max_tokens": 12}
+    endless = write(model, **greedy)
+    # The fourth token that the model writes plays the end of text: what stands before does not change.
+    end = endless[3]
+    assert end not in [*PROMPT, *endless[:3]]
+    assert write(model, **greedy, end_of_text=end, stop_at_end=True) == endless[:3]
+    assert len(write(model, **greedy, end_of_text=end)) == 12
+
+
+def test_texts_in_a_batch_are_those_written_alone(model):
+    prompts = [PROMPT, encode_prompt(BytesTokenizer(), "a"), encode_prompt(BytesTokenizer(), "much longer than these")]
+    generators = [make_generator(row, "draw") for row in range(3)]
+    batch = list(generate_batch(model, prompts, max_tokens=12, end_of_text=END, generators=generators))
+    for row, prompt in enumerate(prompts):
+        assert [token for r, token in batch if r == row] == write(model, prompt, seed=row, max_tokens=12)
+
+
+def test_tokens_come_one_by_one_and_the_mode_comes_back(model):
+    model.train()
+    tokens = generate(model, PROMPT, max_tokens=100_000, end_of_text=END, generator=make_generator(0, "draw"))
+    assert len(list(itertools.islice(tokens, 3))) == 3
+    tokens.close()
+    del tokens
+    assert model.training
+
+
+def test_weights_get_no_gradient_and_the_global_generator_is_left_alone(model):
+    before = torch.get_rng_state()
+    write(model, max_tokens=3)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("backbone", ["cfc", "ltc"])
+def test_liquid_populations_write_too(backbone):
+    assert len(write(build(liquid_backbone=backbone, liquid_units=6), max_tokens=4)) == 4
+
+
+@pytest.mark.parametrize(
+    ("prompt", "setting", "found"),
+    [
+        ([], {}, "prompt without tokens"),
+        (PROMPT, {"max_tokens": 0}, "--max-tokens 0"),
+        (PROMPT, {"top_p": 2.0}, "--top-p 2.0"),
+    ],
+)
+def test_a_mistake_is_refused_before_the_first_token(model, prompt, setting, found):
+    options = {"max_tokens": 5, **setting}
+    with pytest.raises(UserError, match=found):
+        generate(model, prompt, end_of_text=END, generator=make_generator(0, "draw"), **options)
+
+
+def test_an_empty_prompt_starts_a_document():
+    assert encode_prompt(BytesTokenizer(), "") == [END]

@@ -1,0 +1,198 @@
+"""The report: whole, valid, alone."""
+
+import dataclasses
+import json
+import math
+import re
+from html.parser import HTMLParser
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from mambrane.continual.matrix import ForgettingMatrix
+from mambrane.core.events import EventLog
+from mambrane.core.seeding import make_generator
+from mambrane.data.tokenizer import BytesTokenizer
+from mambrane.measure.energy import estimate_energy
+from mambrane.measure.generation import encode_prompt
+from mambrane.measure.probe import probe_model
+from mambrane.models.accounting import account
+from mambrane.models.config import ModelConfig
+from mambrane.models.language_model import LanguageModel
+from mambrane.report.report import Sample, read_report_data, report_page, write_report
+
+VOID = {"meta", "br", "img", "link", "hr", "input"}
+DOMAINS = ("python", "<prose> & $more$")
+
+
+class Loss(NamedTuple):
+    bits_per_byte: float
+    perplexity: float
+
+
+class Outline(HTMLParser):
+    """Checks that every tag is closed in its order, and keeps what is looked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.ids, self.references, self.text = [], [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        self.references += [attributes[name] for name in ("src", "href", "xlink:href") if name in attributes]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def outline_of(html):
+    outline = Outline()
+    outline.feed(html)
+    outline.close()
+    assert outline.open == []
+    return outline
+
+
+def write_run(folder, *, numbers):
+    """Write the folder of a run of two tasks with four windows each, resumed once."""
+    (folder / "config.json").write_text(json.dumps({"model": {"hidden_dim": 16}, "run": {"seed": 0, "dry_run": False}}))
+    events = EventLog(folder / "events.jsonl")
+    events.emit("run_started", num_tasks=2, parameters=1234, environment={"torch": "2.13.0", "python": "3.11.7"})
+    events.emit("kernel_chosen", op="lif", backend="numba")
+    matrix = ForgettingMatrix(DOMAINS, 2)
+    for task, name in enumerate(DOMAINS):
+        events.emit("task_started", task=task, name=name, epochs=1, windows=4)
+        for step in range(4 * task + 1, 4 * task + 5):
+            fields = {
+                "loss": 4.0 / step,
+                "bits_per_byte": 4.0 / step / math.log(2),
+                "tokens": 64,
+                "tokens_per_s": 640.0,
+            }
+            optimizer = {"learning_rate": 1e-3, "gradient_norm": 1.0, "scale": 1.0, "firing_rate": 0.1}
+            events.emit(
+                "window", state="COMMITTED", step=step, task=task, epoch=0, **fields, **optimizer, numbers=numbers
+            )
+    events.emit("run_finished", step=8)
+    events.close()
+    for row, losses in enumerate([(8.0, 8.0), (3.0, 6.0), (4.0, 2.0)]):
+        for column, bits in enumerate(losses):
+            matrix.record(row, column, Loss(bits, 2.0**bits))
+    matrix.save(folder / "matrix.json")
+
+
+NUMBERS = {
+    "activity/firing_rate": 0.1,
+    "activity/first_rate_0": 0.1,
+    "activity/second_rate_0": 0.1,
+    "activity/gate_0": 0.2,
+    "stdp/mean_change": 1e-4,
+    "meta_plasticity/mean_plasticity": 0.9,
+    "replay/fraction": 0.5,
+}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    write_run(folder, numbers=NUMBERS)
+    sizes = {"hidden_dim": 16, "num_layers": 2, "spiking_units": 8, "num_gate_heads": 2}
+    model = LanguageModel(ModelConfig(use_mamba=True, **sizes), 257, make_generator(0, "weights"))
+    tokens = encode_prompt(BytesTokenizer(), "a <b> & 'c'\n" * 10)
+    probe = probe_model(model, tokens, BytesTokenizer())
+    return dataclasses.replace(
+        read_report_data(folder),
+        probe=probe,
+        energy=estimate_energy(account(model, probe.firing_rates)),
+        samples=(Sample("if a <", " b & c:", "temperature 0.8, seed 0", title="python"),),
+        weights="averaged weights",
+    )
+
+
+@pytest.fixture(scope="module")
+def whole_page(whole):
+    return report_page(whole)
+
+
+def test_every_section_is_there_in_order(whole_page):
+    sections = ["training", "matrix", "neurons", "gates", "plasticity", "extensions", "samples", "energy", "log"]
+    found = [anchor for anchor in outline_of(whole_page).ids if anchor in [*sections, "configuration"]]
+    assert found == [*sections, "configuration"]
+
+
+def test_it_is_valid_and_names_are_used_once(whole_page):
+    outline = outline_of(whole_page)
+    assert len(outline.ids) == len(set(outline.ids))
+
+
+def test_it_refers_to_nothing_outside_itself(whole_page):
+    outline = outline_of(whole_page)
+    assert all(reference.startswith(("#", "data:")) for reference in outline.references)
+    assert not re.search(r"https?:|@import|<script|<link|<iframe|url\((?!#)", whole_page)
+
+
+def test_numbers_of_the_run_are_on_the_page(whole_page):
+    text = " ".join("".join(outline_of(whole_page).text).split())
+    for words in (
+        "1,234",
+        "512",
+        "The run finished.",
+        "3.000",
+        "1.000",
+        "2.13.0",
+        "kernel chosen",
+        "hidden dim",
+        "averaged weights",
+    ):
+        assert words in text, words
+
+
+def test_text_from_outside_cannot_become_markup(whole_page):
+    assert "<prose>" not in whole_page
+    assert "&lt;prose&gt; &amp; $more$" in whole_page
+    assert "if a &lt;</span> b &amp; c:" in whole_page
+
+
+def test_a_run_that_has_nothing_yet_says_so_and_shows_no_empty_picture(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    html = report_page(read_report_data(tmp_path))
+    outline_of(html)
+    assert "<svg" not in html
+    for words in ("No window has been applied yet", "No domain has been evaluated yet", "The model was not run"):
+        assert words in html
+
+
+def test_what_was_switched_off_is_said_and_not_drawn(tmp_path, whole):
+    write_run(tmp_path, numbers={})
+    model = LanguageModel(ModelConfig(hidden_dim=16, num_layers=1, liquid_backbone="cfc"), 257, torch.Generator())
+    probe = probe_model(model, [256, 65, 66], BytesTokenizer())
+    html = report_page(dataclasses.replace(read_report_data(tmp_path), probe=probe))
+    for words in ("STDP was not at work", "Meta-plasticity was not at work", "no Mamba path", "liquid cell"):
+        assert words in html, words
+    assert "second population</text>" not in html
+
+
+def test_a_run_in_the_middle_has_a_report_too(tmp_path):
+    write_run(tmp_path, numbers={})
+    (tmp_path / "matrix.json").unlink()
+    matrix = ForgettingMatrix(DOMAINS, 2)
+    matrix.record(0, 0, Loss(8.0, 256.0))
+    matrix.save(tmp_path / "matrix.json")
+    html = report_page(read_report_data(tmp_path))
+    outline_of(html)
+    assert html.count("&ndash;") == 1
+    assert "undefined so far: row 2" in html
+    assert "tasks learned" not in html
+
+
+def test_writing_leaves_one_file_beside_the_run(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    write_report(read_report_data(tmp_path), tmp_path / "report.html")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "report.html"]

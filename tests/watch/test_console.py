@@ -1,0 +1,214 @@
+"""The console shows a run on a terminal and in a log file."""
+
+import io
+import re
+from typing import NamedTuple
+
+import pytest
+
+from mambrane.continual.matrix import ForgettingMatrix
+from mambrane.watch.console import ConsoleListener
+
+
+class Loss(NamedTuple):
+    bits_per_byte: float
+    perplexity: float
+
+
+class Terminal(io.StringIO):
+    """A text stream that says it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def window(step, **fields):
+    event = {
+        "time_s": 1000.0 + step,
+        "event": "window",
+        "state": "COMMITTED",
+        "step": step,
+        "epoch": 0,
+        "loss": 4.0,
+        "bits_per_byte": 5.77,
+        "tokens": 2048,
+        "tokens_per_s": 1024.0,
+        "gradient_norm": 0.8312,
+        "learning_rate": 9.2e-4,
+        "scale": 1.0,
+        "firing_rate": 0.1214,
+        "replayed_fraction": 0.0,
+    }
+    return {**event, **fields}
+
+
+def task_started(**fields):
+    event = {"time_s": 1000.0, "event": "task_started", "task": 0, "name": "python", "epochs": 6, "windows": 30}
+    return {**event, **fields}
+
+
+def matrix_event():
+    matrix = ForgettingMatrix(["python", "prose"], num_tasks=2)
+    for row, losses in enumerate([(8.0, 8.0), (3.0, 6.0), (4.0, 2.0)]):
+        for column, bits in enumerate(losses):
+            matrix.record(row, column, Loss(bits_per_byte=bits, perplexity=2**bits))
+    return {"time_s": 1100.0, "event": "matrix", **matrix.state_dict()}
+
+
+def shown(events, file=None, **options):
+    file = io.StringIO() if file is None else file
+    listener = ConsoleListener(file, **options)
+    for event in events:
+        listener(event)
+    listener.close()
+    return file.getvalue()
+
+
+def lines_with(word, text):
+    return [line for line in text.splitlines() if word in line]
+
+
+def test_a_window_line_gives_every_number_with_its_unit():
+    run = {"time_s": 999.0, "event": "run_started", "num_tasks": 5, "parameters": 872340}
+    line = lines_with("loss", shown([run, task_started(), window(1)]))[0]
+    assert re.match(r"\d\d:\d\d:\d\d  task 1/5 python  epoch 1/6  window  1/30  loss 4.000 nats/token", line)
+    for words in ("5.77 bits/byte", "1,024 tokens/s", "firing 12.1 %", "gradient 0.831", "lr 0.00092"):
+        assert words in line
+    # 29 windows here and 4 tasks of 30 windows after it, two seconds each.
+    assert line.endswith("4 min 58 s left")
+
+
+def test_the_time_left_counts_the_windows_of_every_task():
+    run = {"time_s": 999.0, "event": "run_started", "num_tasks": 3, "total_windows": 100}
+    # After a resume, in the second task: 20 windows lie before it, 5 of its 30 are done; two seconds each.
+    events = [run, task_started(task=1, windows_before=20, windows_done=4), window(25)]
+    line = lines_with("loss", shown(events))[0]
+    assert "window  5/30" in line
+    assert line.endswith("2 min 30 s left")
+
+
+def test_numbers_that_say_nothing_are_left_out():
+    line = lines_with("loss", shown([task_started(), window(1, firing_rate=None)]))[0]
+    for word in ("firing", "scale", "replayed", "skipped"):
+        assert word not in line
+
+
+def test_a_log_file_gets_a_line_every_ten_seconds_and_the_last_window():
+    text = shown([task_started(), *(window(step) for step in range(1, 31))])
+    assert re.findall(r"window +(\d+)/30", text) == ["1", "11", "21", "30"]
+
+
+def test_a_log_file_holds_plain_text_only():
+    text = shown([task_started(), window(1), matrix_event(), {"time_s": 1101.0, "event": "run_finished", "step": 30}])
+    assert "\x1b" not in text
+    assert "\r" not in text
+
+
+def test_a_terminal_draws_in_place_and_leaves_no_window_lines():
+    text = shown([task_started(), window(1), window(2)], Terminal())
+    assert "\x1b" in text
+    assert not re.search(r"\d\d:\d\d:\d\d  .*loss", text)
+
+
+def test_the_loss_is_a_mean_over_applied_windows():
+    events = [task_started(), window(1, loss=3.0), window(2, loss=5.0), window(2, loss="nan", state="SKIPPED")]
+    line = lines_with("loss", shown(events, seconds_between_lines=0.0))[-1]
+    assert "loss 4.000" in line
+    assert "1 skipped" in line
+
+
+def test_after_a_resume_the_count_goes_on_where_it_was():
+    events = [{"time_s": 1.0, "event": "resumed", "step": 12}, task_started(windows_done=12), window(13)]
+    text = shown(events)
+    assert "resumed after window 12" in text
+    assert "window 13/30" in text
+
+
+def test_an_evaluation_says_when_what_and_how_good():
+    events = [
+        {"time_s": 1.0, "event": "evaluation", "row": row, "domain": "prose", "bits_per_byte": 2.5, "perplexity": 5.657}
+        for row in (0, 2)
+    ]
+    text = shown(events)
+    assert "before training: prose 2.500 bits/byte (perplexity 5.66)" in text
+    assert "after task 2: prose" in text
+
+
+def test_a_finished_run_ends_with_its_matrix_and_metrics():
+    text = shown([matrix_event(), {"time_s": 1101.0, "event": "run_finished", "step": 30}])
+    assert "finished after 30 windows" in text
+    assert lines_with("2 prose", text)[0].split("│")[2].strip().startswith("4.000")
+    assert "forgetting" in text
+    assert "1.0000" in lines_with("forgetting (0 is none)", text)[0]
+
+
+def test_a_skipped_window_says_why():
+    event = {"time_s": 1.0, "event": "window_skipped", "window": 1204, "reason": "blocks.0.input.weight is inf"}
+    assert "window 1,204 skipped: blocks.0.input.weight is inf" in shown([event])
+
+
+def test_a_checkpoint_says_how_large_it_is():
+    event = {"time_s": 1.0, "event": "checkpoint_saved", "step": 40, "num_bytes": 3_400_000, "path": "x"}
+    assert "checkpoint after window 40 saved (3.4 MB)" in shown([event])
+
+
+def test_an_epoch_ends_with_its_mean_loss():
+    finished = {"time_s": 1.0, "event": "epoch_finished", "task": 0, "epoch": 1, "loss": 2.125}
+    assert "task 1/1 python  epoch 2/6 finished  mean loss 2.125 nats/token" in shown([task_started(), finished])
+
+
+def test_a_domain_says_how_much_text_it_holds():
+    event = {"time_s": 1.0, "event": "domain", "name": "prose", "train_bytes": 80_000, "heldout_bytes": 8192}
+    assert "domain prose: 80.0 kB of text to learn, 8.2 kB held out" in shown([event])
+
+
+def test_the_speed_is_tokens_over_time_and_not_a_mean_of_speeds():
+    windows = [window(1, tokens=1000, tokens_per_s=1000.0), window(2, tokens=1000, tokens_per_s=250.0)]
+    line = lines_with("loss", shown([task_started(), *windows], seconds_between_lines=0.0))[-1]
+    assert " 400 tokens/s" in line
+    # 28 windows of 2.5 seconds.
+    assert line.endswith("1 min 10 s left")
+
+
+def test_operations_are_grouped_by_what_computes_them():
+    event = {
+        "time_s": 1.0,
+        "event": "operations",
+        "lif": "numba (CPU)",
+        "cfc": "reference (bf16)",
+        "scan": "numba (CPU)",
+    }
+    text = shown([event])
+    assert "operations lif, scan: numba (CPU)" in text
+    assert "operations cfc: reference (bf16)" in text
+
+
+def test_a_warning_reads_as_one():
+    assert "warning: no effect" in shown([{"time_s": 1.0, "event": "warning", "message": "no effect"}])
+
+
+def test_compiling_is_announced_in_plain_words():
+    events = [{"time_s": 1.0, "event": "compiling", "message": "compiling CPU kernels, once on this machine"}]
+    (line,) = lines_with("kernels", shown(events))
+    assert line.endswith("compiling CPU kernels, once on this machine")
+    assert "message=" not in line
+
+
+def test_a_stopped_run_shows_the_matrix_so_far():
+    text = shown([matrix_event(), {"time_s": 1.0, "event": "stopped", "reason": "--max-windows 60 reached"}])
+    assert lines_with("1 python", text)
+
+
+def test_a_stop_says_why():
+    text = shown([{"time_s": 1.0, "event": "stopped", "reason": "SIGTERM", "step": 7}])
+    assert "stopped: SIGTERM; the run can be resumed" in text
+
+
+def test_an_unknown_event_is_shown_too():
+    event = {"time_s": 1.0, "event": "kernel_chosen", "op": "lif", "why": ["float32", "cpu"], "score": 0.25}
+    assert "kernel_chosen  op=lif  why=float32, cpu  score=0.25" in shown([event])
+
+
+@pytest.mark.parametrize("text", ["[bold]", ":smile:", "http://x/[0]"])
+def test_text_from_outside_is_shown_as_it_is(text):
+    assert text in shown([{"time_s": 1.0, "event": "note", "text": text}])
