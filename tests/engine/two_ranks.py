@@ -1,4 +1,4 @@
-"""Runs every scenario of test_ranks.py as one of two processes: python -m tests.engine.two_ranks RANK MEETING_POINT RESULT."""
+"""Runs every scenario of test_ranks.py as one of two processes: -m tests.engine.two_ranks RANK MEETING_POINT RESULT."""
 
 import sys
 from datetime import timedelta
