@@ -24,11 +24,7 @@ import torch
 from benchmarks.environments import ROOT
 from benchmarks.measuring import describe_machine
 from benchmarks.page import write_result
-from mambrane.app.build import build_model
-from mambrane.app.folders import cache_folder
 from mambrane.app.memory import keep_freed_memory
-from mambrane.app.presets import PRESETS
-from mambrane.app.run_config import RunConfig
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain, load_domains
 from mambrane.data.loader import WindowLoader
@@ -36,6 +32,10 @@ from mambrane.engine.objective import fused_next_token_objective
 from mambrane.engine.trainer import Trainer
 from mambrane.measure.metrics import heldout_loss
 from mambrane.ops.warm_up import compile_kernels
+from mambrane.run.build import build_model
+from mambrane.run.config import RunConfig
+from mambrane.run.folders import cache_folder
+from mambrane.run.presets import PRESETS
 
 CPU = torch.device("cpu")
 WINDOWS_TO_TIME = 12

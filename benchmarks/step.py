@@ -30,10 +30,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.measuring import describe_machine, interleaved_ms, medians
 from benchmarks.page import write_result
-from mambrane.app.build import build_extensions, build_model
 from mambrane.app.memory import keep_freed_memory
-from mambrane.app.presets import PRESETS
-from mambrane.app.run_config import RunConfig
 from mambrane.core.events import EventLog
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import BoundaryView, Extensions
@@ -43,6 +40,9 @@ from mambrane.models.accounting import account
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.linear import linear
 from mambrane.ops.warm_up import compile_kernels
+from mambrane.run.build import build_extensions, build_model
+from mambrane.run.config import RunConfig
+from mambrane.run.presets import PRESETS
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.saver import BackgroundSaver
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from mambrane.app.presets import tiny
 from mambrane.core.seeding import make_generator
 from mambrane.models.language_model import LanguageModel
+from mambrane.run.presets import tiny
 
 VOCAB_SIZE, END_OF_TEXT = 257, 256
 

@@ -11,9 +11,6 @@ import tyro
 from rich.console import Console
 
 from mambrane import __version__
-from mambrane.app.effects import settings_without_effect
-from mambrane.app.presets import PRESETS
-from mambrane.app.run_config import RunConfig, RunOptions, Weights, from_dict, read_config_file
 from mambrane.app.waiting import let_waiting_threads_sleep
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.errors import MambraneError, UserError
@@ -21,6 +18,9 @@ from mambrane.data.config import DataConfig
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
+from mambrane.run.config import RunConfig, RunOptions, Weights, from_dict, read_config_file
+from mambrane.run.effects import settings_without_effect
+from mambrane.run.presets import PRESETS
 
 USAGE = """\
 Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained task after task without forgetting.

@@ -7,18 +7,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mambrane.app.folders import cache_folder
-from mambrane.app.run_config import Weights
-from mambrane.app.saved_run import open_run, own_domains
+from mambrane.app.notices import announced_events
 from mambrane.core.device import resolve_device
 from mambrane.data.domains import load_domains
 from mambrane.measure.metrics import heldout_loss
+from mambrane.run.config import Weights
+from mambrane.run.folders import cache_folder
+from mambrane.run.saved import open_run, own_domains
 
 
 def evaluate(run: Path, *, data: tuple[str, ...], weights: Weights, device: str) -> int:
     """Print bits per byte and perplexity of every domain."""
     torch_device = resolve_device(device)
-    saved = open_run(run, weights=weights, device=torch_device)
+    saved = open_run(run, weights=weights, device=torch_device, events=announced_events())
     config = saved.config.data
     if data:
         other = replace(config, data=data)

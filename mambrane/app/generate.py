@@ -3,12 +3,13 @@
 import sys
 from pathlib import Path
 
-from mambrane.app.run_config import Weights
-from mambrane.app.saved_run import open_run
+from mambrane.app.notices import announced_events
 from mambrane.core.device import resolve_device
 from mambrane.core.seeding import make_generator
 from mambrane.data.tokenizer import StreamingDecoder
 from mambrane.measure import generation
+from mambrane.run.config import Weights
+from mambrane.run.saved import open_run
 
 
 def generate(
@@ -24,7 +25,7 @@ def generate(
     device: str,
 ) -> int:
     """Write the prompt and what follows it to standard output."""
-    saved = open_run(run, weights=weights, device=resolve_device(device))
+    saved = open_run(run, weights=weights, device=resolve_device(device), events=announced_events())
     tokens = generation.generate(
         saved.model,
         generation.encode_prompt(saved.tokenizer, prompt),

@@ -7,9 +7,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mambrane.app.saved_run import SavedRun, open_run
+from mambrane.app.notices import announced_events
 from mambrane.core.events import read_events
 from mambrane.models.accounting import Part, account
+from mambrane.run.saved import SavedRun, open_run
 
 FOOTNOTE = (
     "Per token of a forward pass; one multiply-accumulate (MAC) is two FLOPs. Spike MACs read exactly 0 or 1 and are "
@@ -20,7 +21,7 @@ FOOTNOTE = (
 
 def info(run: Path) -> int:
     """Print the parts of a run's model and their cost."""
-    saved = open_run(run)
+    saved = open_run(run, events=announced_events())
     rates = last_firing_rates(saved)
     console = Console()
     console.print(parts_table(account(saved.model, rates), title=f"{run} after {saved.step:,} windows"))

@@ -8,15 +8,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from mambrane.app.build import build_loader, windows_by_task
 from mambrane.app.info import parts_table
-from mambrane.app.run_config import RunConfig
 from mambrane.continual.stream import Stream
 from mambrane.data.loader import WindowLoader
 from mambrane.engine.objective import fused_next_token_objective
 from mambrane.engine.precision import Precision, choose_precision
 from mambrane.models.accounting import account
 from mambrane.models.language_model import LanguageModel
+from mambrane.run.build import build_loader, windows_by_task
+from mambrane.run.config import RunConfig
 from mambrane.watch.wording import duration
 
 BYTES_PER_NUMBER = 4

@@ -3,20 +3,21 @@
 from dataclasses import replace
 from pathlib import Path
 
+from mambrane.app.notices import announced_events
 from mambrane.app.sample import write_samples
-from mambrane.app.saved_run import open_run, own_domains
 from mambrane.measure.energy import estimate_energy
 from mambrane.measure.probe import probe_model
 from mambrane.models.accounting import account
 from mambrane.report.data import read_report_data
 from mambrane.report.report import write_report
+from mambrane.run.saved import open_run, own_domains
 
 PROBED_TOKENS = 1024
 
 
 def report(run: Path, output: Path | None) -> int:
     """Write the page and say where it is."""
-    saved = open_run(run)
+    saved = open_run(run, events=announced_events())
     num_domains = saved.config.continual.num_tasks if saved.config.continual.continual_learning else None
     domains = own_domains(saved, num_domains)
     probe = probe_model(saved.model, domains[0].heldout.tokens[:PROBED_TOKENS], saved.tokenizer)

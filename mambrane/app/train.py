@@ -6,15 +6,10 @@ from pathlib import Path
 
 import torch
 
-from mambrane.app.build import build_model, build_runner, restore, windows_by_task
-from mambrane.app.folders import cache_folder
-from mambrane.app.kernels import compile_kernels_of
 from mambrane.app.memory import keep_freed_memory
 from mambrane.app.notices import announced_events
 from mambrane.app.plan import print_plan
-from mambrane.app.run_config import OPERATIONAL, RunConfig, settings_left_unsaid, to_dict
 from mambrane.app.sample import print_samples, write_samples
-from mambrane.app.saved_run import WEIGHTS_IN_WORDS, read_tokenizer
 from mambrane.continual.stream import build_stream
 from mambrane.core.device import describe_environment, resolve_device
 from mambrane.core.events import EventLog
@@ -24,6 +19,11 @@ from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.signals import StopRequest
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import explain
+from mambrane.run.build import build_model, build_runner, restore, windows_by_task
+from mambrane.run.config import OPERATIONAL, RunConfig, settings_left_unsaid, to_dict
+from mambrane.run.folders import cache_folder
+from mambrane.run.kernels import compile_kernels_of
+from mambrane.run.saved import WEIGHTS_IN_WORDS, read_tokenizer
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.run_folder import RunFolder

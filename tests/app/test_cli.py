@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mambrane.app import run_config
 from mambrane.app.cli import given_settings, main, parse_train
-from mambrane.app.effects import NEEDS, settings_without_effect
-from mambrane.app.presets import PRESETS
-from mambrane.app.run_config import RunConfig, fingerprint, from_dict, settings_left_unsaid, to_dict
 from mambrane.core.errors import UserError
+from mambrane.run import config as run_config
+from mambrane.run.config import RunConfig, fingerprint, from_dict, settings_left_unsaid, to_dict
+from mambrane.run.effects import NEEDS, settings_without_effect
+from mambrane.run.presets import PRESETS
 
 FLAGS_FILE = Path(__file__).parent / "flags.txt"
 

@@ -3,10 +3,8 @@
 import pytest
 import torch
 
-from mambrane.app.build import build_extensions, build_model
 from mambrane.app.cli import main
 from mambrane.app.plan import kept_by_parameter, now_s
-from mambrane.app.run_config import RunConfig
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.events import EventLog
 from mambrane.data.loader import WindowLoader
@@ -16,6 +14,8 @@ from mambrane.engine.config import EngineConfig
 from mambrane.engine.trainer import Trainer
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
+from mambrane.run.build import build_extensions, build_model
+from mambrane.run.config import RunConfig
 from tests.contract.main_job import SIZE, SWITCHES, write_domains
 
 
@@ -30,7 +30,7 @@ def test_a_dry_run_prints_tasks_parameters_memory_and_time_and_leaves_nothing(tm
         announce("compiling CPU kernels")
         asked.extend(operations)
 
-    monkeypatch.setattr("mambrane.app.kernels.compile_kernels", compile_kernels)
+    monkeypatch.setattr("mambrane.run.kernels.compile_kernels", compile_kernels)
     assert main([*words, "--liquid-units", "64"]) == 0
     told, beside = capsys.readouterr()
     assert beside == "compiling CPU kernels\n"

@@ -16,11 +16,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mambrane.app.build import build_model
-from mambrane.app.run_config import RunConfig
 from mambrane.continual.runner import Outcome, Phase, Runner
 from mambrane.data.loader import WindowLoader
 from mambrane.engine.optimizer import build_optimizer
+from mambrane.run.build import build_model
+from mambrane.run.config import RunConfig
 from mambrane.storage.run_folder import RunFolder
 from tests.contract.whole_run import CONFIG, LENGTH, VOCAB_SIZE, Sitting, domains_of, sit, whole_state
 from tests.engine.oracle import learning_rate

@@ -12,10 +12,10 @@ from dataclasses import replace
 
 import pytest
 
-from mambrane.app.run_config import RunConfig
 from mambrane.core.events import Event, EventLog, EventLogError, read_events
 from mambrane.data.loader import WindowLoader
 from mambrane.engine.signals import StopRequest
+from mambrane.run.config import RunConfig
 from mambrane.storage import checkpoint as checkpoint_module
 from mambrane.storage.atomic_files import StorageError
 from tests.contract.whole_run import CONFIG, domains_of, sit, whole_state

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from mambrane.app.build import build_model, build_runner, parts_of, restore
 from mambrane.core.events import EventLog
 from mambrane.core.stateful import Stateful
+from mambrane.run.build import build_model, build_runner, parts_of, restore
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.saver import BackgroundSaver
 from tests.contract.whole_run import CONFIG, CPU, VOCAB_SIZE, domains_of, sit, whole_state

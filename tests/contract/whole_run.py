@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from mambrane.app.build import build_model, build_runner, parts_of, restore
-from mambrane.app.run_config import RunConfig, RunOptions
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.runner import Outcome, Runner
 from mambrane.core.events import Event, EventLog
@@ -20,6 +18,8 @@ from mambrane.engine.config import EngineConfig
 from mambrane.measure.metrics import heldout_loss
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
+from mambrane.run.build import build_model, build_runner, parts_of, restore
+from mambrane.run.config import RunConfig, RunOptions
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.run_folder import RunFolder
 from mambrane.storage.saver import BackgroundSaver

@@ -396,7 +396,7 @@ def stateful_objects(root):
         else:
             if isinstance(value, (Stateful, torch.Generator)) and not isinstance(value, (Trainer, Extensions)):
                 found[path] = value
-            if type(value).__module__.startswith(("mambrane", "tiny_training")):
+            if type(value).__module__.startswith(("mambrane", "tests.engine.tiny_training")):
                 names = [*getattr(value, "__dict__", {}), *getattr(type(value), "__slots__", ())]
                 waiting.extend((f"{path}.{name}", getattr(value, name)) for name in names)
     return found

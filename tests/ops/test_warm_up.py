@@ -67,8 +67,8 @@ NOTHING_IS_LEFT_TO_COMPILE = """
 from dataclasses import replace
 import torch
 from numba.core.event import Listener, install_listener
-from mambrane.app.kernels import operations_of
-from mambrane.app.run_config import RunConfig
+from mambrane.run.kernels import operations_of
+from mambrane.run.config import RunConfig
 from mambrane.ops import compile_kernels
 from tests.models.modes import all_modes, build_awake, random_tokens
 
@@ -98,8 +98,8 @@ NOTHING_IS_LEFT_FOR_PLASTICITY = """
 from dataclasses import replace
 import torch
 from numba.core.event import Listener, install_listener
-from mambrane.app.kernels import operations_of
-from mambrane.app.run_config import RunConfig
+from mambrane.run.kernels import operations_of
+from mambrane.run.config import RunConfig
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import BoundaryView, StepView
 from mambrane.models.config import ModelConfig

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from mambrane.app.cli import main
-from mambrane.app.saved_run import open_run
 from mambrane.core.events import EventLog
+from mambrane.run.saved import open_run
 from mambrane.storage.checkpoint import Checkpoints
 from tests.contract.main_job import train as train_in_another_process
 from tests.contract.main_job import write_domains
@@ -124,7 +124,7 @@ def test_the_kernels_are_compiled_before_the_model_runs_and_announced_on_standar
         announce("compiling CPU kernels")
         asked.extend(operations)
 
-    monkeypatch.setattr("mambrane.app.kernels.compile_kernels", compile_kernels)
+    monkeypatch.setattr("mambrane.run.kernels.compile_kernels", compile_kernels)
     assert main([command, str(run)]) == 0
     told = capsys.readouterr()
     assert "compiling CPU kernels" in told.err

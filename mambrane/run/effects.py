@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 
-from mambrane.app.run_config import RunConfig
+from mambrane.run.config import RunConfig
 
 Needs = tuple[str, Callable[[RunConfig], bool]]
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
-from mambrane.app.setting_values import checked_value
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.errors import UserError
 from mambrane.data.config import DataConfig
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
+from mambrane.run.setting_values import checked_value
 
 Weights = Literal["auto", "model", "ema"]
 """Weights that a command takes from a checkpoint; auto: those that the run is measured with."""

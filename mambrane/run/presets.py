@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from mambrane.app.run_config import RunConfig
+from mambrane.run.config import RunConfig
 
 
 def tiny() -> RunConfig:

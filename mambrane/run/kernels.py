@@ -2,9 +2,9 @@
 
 import torch
 
-from mambrane.app.run_config import RunConfig
 from mambrane.core.events import EventLog
 from mambrane.ops.warm_up import compile_kernels
+from mambrane.run.config import RunConfig
 
 STDP_OPERATIONS = ("spike_pairs", "causal_trace")
 """Operations with kernels that the rules of STDP call."""

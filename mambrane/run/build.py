@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from mambrane.app.run_config import RunConfig
 from mambrane.continual.consolidation import Consolidation
 from mambrane.continual.distillation import Distillation
 from mambrane.continual.replay import Replay
@@ -26,6 +25,7 @@ from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity.activity import ActivityProbe
 from mambrane.plasticity.meta_plasticity import MetaPlasticity
 from mambrane.plasticity.stdp import Stdp
+from mambrane.run.config import RunConfig
 from mambrane.storage.checkpoint import Checkpoint
 from mambrane.storage.saver import BackgroundSaver
 

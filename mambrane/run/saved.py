@@ -6,15 +6,14 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from mambrane.app.folders import cache_folder
-from mambrane.app.kernels import compile_kernels_of
-from mambrane.app.notices import announced_events
-from mambrane.app.run_config import RunConfig, Weights, from_dict, settings_left_unsaid
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain, load_domains
 from mambrane.data.tokenizer import Tokenizer, load_tokenizer
 from mambrane.models.language_model import LanguageModel
+from mambrane.run.config import RunConfig, Weights, from_dict, settings_left_unsaid
+from mambrane.run.folders import cache_folder
+from mambrane.run.kernels import compile_kernels_of
 from mambrane.storage.checkpoint import Checkpoint, Checkpoints
 from mambrane.storage.run_folder import RunFolder
 
@@ -35,10 +34,12 @@ class SavedRun(NamedTuple):
     text: dict[str, str]
     """Content hash of each domain that the run was trained on, by name."""
     events: EventLog
-    """What is said here goes to standard error."""
+    """Receives warnings about the run's files and text."""
 
 
-def open_run(path: Path, *, weights: Weights = "auto", device: torch.device | None = None) -> SavedRun:
+def open_run(
+    path: Path, *, weights: Weights = "auto", device: torch.device | None = None, events: EventLog | None = None
+) -> SavedRun:
     """Load the newest valid checkpoint of a run, and the kernels that its model needs.
 
     Args:
@@ -46,6 +47,7 @@ def open_run(path: Path, *, weights: Weights = "auto", device: torch.device | No
         weights: the trained ones, their average, or (auto) those that the run measured itself with: the average where
             there is one.
         device: where the model goes; the CPU where not given.
+        events: receives warnings and announcements; nobody where not given.
 
     Raises:
         UserError: there is no run, no checkpoint, no tokenizer, or no averaged weights.
@@ -55,7 +57,7 @@ def open_run(path: Path, *, weights: Weights = "auto", device: torch.device | No
     if not folder.config_file.exists():
         raise UserError(f"{path} is not the folder of a run", wanted="a folder with a config.json", way_out="ls runs")
     config = from_dict(folder.read_config(), source=str(folder.config_file), base=settings_left_unsaid())
-    events = announced_events()
+    events = events or EventLog()
     checkpoint = Checkpoints(folder.checkpoints_folder, keep=2, events=events).load_newest()
     if checkpoint is None:
         raise UserError(

@@ -1,0 +1,3 @@
+"""The kit's tests run as those of the operations do."""
+
+from tests.ops.conftest import _poison_uninitialised_memory, num_threads  # noqa: F401 -- fixtures
