@@ -58,7 +58,8 @@ def load_domains(
         config: what to read and how to split it.
         cache_dir: folder for texts, tokenizers and tokens; shared by runs, and by processes at the same time.
         events: receives "file_skipped", "domains_left_out", "text_read" (not when the cache holds the text),
-            "text_left_out" (one for all domains, with a `message`), "tokenizer_smaller_than_asked" and one "domain" for each domain.
+            "text_left_out" (one for all domains, with a `message`), "tokenizer_smaller_than_asked" and one "domain"
+            for each domain.
         num_domains: domains wanted, None for all there are.
         tokenizer: use this one (of an earlier run) instead of the one that `config` names.
 

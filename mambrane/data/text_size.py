@@ -15,6 +15,8 @@ def bytes_there(
     plain text. Rows of JSON or Parquet, compressed text and text picked out of a file are fewer or more bytes than the
     file: there it is an estimate, the size times the part of text in the files of that kind that were read to the end.
 
+    A cut file whose estimate is no more than what it gave, as of text that is compressed well, tells nothing.
+
     Args:
         source: the domain.
         read_bytes: bytes of text by number of the file that gave them.
@@ -39,7 +41,10 @@ def bytes_there(
             if not is_capped:
                 continue
             text_ratio = text_by_kind[kind] / size_by_kind[kind] if size_by_kind.get(kind) else 1.0
-        total += max(round(sizes[index] * text_ratio), read_bytes.get(index, 0))
+        estimate = round(sizes[index] * text_ratio)
+        if index in cut_files and estimate <= read_bytes[index]:
+            return None
+        total += estimate
     return total
 
 

@@ -42,6 +42,12 @@ def test_a_file_that_is_cut_holds_more_than_was_read(tmp_path, name):
     assert record["bytes_there"] > record["bytes_read"]
 
 
+def test_well_compressed_text_that_is_cut_has_no_known_size(tmp_path):
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(lines("again", 30_000).encode()))
+    record = record_of(tmp_path / "a.txt.gz", tmp_path / "cache", max_domain_bytes=200_000)
+    assert record["bytes_there"] is None
+
+
 def test_files_that_were_not_opened_count_with_their_size(tmp_path):
     folder = write_files(tmp_path / "data", {f"d/{number}.txt": lines(f"file {number}", 300) for number in range(30)})
     record = record_of(folder, tmp_path / "cache", max_domain_bytes=20_000)
