@@ -20,7 +20,7 @@ def _announce(event: Event) -> None:
     elif kind == "file_skipped":
         others = f" and {event['count'] - 1} more" if event.get("count", 1) > 1 else ""
         _warn(f"{event['path']}{others} passed over: {event['reason']}")
-    elif kind == "warning":
+    elif kind in ("warning", "text_left_out", "cache_damaged"):
         _warn(event["message"])
     elif kind == "compiling":
         _say(Text(event["message"]))

@@ -50,6 +50,13 @@ class Outcome(NamedTuple):
     is_finished: bool
     """False when the run was stopped before its end; the same command goes on from there."""
     reason: str
+    signal_number: int | None = None
+    """The signal that asked to stop, if one did."""
+
+    @property
+    def exit_code(self) -> int:
+        """128 + signal number, as a shell reports a program that a signal has ended; 0 without one."""
+        return 0 if self.signal_number is None else 128 + self.signal_number
 
 
 class Runner:

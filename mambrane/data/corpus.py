@@ -20,10 +20,12 @@ from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.cache import hash_of, obtain_folder
 from mambrane.data.config import DataConfig
-from mambrane.data.selection import Extent, cap_extents, read_documents, split_documents
-from mambrane.data.sources import DomainSource, SourceFile
+from mambrane.data.documents import CutText
+from mambrane.data.selection import Extent, bytes_by_file, cap_extents, read_documents, split_documents
+from mambrane.data.source_files import DomainSource, SourceFile
+from mambrane.data.text_size import bytes_there
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _SPLITS = ("train", "heldout")
 
 
@@ -81,7 +83,7 @@ def _file_stamp(file: SourceFile) -> list[Any]:
 
 
 def _write(folder: Path, source: DomainSource, config: DataConfig, events: EventLog) -> None:
-    extents = _write_text(folder / "text.bin", source, config.max_domain_bytes, events)
+    extents, cut_files = _write_text(folder / "text.bin", source, config.max_domain_bytes, events)
     if not extents:
         raise UserError(
             f"domain {source.name}: no text in it ({len(source.files)} files read)",
@@ -93,7 +95,11 @@ def _write(folder: Path, source: DomainSource, config: DataConfig, events: Event
         splits = {"train": train, "heldout": cap_extents(heldout, text, config.max_heldout_bytes)}
         record = {
             "name": source.name,
-            "text_bytes": len(text),
+            "bytes_there": bytes_there(
+                source, bytes_by_file(extents), cut_files, is_capped=config.max_domain_bytes > 0
+            ),
+            "bytes_read": len(text),
+            "heldout_bytes_left_out": _num_bytes(heldout) - _num_bytes(splits["heldout"]),
             **{name: _split_record(part, text) for name, part in splits.items()},
             "files": _file_records(splits, source, text),
         }
@@ -105,26 +111,37 @@ def _write(folder: Path, source: DomainSource, config: DataConfig, events: Event
     events.emit("text_read", domain=source.name, files=len({extent.file for extent in extents}))
 
 
-def _write_text(path: Path, source: DomainSource, max_bytes: int, events: EventLog) -> list[Extent]:
+def _write_text(
+    path: Path, source: DomainSource, max_bytes: int, events: EventLog
+) -> tuple[list[Extent], frozenset[int]]:
+    """Write the documents one after another; return where each lies, and the files that were not read to their end."""
+
     def skipped(file: SourceFile, reason: str) -> None:
         events.emit("file_skipped", domain=source.name, path=str(file.path), reason=reason)
 
     extents: list[Extent] = []
+    cut_files: set[int] = set()
     start = 0
     with path.open("wb") as text:
         for document in read_documents(source, max_bytes, skipped):
             text.write(document.text)
             extents.append(Extent(document.file, start, len(document.text)))
             start += len(document.text)
-    return extents
+            if isinstance(document.text, CutText):
+                cut_files.add(document.file)
+    return extents, frozenset(cut_files)
 
 
 def _split_record(extents: Sequence[Extent], text: mmap) -> dict[str, Any]:
     return {
-        "num_bytes": sum(extent.length for extent in extents),
+        "num_bytes": _num_bytes(extents),
         "num_documents": len(extents),
         "content_hash": _content_hash(extents, text),
     }
+
+
+def _num_bytes(extents: Sequence[Extent]) -> int:
+    return sum(extent.length for extent in extents)
 
 
 def _content_hash(extents: Sequence[Extent], text: mmap) -> str:
@@ -152,7 +169,7 @@ def _open(folder: Path) -> Corpus | None:
     """Return the text in a cache folder, or None if it is not there or not whole."""
     try:
         record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-        is_whole = os.path.getsize(folder / "text.bin") == record["text_bytes"]
+        is_whole = os.path.getsize(folder / "text.bin") == record["bytes_read"]
         is_whole &= all(len(np.load(folder / f"{name}.npy")) == record[name]["num_documents"] for name in _SPLITS)
     except (OSError, ValueError, KeyError, EOFError):
         return None

@@ -16,6 +16,13 @@ from typing import Any
 from mambrane.core.errors import UserError
 
 Reader = Callable[[Path, int], Iterator[bytes]]
+Texts = Callable[[], Iterator[bytes]]
+"""Gives documents one after another, from the first on at every call."""
+
+
+class CutText(bytes):
+    """The beginning of a document: what comes after it in its file was not read."""
+
 
 PLAIN_TEXT = """
     .txt .text .md .rst .tex .py .pyi .c .h .cc .cpp .hpp .cu .cuh .java .js .ts .go .rs .r .jl .sh .sql .html .htm
@@ -60,7 +67,7 @@ def limited(documents: Iterator[bytes], limit: int) -> Iterator[bytes]:
     remaining = limit
     for document in documents:
         if limit and len(document) >= remaining:
-            yield cut_at_line_end(document, remaining)
+            yield CutText(cut_at_line_end(document, remaining))
             return
         yield document
         remaining -= len(document)
@@ -72,10 +79,10 @@ def cut_at_line_end(text: bytes, limit: int) -> bytes:
         return text
     line_end = text.rfind(b"\n", 0, limit)
     if line_end > 0:
-        return text[: line_end + 1]
+        return CutText(text[: line_end + 1])
     # A character of UTF-8 has at most three continuation bytes, 10xxxxxx.
     starts = (end for end in range(limit, max(limit - 4, -1), -1) if text[end] & 0xC0 != 0x80)
-    return text[: next(starts, limit)]
+    return CutText(text[: next(starts, limit)])
 
 
 def check_utf8(text: bytes, where: str) -> None:

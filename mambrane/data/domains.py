@@ -28,6 +28,21 @@ class Domain:
     record: dict[str, Any] = field(repr=False)
     """Bytes, documents and hashes of each split and of each file, as JSON; a run keeps it as domains.json."""
 
+    @property
+    def bytes_there(self) -> int | None:
+        """Bytes of text that the domain's files hold; None where only reading all of it could tell."""
+        return self.record["bytes_there"]
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes of text that were read, for both splits."""
+        return self.record["bytes_read"]
+
+    @property
+    def heldout_bytes(self) -> int:
+        """Bytes of text that the domain is evaluated on and never trained on."""
+        return self.heldout.num_bytes
+
 
 def load_domains(
     config: DataConfig,
@@ -43,7 +58,8 @@ def load_domains(
         config: what to read and how to split it.
         cache_dir: folder for texts, tokenizers and tokens; shared by runs, and by processes at the same time.
         events: receives "file_skipped", "domains_left_out", "text_read" (not when the cache holds the text),
-            "tokenizer_smaller_than_asked" and one "domain" for each domain.
+            "text_left_out" (one for all domains, with a `message`), "tokenizer_smaller_than_asked" and one "domain"
+            for each domain.
         num_domains: domains wanted, None for all there are.
         tokenizer: use this one (of an earlier run) instead of the one that `config` names.
 
@@ -66,10 +82,31 @@ def load_domains(
         asked = config.tokenizer.removeprefix("bpe:")
         if asked.isdecimal() and tokenizer.vocab_size < int(asked):
             events.emit("tokenizer_smaller_than_asked", asked=int(asked), vocab_size=tokenizer.vocab_size)
+    left_out = [words for corpus in corpora if (words := text_left_out(corpus.record, config))]
+    if left_out:
+        events.emit("text_left_out", message="; ".join(left_out))
     domains = [_tokenize(corpus, tokenizer, cache_dir) for corpus in corpora]
     for domain in domains:
         events.emit("domain", **_summary(domain))
     return tokenizer, domains
+
+
+def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
+    """Return in words what of a domain's text is neither learned nor evaluated on, and why; empty if nothing is."""
+    name, there, read = record["name"], record["bytes_there"], record["bytes_read"]
+    parts = []
+    if there is None or there > read:
+        of_all = "more" if there is None else f"{there:,}"
+        reason = "equal and blank documents are left out"
+        if config.max_domain_bytes:
+            reason = f"--max-domain-bytes {config.max_domain_bytes}; 0 reads all"
+        parts.append(f"{read:,} of {of_all} bytes of {name} are read ({reason})")
+    if record["heldout_bytes_left_out"]:
+        parts.append(
+            f"{record['heldout_bytes_left_out']:,} held-out bytes of {name} are not evaluated on "
+            f"(--max-heldout-bytes {config.max_heldout_bytes}; 0 uses all)"
+        )
+    return "; ".join(parts)
 
 
 def _tokenizer_for(corpora: list[Corpus], config: DataConfig, cache_dir: Path) -> Tokenizer:
@@ -98,6 +135,8 @@ def _summary(domain: Domain) -> dict[str, Any]:
     return {
         "name": domain.name,
         "content_hash": domain.content_hash,
+        "bytes_there": domain.bytes_there,
+        "bytes_read": domain.bytes_read,
         "train_bytes": domain.train.num_bytes,
         "train_tokens": domain.train.num_tokens,
         "heldout_bytes": domain.heldout.num_bytes,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mambrane.core.errors import UserError
 from mambrane.data.documents import limited, text_of_record
-from mambrane.data.sources import DomainSource, SourceFile
+from mambrane.data.source_files import DomainSource, SourceFile
 
 
 def hub_source(location: str) -> DomainSource:

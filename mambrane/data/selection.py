@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from mambrane.core.errors import UserError
 from mambrane.data.documents import READ_ERRORS, cut_at_line_end
-from mambrane.data.sources import DomainSource, SourceFile
+from mambrane.data.source_files import DomainSource, SourceFile
 
 SKIPPED = Callable[[SourceFile, str], None]
 """Called with a file that is passed over, and the reason."""
@@ -126,7 +126,7 @@ def _read(
 
 def _whole_files(extents: Sequence[Extent], source: DomainSource, wanted: int) -> set[int]:
     """Return files with about `wanted` bytes in all: at most a quarter more, and if possible no quarter less."""
-    num_bytes = _bytes_by_file(extents)
+    num_bytes = bytes_by_file(extents)
     held, total = set(), 0
     for index in sorted(num_bytes, key=lambda index: _position(source.files[index], "split")):
         if total < 0.75 * wanted and total + num_bytes[index] <= 1.25 * wanted:
@@ -137,7 +137,7 @@ def _whole_files(extents: Sequence[Extent], source: DomainSource, wanted: int) -
 
 def _take_tail(train: Sequence[Extent], text: bytes | mmap, wanted: int) -> tuple[list[Extent], list[Extent]]:
     """Move about `wanted` bytes from the end of the largest file: whole documents, else part of the last one."""
-    num_bytes = _bytes_by_file(train)
+    num_bytes = bytes_by_file(train)
     largest = max(num_bytes, key=lambda index: (num_bytes[index], -index))
     of_file = [extent for extent in train if extent.file == largest]
     others = [extent for extent in train if extent.file != largest]
@@ -156,7 +156,8 @@ def _take_tail(train: Sequence[Extent], text: bytes | mmap, wanted: int) -> tupl
     return sorted(others + of_file, key=lambda extent: extent.start), tail
 
 
-def _bytes_by_file(extents: Sequence[Extent]) -> dict[int, int]:
+def bytes_by_file(extents: Sequence[Extent]) -> dict[int, int]:
+    """Return how much text each file gave, by its number."""
     num_bytes: dict[int, int] = {}
     for extent in extents:
         num_bytes[extent.file] = num_bytes.get(extent.file, 0) + extent.length

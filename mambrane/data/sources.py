@@ -1,33 +1,15 @@
 """Where the text of each domain lies: the built-in domains, files and folders, or the Hugging Face hub."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
-from mambrane.data.documents import READABLE, Reader, reader_for
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A file, its name inside the domain, and the function that reads its documents."""
-
-    path: Path
-    relative: str
-    read: Reader
-    is_remote: bool = False
-    """Lies on the hub: has a name but no size and time here."""
-
-
-@dataclass(frozen=True, slots=True)
-class DomainSource:
-    """The files of one domain, sorted by name."""
-
-    name: str
-    files: tuple[SourceFile, ...]
-    skips_bad_files: bool = False
-    """Pass over a file that is not text, with an event, instead of ending the run."""
+from mambrane.data.builtin.installed import builtin_sources
+from mambrane.data.documents import READABLE, reader_for
+from mambrane.data.hub import hub_source
+from mambrane.data.source_files import DomainSource, SourceFile
 
 
 def find_sources(locations: tuple[str, ...], events: EventLog) -> list[DomainSource]:
@@ -39,13 +21,8 @@ def find_sources(locations: tuple[str, ...], events: EventLog) -> list[DomainSou
     sources: list[DomainSource] = []
     for location in locations:
         if location == "builtin":
-            # Both are imported where they are needed: they look at the whole installation.
-            from mambrane.data.builtin.installed import builtin_sources
-
             sources += builtin_sources()
         elif location.startswith("hf:"):
-            from mambrane.data.hub import hub_source
-
             sources.append(hub_source(location))
         else:
             try:

@@ -19,8 +19,7 @@ from tokenizers.trainers import BpeTrainer
 
 from mambrane.core.errors import UserError
 from mambrane.data.cache import hash_of, obtain_folder
-from mambrane.data.documents import cut_at_line_end
-from mambrane.data.tokenizer import Texts
+from mambrane.data.documents import Texts, cut_at_line_end
 
 _FORMAT_VERSION = 1
 _ENCODE_BYTES = 1 << 20

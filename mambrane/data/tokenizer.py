@@ -7,7 +7,7 @@ target that ends a document.
 """
 
 import codecs
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,9 +16,7 @@ import numpy as np
 from mambrane.core.errors import UserError
 from mambrane.data.cache import hash_of
 from mambrane.data.config import check_tokenizer_spec
-
-Texts = Callable[[], Iterator[bytes]]
-"""Gives the training documents of all domains, one after another; called only if a tokenizer must be trained."""
+from mambrane.data.documents import Texts
 
 
 @runtime_checkable

@@ -17,6 +17,8 @@ reads these kinds and fields (others are printed as `kind field=value`, so that 
     matrix            domains, num_tasks, bits_per_byte, perplexity
     domain            name, train_bytes, heldout_bytes
     checkpoint_saved  step, num_bytes
+    text_left_out     message
+    cache_damaged     message
     warning           message
     operations        for each operation, what computes it and why
     stopped           reason
@@ -83,6 +85,8 @@ class ConsoleListener:
             "checkpoint_loaded": _say_nothing,
             "checkpoint_removed": _say_nothing,
             "compiling": lambda event: self._say(event, event["message"]),
+            "text_left_out": lambda event: self._say(event, f"text left out: {event['message']}", "yellow"),
+            "cache_damaged": lambda event: self._say(event, event["message"], "yellow"),
             "warning": lambda event: self._say(event, f"warning: {event['message']}", "yellow"),
         }
 

@@ -95,6 +95,33 @@ def test_the_held_out_text_can_be_capped(folder, tmp_path):
     assert all(80 <= domain.heldout.num_bytes <= 100 for domain in domains)
 
 
+def test_text_that_is_not_read_is_said_in_bytes(tmp_path):
+    path = write_files(tmp_path / "data", {"mine.txt": lines("mine", 9000)}) / "mine.txt"
+    _, (domain,), events = load(path, tmp_path / "cache", max_domain_bytes=80_000, max_heldout_bytes=5_000)
+    assert domain.bytes_there == path.stat().st_size > domain.bytes_read
+    assert domain.bytes_read == domain.record["bytes_read"] <= 80_000
+    assert domain.heldout_bytes == domain.heldout.num_bytes <= 5_000
+    (event,) = kinds(events, "text_left_out")
+    said = f"{domain.bytes_read:,} of {domain.bytes_there:,} bytes of mine are read (--max-domain-bytes 80000"
+    assert said in event["message"]
+    unused = domain.bytes_read - domain.train.num_bytes - domain.heldout_bytes
+    assert f"{unused:,} held-out bytes of mine are not evaluated on (--max-heldout-bytes 5000" in event["message"]
+
+
+def test_text_that_is_left_out_is_said_again_when_it_comes_from_the_cache(folder, tmp_path):
+    first, second = (load(folder, tmp_path / "cache", max_domain_bytes=1000)[2] for _ in range(2))
+    assert [event["message"] for event in kinds(first, "text_left_out")] == [
+        event["message"] for event in kinds(second, "text_left_out")
+    ]
+    assert len(kinds(second, "text_left_out")) == 1
+
+
+def test_nothing_is_said_of_text_that_is_read_whole(folder, tmp_path):
+    _, domains, events = load(folder, tmp_path / "cache")
+    assert all(domain.bytes_read == domain.bytes_there for domain in domains)
+    assert kinds(events, "text_left_out") == []
+
+
 def load_in_process(arguments):
     folder, cache = arguments
     _, domains, _ = load(folder, cache, tokenizer="bpe:300")

@@ -5,7 +5,8 @@ from typing import Any
 
 from mambrane.core.events import Event, EventLog
 from mambrane.data.config import DataConfig
-from mambrane.data.sources import DomainSource, SourceFile, find_sources
+from mambrane.data.source_files import DomainSource, SourceFile
+from mambrane.data.sources import find_sources
 
 
 def recording_log() -> tuple[EventLog, list[Event]]:

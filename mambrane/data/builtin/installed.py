@@ -21,7 +21,7 @@ from pathlib import Path
 from mambrane.core.errors import UserError
 from mambrane.data.builtin.prose import read_prose
 from mambrane.data.documents import Reader, check_utf8, cut_at_line_end, read_text
-from mambrane.data.sources import DomainSource, SourceFile
+from mambrane.data.source_files import DomainSource, SourceFile
 
 _LEFT_OUT = frozenset({"test", "tests", "idle_test", "__pycache__", "site-packages", "dist-packages", "_vendor"})
 _PROSE_PACKAGES = ("torch", "numpy", "matplotlib", "networkx", "sympy")

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console
-from rich.text import Text
 
 from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
@@ -50,14 +48,3 @@ def write_samples(
         )
         for domain, prompt, continuation in zip(domains, prompts, written, strict=True)
     )
-
-
-def print_samples(samples: Sequence[Sample]) -> None:
-    """Print each beginning dim and its continuation plain."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    console.print(
-        f"\nWhat the model writes ({samples[0].settings}) after the dim words, which it never saw in training:"
-    )
-    for sample in samples:
-        console.print(Text(f"\n{sample.title}", style="bold"))
-        console.print(Text.assemble((sample.prompt, "dim"), sample.continuation))

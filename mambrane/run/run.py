@@ -1,0 +1,216 @@
+"""A run as a person uses it: opened from its folder, then asked for its model, its matrix, its events, its text."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from mambrane.continual.matrix import ForgettingMatrix, load_matrix
+from mambrane.continual.runner import Outcome
+from mambrane.core.errors import UserError
+from mambrane.core.events import Event, EventLog, read_events
+from mambrane.core.seeding import make_generator
+from mambrane.data.domains import Domain, load_domains
+from mambrane.data.tokenizer import StreamingDecoder, Tokenizer
+from mambrane.measure.energy import estimate_energy
+from mambrane.measure.generation import encode_prompt, generate
+from mambrane.measure.metrics import HeldoutLoss, heldout_loss
+from mambrane.measure.probe import probe_model
+from mambrane.models.accounting import account
+from mambrane.models.language_model import LanguageModel
+from mambrane.report.data import Sample, read_report_data
+from mambrane.report.report import write_report
+from mambrane.run.config import RunConfig, Weights
+from mambrane.run.folders import cache_folder
+from mambrane.run.samples import write_samples
+from mambrane.run.saved import SavedRun, open_run, own_domains
+from mambrane.storage.run_folder import RunFolder
+
+PROBED_TOKENS = 1024
+
+
+class Run:
+    """A run that was trained before. What is asked for is read then, so a run can be looked at piece by piece.
+
+    Example:
+        >>> run = Run.open("runs/first")  # doctest: +SKIP
+        >>> run.matrix.metrics()["forgetting"].value  # doctest: +SKIP
+        >>> print(run.generate("def "))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        *,
+        weights: Weights = "auto",
+        device: torch.device | None = None,
+        events: EventLog | None = None,
+        outcome: Outcome | None = None,
+    ) -> None:
+        self._files = folder
+        self._weights: Weights = weights
+        self._device = device or torch.device("cpu")
+        self._log = events or EventLog()
+        self.outcome = outcome
+        """How the training ended that returned this run; None for a run that was only opened."""
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path | str,
+        *,
+        weights: Weights = "auto",
+        device: torch.device | None = None,
+        events: EventLog | None = None,
+        outcome: Outcome | None = None,
+    ) -> "Run":
+        """Return the run in a folder.
+
+        Args:
+            folder: the folder of the run.
+            weights: the trained ones ("model"), their average ("ema"), or ("auto") those that the run measured itself
+                with: the average where there is one.
+            device: where the model goes; the CPU where not given.
+            events: receives warnings about damaged files and changed text; nobody where not given.
+            outcome: for `train`.
+
+        Raises:
+            UserError: the folder is not that of a run.
+        """
+        files = RunFolder(Path(folder))
+        if not files.config_file.exists():
+            raise UserError(
+                f"{folder} is not the folder of a run", wanted="a folder with a config.json", way_out="ls runs"
+            )
+        return cls(files, weights=weights, device=device, events=events, outcome=outcome)
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run."""
+        return self._files.path
+
+    @property
+    def config(self) -> RunConfig:
+        """Every setting of the run."""
+        return self.saved.config
+
+    @property
+    def model(self) -> LanguageModel:
+        """The model with the weights of the newest valid checkpoint."""
+        return self.saved.model
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What turns text into tokens."""
+        return self.saved.tokenizer
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps behind the weights."""
+        return self.saved.step
+
+    @cached_property
+    def saved(self) -> SavedRun:
+        """Configuration, tokenizer and model, read from the newest valid checkpoint at the first use."""
+        return open_run(self.folder, weights=self._weights, device=self._device, events=self._log)
+
+    @property
+    def matrix(self) -> ForgettingMatrix | None:
+        """Held-out bits per byte of every domain after every task; None before the first evaluation."""
+        return load_matrix(self._files.matrix_file) if self._files.matrix_file.exists() else None
+
+    def events(self) -> Iterator[Event]:
+        """Yield everything that happened in the run, oldest first."""
+        if self._files.events_file.exists():
+            yield from read_events(self._files.events_file)
+
+    @cached_property
+    def domains(self) -> list[Domain]:
+        """The run's own text, read at the first use."""
+        continual = self.config.continual
+        return own_domains(self.saved, continual.num_tasks if continual.continual_learning else None)
+
+    def evaluate(self, data: Sequence[str] = ()) -> dict[str, HeldoutLoss]:
+        """Return the loss on the held-out text of every domain by name, `.bits_per_byte` and `.perplexity` of each.
+
+        Args:
+            data: other text than the run's own: files, folders, hf:NAME.
+        """
+        config = self.config.data
+        domains = own_domains(self.saved)
+        if data:
+            other = replace(config, data=tuple(data))
+            _, domains = load_domains(other, cache_folder(), self._log, tokenizer=self.tokenizer)
+        return {
+            domain.name: heldout_loss(
+                self.model,
+                domain.heldout,
+                sequence_length=config.sequence_length,
+                batch_size=config.batch_size,
+                device=self._device,
+            )
+            for domain in domains
+        }
+
+    def generate(self, prompt: str = "", **options: float) -> str:
+        """Return what the model writes after the prompt; the options are those of `stream`."""
+        return "".join(self.stream(prompt, **options))
+
+    def stream(
+        self,
+        prompt: str = "",
+        *,
+        max_tokens: int = 256,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
+    ) -> Iterator[str]:
+        """Yield what the model writes after the prompt, piece by piece as it comes.
+
+        Args:
+            prompt: text to go on from; empty starts a new document.
+            max_tokens: tokens to write at most.
+            temperature: above 1 is wilder, below 1 tamer, 0 always takes the most likely token.
+            top_k: draw from the k most likely tokens only; 0 draws from all.
+            top_p: draw from the most likely tokens that together have this probability.
+            seed: seed of the draw; equal seeds write equal text.
+        """
+        tokens = generate(
+            self.model,
+            encode_prompt(self.tokenizer, prompt),
+            max_tokens=max_tokens,
+            end_of_text=self.tokenizer.end_of_text,
+            generator=make_generator(seed, "generate"),
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            stop_at_end=True,
+        )
+        decoder = StreamingDecoder(self.tokenizer)
+        for token in tokens:
+            yield decoder.push(token)
+        yield decoder.finish()
+
+    def samples(self) -> tuple[Sample, ...]:
+        """Return, for every domain, a beginning that was never trained on and how the model goes on."""
+        return write_samples(self.model, self.tokenizer, self.domains, weights=self.saved.weights)
+
+    def report(self, output: Path | None = None) -> Path:
+        """Write one self-contained HTML page about the run and return where it is: report.html in its folder."""
+        probe = probe_model(self.model, self.domains[0].heldout.tokens[:PROBED_TOKENS], self.tokenizer)
+        data = replace(
+            read_report_data(self.folder),
+            probe=probe,
+            energy=estimate_energy(account(self.model, probe.firing_rates)),
+            samples=self.samples(),
+            weights=self.saved.weights,
+        )
+        path = output or self._files.report_file
+        write_report(data, path)
+        return path

@@ -1,0 +1,141 @@
+"""Training a run: start it, or go on with it. Equal calls do both; nothing is printed here."""
+
+import json
+from collections.abc import Callable, Sequence
+from contextlib import closing
+
+import torch
+
+from mambrane.continual.runner import Outcome
+from mambrane.continual.stream import build_stream
+from mambrane.core.device import describe_environment, resolve_device
+from mambrane.core.events import Event, EventLog
+from mambrane.core.seeding import seed_global_generators
+from mambrane.data.domains import Domain, load_domains
+from mambrane.data.tokenizer import Tokenizer
+from mambrane.engine.signals import StopRequest
+from mambrane.models.language_model import LanguageModel
+from mambrane.ops.dispatch import explain
+from mambrane.run.build import build_model, build_runner, restore, windows_by_task
+from mambrane.run.config import OPERATIONAL, RunConfig, settings_left_unsaid, to_dict
+from mambrane.run.folders import cache_folder
+from mambrane.run.kernels import compile_kernels_of
+from mambrane.run.run import Run
+from mambrane.run.saved import read_tokenizer
+from mambrane.storage.atomic_files import atomic_write_text
+from mambrane.storage.checkpoint import Checkpoints
+from mambrane.storage.run_folder import RunFolder
+from mambrane.storage.saver import BackgroundSaver
+from mambrane.watch.tensorboard import TensorBoardListener
+
+
+def train(config: RunConfig, *, listeners: Sequence[Callable[[Event], None]] = (), warnings: Sequence[str] = ()) -> Run:
+    """Train in the folder that the configuration names, or resume what stands there, and return the run.
+
+    SIGTERM and Ctrl-C stop it in good order after a checkpoint; the same call goes on from there.
+
+    Args:
+        config: every setting of the run, from a preset or by hand.
+        listeners: called with each event of the run as it happens, `ConsoleListener()` for one.
+        warnings: sentences to put into the run's log before the first step.
+
+    Returns:
+        The run as its folder now holds it; its `outcome` says whether it is finished, or why it stopped.
+
+    Raises:
+        UserError: a setting, a text or the folder does not fit.
+
+    Example:
+        >>> from dataclasses import replace
+        >>> config = presets.tiny()
+        >>> run = train(replace(config, run=replace(config.run, output_dir="runs/mine")))  # doctest: +SKIP
+    """
+    device = resolve_device(config.run.device)
+    seed_global_generators(config.run.seed)
+    folder = RunFolder(config.folder)
+    with folder.lock():
+        unsaid = folder.settings_saved_without(to_dict(settings_left_unsaid()))
+        if folder.config_file.exists():
+            _check_config(folder, config)
+        events = EventLog(folder.events_file)
+        tensorboard = TensorBoardListener(folder.tensorboard_folder)
+        events.listeners += [*listeners, tensorboard]
+        with closing(events), closing(tensorboard):
+            if unsaid:
+                events.emit("settings_filled_in", settings=unsaid)
+            outcome = _train_in(folder, config, warnings, events, device)
+    return Run.open(folder.path, device=device, outcome=outcome)
+
+
+def _train_in(
+    folder: RunFolder, config: RunConfig, warnings: Sequence[str], events: EventLog, device: torch.device
+) -> Outcome:
+    with StopRequest(events) as stop:
+        tokenizer, domains = _load_text(config, folder, events)
+        model = build_model(config, tokenizer.vocab_size)
+        _announce(config, warnings, folder, domains, model, device, events)
+        checkpoints = Checkpoints(folder.checkpoints_folder, keep=config.engine.keep_checkpoints, events=events)
+        with BackgroundSaver(checkpoints) as saver:
+            runner = build_runner(
+                config,
+                domains,
+                model,
+                device=device,
+                events=events,
+                should_stop=lambda: stop.requested,
+                saver=saver,
+                matrix_path=folder.matrix_file,
+            )
+            checkpoint = checkpoints.load_newest()
+            if checkpoint is not None:
+                restore(runner, checkpoint)
+                events.emit("resumed", step=checkpoint.step)
+            outcome = runner.run()
+    return outcome._replace(signal_number=stop.signal_number)
+
+
+def _load_text(config: RunConfig, folder: RunFolder, events: EventLog) -> tuple[Tokenizer, list[Domain]]:
+    """Load the domains; a run that exists keeps its tokenizer, a new one claims its folder once its text is there."""
+    saved = None
+    if folder.config_file.exists() and folder.tokenizer_file.exists():
+        saved = read_tokenizer(folder)
+    num_domains = config.continual.num_tasks if config.continual.continual_learning else None
+    tokenizer, domains = load_domains(config.data, cache_folder(), events, num_domains, tokenizer=saved)
+    if saved is None:
+        _check_config(folder, config)
+        atomic_write_text(folder.domains_file, json.dumps([domain.record for domain in domains], indent=2) + "\n")
+        atomic_write_text(folder.tokenizer_file, json.dumps(tokenizer.state_dict()))
+    return tokenizer, domains
+
+
+def _check_config(folder: RunFolder, config: RunConfig) -> None:
+    """Refuse a folder of another run; settings younger than the run are taken to stand where it was trained."""
+    defaults = to_dict(settings_left_unsaid())
+    folder.claim_for(to_dict(config), operational=OPERATIONAL, defaults=defaults)
+
+
+def _announce(
+    config: RunConfig,
+    warnings: Sequence[str],
+    folder: RunFolder,
+    domains: list[Domain],
+    model: LanguageModel,
+    device: torch.device,
+    events: EventLog,
+) -> None:
+    """Say what will run, before the first step."""
+    stream = build_stream(domains, config.continual, config.run.epochs)
+    events.emit(
+        "run_started",
+        config=to_dict(config),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        num_tasks=len(stream.tasks),
+        total_windows=sum(windows_by_task(config, stream)),
+        output_dir=str(folder.path),
+        device=str(device),
+        environment=describe_environment(device),
+    )
+    for sentence in warnings:
+        events.emit("warning", message=sentence)
+    events.emit("operations", **explain(device))
+    compile_kernels_of(config, device, events)
