@@ -10,7 +10,8 @@ from rich.table import Table
 from mambrane.app.notices import announced_events
 from mambrane.core.events import read_events
 from mambrane.models.accounting import Part, account
-from mambrane.run.saved import SavedRun, open_run
+from mambrane.run.run import Run
+from mambrane.run.saved import SavedRun
 
 FOOTNOTE = (
     "Per token of a forward pass; one multiply-accumulate (MAC) is two FLOPs. Spike MACs read exactly 0 or 1 and are "
@@ -21,7 +22,7 @@ FOOTNOTE = (
 
 def info(run: Path) -> int:
     """Print the parts of a run's model and their cost."""
-    saved = open_run(run, events=announced_events())
+    saved = Run.open(run, events=announced_events()).saved
     rates = last_firing_rates(saved)
     console = Console()
     console.print(parts_table(account(saved.model, rates), title=f"{run} after {saved.step:,} windows"))

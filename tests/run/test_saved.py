@@ -137,6 +137,6 @@ def test_an_interrupt_ends_the_command_in_one_line(run, capsys, command, monkeyp
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(f"mambrane.app.{command}.open_run", interrupted)
+    monkeypatch.setattr("mambrane.run.run.open_run", interrupted)
     assert main([command, str(run)]) == 130
     assert capsys.readouterr().err == "interrupted\n"
