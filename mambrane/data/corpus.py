@@ -18,6 +18,7 @@ import numpy as np
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
+from mambrane.core.printable import printable
 from mambrane.data.cache import CacheDamaged, hash_of, obtain_folder
 from mambrane.data.config import DataConfig
 from mambrane.data.documents import CutText
@@ -64,7 +65,7 @@ class Corpus:
 
 
 def cached_corpus(source: DomainSource, config: DataConfig, cache_dir: Path, events: EventLog) -> Corpus:
-    """Return the text of a domain, read from its files only if the cache does not hold it.
+    """Return the text of a domain, read from its files only if the cache does not hold it whole.
 
     Raises:
         UserError: a file cannot be read, the domain is empty, or it cannot be split.
@@ -94,7 +95,14 @@ def _file_stamp(file: SourceFile) -> list[Any]:
 
 def _write(folder: Path, source: DomainSource, config: DataConfig, events: EventLog) -> dict[str, FileRecord]:
     files: dict[str, FileRecord] = {}
+    stamp = _stamp(source, config)
     extents, cut_files, files["text.bin"] = _write_text(folder / "text.bin", source, config.max_domain_bytes, events)
+    if _stamp(source, config) != stamp:
+        raise UserError(
+            f"domain {source.name}: a file of it changed while it was read",
+            wanted="files that stay as they are until they are read",
+            way_out="run the same command again when nothing writes to them",
+        )
     if not extents:
         raise UserError(
             f"domain {source.name}: no text in it ({len(source.files)} files read)",
@@ -130,9 +138,13 @@ def _write_text(
     path: Path, source: DomainSource, max_bytes: int, events: EventLog
 ) -> tuple[list[Extent], frozenset[int], FileRecord]:
     """Write the documents one after another; return where each lies, and the files that were not read to their end."""
+    told: set[SourceFile] = set()
 
     def skipped(file: SourceFile, reason: str) -> None:
-        events.emit("file_skipped", domain=source.name, path=str(file.path), reason=reason)
+        # A domain that is capped is read in several passes; a file is told once.
+        if file not in told:
+            told.add(file)
+            events.emit("file_skipped", domain=source.name, path=printable(file.path), count=1, reason=reason)
 
     extents: list[Extent] = []
     cut_files: set[int] = set()
