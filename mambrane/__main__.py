@@ -5,8 +5,7 @@ import signal
 import sys
 from types import FrameType
 
-INTERRUPTED_EXIT_CODE = 130
-"""128 + SIGINT, as a shell reports a program that Ctrl-C has ended."""
+from mambrane.core.errors import INTERRUPTED_EXIT_CODE
 
 
 def main() -> int:

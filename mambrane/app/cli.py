@@ -9,11 +9,10 @@ from typing import Annotated, Literal
 import tyro
 
 from mambrane import __version__
-from mambrane.__main__ import INTERRUPTED_EXIT_CODE
 from mambrane.app.streams import flush_or_give_up, give_up, open_closed_streams, tell
 from mambrane.app.waiting import let_waiting_threads_sleep
 from mambrane.continual.config import ContinualConfig
-from mambrane.core.errors import MambraneError, UserError
+from mambrane.core.errors import INTERRUPTED_EXIT_CODE, MambraneError, UserError
 from mambrane.data.config import DataConfig
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
