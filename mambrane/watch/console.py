@@ -29,6 +29,7 @@ import io
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console, Group
@@ -97,9 +98,11 @@ class ConsoleListener:
 
     def close(self) -> None:
         """Take the live display away; lines printed so far stay."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        live, self._live = self._live, None
+        if live is not None:
+            # The terminal may be gone, and with it the display.
+            with suppress(OSError, SystemExit):
+                live.stop()
 
     def _say(self, event: Event, words: str, style: str = "") -> None:
         clock = time.strftime("%H:%M:%S", time.localtime(event["time_s"]))
