@@ -67,6 +67,11 @@ class ForgettingMatrix:
         return [column for column, cell in enumerate(self.values[row]) if cell is None]
 
     @property
+    def has_values(self) -> bool:
+        """Whether any cell is measured."""
+        return any(cell is not None for row in self.values for cell in row)
+
+    @property
     def why_no_transfer(self) -> str | None:
         """Return why metrics over tasks are undefined here, or None where they are defined."""
         if self.num_tasks != len(self.domains):
