@@ -25,7 +25,7 @@ from torch import Tensor
 from mambrane.core.errors import UserError
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.extensions import StepView
+from mambrane.engine.extensions import StepChange, StepView
 from mambrane.layers.spiking import Ticks
 from mambrane.models.language_model import LanguageModel
 from mambrane.models.state import BlockActivity
@@ -90,17 +90,16 @@ class Stdp:
         self.synapses = self._fresh(torch.stack(list(weights.values())))
 
     @torch.no_grad()
-    def after_step(self, view: StepView) -> dict[str, float]:
-        """Change the weights in place; returns how much, how many stand at a bound, and the firing rate."""
+    def after_step(self, view: StepView) -> StepChange:
+        """Return the new weights, how much they changed, how many stand at a bound, and the firing rate."""
         observed = Observed()
-        for batch, activity in zip(view.micro_batches, view.outputs, strict=True):
+        for batch, activity in zip(view.micro_batches, view.activities, strict=True):
             self._observe(observed, batch, activity)
         self._remember(observed, view.num_targets * self.ticks_per_token)
-        weights = list(view.model.plastic_synapses().values())
-        before_NUS = torch.stack(weights)
+        weights = view.model.plastic_synapses()
+        before_NUS = torch.stack(list(weights.values()))
         after_NUS = self._changed(before_NUS, observed, view.num_targets)
-        torch._foreach_copy_(weights, after_NUS.unbind())
-        return self._numbers(before_NUS, after_NUS)
+        return StepChange(self._numbers(before_NUS, after_NUS), dict(zip(weights, after_NUS.unbind(), strict=True)))
 
     def _observe(self, observed: Observed, batch: MicroBatch, activity: tuple[BlockActivity, ...]) -> None:
         """Add the spikes of a micro-batch. Padding, which has no target, does not count."""

@@ -52,6 +52,9 @@ def train(config: RunConfig, *, listeners: Sequence[Callable[[Event], None]] = (
         >>> run = train(replace(config, run=replace(config.run, output_dir="runs/mine")))  # doctest: +SKIP
     """
     device = resolve_device(config.run.device)
+    if device.type == "cuda":
+        # What asks for "the" GPU, such as the state of its generator, then asks for this one and touches no other.
+        torch.cuda.set_device(device)
     seed_global_generators(config.run.seed)
     folder = RunFolder(config.folder)
     with folder.lock():
