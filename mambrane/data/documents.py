@@ -85,6 +85,19 @@ def cut_at_line_end(text: bytes, limit: int) -> bytes:
     return CutText(text[: next(starts, limit)])
 
 
+ENCODED_BYTES = 1 << 20
+"""Longer documents are encoded in parts, to bound memory."""
+
+
+def encoded_parts(text: bytes) -> Iterator[bytes]:
+    """Yield the parts in which a document is encoded, cut at line ends."""
+    start = 0
+    while start < len(text):
+        part = cut_at_line_end(text[start : start + ENCODED_BYTES + 1], ENCODED_BYTES)
+        yield part
+        start += len(part)
+
+
 def check_utf8(text: bytes, where: str) -> None:
     """Raise UserError with the place and the byte position if the text is not UTF-8."""
     try:
