@@ -6,14 +6,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.cache import hash_of
 from mambrane.data.config import DataConfig
 from mambrane.data.corpus import Corpus, cached_corpus
+from mambrane.data.overlap import Overlap, measure_overlap
 from mambrane.data.sources import find_sources
 from mambrane.data.tokenizer import Tokenizer, build_tokenizer
 from mambrane.data.tokens import TokenFile, cached_token_file
+
+NOTABLE_OVERLAP = 0.02
+"""Above this part of the held-out text, what was trained on is said in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +45,16 @@ class Domain:
         return self.record["bytes_read"]
 
     @property
+    def overlap_ratio(self) -> float:
+        """Part of the held-out bytes, 0 to 1, in lines that stand in the training text of any domain."""
+        return self.record["overlap_ratio"]
+
+    @property
+    def near_duplicate_ratio(self) -> float:
+        """Part of the held-out bytes, 0 to 1, in documents that are nearly the same as training text."""
+        return self.record["near_duplicate_ratio"]
+
+    @property
     def heldout_bytes(self) -> int:
         """Bytes of text that the domain is evaluated on and never trained on."""
         return self.heldout.num_bytes
@@ -58,8 +74,8 @@ def load_domains(
         config: what to read and how to split it.
         cache_dir: folder for texts, tokenizers and tokens; shared by runs, and by processes at the same time.
         events: receives "file_skipped", "domains_left_out", "text_read" (not when the cache holds the text),
-            "cache_damaged" and "text_left_out" (each with a `message`), "tokenizer_smaller_than_asked" and one
-            "domain" for each domain.
+            "cache_damaged", "text_left_out", "heldout_text_repeats_training_text" (each with a `message`),
+            "tokenizer_smaller_than_asked" and one "domain" for each domain.
         num_domains: domains wanted, None for all there are.
         tokenizer: use this one (of an earlier run) instead of the one that `config` names.
 
@@ -76,7 +92,9 @@ def load_domains(
         )
     if num_domains is not None and num_domains < len(sources):
         events.emit("domains_left_out", names=[source.name for source in sources[num_domains:]])
-    corpora = [cached_corpus(source, config, cache_dir, events) for source in sources[:num_domains]]
+    corpora: list[Corpus] = []
+    for source in sources[:num_domains]:
+        corpora.append(cached_corpus(source, config, cache_dir, events, corpora))
     if tokenizer is None:
         tokenizer = _tokenizer_for(corpora, config, cache_dir, events)
         asked = config.tokenizer.removeprefix("bpe:")
@@ -85,7 +103,18 @@ def load_domains(
     left_out = [words for corpus in corpora if (words := text_left_out(corpus.record, config))]
     if left_out:
         events.emit("text_left_out", message="; ".join(left_out))
-    domains = [_tokenize(corpus, tokenizer, cache_dir, events) for corpus in corpora]
+    overlaps = _overlaps(corpora)
+    repeated = [
+        words
+        for corpus, overlap in zip(corpora, overlaps, strict=True)
+        if (words := overlap_in_words(corpus.record["name"], overlap))
+    ]
+    if repeated:
+        events.emit("heldout_text_repeats_training_text", message="; ".join(repeated))
+    domains = [
+        _tokenize(corpus, overlap, tokenizer, cache_dir, events)
+        for corpus, overlap in zip(corpora, overlaps, strict=True)
+    ]
     for domain in domains:
         events.emit("domain", **_summary(domain))
     return tokenizer, domains
@@ -109,6 +138,26 @@ def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
     return "; ".join(parts)
 
 
+def overlap_in_words(name: str, overlap: Overlap) -> str:
+    """Return in words how much of a domain's held-out text was trained on; empty if it is next to nothing."""
+    parts = []
+    if overlap.overlap_ratio > NOTABLE_OVERLAP:
+        parts.append(f"{overlap.overlap_ratio:.1%} of it lies in lines that stand in training text")
+    if overlap.near_duplicate_ratio > NOTABLE_OVERLAP:
+        parts.append(f"{overlap.near_duplicate_ratio:.1%} in documents that are nearly the same as training text")
+    if not parts:
+        return ""
+    return f"held-out text of {name}: {', '.join(parts)}, so its bits per byte are partly memory"
+
+
+def _overlaps(corpora: list[Corpus]) -> list[Overlap]:
+    """Compare the held-out text of each domain with the training text of all."""
+    lines, passages = (
+        np.unique(np.concatenate([corpus.training_hashes(of) for corpus in corpora])) for of in ("lines", "passages")
+    )
+    return [measure_overlap(corpus.documents("heldout"), lines, passages) for corpus in corpora]
+
+
 def _tokenizer_for(corpora: list[Corpus], config: DataConfig, cache_dir: Path, events: EventLog) -> Tokenizer:
     def training_texts() -> Iterator[bytes]:
         for corpus in corpora:
@@ -118,7 +167,7 @@ def _tokenizer_for(corpora: list[Corpus], config: DataConfig, cache_dir: Path, e
     return build_tokenizer(config.tokenizer, training_texts, texts_hash=texts_hash, cache_dir=cache_dir, events=events)
 
 
-def _tokenize(corpus: Corpus, tokenizer: Tokenizer, cache_dir: Path, events: EventLog) -> Domain:
+def _tokenize(corpus: Corpus, overlap: Overlap, tokenizer: Tokenizer, cache_dir: Path, events: EventLog) -> Domain:
     train, heldout = (
         cached_token_file(
             partial(corpus.documents, split),
@@ -130,7 +179,8 @@ def _tokenize(corpus: Corpus, tokenizer: Tokenizer, cache_dir: Path, events: Eve
         )
         for split, words in (("train", "training text"), ("heldout", "held-out text"))
     )
-    return Domain(corpus.record["name"], train, heldout, corpus.record["content_hash"], corpus.record)
+    record = {**corpus.record, **overlap._asdict()}
+    return Domain(record["name"], train, heldout, record["content_hash"], record)
 
 
 def _summary(domain: Domain) -> dict[str, Any]:
@@ -143,4 +193,6 @@ def _summary(domain: Domain) -> dict[str, Any]:
         "train_tokens": domain.train.num_tokens,
         "heldout_bytes": domain.heldout.num_bytes,
         "heldout_tokens": domain.heldout.num_tokens,
+        "overlap_ratio": domain.overlap_ratio,
+        "near_duplicate_ratio": domain.near_duplicate_ratio,
     }

@@ -13,12 +13,12 @@ remaining file, cut between two documents or at a line end.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from mmap import mmap
 from typing import NamedTuple
 
 from mambrane.core.errors import UserError
-from mambrane.data.documents import READ_ERRORS, cut_at_line_end
+from mambrane.data.documents import READ_ERRORS, CutText, cut_at_line_end
 from mambrane.data.overlap import Lines, in_several, lines_of
 from mambrane.data.source_files import DomainSource, SourceFile
 
@@ -58,13 +58,16 @@ def read_documents(
         seen: `text_digest` of each document of the earlier domains; none of them is read again.
     """
     order = sorted(range(len(source.files)), key=lambda index: _hash_of("order", source.files[index].relative))
+    digests = set(seen)
     if max_bytes == 0:
-        yield from _read(source, order, 0, 0, skipped, seen)
+        for index in order:
+            yield from _new_documents(index, _texts(source, index, 0, skipped), digests)
         return
     allowance = min(max(max_bytes // 64, 4 * 1024), 64 * 1024)
     previous = -1
+    read_whole: dict[int, list[bytes]] = {}
     while True:
-        documents = list(_read(source, order, allowance, max_bytes, skipped, seen))
+        documents = _sample(source, order, allowance, max_bytes, skipped, set(seen), read_whole)
         total = sum(len(document.text) for document in documents)
         if total >= 0.98 * max_bytes or total == previous:
             yield from documents
@@ -131,38 +134,59 @@ def _middles(extents: Sequence[Extent], text: bytes | mmap, max_bytes: int, allo
     return kept
 
 
-def _read(
+def _sample(
     source: DomainSource,
     order: Sequence[int],
     allowance: int,
     max_bytes: int,
     skipped: SKIPPED,
-    seen_before: Collection[bytes],
-) -> Iterator[Document]:
-    seen = set(seen_before)
+    digests: set[bytes],
+    read_whole: dict[int, list[bytes]],
+) -> list[Document]:
+    """Return documents of about `max_bytes` in all, at most `allowance` of a file.
+
+    Files that were read to their end stand in `read_whole`, in this call and the next: nothing is read twice in vain.
+    """
+    documents: list[Document] = []
     total = 0
     for index in order:
-        file = source.files[index]
-        limit = min(allowance, max_bytes - total) if max_bytes else 0
-        try:
-            for text in file.read(file.path, limit):
-                digest = text_digest(text)
-                if text.strip() and digest not in seen:
-                    seen.add(digest)
-                    total += len(text)
-                    yield Document(index, text)
-        except UserError as error:
-            if not source.skips_bad_files:
-                raise
-            skipped(file, error.found)
-        except READ_ERRORS as error:
-            raise UserError(
-                f"{file.path}: cannot be read ({error})",
-                wanted="a readable file",
-                way_out="repair it, change its permissions, or leave it out",
-            ) from error
-        if max_bytes and total >= 0.98 * max_bytes:
-            return
+        limit = min(allowance, max_bytes - total)
+        texts = read_whole.get(index)
+        if texts is None or sum(map(len, texts)) > limit:
+            texts = list(_texts(source, index, limit, skipped))
+            if not any(isinstance(text, CutText) for text in texts):
+                read_whole[index] = texts
+        new = list(_new_documents(index, texts, digests))
+        documents += new
+        total += sum(len(document.text) for document in new)
+        if total >= 0.98 * max_bytes:
+            break
+    return documents
+
+
+def _new_documents(index: int, texts: Iterable[bytes], digests: set[bytes]) -> Iterator[Document]:
+    """Yield the texts of a file that are not blank and whose digest is new, and add it."""
+    for text in texts:
+        digest = text_digest(text)
+        if text.strip() and digest not in digests:
+            digests.add(digest)
+            yield Document(index, text)
+
+
+def _texts(source: DomainSource, index: int, limit: int, skipped: SKIPPED) -> Iterator[bytes]:
+    file = source.files[index]
+    try:
+        yield from file.read(file.path, limit)
+    except UserError as error:
+        if not source.skips_bad_files:
+            raise
+        skipped(file, error.found)
+    except READ_ERRORS as error:
+        raise UserError(
+            f"{file.path}: cannot be read ({error})",
+            wanted="a readable file",
+            way_out="repair it, change its permissions, or leave it out",
+        ) from error
 
 
 def _whole_families(extents: Sequence[Extent], text: bytes | mmap, source: DomainSource, wanted: int) -> set[str]:
