@@ -142,10 +142,11 @@ class Run:
             data: other text than the run's own: files, folders, hf:NAME.
         """
         config = self.config.data
-        domains = own_domains(self.saved)
         if data:
             other = replace(config, data=tuple(data))
             _, domains = load_domains(other, cache_folder(), self._log, tokenizer=self.tokenizer)
+        else:
+            domains = own_domains(self.saved)
         return {
             domain.name: heldout_loss(
                 self.model,
