@@ -1,6 +1,6 @@
 """`mambrane train`: start a run, or go on with it. The same words do both."""
 
-from contextlib import closing
+from contextlib import closing, suppress
 
 import torch
 
@@ -8,6 +8,7 @@ from mambrane.app.memory import keep_freed_memory
 from mambrane.app.notices import announced_events
 from mambrane.app.plan import print_plan
 from mambrane.app.samples import print_samples
+from mambrane.app.streams import flush_or_give_up
 from mambrane.continual.stream import build_stream
 from mambrane.core.device import resolve_device
 from mambrane.core.events import EventLog
@@ -29,7 +30,11 @@ def train(config: RunConfig, warnings: list[str]) -> int:
     with closing(console):
         run = train_run(config, listeners=[console], warnings=warnings)
     if run.outcome.is_finished:
-        print_samples(run.samples())
+        samples = run.samples()
+        with suppress(OSError, SystemExit):
+            print_samples(samples)
+    # Whether anybody could read along changes nothing about the run.
+    flush_or_give_up("stdout")
     return run.outcome.exit_code
 
 
