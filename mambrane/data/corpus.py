@@ -20,6 +20,7 @@ import numpy as np
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
+from mambrane.core.printable import printable
 from mambrane.data.cache import CacheDamaged, hash_of, obtain_folder
 from mambrane.data.config import DataConfig
 from mambrane.data.documents import CutText
@@ -48,6 +49,16 @@ class Corpus:
     folder: Path
     record: dict[str, Any]
     """name, content hashes, bytes and documents of each split, and the files with their split."""
+
+    @property
+    def name(self) -> str:
+        """Name of the domain."""
+        return self.record["name"]
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of the text of both splits; neither the names of files nor where they lie are part of it."""
+        return self.record["content_hash"]
 
     def documents(self, split: str) -> Iterator[bytes]:
         """Yield the documents of "train", "heldout" or "read" (all of them, whole) in the order they were read.
@@ -80,7 +91,7 @@ class Corpus:
 def cached_corpus(
     source: DomainSource, config: DataConfig, cache_dir: Path, events: EventLog, earlier: Sequence[Corpus] = ()
 ) -> Corpus:
-    """Return the text of a domain, read from its files only if the cache does not hold it.
+    """Return the text of a domain, read from its files only if the cache does not hold it whole.
 
     Args:
         source: the domain.
@@ -119,10 +130,17 @@ def _write(
     folder: Path, source: DomainSource, config: DataConfig, events: EventLog, earlier: Sequence[Corpus]
 ) -> dict[str, FileRecord]:
     files: dict[str, FileRecord] = {}
+    stamp = _stamp(source, config)
     seen = {text_digest(document) for corpus in earlier for document in corpus.documents("read")}
     extents, cut_files, files["text.bin"] = _write_text(
         folder / "text.bin", source, config.max_domain_bytes, events, seen
     )
+    if _stamp(source, config) != stamp:
+        raise UserError(
+            f"domain {source.name}: a file of it changed while it was read",
+            wanted="files that stay as they are until they are read",
+            way_out="run the same command again when nothing writes to them",
+        )
     if not extents:
         raise UserError(
             f"domain {source.name}: no text in it ({len(source.files)} files read)",
@@ -144,9 +162,8 @@ def _write(
             "files": _file_records(splits, source, text),
         }
         arrays = {name: _positions(part) for name, part in {**splits, "read": extents}.items()}
-        documents = [text[extent.start : extent.start + extent.length] for extent in train]
-        arrays["lines"] = np.unique(lines_of(documents).hashes)
-        arrays["passages"] = np.unique(np.concatenate([passages_of(document) for document in documents]))
+        arrays["lines"] = np.unique(lines_of(_documents(train, text)).hashes)
+        arrays["passages"] = np.unique(np.concatenate([passages_of(document) for document in _documents(train, text)]))
     for name, array in arrays.items():
         encoded = io.BytesIO()
         np.save(encoded, array)
@@ -157,6 +174,10 @@ def _write(
     return files
 
 
+def _documents(extents: Sequence[Extent], text: mmap) -> Iterator[bytes]:
+    return (text[extent.start : extent.start + extent.length] for extent in extents)
+
+
 def _positions(extents: Sequence[Extent]) -> np.ndarray:
     return np.array([(extent.start, extent.length) for extent in extents], dtype=np.int64).reshape(-1, 2)
 
@@ -165,9 +186,13 @@ def _write_text(
     path: Path, source: DomainSource, max_bytes: int, events: EventLog, seen: Collection[bytes]
 ) -> tuple[list[Extent], frozenset[int], FileRecord]:
     """Write the documents one after another; return where each lies, and the files that were not read to their end."""
+    told: set[SourceFile] = set()
 
     def skipped(file: SourceFile, reason: str) -> None:
-        events.emit("file_skipped", domain=source.name, path=str(file.path), reason=reason)
+        # A domain that is capped is read in several passes; a file is told once.
+        if file not in told:
+            told.add(file)
+            events.emit("file_skipped", domain=source.name, path=printable(file.path), count=1, reason=reason)
 
     extents: list[Extent] = []
     cut_files: set[int] = set()

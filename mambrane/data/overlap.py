@@ -9,6 +9,7 @@ so that equal passages are kept in both texts (Broder 1997, "On the resemblance 
 """
 
 import hashlib
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -41,9 +42,13 @@ class Lines(NamedTuple):
 
 def lines_of(texts: Iterable[bytes]) -> Lines:
     """Return the lines of all texts, in their order."""
-    lines = [line for text in texts for line in map(bytes.strip, text.splitlines()) if len(line) >= MIN_LINE_BYTES]
-    digests = b"".join(hashlib.blake2b(line, digest_size=8).digest() for line in lines)
-    return Lines(np.frombuffer(digests, dtype="<u8"), np.array([len(line) for line in lines], dtype=np.int64))
+    digests, lengths = bytearray(), array("q")
+    for text in texts:
+        for line in map(bytes.strip, text.splitlines()):
+            if len(line) >= MIN_LINE_BYTES:
+                digests += hashlib.blake2b(line, digest_size=8).digest()
+                lengths.append(len(line))
+    return Lines(np.frombuffer(bytes(digests), dtype="<u8"), np.array(lengths, dtype=np.int64))
 
 
 def in_several(parts: Sequence[np.ndarray]) -> np.ndarray:

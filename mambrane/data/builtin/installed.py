@@ -34,7 +34,7 @@ _MANUALS = ("email/architecture.rst", "idlelib/README.txt", "idlelib/HISTORY.txt
 _MARKUP_PACKAGES = ("torch", "torchgen", "matplotlib", "sympy", "numba", "tensorboard", "numpy")
 _MARKUP_SUFFIXES = frozenset({".yaml", ".yml", ".json", ".xml", ".xsl", ".html", ".svg", ".rst", ".md", ".toml"})
 _REQUIRED_PACKAGES = """
-    torch numpy numba safetensors tokenizers jaxtyping rich tyro matplotlib tensorboard pyarrow sympy networkx
+    torch numpy numba safetensors tokenizers jaxtyping rich tyro matplotlib tensorboard sympy networkx
     jinja2 fsspec filelock fonttools pyparsing pillow contourpy kiwisolver cycler mpmath markdown werkzeug pygments
     llvmlite absl-py grpcio protobuf packaging typing_extensions
 """
