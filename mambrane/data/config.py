@@ -32,6 +32,11 @@ class DataConfig:
         check_settings(self)
         check_tokenizer_spec(self.tokenizer)
 
+    @property
+    def has_own_text(self) -> bool:
+        """Whether some of the text is in files of one's own, which may lie anywhere."""
+        return any(location != "builtin" and not location.startswith("hf:") for location in self.data)
+
 
 def check_tokenizer_spec(spec: str) -> None:
     """Raise UserError unless `spec` is a name that `--tokenizer` takes; whether it can be loaded shows later."""

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -83,12 +84,31 @@ class RunConfig:
 
     @property
     def folder(self) -> Path:
-        """Folder of the run."""
+        """Folder of the run; without --output-dir, and with text of one's own, see `folder_for`."""
         return Path(self.run.output_dir or f"runs/{self.name}")
 
+    def folder_for(self, content_hashes: Sequence[str]) -> Path:
+        """Return the folder of the run on this text: text of one's own is known by its content, wherever it lies.
 
-OPERATIONAL = ("run.max_windows", "run.output_dir", "run.dry_run", "engine.save_every", "engine.keep_checkpoints")
-"""Settings that do not change what is learned: a run may be resumed with other values of these."""
+        Args:
+            content_hashes: of each domain, in order.
+        """
+        if self.run.output_dir or not self.data.has_own_text:
+            return self.folder
+        text = hashlib.sha256(json.dumps(list(content_hashes)).encode()).hexdigest()
+        return self.folder.with_name(f"{self.folder.name}-{text[:6]}")
+
+
+OPERATIONAL = (
+    "data.data",
+    "run.max_windows",
+    "run.output_dir",
+    "run.dry_run",
+    "engine.save_every",
+    "engine.keep_checkpoints",
+)
+"""Settings that do not change what is learned: a run may be resumed with other values of these. Where the text lies is
+one of them, as a run knows its text by its content."""
 
 
 BEFORE_THEY_EXISTED: dict[str, Any] = {}
@@ -119,6 +139,8 @@ def fingerprint(config: RunConfig) -> str:
         for name, value in values.items()
         if f"{section}.{name}" not in OPERATIONAL and value != unsaid[section][name]
     }
+    if not config.data.has_own_text and config.data.data != ("builtin",):
+        said["data.data"] = list(config.data.data)
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
