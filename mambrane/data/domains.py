@@ -11,7 +11,7 @@ import numpy as np
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.cache import hash_of
-from mambrane.data.config import DataConfig
+from mambrane.data.config import DataConfig, bpe_spec
 from mambrane.data.corpus import Corpus, cached_corpus
 from mambrane.data.overlap import Overlap, measure_overlap
 from mambrane.data.sources import find_sources
@@ -74,14 +74,14 @@ def load_domains(
         config: what to read and how to split it.
         cache_dir: folder for texts, tokenizers and tokens; shared by runs, and by processes at the same time.
         events: receives what `read_texts` and `tokenize_texts` say.
-        num_domains: domains wanted, None for all there are.
+        num_domains: domains wanted, as tasks one after another; None for all there are, learned at once.
         tokenizer: use this one (of an earlier run) instead of the one that `config` names.
 
     Raises:
         UserError: anything wrong with the text, or fewer domains than wanted.
     """
     corpora = read_texts(config, cache_dir, events, num_domains)
-    return tokenize_texts(corpora, config, cache_dir, events, tokenizer=tokenizer)
+    return tokenize_texts(corpora, config, cache_dir, events, is_stream=num_domains is not None, tokenizer=tokenizer)
 
 
 def read_texts(config: DataConfig, cache_dir: Path, events: EventLog, num_domains: int | None = None) -> list[Corpus]:
@@ -119,6 +119,7 @@ def tokenize_texts(
     cache_dir: Path,
     events: EventLog,
     *,
+    is_stream: bool,
     tokenizer: Tokenizer | None = None,
 ) -> tuple[Tokenizer, list[Domain]]:
     """Return the tokenizer, and the text of each domain as its tokens.
@@ -127,18 +128,16 @@ def tokenize_texts(
         corpora: the text of each domain.
         config: names the tokenizer, and what of the text was left out.
         cache_dir: folder for tokenizers and tokens.
-        events: receives "cache_damaged", "text_left_out", "heldout_text_repeats_training_text" (each with a `message`),
-            "tokenizer_smaller_than_asked" and one "domain" for each domain.
+        events: receives "cache_damaged", "text_left_out", "heldout_text_repeats_training_text" and "tokenizer_trained"
+            (each with a `message`), "tokenizer_smaller_than_asked" and one "domain" for each domain.
+        is_stream: whether the domains are tasks, learned one after another, so that a tokenizer must not know all.
         tokenizer: use this one (of an earlier run) instead of the one that `config` names.
 
     Raises:
         UserError: the tokenizer cannot be had, or it loses text.
     """
     if tokenizer is None:
-        tokenizer = _tokenizer_for(corpora, config, cache_dir, events)
-        asked = config.tokenizer.removeprefix("bpe:")
-        if asked.isdecimal() and tokenizer.vocab_size < int(asked):
-            events.emit("tokenizer_smaller_than_asked", asked=int(asked), vocab_size=tokenizer.vocab_size)
+        tokenizer = _tokenizer_for(corpora, config, cache_dir, events, is_stream=is_stream)
     left_out = [words for corpus in corpora if (words := text_left_out(corpus.record, config))]
     if left_out:
         events.emit("text_left_out", message="; ".join(left_out))
@@ -217,13 +216,34 @@ def _overlaps(corpora: Sequence[Corpus]) -> list[Overlap]:
     return [measure_overlap(corpus.documents("heldout"), lines, passages) for corpus in corpora]
 
 
-def _tokenizer_for(corpora: Sequence[Corpus], config: DataConfig, cache_dir: Path, events: EventLog) -> Tokenizer:
+def _tokenizer_for(
+    corpora: Sequence[Corpus], config: DataConfig, cache_dir: Path, events: EventLog, *, is_stream: bool
+) -> Tokenizer:
+    bpe = bpe_spec(config.tokenizer)
+    # A vocabulary that knows the words of later tasks would know the future.
+    sees_all = not is_stream or (bpe is not None and bpe.looks_ahead)
+    seen = corpora if sees_all else corpora[:1]
+
     def training_texts() -> Iterator[bytes]:
-        for corpus in corpora:
+        for corpus in seen:
             yield from corpus.documents("train")
 
-    texts_hash = hash_of([corpus.split_hash("train") for corpus in corpora])
-    return build_tokenizer(config.tokenizer, training_texts, texts_hash=texts_hash, cache_dir=cache_dir, events=events)
+    texts_hash = hash_of([corpus.split_hash("train") for corpus in seen])
+    tokenizer = build_tokenizer(
+        config.tokenizer, training_texts, texts_hash=texts_hash, cache_dir=cache_dir, events=events
+    )
+    if bpe is not None:
+        events.emit("tokenizer_trained", message=_trained_on(config.tokenizer, seen, corpora))
+        if tokenizer.vocab_size < bpe.size:
+            events.emit("tokenizer_smaller_than_asked", asked=bpe.size, vocab_size=tokenizer.vocab_size)
+    return tokenizer
+
+
+def _trained_on(spec: str, seen: Sequence[Corpus], corpora: Sequence[Corpus]) -> str:
+    names = ", ".join(corpus.name for corpus in seen)
+    if len(seen) < len(corpora):
+        return f"tokenizer {spec} knows the training text of the first task, {names}; {spec}:all would look ahead"
+    return f"tokenizer {spec} knows the training text of {names}"
 
 
 def _tokenize(corpus: Corpus, overlap: Overlap, tokenizer: Tokenizer, cache_dir: Path, events: EventLog) -> Domain:

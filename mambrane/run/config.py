@@ -6,9 +6,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from mambrane.continual.config import ContinualConfig
+from mambrane.core.bounds import Bounds, Count, Seed, check_settings
 from mambrane.core.errors import UserError
 from mambrane.data.config import DataConfig
 from mambrane.engine.config import EngineConfig
@@ -27,11 +28,11 @@ class RunOptions:
 
     task: str = "llm"
     """What is trained: llm, a language model."""
-    epochs: int = 30
+    epochs: Count = 30
     """Passes over the text in all, divided among the tasks."""
-    max_windows: int = 0
+    max_windows: Annotated[int, Bounds(0, 2**62, meaning_of_0="no end")] = 0
     """Stop after this many applied windows of the whole run and save; 0 runs to the end."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random stream."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
@@ -42,10 +43,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         check_task_kind(self.task)
-        if self.epochs < 1:
-            raise UserError(f"--epochs {self.epochs}", wanted="at least 1", way_out="--epochs 30")
-        if self.max_windows < 0:
-            raise UserError(f"--max-windows {self.max_windows}", wanted="0 (no end) or more", way_out="--max-windows 0")
+        check_settings(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
