@@ -1,7 +1,6 @@
 """`mambrane train`: start a run, or go on with it. The same words do both."""
 
 from contextlib import closing, suppress
-from pathlib import Path
 
 import torch
 
@@ -48,5 +47,6 @@ def _print_plan(config: RunConfig, warnings: list[str], console: ConsoleListener
         events.emit("warning", message=sentence)
     stream = build_stream(domains, config.continual, config.run.epochs)
     compile_kernels_of(config, device, announced_events())
-    print_plan(config, stream, build_model(config, tokenizer.vocab_size), device, Path(config.folder))
+    folder = config.folder_for([domain.content_hash for domain in domains])
+    print_plan(config, stream, build_model(config, tokenizer.vocab_size), device, folder)
     return 0
