@@ -15,7 +15,7 @@ from mambrane.engine.objective import fused_next_token_objective
 from mambrane.engine.precision import Precision, choose_precision
 from mambrane.models.cost import count_costs
 from mambrane.models.language_model import LanguageModel
-from mambrane.run.build import build_loader, windows_by_task
+from mambrane.run.build import build_task_kind, windows_by_task
 from mambrane.run.config import RunConfig
 from mambrane.watch.wording import duration
 
@@ -28,7 +28,8 @@ def print_plan(config: RunConfig, stream: Stream, model: LanguageModel, device: 
     """Print tasks, tokens, parameters, memory and the expected time."""
     console = Console()
     tasks = Table(box=box.SIMPLE, title=f"plan of {folder}", title_justify="left", show_footer=True)
-    loaders = [build_loader(config, task) for task in stream.tasks]
+    kind_of_task = build_task_kind(config, device)
+    loaders = [kind_of_task.make_loader(task) for task in stream.tasks]
     tokens = [sum(f.num_tokens for f in task.train) * task.num_epochs for task in stream.tasks]
     windows = windows_by_task(config, stream)
     tasks.add_column("task", footer="total")

@@ -1,7 +1,9 @@
 """Where the text comes from and how it is cut. Free of torch, so that the command line can read it at once."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
+from mambrane.core.bounds import Bounds, Bytes, check_settings
 from mambrane.core.errors import UserError
 
 
@@ -13,33 +15,27 @@ class DataConfig:
     """`builtin`, files or folders (one file or sub-folder is one domain), or hf:NAME for the Hugging Face hub."""
     tokenizer: str = "bytes"
     """`bytes`, `bpe:SIZE` (trained on the data, cached), hf:NAME or the path of a tokenizer.json."""
-    sequence_length: int = 256
+    sequence_length: Annotated[int, Bounds(1, 1_048_576)] = 256
     """Tokens in a training window."""
-    batch_size: int = 8
+    batch_size: Annotated[int, Bounds(1, 1_048_576)] = 8
     """Windows of text in a micro-batch."""
-    max_domain_bytes: int = 0
+    max_domain_bytes: Bytes = 0
     """Read at most this many bytes of text of each domain, a fair sample of its files; 0 reads all."""
-    max_heldout_bytes: int = 0
+    max_heldout_bytes: Bytes = 0
     """Evaluate on at most this many bytes of each held-out split; 0 uses all."""
-    heldout_fraction: float = 0.1
+    heldout_fraction: Annotated[float, Bounds(0, 1, "both")] = 0.1
     """Part of each domain's text that is never trained on; split by file where a domain has several."""
 
     def __post_init__(self) -> None:
         if not self.data:
             raise UserError("--data without a value", wanted="builtin, a path or hf:NAME", way_out="--data builtin")
-        for name, value in (("sequence-length", self.sequence_length), ("batch-size", self.batch_size)):
-            if value < 1:
-                raise UserError(f"--{name} {value}", wanted="at least 1", way_out=f"--{name} 8")
-        for name, value in (("max-domain-bytes", self.max_domain_bytes), ("max-heldout-bytes", self.max_heldout_bytes)):
-            if value < 0:
-                raise UserError(f"--{name} {value}", wanted="a number of bytes, 0 for all", way_out=f"--{name} 0")
+        check_settings(self)
         check_tokenizer_spec(self.tokenizer)
-        if not 0 < self.heldout_fraction < 1:
-            raise UserError(
-                f"--heldout-fraction {self.heldout_fraction}",
-                wanted="between 0 and 1",
-                way_out="--heldout-fraction 0.1",
-            )
+
+    @property
+    def has_own_text(self) -> bool:
+        """Whether some of the text is in files of one's own, which may lie anywhere."""
+        return any(location != "builtin" and not location.startswith("hf:") for location in self.data)
 
 
 def check_tokenizer_spec(spec: str) -> None:

@@ -1,6 +1,6 @@
 """The data of a run in one call: find the domains, read and split their text, choose the tokenizer, tokenize."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from mambrane.data.config import DataConfig
 from mambrane.data.corpus import Corpus, cached_corpus
 from mambrane.data.sources import find_sources
 from mambrane.data.tokenizer import Tokenizer, build_tokenizer
-from mambrane.data.tokens import TokenFile, cached_token_file
+from mambrane.data.tokens import TokenFile, cached_token_file, token_file_in_cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,11 +57,26 @@ def load_domains(
     Args:
         config: what to read and how to split it.
         cache_dir: folder for texts, tokenizers and tokens; shared by runs, and by processes at the same time.
-        events: receives "file_skipped", "domains_left_out", "text_read" (not when the cache holds the text),
-            "text_left_out" (one for all domains, with a `message`), "tokenizer_smaller_than_asked" and one "domain"
-            for each domain.
+        events: receives what `read_texts` and `tokenize_texts` say.
         num_domains: domains wanted, None for all there are.
         tokenizer: use this one (of an earlier run) instead of the one that `config` names.
+
+    Raises:
+        UserError: anything wrong with the text, or fewer domains than wanted.
+    """
+    corpora = read_texts(config, cache_dir, events, num_domains)
+    return tokenize_texts(corpora, config, cache_dir, events, tokenizer=tokenizer)
+
+
+def read_texts(config: DataConfig, cache_dir: Path, events: EventLog, num_domains: int | None = None) -> list[Corpus]:
+    """Return the text of the first `num_domains` domains (None: all) that `config` names.
+
+    Args:
+        config: what to read and how to split it.
+        cache_dir: folder for texts.
+        events: receives "file_skipped", "domains_left_out", "text_read" (not when the cache holds the text) and
+            "cache_damaged" (with a `message`).
+        num_domains: domains wanted, None for all there are.
 
     Raises:
         UserError: anything wrong with the text, or fewer domains than wanted.
@@ -76,19 +91,62 @@ def load_domains(
         )
     if num_domains is not None and num_domains < len(sources):
         events.emit("domains_left_out", names=[source.name for source in sources[num_domains:]])
-    corpora = [cached_corpus(source, config, cache_dir, events) for source in sources[:num_domains]]
+    return [cached_corpus(source, config, cache_dir, events) for source in sources[:num_domains]]
+
+
+def tokenize_texts(
+    corpora: Sequence[Corpus],
+    config: DataConfig,
+    cache_dir: Path,
+    events: EventLog,
+    *,
+    tokenizer: Tokenizer | None = None,
+) -> tuple[Tokenizer, list[Domain]]:
+    """Return the tokenizer, and the text of each domain as its tokens.
+
+    Args:
+        corpora: the text of each domain.
+        config: names the tokenizer, and what of the text was left out.
+        cache_dir: folder for tokenizers and tokens.
+        events: receives "cache_damaged" and "text_left_out" (each with a `message`), "tokenizer_smaller_than_asked"
+            and one "domain" for each domain.
+        tokenizer: use this one (of an earlier run) instead of the one that `config` names.
+
+    Raises:
+        UserError: the tokenizer cannot be had, or it loses text.
+    """
     if tokenizer is None:
-        tokenizer = _tokenizer_for(corpora, config, cache_dir)
+        tokenizer = _tokenizer_for(corpora, config, cache_dir, events)
         asked = config.tokenizer.removeprefix("bpe:")
         if asked.isdecimal() and tokenizer.vocab_size < int(asked):
             events.emit("tokenizer_smaller_than_asked", asked=int(asked), vocab_size=tokenizer.vocab_size)
     left_out = [words for corpus in corpora if (words := text_left_out(corpus.record, config))]
     if left_out:
         events.emit("text_left_out", message="; ".join(left_out))
-    domains = [_tokenize(corpus, tokenizer, cache_dir) for corpus in corpora]
+    domains = [_tokenize(corpus, tokenizer, cache_dir, events) for corpus in corpora]
     for domain in domains:
         events.emit("domain", **_summary(domain))
     return tokenizer, domains
+
+
+def domains_in_cache(records: Sequence[dict[str, Any]], tokenizer: Tokenizer, cache_dir: Path) -> list[Domain] | None:
+    """Return domains by the hashes in their records, without their text; None if the cache no longer holds them all.
+
+    Args:
+        records: `Domain.record` of each.
+        tokenizer: the one that made the tokens.
+        cache_dir: folder for tokens.
+    """
+    domains = []
+    for record in records:
+        train, heldout = (
+            token_file_in_cache(texts_hash=record[split]["content_hash"], tokenizer=tokenizer, cache_dir=cache_dir)
+            for split in ("train", "heldout")
+        )
+        if train is None or heldout is None:
+            return None
+        domains.append(Domain(record["name"], train, heldout, record["content_hash"], record))
+    return domains
 
 
 def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
@@ -109,24 +167,26 @@ def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
     return "; ".join(parts)
 
 
-def _tokenizer_for(corpora: list[Corpus], config: DataConfig, cache_dir: Path) -> Tokenizer:
+def _tokenizer_for(corpora: Sequence[Corpus], config: DataConfig, cache_dir: Path, events: EventLog) -> Tokenizer:
     def training_texts() -> Iterator[bytes]:
         for corpus in corpora:
             yield from corpus.documents("train")
 
     texts_hash = hash_of([corpus.split_hash("train") for corpus in corpora])
-    return build_tokenizer(config.tokenizer, training_texts, texts_hash=texts_hash, cache_dir=cache_dir)
+    return build_tokenizer(config.tokenizer, training_texts, texts_hash=texts_hash, cache_dir=cache_dir, events=events)
 
 
-def _tokenize(corpus: Corpus, tokenizer: Tokenizer, cache_dir: Path) -> Domain:
+def _tokenize(corpus: Corpus, tokenizer: Tokenizer, cache_dir: Path, events: EventLog) -> Domain:
     train, heldout = (
         cached_token_file(
             partial(corpus.documents, split),
+            what=f"{corpus.record['name']} ({words})",
             texts_hash=corpus.split_hash(split),
             tokenizer=tokenizer,
             cache_dir=cache_dir,
+            events=events,
         )
-        for split in ("train", "heldout")
+        for split, words in (("train", "training text"), ("heldout", "held-out text"))
     )
     return Domain(corpus.record["name"], train, heldout, corpus.record["content_hash"], corpus.record)
 

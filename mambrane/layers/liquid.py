@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from mambrane.core.shapes import Currents, Resets
 from mambrane.layers.cost import ComponentCost, macs, num_parameters
 from mambrane.ops.cfc import CfcWeights, cfc
-from mambrane.ops.ltc import LtcWeights, ltc
-from mambrane.ops.ltc.reference import NUM_UNFOLDS
+from mambrane.ops.ltc import NUM_UNFOLDS, LtcWeights, ltc
 
 
 class LiquidOutput(NamedTuple):

@@ -22,8 +22,7 @@ from mambrane.layers.linear import Linear
 from mambrane.layers.mamba import draw_dt_bias
 from mambrane.layers.norm import RmsNorm
 from mambrane.ops.causal_conv import causal_conv
-from mambrane.ops.ssd import ssd
-from mambrane.ops.ssd.chunked import CHUNK_TOKENS
+from mambrane.ops.ssd import CHUNK_TOKENS, ssd
 
 MAX_HEAD_CHANNELS = 64
 A_MIN, A_MAX = 1.0, 16.0

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mambrane.layers.cost import FiringRates
 from mambrane.models.config import ModelConfig
 from mambrane.models.cost import count_costs
-from mambrane.ops.ssd.chunked import CHUNK_TOKENS
+from mambrane.ops.ssd import CHUNK_TOKENS
 from tests.models.modes import SMALL, all_modes, build_awake, describe, random_tokens
 
 
