@@ -4,6 +4,8 @@ from . import ops as ops
 from .continual.config import ContinualConfig as ContinualConfig
 from .continual.matrix import ForgettingMatrix as ForgettingMatrix
 from .continual.matrix import Metric as Metric
+from .continual.measure import Measure as Measure
+from .continual.measure import Measurement as Measurement
 from .continual.replay import Replay as Replay
 from .continual.runner import Outcome as Outcome
 from .continual.stream import Stream as Stream
@@ -30,16 +32,17 @@ from .engine.extensions import WindowPenalty as WindowPenalty
 from .engine.trainer import Trainer as Trainer
 from .measure.metrics import HeldoutLoss as HeldoutLoss
 from .measure.metrics import heldout_loss as heldout_loss
-from .models.block import HybridBlock as HybridBlock
+from .models.blocks.hybrid import HybridBlock as HybridBlock
 from .models.config import ModelConfig as ModelConfig
 from .models.language_model import LanguageModel as LanguageModel
-from .models.mamba_language_model import MambaLanguageModel as MambaLanguageModel
+from .models.published import from_published as from_published
 from .plasticity.config import PlasticityConfig as PlasticityConfig
 from .run import presets as presets
 from .run.config import RunConfig as RunConfig
 from .run.config import RunOptions as RunOptions
 from .run.run import Run as Run
 from .run.train import train as train
+from .tasks.kind import TaskKind as TaskKind
 from .watch.console import ConsoleListener as ConsoleListener
 from .watch.tensorboard import TensorBoardListener as TensorBoardListener
 

@@ -13,12 +13,13 @@ reads these kinds and fields (others are printed as `kind field=value`, so that 
                       tokens, tokens_per_s, gradient_norm, learning_rate, scale, firing_rate, replayed_fraction
     window_skipped    window (closed windows of the run), reason
     epoch_finished    task, epoch, loss
-    evaluation        row (tasks learned so far), domain, bits_per_byte, perplexity
-    matrix            domains, num_tasks, bits_per_byte, perplexity
+    evaluation        row (tasks learned so far), domain, measure (its name), unit, the value by that name, perplexity
+    matrix            the state of a ForgettingMatrix
     domain            name, train_bytes, heldout_bytes
     checkpoint_saved  step, num_bytes
     text_left_out     message
     cache_damaged     message
+    tokenizer_trained  message
     warning           message
     operations        for each operation, what computes it and why
     stopped           reason
@@ -29,6 +30,7 @@ import io
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console, Group
@@ -86,6 +88,7 @@ class ConsoleListener:
             "checkpoint_removed": _say_nothing,
             "compiling": lambda event: self._say(event, event["message"]),
             "text_left_out": lambda event: self._say(event, f"text left out: {event['message']}", "yellow"),
+            "tokenizer_trained": lambda event: self._say(event, event["message"]),
             "cache_damaged": lambda event: self._say(event, event["message"], "yellow"),
             "warning": lambda event: self._say(event, f"warning: {event['message']}", "yellow"),
         }
@@ -97,9 +100,11 @@ class ConsoleListener:
 
     def close(self) -> None:
         """Take the live display away; lines printed so far stay."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        live, self._live = self._live, None
+        if live is not None:
+            # The terminal may be gone, and with it the display.
+            with suppress(OSError, SystemExit):
+                live.stop()
 
     def _say(self, event: Event, words: str, style: str = "") -> None:
         clock = time.strftime("%H:%M:%S", time.localtime(event["time_s"]))
@@ -162,9 +167,9 @@ class ConsoleListener:
 
     def _evaluation(self, event: Event) -> None:
         when = "before training" if event["row"] == 0 else f"after task {event['row']}"
-        bits = wording.decimal(event["bits_per_byte"])
-        perplexity = wording.compact(event["perplexity"])
-        self._say(event, f"{when}: {event['domain']} {bits} bits/byte (perplexity {perplexity})")
+        value = f"{wording.decimal(event[event['measure']])} {event['unit']}"
+        details = f" (perplexity {wording.compact(event['perplexity'])})" if "perplexity" in event else ""
+        self._say(event, f"{when}: {event['domain']} {value}{details}")
 
     def _keep_matrix(self, event: Event) -> None:
         self._matrix = ForgettingMatrix(event["domains"], event["num_tasks"])
@@ -186,7 +191,7 @@ class ConsoleListener:
         self._say(event, f"finished{steps}", "bold")
         if self._matrix is not None:
             self.console.print()
-            self.console.print(matrix_table(self._matrix), metrics_table(self._matrix.metrics()), sep="\n")
+            self.console.print(matrix_table(self._matrix), metrics_table(self._matrix), sep="\n")
 
     def _unknown(self, event: Event) -> None:
         fields = "  ".join(f"{key}={wording.value(item)}" for key, item in event.items() if key not in HEADER_FIELDS)

@@ -3,23 +3,30 @@
 from rich.table import Table
 from rich.text import Text
 
-from mambrane.continual.matrix import ForgettingMatrix, Metric
+from mambrane.continual.matrix import ForgettingMatrix
+from mambrane.continual.measure import Measure
 
 TITLES = {
-    "final_average": "final average, bits per byte",
-    "average_incremental": "average incremental, bits per byte",
-    "learned_loss": "loss right after learning, bits per byte",
-    "backward_transfer": "backward transfer (positive is good)",
-    "forgetting": "forgetting (0 is none)",
-    "forward_transfer": "forward transfer (positive is good)",
+    "final_average": "final average, {unit}",
+    "average_incremental": "average incremental, {unit}",
+    "learned_average": "average right after learning, {unit}",
+    "backward_transfer": "backward transfer, {unit} (positive is good)",
+    "forgetting": "forgetting, {unit} (0 is none)",
+    "forward_transfer": "forward transfer, {unit} (positive is good)",
     "lost_gain_fraction": "part of the gain that was lost",
-    "intransigence": "intransigence, against joint training",
+    "intransigence": "intransigence, {unit} (against joint training)",
 }
 
 
+def metric_title(name: str, measure: Measure) -> str:
+    """Return what a metric of the matrix is, with its unit."""
+    return TITLES[name].format(unit=measure.title)
+
+
 def matrix_table(matrix: ForgettingMatrix) -> Table:
-    """Return losses in bits per byte by row (tasks learned) and domain; a task's own cell is bold."""
-    table = Table(title="Forgetting matrix: held-out bits per byte (perplexity)")
+    """Return the measured values by row (tasks learned) and domain; a task's own cell is bold."""
+    details = f" ({', '.join(matrix.details)})" if matrix.details else ""
+    table = Table(title=f"Forgetting matrix: held-out {matrix.measure.title}{details}")
     table.add_column("after task")
     for domain in matrix.domains:
         table.add_column(domain, justify="right")
@@ -31,17 +38,19 @@ def matrix_table(matrix: ForgettingMatrix) -> Table:
     return table
 
 
-def metrics_table(metrics: dict[str, Metric]) -> Table:
+def metrics_table(matrix: ForgettingMatrix) -> Table:
     """Return one line a metric; where it is undefined, the reason."""
     table = Table("metric", "value")
-    for name, metric in metrics.items():
+    for name, metric in matrix.metrics().items():
         value = Text(f"undefined: {metric.reason}", style="dim") if metric.value is None else f"{metric.value:.4f}"
-        table.add_row(TITLES[name], value)
+        table.add_row(metric_title(name, matrix.measure), value)
     return table
 
 
 def _cell(matrix: ForgettingMatrix, row: int, column: int, own: bool) -> Text:
-    loss, perplexity = matrix.bits_per_byte[row][column], matrix.perplexity[row][column]
-    if loss is None or perplexity is None:
+    value = matrix.values[row][column]
+    if value is None:
         return Text("-", style="dim")
-    return Text(f"{loss:.3f} ({perplexity:.4g})", style="bold" if own else "")
+    details = [table[row][column] for table in matrix.details.values()]
+    shown = ", ".join(f"{number:.4g}" for number in details if number is not None)
+    return Text(f"{value:.3f}" + f" ({shown})" * bool(shown), style="bold" if own else "")

@@ -2,17 +2,12 @@
 
 import io
 import re
-from typing import NamedTuple
 
 import pytest
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.watch.console import ConsoleListener
-
-
-class Loss(NamedTuple):
-    bits_per_byte: float
-    perplexity: float
+from tests.measured import Loss
 
 
 class Terminal(io.StringIO):
@@ -20,6 +15,9 @@ class Terminal(io.StringIO):
 
     def isatty(self):
         return True
+
+
+TWO_AND_A_HALF = {"measure": "bits_per_byte", "unit": "bits/byte", "bits_per_byte": 2.5, "perplexity": 5.657}
 
 
 def window(step, **fields):
@@ -126,7 +124,16 @@ def test_after_a_resume_the_count_goes_on_where_it_was():
 
 def test_an_evaluation_says_when_what_and_how_good():
     events = [
-        {"time_s": 1.0, "event": "evaluation", "row": row, "domain": "prose", "bits_per_byte": 2.5, "perplexity": 5.657}
+        {
+            "time_s": 1.0,
+            "event": "evaluation",
+            "row": row,
+            "domain": "prose",
+            "measure": "bits_per_byte",
+            "unit": "bits/byte",
+            "bits_per_byte": 2.5,
+            "perplexity": 5.657,
+        }
         for row in (0, 2)
     ]
     text = shown(events)
@@ -139,7 +146,7 @@ def test_a_finished_run_ends_with_its_matrix_and_metrics():
     assert "finished after 30 windows" in text
     assert lines_with("2 prose", text)[0].split("│")[2].strip().startswith("4.000")
     assert "forgetting" in text
-    assert "1.0000" in lines_with("forgetting (0 is none)", text)[0]
+    assert "1.0000" in lines_with("forgetting, bits per byte (0 is none)", text)[0]
 
 
 def test_a_skipped_window_says_why():
