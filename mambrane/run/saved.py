@@ -177,7 +177,7 @@ def own_domains(saved: SavedRun, num_domains: int | None = None) -> list[Domain]
             ) from error
         saved.events.emit("warning", message=f"{error.found}; the run's own text is taken from the cache {cache}")
         return domains
-    _, domains = tokenize_texts(texts, config, cache, saved.events, tokenizer=saved.tokenizer)
+    _, domains = tokenize_texts(texts, config, cache, saved.events, is_stream=False, tokenizer=saved.tokenizer)
     known = {domain.content_hash for domain in domains}
     changed = sorted(name for name, content_hash in saved.text.items() if content_hash not in known)
     if changed:

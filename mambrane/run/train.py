@@ -123,7 +123,14 @@ def _tokenize(
     if folder.config_file.exists() and folder.tokenizer_file.exists():
         saved = read_tokenizer(folder)
         texts = texts_as_saved(texts, read_domain_records(folder))
-    tokenizer, domains = tokenize_texts(texts, config.data, cache_folder(), events, tokenizer=saved)
+    tokenizer, domains = tokenize_texts(
+        texts,
+        config.data,
+        cache_folder(),
+        events,
+        is_stream=config.continual.continual_learning,
+        tokenizer=saved,
+    )
     if saved is None:
         _check_config(folder, config)
         atomic_write_text(folder.domains_file, json.dumps([domain.record for domain in domains], indent=2) + "\n")

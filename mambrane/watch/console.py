@@ -19,6 +19,7 @@ reads these kinds and fields (others are printed as `kind field=value`, so that 
     checkpoint_saved  step, num_bytes
     text_left_out     message
     cache_damaged     message
+    tokenizer_trained  message
     warning           message
     operations        for each operation, what computes it and why
     stopped           reason
@@ -87,6 +88,7 @@ class ConsoleListener:
             "checkpoint_removed": _say_nothing,
             "compiling": lambda event: self._say(event, event["message"]),
             "text_left_out": lambda event: self._say(event, f"text left out: {event['message']}", "yellow"),
+            "tokenizer_trained": lambda event: self._say(event, event["message"]),
             "cache_damaged": lambda event: self._say(event, event["message"], "yellow"),
             "warning": lambda event: self._say(event, f"warning: {event['message']}", "yellow"),
         }
