@@ -24,7 +24,7 @@ def info(run: Path) -> int:
     """Print the parts of a run's model and their cost."""
     saved = Run.open(run, events=announced_events()).saved
     rates = last_firing_rates(saved)
-    console = Console()
+    console = Console(highlight=False, markup=False, emoji=False)
     console.print(parts_table(account(saved.model, rates), title=f"{run} after {saved.step:,} windows"))
     at = "counted at the firing rates of the last window" if rates else "counted as if every neuron always fired"
     console.print(FOOTNOTE.format(rates=at), style="dim", soft_wrap=True)
