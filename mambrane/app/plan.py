@@ -13,7 +13,7 @@ from mambrane.continual.stream import Stream
 from mambrane.data.loader import WindowLoader
 from mambrane.engine.objective import fused_next_token_objective
 from mambrane.engine.precision import Precision, choose_precision
-from mambrane.models.accounting import account
+from mambrane.models.cost import count_costs
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.build import build_task_kind, windows_by_task
 from mambrane.run.config import RunConfig
@@ -38,7 +38,7 @@ def print_plan(config: RunConfig, stream: Stream, model: LanguageModel, device: 
     for task, num_windows, num_tokens in zip(stream.tasks, windows, tokens, strict=True):
         tasks.add_row(task.name, f"{task.num_epochs:,}", f"{num_windows:,}", f"{num_tokens:,}")
     console.print(tasks)
-    console.print(parts_table(account(model), title="model"))
+    console.print(parts_table(count_costs(model), title="model"))
 
     kind = choose_precision(config.engine.precision, mixed_precision=config.engine.mixed_precision, device=device)
     step_seconds, activation_bytes = _measure(model, loaders[0], device, kind)
