@@ -26,7 +26,7 @@ def info(run: Path) -> int:
     """Print the parts of a run's model and their cost."""
     saved = Run.open(run, events=announced_events()).saved
     rates = last_firing_rates(saved)
-    console = Console()
+    console = Console(highlight=False, markup=False, emoji=False)
     costs = count_costs(saved.model, rates)
     console.print(parts_table(costs, title=f"{run} after {saved.step:,} windows"))
     at = "counted at the firing rates of the last window" if rates else "counted as if every neuron always fired"
