@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mambrane.core.events import Event, EventLog
+from mambrane.watch.wording import left_out_words, skipped_words, smaller_tokenizer_words
 
 
 def announced_events() -> EventLog:
@@ -13,21 +14,26 @@ def announced_events() -> EventLog:
     return events
 
 
-def _announce(event: Event) -> None:
+def warning_of(event: Event) -> str | None:
+    """Return what an event warns of, in words; None where it warns of nothing."""
     kind = event["event"]
     if kind == "checkpoint_damaged":
-        _warn(f"{event['path']} is damaged ({event['file']}: {event['found']}); an older checkpoint is used")
-    elif kind == "file_skipped":
-        others = f" and {event['count'] - 1} more" if event.get("count", 1) > 1 else ""
-        _warn(f"{event['path']}{others} passed over: {event['reason']}")
-    elif kind in ("warning", "text_left_out", "cache_damaged"):
-        _warn(event["message"])
-    elif kind == "compiling":
+        return f"{event['path']} is damaged ({event['file']}: {event['found']}); an older checkpoint is used"
+    if kind == "file_skipped":
+        return skipped_words(event)
+    if kind == "domains_left_out":
+        return left_out_words(event)
+    if kind == "tokenizer_smaller_than_asked":
+        return smaller_tokenizer_words(event)
+    return event["message"] if kind in ("warning", "text_left_out", "cache_damaged") else None
+
+
+def _announce(event: Event) -> None:
+    warning = warning_of(event)
+    if warning is not None:
+        _say(Text.assemble(("warning", "yellow"), " ", warning))
+    elif event["event"] == "compiling":
         _say(Text(event["message"]))
-
-
-def _warn(words: str) -> None:
-    _say(Text.assemble(("warning", "yellow"), " ", words))
 
 
 def _say(line: Text) -> None:

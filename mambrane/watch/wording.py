@@ -1,7 +1,10 @@
 """Numbers as a reader wants them: 1 h 12 min, 1,131, 0.00092, 12.1 %. The same words in the console and the report."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
+
+from mambrane.core.events import Event
 
 
 def duration(seconds: int | float) -> str:
@@ -62,3 +65,25 @@ def value(any_value: Any) -> str:  # noqa: ANN401 -- any JSON value
     if isinstance(any_value, list | tuple):
         return ", ".join(value(item) for item in any_value) or "none"
     return str(any_value) or "none"
+
+
+def switches(on: Sequence[str], off: Sequence[str]) -> str:
+    """Return in one line what is switched on in a run and what is not."""
+    return f"on: {', '.join(on) or 'nothing'}; off: {', '.join(off) or 'nothing'}"
+
+
+def skipped_words(event: Event) -> str:
+    """Return which file was passed over, of how many of its kind, and why."""
+    others = f" and {event['count'] - 1:,} more" if event.get("count", 1) > 1 else ""
+    return f"{event['path']}{others} passed over: {event['reason']}"
+
+
+def left_out_words(event: Event) -> str:
+    """Return which domains of the text no task learns."""
+    names = event["names"]
+    return f"text that no task learns: {', '.join(names)}"
+
+
+def smaller_tokenizer_words(event: Event) -> str:
+    """Return that the text was too small for the vocabulary that was asked for."""
+    return f"the text gives {event['vocab_size']:,} tokens in place of the {event['asked']:,} that --tokenizer asks for"
