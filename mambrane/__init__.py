@@ -1,10 +1,15 @@
 """Mambrane trains hybrid spiking, liquid and Mamba language models on a sequence of tasks, without forgetting.
 
-Folders stand in the order the data travels; a file imports only from folders above its own:
+The public names stand in `__init__.pyi` and, explained, in docs/api.md; all others are private. Each is imported when
+it is first used, so that the command line answers at once: this package alone imports no torch.
 
-    core  data  ops  layers  models  engine  plasticity  continual  evaluation  app
-
-Importing this package imports no torch, so that the command line answers at once.
+    import mambrane
+    run = mambrane.train(mambrane.presets.tiny(), listeners=[mambrane.ConsoleListener()])
+    print(run.generate("def "))
 """
 
+import lazy_loader
+
 __version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

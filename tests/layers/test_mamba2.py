@@ -1,5 +1,7 @@
 """Mamba version 2: published initial values, heads of equal width, extra B and C, a state that is a value."""
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -99,3 +101,39 @@ def test_bfloat16_autocast_keeps_the_state_in_float32():
     assert state.scan_BHPN.dtype == torch.float32
     assert torch.isfinite(y).all()
     assert (y.float() - expected).norm() < 0.02 * expected.norm()
+
+
+def silu(x):
+    return x / (1 + math.exp(-x))
+
+
+@torch.no_grad()
+def test_outputs_are_those_of_the_formula():
+    """One head of two channels, one state, two taps, token by token on paper."""
+    mixer = Mamba2(1, expand=2, d_state=1, d_conv=2)
+    mixer.in_proj.weight.copy_(torch.tensor([[1.1], [-0.6], [0.9], [0.5], [0.7], [-0.8], [0.4]]))
+    taps, conv_bias = [[0.4, 0.8], [-0.3, 0.9], [0.2, 0.6], [0.5, -0.7]], [0.1, 0.0, -0.2, 0.3]
+    mixer.conv1d.weight.copy_(torch.tensor(taps).unsqueeze(1))
+    mixer.conv1d.bias.copy_(torch.tensor(conv_bias))
+    mixer.dt_bias.fill_(-0.3)
+    mixer.A_log.fill_(math.log(2.0))
+    mixer.D.fill_(0.25)
+    mixer.norm.weight.copy_(torch.tensor([1.0, 3.0]))
+    mixer.out_proj.weight.copy_(torch.tensor([[2.0, -1.0]]))
+    inputs, extra_B, extra_C = [0.5, -1.0, 2.0], [0.0, 0.3, 0.0], [0.0, 0.0, -0.4]
+    h, before, expected = [0.0, 0.0], [0.0] * 4, []
+    for u, more_B, more_C in zip(inputs, extra_B, extra_C, strict=True):
+        gate, convolved = [1.1 * u, -0.6 * u], [0.9 * u, 0.5 * u, 0.7 * u, -0.8 * u]
+        mixed = [
+            silu(t[0] * old + t[1] * new + b) for t, old, new, b in zip(taps, before, convolved, conv_bias, strict=True)
+        ]
+        before, x, B, C = convolved, mixed[:2], mixed[2] + more_B, mixed[3] + more_C
+        delta = math.log1p(math.exp(0.4 * u - 0.3))
+        h = [math.exp(-2.0 * delta) * old + delta * value * B for old, value in zip(h, x, strict=True)]
+        y = [(C * state + 0.25 * value) * silu(g) for state, value, g in zip(h, x, gate, strict=True)]
+        size = math.sqrt((y[0] ** 2 + y[1] ** 2) / 2 + 1e-5)
+        expected.append((2.0 * y[0] - 3.0 * y[1]) / size)
+    extras = {"B_extra_BTN": extra_B, "C_extra_BTN": extra_C}
+    extras = {name: torch.tensor(values).reshape(1, 3, 1) for name, values in extras.items()}
+    output, _ = mixer(torch.tensor(inputs).reshape(1, 3, 1), **extras)
+    assert output.flatten().tolist() == pytest.approx(expected, rel=1e-4)

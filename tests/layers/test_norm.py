@@ -23,3 +23,11 @@ def test_a_whole_model_runs_forward_and_backward_under_bf16_autocast_without_a_w
     assert logits.dtype is torch.float32
     logits.square().mean().backward()
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in model.parameters())
+
+
+@torch.no_grad()
+def test_three_and_four_are_divided_by_the_root_of_twelve_and_a_half():
+    norm = RmsNorm(2)
+    norm.weight.copy_(torch.tensor([1.0, 10.0]))
+    expected = torch.tensor([[[3.0, 40.0]]]) / 12.5**0.5
+    torch.testing.assert_close(norm(torch.tensor([[[3.0, 4.0]]])), expected)

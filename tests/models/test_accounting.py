@@ -35,3 +35,41 @@ def test_synaptic_operations_follow_the_firing_rate():
     assert sum(p.synaptic_operations_per_token for p in tenth) == pytest.approx(
         0.1 * sum(p.synaptic_operations_per_token for p in full)
     )
+
+
+def test_each_part_of_a_small_model_costs_what_paper_says():
+    """D 8, S 4, E 16, N 3, R 1, two taps, attention of width 4, window 5, vocabulary 40; rates 0.5, 0.25."""
+    config = ModelConfig(
+        hidden_dim=8,
+        num_layers=1,
+        spiking_units=4,
+        use_mamba=True,
+        mamba_d_state=3,
+        mamba_d_conv=2,
+        use_adaptive_gating=True,
+        num_gate_heads=2,
+        use_cross_attention=True,
+        cross_attn_heads=2,
+        cross_attn_window=5,
+    )
+    rows = {
+        part.name: (
+            part.parameters,
+            part.dense_macs_per_token,
+            part.spike_macs_per_token,
+            part.synaptic_operations_per_token,
+            part.state_updates_per_token,
+        )
+        for part in account(build_awake(config), [(0.5, 0.25)])
+    }
+    assert rows == {
+        "first population": (8 + 32 + 4, 32, 0, 0, 2 * 4),
+        "spike adapter": (32, 32, 0, 0, 4),
+        "plastic synapse": (16, 0, 16, 8, 0),
+        "second population": (4 + 32, 0, 32, 8, 2 * 4),
+        "Mamba": (256 + 48 + 112 + 32 + 48 + 16 + 128, 256 + 112 + 16 + 128, 0, 0, 32 + 3 * 16 * 3 + 2 * 16),
+        "coupling": (24 + 24 + 32, 80, 0, 0, 0),
+        "cross-attention": (2 * 128, 2 * 128 + 2 * 2 * 5 * 4, 0, 0, 0),
+        "fusion and output": (2 * 8 + 32 + 2 + 64, 32 + 64, 0, 0, 8),
+        "embedding and head": (40 * 8 + 8, 320, 0, 0, 0),
+    }

@@ -45,3 +45,19 @@ def test_what_stands_at_padding_does_not_matter():
 def test_a_row_without_tokens_is_refused():
     with pytest.raises(UserError, match="without tokens"):
         read_padded(build_awake(CONFIG), random_tokens(2, 3), torch.tensor([[1, 1, 1], [0, 0, 0]], dtype=torch.bool))
+
+
+@torch.no_grad()
+def test_logits_come_back_to_the_places_of_their_tokens():
+    """Blocks that write nothing leave logits that depend on one token each, so every place can be checked alone."""
+    model = build_awake(CONFIG)
+    for block in model.blocks:
+        block.output.weight.zero_()
+    valid = torch.tensor(MASKS["between"], dtype=torch.bool)
+    tokens = random_tokens(2, 8)
+    embedding = model.embedding.weight
+    logits_BTV = read_padded(model, tokens, valid).logits_BTV
+    for row, position in valid.nonzero().tolist():
+        x = embedding[tokens[row, position]]
+        expected = embedding @ (x / torch.sqrt(x.square().mean() + 1e-5) * model.norm.weight)
+        torch.testing.assert_close(logits_BTV[row, position], expected)

@@ -1,0 +1,46 @@
+# The public names. docs/api.md explains each; tests/test_api.py holds the two lists equal.
+from . import layers as layers
+from . import ops as ops
+from .continual.config import ContinualConfig as ContinualConfig
+from .continual.matrix import ForgettingMatrix as ForgettingMatrix
+from .continual.matrix import Metric as Metric
+from .continual.replay import Replay as Replay
+from .continual.runner import Outcome as Outcome
+from .continual.stream import Stream as Stream
+from .continual.stream import Task as Task
+from .continual.stream import build_stream as build_stream
+from .core.errors import MambraneError as MambraneError
+from .core.errors import UserError as UserError
+from .core.events import EventLog as EventLog
+from .data.batch import MicroBatch as MicroBatch
+from .data.config import DataConfig as DataConfig
+from .data.domains import Domain as Domain
+from .data.tokenizer import Tokenizer as Tokenizer
+from .engine.config import EngineConfig as EngineConfig
+from .engine.extensions import AfterStep as AfterStep
+from .engine.extensions import BatchMixer as BatchMixer
+from .engine.extensions import Boundary as Boundary
+from .engine.extensions import BoundaryView as BoundaryView
+from .engine.extensions import Extension as Extension
+from .engine.extensions import Extensions as Extensions
+from .engine.extensions import LossTerm as LossTerm
+from .engine.extensions import StepView as StepView
+from .engine.extensions import UpdateGate as UpdateGate
+from .engine.extensions import WindowPenalty as WindowPenalty
+from .engine.trainer import Trainer as Trainer
+from .measure.metrics import HeldoutLoss as HeldoutLoss
+from .measure.metrics import heldout_loss as heldout_loss
+from .models.block import HybridBlock as HybridBlock
+from .models.config import ModelConfig as ModelConfig
+from .models.language_model import LanguageModel as LanguageModel
+from .models.mamba_language_model import MambaLanguageModel as MambaLanguageModel
+from .plasticity.config import PlasticityConfig as PlasticityConfig
+from .run import presets as presets
+from .run.config import RunConfig as RunConfig
+from .run.config import RunOptions as RunOptions
+from .run.run import Run as Run
+from .run.train import train as train
+from .watch.console import ConsoleListener as ConsoleListener
+from .watch.tensorboard import TensorBoardListener as TensorBoardListener
+
+__version__: str
