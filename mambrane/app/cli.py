@@ -291,9 +291,13 @@ def _report(words: Sequence[str]) -> int:
 
 def _info(words: Sequence[str]) -> int:
     arguments = _parse(InfoArguments, words, command="info")
-    from mambrane.app.info import info, info_about_machine
+    if arguments.run is None:
+        from mambrane.app.machine import print_machine
 
-    return info_about_machine() if arguments.run is None else info(arguments.run)
+        return print_machine()
+    from mambrane.app.info import info
+
+    return info(arguments.run)
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {

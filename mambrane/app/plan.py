@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mambrane.app.info import parts_table
-from mambrane.app.notices import announced_events, warning_of
+from mambrane.app.notices import announced_events
 from mambrane.core.device import resolve_device
 from mambrane.core.events import EventLog
 from mambrane.run.config import RunConfig
@@ -17,6 +17,7 @@ from mambrane.run.kernels import compile_kernels_of
 from mambrane.run.plan import Plan, make_plan
 from mambrane.run.switches import on_and_off
 from mambrane.run.timing import TIMED_MICRO_BATCHES
+from mambrane.watch.event_words import warning_of
 from mambrane.watch.wording import duration, percent, size, switches
 
 

@@ -1,13 +1,23 @@
 """`mambrane train`: start a run, or go on with it. The same words do both."""
 
+import shlex
+import sys
 from contextlib import closing
 
+from rich.console import Console
+
+from mambrane.app.info import print_learned
 from mambrane.app.memory import keep_freed_memory
 from mambrane.app.plan import print_plan
 from mambrane.app.samples import print_samples
 from mambrane.run.config import RunConfig
 from mambrane.run.train import train as train_run
 from mambrane.watch.console import ConsoleListener
+
+NEXT = """
+mambrane report {run}      one HTML page with pictures
+mambrane generate {run} --prompt "..."
+"""
 
 
 def train(config: RunConfig, warnings: list[str], *, plan_as_json: bool = False) -> int:
@@ -19,5 +29,8 @@ def train(config: RunConfig, warnings: list[str], *, plan_as_json: bool = False)
     with closing(console):
         run = train_run(config, listeners=[console], warnings=warnings)
     if run.outcome.is_finished:
+        # The console has shown the matrix at the end of the training.
+        print_learned(run, Console(highlight=False), with_matrix=False)
         print_samples(run.samples())
+        sys.stdout.write(NEXT.format(run=shlex.quote(str(run.folder))))
     return run.outcome.exit_code

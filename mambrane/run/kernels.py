@@ -13,16 +13,16 @@ STDP_OPERATIONS = ("spike_pairs", "causal_trace")
 def compile_kernels_of(config: RunConfig, device: torch.device, events: EventLog) -> None:
     """Read the kernels of a run from the disk, or compile them and emit "compiling"; a GPU needs none."""
     if device.type == "cpu":
-        compile_kernels(lambda message: events.emit("compiling", message=message), operations_with_kernels(config))
+        compile_kernels(lambda message: events.emit("compiling", message=message), operations_of(config))
+
+
+def all_operations_of(config: RunConfig) -> list[str]:
+    """Return the operations that a run uses, those without kernels of their own included."""
+    uses_ssd = config.model.use_mamba and config.model.mamba_version == 2
+    return [*operations_of(config), "linear", "linear_cross_entropy", *["ssd"] * uses_ssd]
 
 
 def operations_of(config: RunConfig) -> list[str]:
-    """Return the operations that a run uses, those without kernels of their own included."""
-    uses_ssd = config.model.use_mamba and config.model.mamba_version == 2
-    return [*operations_with_kernels(config), "linear", "linear_cross_entropy", *["ssd"] * uses_ssd]
-
-
-def operations_with_kernels(config: RunConfig) -> list[str]:
     """Return the operations with kernels that a run uses."""
     model = config.model
     operations = ["lif", "causal_conv" if model.spike_to_mamba_method == "rate" else "causal_trace"]

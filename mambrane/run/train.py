@@ -19,7 +19,7 @@ from mambrane.ops.dispatch import explain
 from mambrane.run.build import build_model, build_runner, restore, windows_by_task
 from mambrane.run.config import OPERATIONAL, RunConfig, settings_left_unsaid, to_dict
 from mambrane.run.folders import cache_folder
-from mambrane.run.kernels import compile_kernels_of, operations_of
+from mambrane.run.kernels import all_operations_of, compile_kernels_of
 from mambrane.run.presets import smaller_presets
 from mambrane.run.run import Run
 from mambrane.run.saved import read_tokenizer
@@ -144,16 +144,16 @@ def _announce(
     for sentence in warnings:
         events.emit("warning", message=sentence)
     reasons = explain(device)
-    events.emit("operations", **{name: reasons[name] for name in operations_of(config)})
+    events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})
     compile_kernels_of(config, device, events)
 
 
-def _announce_time(
-    config: RunConfig, runner: Runner, vocab_size: int, device: torch.device, events: EventLog
-) -> None:
+def _announce_time(config: RunConfig, runner: Runner, vocab_size: int, device: torch.device, events: EventLog) -> None:
     """Say about how long what is left will take; a finished run has nothing left."""
     steps = windows_by_task(config, runner.stream)
     steps_left = sum(steps[runner.num_learned :]) - runner.windows_closed
+    if config.run.max_windows > 0:
+        steps_left = min(steps_left, config.run.max_windows - runner.trainer.counters.applied)
     if steps_left <= 0:
         return
     time = expected_time_now(config, runner.stream, vocab_size, device)

@@ -1,47 +1,140 @@
-"""The forgetting matrix as a table for the console."""
+"""What a run has learned, as tables for the console: the forgetting matrix, its metrics, training beside held-out."""
 
+from collections.abc import Sequence
+
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from mambrane.continual.matrix import ForgettingMatrix, Metric
+from mambrane.watch.history import RunHistory
+from mambrane.watch.wording import percent, shortened
 
 TITLES = {
-    "final_average": "final average, bits per byte",
-    "average_incremental": "average incremental, bits per byte",
-    "learned_loss": "loss right after learning, bits per byte",
+    "final_average": "final average",
+    "average_incremental": "average incremental",
+    "learned_loss": "loss right after learning",
     "backward_transfer": "backward transfer (positive is good)",
     "forgetting": "forgetting (0 is none)",
     "forward_transfer": "forward transfer (positive is good)",
     "lost_gain_fraction": "part of the gain that was lost",
     "intransigence": "intransigence, against joint training",
 }
+RATIOS = frozenset({"lost_gain_fraction"})
+"""Metrics without a unit, shown in per cent; all others are bits per byte."""
+NARROWEST, WIDEST_NAME = 80, 12
+CELL_WIDTH = 6
+MOST_DOMAINS = 12
+"""With more, a matrix is no longer read cell by cell: a row a domain says what was learned and kept."""
+LAST_STEPS = 20
+"""Training loss is the mean over this many last steps of a task."""
 
 
-def matrix_table(matrix: ForgettingMatrix) -> Table:
-    """Return losses in bits per byte by row (tasks learned) and domain; a task's own cell is bold."""
-    table = Table(title="Forgetting matrix: held-out bits per byte (perplexity)")
-    table.add_column("after task")
-    for domain in matrix.domains:
-        table.add_column(domain, justify="right")
-    one_domain_a_task = matrix.num_tasks == len(matrix.domains)
-    for row in range(matrix.num_tasks + 1):
-        own = row - 1 if one_domain_a_task else None
-        name = "none" if row == 0 else f"{row} {matrix.domains[row - 1]}" if one_domain_a_task else "joint"
-        table.add_row(name, *(_cell(matrix, row, column, column == own) for column in range(len(matrix.domains))))
-    return table
+def metric_words(name: str, metric: Metric) -> str:
+    """Return a metric with its unit; where it is undefined, the reason."""
+    if metric.value is None:
+        return f"undefined: {metric.reason}"
+    return percent(metric.value) if name in RATIOS else f"{metric.value:.3f} bits/byte"
+
+
+def matrix_tables(matrix: ForgettingMatrix, width: int = NARROWEST) -> list[Table]:
+    """Return losses by row (tasks learned) and domain, in as many tables as the width asks for; own cells are bold.
+
+    Args:
+        matrix: the matrix, measured or not.
+        width: columns of the terminal; what is narrower than 80 is drawn for 80.
+    """
+    if len(matrix.domains) > MOST_DOMAINS:
+        return [_summary_table(matrix)]
+    names = [shortened(domain, WIDEST_NAME) for domain in matrix.domains]
+    first_width = max(len("after task"), *(len(_row_name(matrix, row)) for row in range(matrix.num_tasks + 1)))
+    # A column takes its width, a space on each side, and one between columns.
+    room, chunks = max(width, NARROWEST) - first_width - 4, [[0]]
+    left = room - _column_width(names[0])
+    for column in range(1, len(names)):
+        left -= _column_width(names[column])
+        if left < 0:
+            chunks.append([])
+            left = room - _column_width(names[column])
+        chunks[-1].append(column)
+    return [_chunk_table(matrix, names, chunk) for chunk in chunks]
 
 
 def metrics_table(metrics: dict[str, Metric]) -> Table:
     """Return one line a metric; where it is undefined, the reason."""
-    table = Table("metric", "value")
+    table = Table("metric", "value", box=box.SIMPLE_HEAD)
     for name, metric in metrics.items():
-        value = Text(f"undefined: {metric.reason}", style="dim") if metric.value is None else f"{metric.value:.4f}"
-        table.add_row(TITLES[name], value)
+        table.add_row(TITLES[name], Text(metric_words(name, metric), style="dim" if metric.value is None else ""))
+    return table
+
+
+def learning_table(history: RunHistory, matrix: ForgettingMatrix) -> Table | None:
+    """Return training and held-out loss of each task side by side; None where no task has both.
+
+    Args:
+        history: what the run's log says.
+        matrix: the run's matrix.
+    """
+    training, replayed = history.series("bits_per_byte"), history.series("replayed_fraction")
+    if training is None or matrix.num_tasks != len(matrix.domains):
+        return None
+    title = "Training and held-out loss at the end of each task, bits per byte"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    for heading in ("task", "training", "held-out", "gap", "replayed text in the batches"):
+        table.add_column(heading, justify="left" if heading == "task" else "right")
+    for task in history.tasks():
+        inside = (training.steps > task.first_step) & (training.steps <= task.last_step)
+        heldout = matrix.bits_per_byte[task.task + 1][task.task]
+        if not inside.any() or heldout is None:
+            continue
+        loss = float(training.values[inside][-LAST_STEPS:].mean())
+        mixed = 0.0
+        if replayed is not None:
+            own = (replayed.steps > task.first_step) & (replayed.steps <= task.last_step)
+            mixed = float(replayed.values[own].mean()) if own.any() else 0.0
+        name = f"{task.task + 1} {shortened(task.name, WIDEST_NAME)}"
+        table.add_row(name, f"{loss:.3f}", f"{heldout:.3f}", f"{heldout - loss:.3f}", percent(mixed))
+    return table if table.row_count else None
+
+
+def _column_width(name: str) -> int:
+    return max(len(name), CELL_WIDTH) + 3
+
+
+def _row_name(matrix: ForgettingMatrix, row: int) -> str:
+    if row == 0:
+        return "none"
+    one_domain_a_task = matrix.num_tasks == len(matrix.domains)
+    return f"{row} {shortened(matrix.domains[row - 1], WIDEST_NAME)}" if one_domain_a_task else "joint"
+
+
+def _chunk_table(matrix: ForgettingMatrix, names: Sequence[str], columns: Sequence[int]) -> Table:
+    title = "Held-out bits per byte by tasks learned (forgetting matrix)"
+    if len(columns) < len(names):
+        title += f", domains {columns[0] + 1} to {columns[-1] + 1} of {len(names)}"
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
+    table.add_column("after task", no_wrap=True)
+    for column in columns:
+        table.add_column(Text(names[column]), justify="right", no_wrap=True)
+    own = 1 if matrix.num_tasks == len(matrix.domains) else None
+    for row in range(matrix.num_tasks + 1):
+        cells = (_cell(matrix, row, column, own is not None and column == row - own) for column in columns)
+        table.add_row(Text(_row_name(matrix, row)), *cells)
+    return table
+
+
+def _summary_table(matrix: ForgettingMatrix) -> Table:
+    """Return a row a domain: before training, right after its own task, at the end."""
+    table = Table(box=box.SIMPLE_HEAD, title="Held-out bits per byte of each domain", title_justify="left")
+    for heading in ("domain", "before training", "after its task", "at the end"):
+        table.add_column(heading, justify="left" if heading == "domain" else "right", no_wrap=True)
+    one_domain_a_task = matrix.num_tasks == len(matrix.domains)
+    for column, domain in enumerate(matrix.domains):
+        rows = (0, column + 1 if one_domain_a_task else matrix.num_tasks, matrix.num_tasks)
+        table.add_row(Text(shortened(domain, 3 * WIDEST_NAME)), *(_cell(matrix, row, column, False) for row in rows))
     return table
 
 
 def _cell(matrix: ForgettingMatrix, row: int, column: int, own: bool) -> Text:
-    loss, perplexity = matrix.bits_per_byte[row][column], matrix.perplexity[row][column]
-    if loss is None or perplexity is None:
-        return Text("-", style="dim")
-    return Text(f"{loss:.3f} ({perplexity:.4g})", style="bold" if own else "")
+    loss = matrix.bits_per_byte[row][column]
+    return Text("-", style="dim") if loss is None else Text(f"{loss:.3f}", style="bold" if own else "")

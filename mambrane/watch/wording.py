@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from mambrane.core.events import Event
-
 
 def duration(seconds: int | float) -> str:
     """Return a length of time in its two largest units: `8 s`, `2 min 10 s`, `1 h 12 min`, `3 d 4 h`."""
@@ -72,18 +70,21 @@ def switches(on: Sequence[str], off: Sequence[str]) -> str:
     return f"on: {', '.join(on) or 'nothing'}; off: {', '.join(off) or 'nothing'}"
 
 
-def skipped_words(event: Event) -> str:
-    """Return which file was passed over, of how many of its kind, and why."""
-    others = f" and {event['count'] - 1:,} more" if event.get("count", 1) > 1 else ""
-    return f"{event['path']}{others} passed over: {event['reason']}"
+def visible(text: str, keep: str = "") -> str:
+    r"""Return text whose control characters can be seen: a tab is four spaces, an escape `\x1b`.
+
+    Args:
+        text: any text.
+        keep: control characters that stay as they are, such as the line end.
+    """
+    spaced = text.replace("\t", "    ")
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in spaced)
 
 
-def left_out_words(event: Event) -> str:
-    """Return which domains of the text no task learns."""
-    names = event["names"]
-    return f"text that no task learns: {', '.join(names)}"
-
-
-def smaller_tokenizer_words(event: Event) -> str:
-    """Return that the text was too small for the vocabulary that was asked for."""
-    return f"the text gives {event['vocab_size']:,} tokens in place of the {event['asked']:,} that --tokenizer asks for"
+def shortened(name: str, width: int) -> str:
+    """Return a name in at most that many characters, its middle left out where it is longer."""
+    name = visible(name)
+    if len(name) <= width:
+        return name
+    end = (width - 2) // 2
+    return f"{name[: width - 2 - end]}..{name[len(name) - end :]}"
