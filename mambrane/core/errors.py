@@ -1,5 +1,7 @@
 """Errors that a user can act on. The command line prints them in red without a traceback."""
 
+from mambrane.core.printable import printable
+
 
 class MambraneError(Exception):
     """Base of all errors that are answered with a message instead of a traceback."""
@@ -9,5 +11,10 @@ class UserError(MambraneError, ValueError):
     """A mistake in what was asked: says what was found, what was wanted and the way out."""
 
     def __init__(self, found: str, *, wanted: str, way_out: str) -> None:
-        self.found, self.wanted, self.way_out = found, wanted, way_out
-        super().__init__(f"{found}\n  wanted:  {wanted}\n  way out: {way_out}")
+        self.found, self.wanted, self.way_out = (_printable_lines(text) for text in (found, wanted, way_out))
+        super().__init__(f"{self.found}\n  wanted:  {self.wanted}\n  way out: {self.way_out}")
+
+
+def _printable_lines(text: str) -> str:
+    """Return a message, which may show a file name or a line of a file, as any terminal can show it."""
+    return "\n".join(printable(line) for line in text.split("\n"))

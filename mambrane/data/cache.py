@@ -1,26 +1,38 @@
-"""Cache folders that are either whole or not there.
+"""Cache folders that are either as they were written or made again.
 
-A folder is written under a temporary name, synced and renamed. Two processes may build the same one: the second
-to finish throws its own away and uses the first one's. A folder that fails its check is replaced.
+A folder is written under a temporary name, synced and renamed, with a list of its files in files.json: the size and
+SHA-256 of each, and its own SHA-256. Whoever opens the folder has every byte of it checked first, once a start. Two
+processes may build the same folder: the second to finish throws its own away and uses the first one's. A folder that
+fails its check is made again, and an event says so.
 """
 
 import contextlib
 import hashlib
 import json
 import os
-import shutil
+import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
+from mambrane.storage.atomic_files import FileRecord, make_folder, remove_folder, sync_folder, write_new_file
+from mambrane.storage.manifest import file_sha256, seal
+from mambrane.storage.state_files import decode_state
 
 Opened = TypeVar("Opened")
+LIST_NAME = "files.json"
 _UNFINISHED = ".unfinished-"
 _ABANDONED_AFTER_S = 24 * 3600.0
 """A temporary folder older than this belongs to a process that was killed."""
+
+
+class CacheDamaged(Exception):
+    """What a cache folder holds is not what was written; the message says in which way."""
 
 
 def hash_of(value: Any) -> str:  # noqa: ANN401 -- any JSON value
@@ -28,55 +40,121 @@ def hash_of(value: Any) -> str:  # noqa: ANN401 -- any JSON value
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def obtain_folder(folder: Path, open_whole: Callable[[Path], Opened | None], write: Callable[[Path], None]) -> Opened:
+def obtain_folder(
+    folder: Path,
+    *,
+    what: str,
+    open_whole: Callable[[Path], Opened],
+    write: Callable[[Path], Mapping[str, FileRecord]],
+    events: EventLog,
+) -> Opened:
     """Return what is in a cache folder; build the folder first if it is not there or damaged.
 
     Args:
         folder: the place in the cache.
-        open_whole: opens a folder, or returns None if it is not there or not whole.
-        write: fills a new, empty folder with files.
+        what: what it holds, in words, for messages: "the text of birds".
+        open_whole: opens a folder whose bytes are those that were written; raises CacheDamaged if they make no sense.
+        write: fills a new, empty folder with files and returns what it wrote, by name.
+        events: receives "cache_damaged" with a `message` when a damaged folder is made again.
 
     Raises:
-        UserError: the cache cannot be written.
+        UserError: the cache cannot be written or read.
     """
-    opened = open_whole(folder)
-    if opened is None:
-        _build(folder, open_whole, write)
-        opened = open_whole(folder)
-    assert opened is not None, f"{folder} was just written"
-    return opened
+    if folder.exists():
+        try:
+            return _open(folder, open_whole)
+        except CacheDamaged as damage:
+            message = f"the cache of {what} is damaged and made again: {damage}"
+            events.emit("cache_damaged", path=str(folder), found=str(damage), message=message)
+    _build(folder, open_whole, write)
+    return _open(folder, open_whole)
 
 
-def _build(folder: Path, open_whole: Callable[[Path], object | None], write: Callable[[Path], None]) -> None:
+def opened_folder(folder: Path, open_whole: Callable[[Path], Opened]) -> Opened | None:
+    """Return what is in a cache folder, or None if it is not there or damaged; nothing is built."""
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        return _open(folder, open_whole)
+    except CacheDamaged:
+        return None
+
+
+def _open(folder: Path, open_whole: Callable[[Path], Opened]) -> Opened:
+    _check_files(folder)
+    try:
+        return open_whole(folder)
+    # Whatever a record holds that nobody wrote: a list for a dict, text for a number, a key that is not there.
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError) as error:
+        raise CacheDamaged(f"{folder}: {type(error).__name__}: {error}") from error
+
+
+def _check_files(folder: Path) -> None:
+    """Raise CacheDamaged unless every file is byte for byte the one that was written."""
+    path = folder / LIST_NAME
+    try:
+        _refuse_special(path)
+        content = path.read_bytes()
+        body = decode_state(content, {})
+        is_sealed = content == seal({key: value for key, value in body.items() if key != "sha256"})
+        files = {
+            name: FileRecord(int(record["num_bytes"]), str(record["sha256"])) for name, record in body["files"].items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CacheDamaged(f"{path}: {error if isinstance(error, OSError) else 'not a list of files'}") from error
+    if not is_sealed:
+        raise CacheDamaged(f"{path}: its SHA-256 differs")
+    for name, record in sorted(files.items()):
+        _check_file(folder / name, record)
+
+
+def _check_file(path: Path, record: FileRecord) -> None:
+    try:
+        _refuse_special(path)
+        num_bytes = path.stat().st_size
+        if num_bytes != record.num_bytes:
+            raise CacheDamaged(f"{path}: {num_bytes:,} bytes, {record.num_bytes:,} were written")
+        if file_sha256(path) != record.sha256:
+            raise CacheDamaged(f"{path}: its SHA-256 differs")
+    # ValueError: a name that no file can have.
+    except (OSError, ValueError) as error:
+        raise CacheDamaged(f"{path}: {error}") from error
+
+
+def _refuse_special(path: Path) -> None:
+    """Raise CacheDamaged for a link, a folder or a device; opening a pipe would wait for ever."""
+    if not stat.S_ISREG(os.lstat(path).st_mode):
+        raise CacheDamaged(f"{path}: not an ordinary file")
+
+
+def _build(
+    folder: Path, open_whole: Callable[[Path], object], write: Callable[[Path], Mapping[str, FileRecord]]
+) -> None:
+    with _cache_errors(folder.parent):
+        make_folder(folder.parent)
         _remove_abandoned(folder.parent)
         unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder.parent))
-    except OSError as error:
-        raise _unwritable(folder.parent, error) from error
-    try:
-        write(unfinished)
-        for path in (*unfinished.iterdir(), unfinished):
-            _sync(path)
-        _rename(unfinished, folder, open_whole)
-    except OSError as error:
-        raise _unwritable(folder.parent, error) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        try:
+            files = write(unfinished)
+            body = {"files": {name: record._asdict() for name, record in files.items()}}
+            write_new_file(unfinished / LIST_NAME, [seal(body)])
+            sync_folder(unfinished)
+            _rename(unfinished, folder, open_whole)
+        finally:
+            _remove(unfinished)
 
 
-def _rename(unfinished: Path, folder: Path, open_whole: Callable[[Path], object | None]) -> None:
+def _rename(unfinished: Path, folder: Path, open_whole: Callable[[Path], object]) -> None:
     """Give the new folder its name, unless another process has put a whole one there meanwhile."""
-    if folder.exists() and open_whole(folder) is None:
-        damaged = tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder.parent)
-        os.rename(folder, damaged)
-        shutil.rmtree(damaged, ignore_errors=True)
+    # lexists: a link that leads nowhere is in the way too.
+    if os.path.lexists(folder) and opened_folder(folder, open_whole) is None:
+        damaged = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder.parent))
+        os.rename(folder, damaged / folder.name)
+        _remove(damaged)
     try:
         os.rename(unfinished, folder)
     except OSError:
-        if open_whole(folder) is None:
+        if opened_folder(folder, open_whole) is None:
             raise
-    _sync(folder.parent)
+    sync_folder(folder.parent)
 
 
 def _remove_abandoned(parent: Path) -> None:
@@ -84,20 +162,22 @@ def _remove_abandoned(parent: Path) -> None:
         # Another process may give it its name between the two lines.
         with contextlib.suppress(FileNotFoundError):
             if time.time() - path.stat().st_mtime > _ABANDONED_AFTER_S:
-                shutil.rmtree(path, ignore_errors=True)
+                _remove(path)
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _remove(folder: Path) -> None:
+    """Remove a temporary folder if that can be done; what is left goes a day later."""
+    with contextlib.suppress(OSError):
+        remove_folder(folder)
+
+
+@contextmanager
+def _cache_errors(folder: Path) -> Iterator[None]:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _unwritable(folder: Path, error: OSError) -> UserError:
-    return UserError(
-        f"the cache folder {folder} cannot be written: {error.strerror or error}",
-        wanted="a folder with write permission and free space",
-        way_out="free some space, or set MAMBRANE_CACHE to another folder",
-    )
+        yield
+    except OSError as error:
+        raise UserError(
+            f"the cache folder {folder} cannot be written: {error.strerror or error}",
+            wanted="a folder with write permission and free space",
+            way_out="free some space, or set MAMBRANE_CACHE to another folder",
+        ) from error

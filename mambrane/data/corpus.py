@@ -6,8 +6,8 @@ files, so a second run opens it without reading the text again, and a changed fi
 """
 
 import hashlib
+import io
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
@@ -18,14 +18,17 @@ import numpy as np
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
-from mambrane.data.cache import hash_of, obtain_folder
+from mambrane.core.printable import printable
+from mambrane.data.cache import CacheDamaged, hash_of, obtain_folder
 from mambrane.data.config import DataConfig
 from mambrane.data.documents import CutText
 from mambrane.data.selection import Extent, bytes_by_file, cap_extents, read_documents, split_documents
-from mambrane.data.source_files import DomainSource, SourceFile
+from mambrane.data.source_files import DomainSource, SourceFile, status_of
 from mambrane.data.text_size import bytes_there
+from mambrane.data.tokens_on_disk import changed_while_used
+from mambrane.storage.atomic_files import FileRecord, write_new_file
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _SPLITS = ("train", "heldout")
 
 
@@ -38,10 +41,23 @@ class Corpus:
     """name, content hashes, bytes and documents of each split, and the files with their split."""
 
     def documents(self, split: str) -> Iterator[bytes]:
-        """Yield the documents of "train" or "heldout" in the order they were read."""
-        text = np.memmap(self.folder / "text.bin", dtype=np.uint8, mode="r")
-        for start, length in np.load(self.folder / f"{split}.npy"):
-            yield text[start : start + length].tobytes()
+        """Yield the documents of "train" or "heldout" in the order they were read.
+
+        Raises:
+            UserError: the cache changed since this text was opened.
+        """
+        path = self.folder / "text.bin"
+        try:
+            # Read and not mapped: a mapped file that shrinks ends the process without a word.
+            with path.open("rb") as text:
+                for start, length in np.load(self.folder / f"{split}.npy").tolist():
+                    text.seek(start)
+                    document = text.read(length)
+                    if len(document) < length:
+                        raise changed_while_used(path)
+                    yield document
+        except OSError as error:
+            raise changed_while_used(path) from error
 
     def split_hash(self, split: str) -> str:
         """Return the content hash of one split."""
@@ -49,15 +65,17 @@ class Corpus:
 
 
 def cached_corpus(source: DomainSource, config: DataConfig, cache_dir: Path, events: EventLog) -> Corpus:
-    """Return the text of a domain, read from its files only if the cache does not hold it.
+    """Return the text of a domain, read from its files only if the cache does not hold it whole.
 
     Raises:
         UserError: a file cannot be read, the domain is empty, or it cannot be split.
     """
     return obtain_folder(
         cache_dir / "texts" / hash_of(_stamp(source, config)),
-        _open,
-        lambda folder: _write(folder, source, config, events),
+        what=f"the text of {source.name}",
+        open_whole=_open,
+        write=lambda folder: _write(folder, source, config, events),
+        events=events,
     )
 
 
@@ -71,25 +89,27 @@ def _file_stamp(file: SourceFile) -> list[Any]:
     stamp = [str(file.path), file.relative, file.read.__name__]
     if file.is_remote:
         return stamp
-    try:
-        status = os.stat(file.path)
-    except OSError as error:
-        raise UserError(
-            f"{file.path}: cannot be read ({error.strerror})",
-            wanted="a readable file",
-            way_out="repair it or leave it out",
-        ) from error
+    status = status_of(file)
     return [*stamp, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
-def _write(folder: Path, source: DomainSource, config: DataConfig, events: EventLog) -> None:
-    extents, cut_files = _write_text(folder / "text.bin", source, config.max_domain_bytes, events)
+def _write(folder: Path, source: DomainSource, config: DataConfig, events: EventLog) -> dict[str, FileRecord]:
+    files: dict[str, FileRecord] = {}
+    stamp = _stamp(source, config)
+    extents, cut_files, files["text.bin"] = _write_text(folder / "text.bin", source, config.max_domain_bytes, events)
+    if _stamp(source, config) != stamp:
+        raise UserError(
+            f"domain {source.name}: a file of it changed while it was read",
+            wanted="files that stay as they are until they are read",
+            way_out="run the same command again when nothing writes to them",
+        )
     if not extents:
         raise UserError(
             f"domain {source.name}: no text in it ({len(source.files)} files read)",
             wanted="at least one file that is not empty",
             way_out="put text into it, or leave this domain out",
         )
+    # Nobody else knows the name of this new file, so it cannot shrink while it is mapped.
     with (folder / "text.bin").open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as text:
         train, heldout = split_documents(extents, text, source, config.heldout_fraction)
         splits = {"train": train, "heldout": cap_extents(heldout, text, config.max_heldout_bytes)}
@@ -105,31 +125,41 @@ def _write(folder: Path, source: DomainSource, config: DataConfig, events: Event
         }
     for name, part in splits.items():
         positions = [(extent.start, extent.length) for extent in part]
-        np.save(folder / f"{name}.npy", np.array(positions, dtype=np.int64).reshape(-1, 2))
+        array = io.BytesIO()
+        np.save(array, np.array(positions, dtype=np.int64).reshape(-1, 2))
+        files[f"{name}.npy"] = write_new_file(folder / f"{name}.npy", [array.getvalue()])
     record["content_hash"] = hash_of([record["train"], record["heldout"]])
-    (folder / "record.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+    files["record.json"] = write_new_file(folder / "record.json", [json.dumps(record, indent=1).encode()])
     events.emit("text_read", domain=source.name, files=len({extent.file for extent in extents}))
+    return files
 
 
 def _write_text(
     path: Path, source: DomainSource, max_bytes: int, events: EventLog
-) -> tuple[list[Extent], frozenset[int]]:
+) -> tuple[list[Extent], frozenset[int], FileRecord]:
     """Write the documents one after another; return where each lies, and the files that were not read to their end."""
+    told: set[SourceFile] = set()
 
     def skipped(file: SourceFile, reason: str) -> None:
-        events.emit("file_skipped", domain=source.name, path=str(file.path), reason=reason)
+        # A domain that is capped is read in several passes; a file is told once.
+        if file not in told:
+            told.add(file)
+            events.emit("file_skipped", domain=source.name, path=printable(file.path), count=1, reason=reason)
 
     extents: list[Extent] = []
     cut_files: set[int] = set()
-    start = 0
-    with path.open("wb") as text:
+
+    def texts() -> Iterator[bytes]:
+        start = 0
         for document in read_documents(source, max_bytes, skipped):
-            text.write(document.text)
             extents.append(Extent(document.file, start, len(document.text)))
             start += len(document.text)
             if isinstance(document.text, CutText):
                 cut_files.add(document.file)
-    return extents, frozenset(cut_files)
+            yield document.text
+
+    record = write_new_file(path, texts())
+    return extents, frozenset(cut_files), record
 
 
 def _split_record(extents: Sequence[Extent], text: mmap) -> dict[str, Any]:
@@ -165,12 +195,9 @@ def _file_records(splits: dict[str, list[Extent]], source: DomainSource, text: m
     return records
 
 
-def _open(folder: Path) -> Corpus | None:
-    """Return the text in a cache folder, or None if it is not there or not whole."""
-    try:
-        record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-        is_whole = os.path.getsize(folder / "text.bin") == record["bytes_read"]
-        is_whole &= all(len(np.load(folder / f"{name}.npy")) == record[name]["num_documents"] for name in _SPLITS)
-    except (OSError, ValueError, KeyError, EOFError):
-        return None
-    return Corpus(folder, record) if is_whole else None
+def _open(folder: Path) -> Corpus:
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    for split in _SPLITS:
+        if len(np.load(folder / f"{split}.npy")) != record[split]["num_documents"]:
+            raise CacheDamaged(f"{folder}: the {split} documents are not as many as recorded")
+    return Corpus(folder, record)

@@ -1,4 +1,4 @@
-"""How a file becomes documents: one function for each kind of file, chosen by suffix.
+"""How a file becomes documents: one function for each kind of file.
 
 A reader yields the documents of a file as UTF-8 bytes, at most `limit` bytes of them in all (0: no limit); a
 document that goes beyond the limit is cut at the last line end before it.
@@ -6,10 +6,10 @@ document that goes beyond the limit is cut at the last line end before it.
 
 import codecs
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Callable, Iterator
-from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -18,48 +18,33 @@ from mambrane.core.errors import UserError
 Reader = Callable[[Path, int], Iterator[bytes]]
 Texts = Callable[[], Iterator[bytes]]
 """Gives documents one after another, from the first on at every call."""
+MAX_UNPACKED_RATIO = 200
+"""Bytes out of a byte of gz: text gives 3 to 20, the format allows a thousand."""
+MIN_BOMB_BYTES = 64 * 1024**2
+"""What unpacks to less than this is no danger, whatever its ratio."""
+ENCODED_BYTES = 1 << 20
+"""Longer documents are encoded in parts, to bound memory."""
 
 
 class CutText(bytes):
     """The beginning of a document: what comes after it in its file was not read."""
 
 
-PLAIN_TEXT = """
-    .txt .text .md .rst .tex .py .pyi .c .h .cc .cpp .hpp .cu .cuh .java .js .ts .go .rs .r .jl .sh .sql .html .htm
-    .xml .yaml .yml .toml .ini .cfg .json .csv .tsv .css
-"""
-READABLE = "txt, md, py and other plain text; jsonl and parquet with a `text` column; gz of the text kinds"
-
-
-def reader_for(path: Path) -> Reader | None:
-    """Return the reader for a file of that name, or None if no reader knows its suffix."""
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    if suffixes[-1:] == [".parquet"]:
-        return read_parquet
-    kind = suffixes[0] if len(suffixes) == 2 and suffixes[1] == ".gz" else "".join(suffixes[-1:])
-    if kind in PLAIN_TEXT.split():
-        return read_text
-    return read_jsonl if kind in (".jsonl", ".ndjson") else None
-
-
 def read_text(path: Path, limit: int) -> Iterator[bytes]:
     """Yield the whole file as one document."""
-    with _open(path) as file:
+    with open_text(path) as file:
+        if file.peek(3).startswith(codecs.BOM_UTF8):
+            file.read(3)
         text = file.read(limit + 1) if limit else file.read()
-    text = text.removeprefix(codecs.BOM_UTF8)
     text = cut_at_line_end(text, limit) if limit else text
     check_utf8(text, str(path))
+    _refuse_zeros(text, str(path))
     yield text
 
 
 def read_jsonl(path: Path, limit: int) -> Iterator[bytes]:
     """Yield the "text" field of each line."""
     yield from limited(_jsonl_texts(path), limit)
-
-
-def read_parquet(path: Path, limit: int) -> Iterator[bytes]:
-    """Yield the `text` column row by row."""
-    yield from limited(_parquet_texts(path), limit)
 
 
 def limited(documents: Iterator[bytes], limit: int) -> Iterator[bytes]:
@@ -85,16 +70,59 @@ def cut_at_line_end(text: bytes, limit: int) -> bytes:
     return CutText(text[: next(starts, limit)])
 
 
+def encoded_parts(text: bytes) -> Iterator[bytes]:
+    """Yield the parts in which a document is encoded, cut at line ends."""
+    start = 0
+    while start < len(text):
+        part = cut_at_line_end(text[start : start + ENCODED_BYTES + 1], ENCODED_BYTES)
+        yield part
+        start += len(part)
+
+
 def check_utf8(text: bytes, where: str) -> None:
-    """Raise UserError with the place and the byte position if the text is not UTF-8."""
+    """Raise UserError with the place, the byte position and the likely encoding if the text is not UTF-8."""
     try:
         text.decode("utf-8")
     except UnicodeDecodeError as error:
+        encoding = _likely_encoding(text)
+        hint = f"; it looks like {encoding}" if encoding else ""
         raise UserError(
-            f"{where}: not UTF-8 text, byte {error.start} is 0x{text[error.start]:02x}",
+            f"{where}: not UTF-8 text, byte {error.start} is 0x{text[error.start]:02x}{hint}",
             wanted="text files in UTF-8",
-            way_out="convert it (iconv -f LATIN1 -t UTF-8 FILE > CONVERTED.txt), or leave the file out",
+            way_out=_conversion(encoding or "LATIN1"),
         ) from error
+
+
+def _refuse_zeros(text: bytes, where: str) -> None:
+    """Raise UserError for text with NUL bytes: it is binary, or UTF-16 without a mark, which passes for UTF-8."""
+    if 0 not in text:
+        return
+    encoding = _likely_encoding(text)
+    hint = f"; it looks like {encoding}" if encoding else ""
+    raise UserError(
+        f"{where}: not text, byte {text.index(0)} and {text.count(0) - 1:,} others are NUL{hint}",
+        wanted="text files in UTF-8",
+        way_out=_conversion(encoding)
+        if encoding
+        else "take them out (tr -d '\\0' < FILE > CLEAN.txt), or leave the file out",
+    )
+
+
+def _conversion(encoding: str) -> str:
+    return f"convert it (iconv -f {encoding} -t UTF-8 FILE > CONVERTED.txt), or leave the file out"
+
+
+def _likely_encoding(text: bytes) -> str | None:
+    """Return the encoding that a byte order mark, or a zero in every other byte, speaks for."""
+    marks = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32"}
+    marks |= {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
+    named = next((encoding for mark, encoding in marks.items() if text.startswith(mark)), None)
+    beginning = text[:4096]
+    zeros = {"UTF-16LE": beginning[1::2].count(0), "UTF-16BE": beginning[::2].count(0)}
+    likely = max(zeros, key=zeros.__getitem__)
+    # Of text in UTF-16, spaces and line ends alone give this many; a few zeros are no sign.
+    is_likely = zeros[likely] > max(len(beginning) / 20, 2) and zeros[likely] > 2 * min(zeros.values())
+    return named or (likely if is_likely else None)
 
 
 def text_of_record(record: Any, where: str) -> bytes:  # noqa: ANN401 -- whatever JSON or the hub gave
@@ -118,54 +146,62 @@ def no_text_field(where: str, found: list[str]) -> UserError:
     )
 
 
-def _open(path: Path) -> BufferedIOBase:
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
+def open_text(path: Path) -> io.BufferedReader:
+    """Open a file of text, compressed or not, to be read in bytes."""
+    if path.suffix.lower() != ".gz":
+        return path.open("rb")
+    return io.BufferedReader(_Unpacked(path))
+
+
+class _Unpacked(io.RawIOBase):
+    """What a gz file holds; refuses one that unpacks to more than any text does, before memory is full."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._max_bytes = max(MAX_UNPACKED_RATIO * path.stat().st_size, MIN_BOMB_BYTES)
+        self._num_bytes = 0
+        self._file = gzip.open(path, "rb")  # noqa: SIM115 -- closed by close
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        num_bytes = self._file.readinto(buffer)
+        self._num_bytes += num_bytes
+        if self._num_bytes > self._max_bytes:
+            raise UserError(
+                f"{self._path}: unpacks to more than {self._max_bytes:,} bytes, {MAX_UNPACKED_RATIO} times its size",
+                wanted="compressed text",
+                way_out="unpack it yourself if that is right (gunzip FILE), or leave it out",
+            )
+        return num_bytes
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _jsonl_texts(path: Path) -> Iterator[bytes]:
-    with _open(path) as lines:
+    with open_text(path) as lines:
         for number, line in enumerate(lines, start=1):
             where = f"{path}, line {number}"
             if not line.strip():
                 continue
             check_utf8(line, where)
-            try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(
-                    f"{where}: not JSON ({error.msg})",
-                    wanted='one JSON object a line, as {"text": "..."}',
-                    way_out="repair the line, or name the file .txt to read it as plain text",
-                ) from error
-            yield text_of_record(record, where)
+            yield text_of_record(_json_of(line.decode("utf-8-sig"), where), where)
 
 
-def _parquet_texts(path: Path) -> Iterator[bytes]:
-    # Takes a third of a second, and few runs need it.
-    import pyarrow
-    from pyarrow import parquet
-
+def _json_of(line: str, where: str) -> Any:  # noqa: ANN401 -- any JSON value
     try:
-        with parquet.ParquetFile(path) as file:
-            schema = file.schema_arrow
-            if "text" not in schema.names or not _holds_text(schema.field("text").type):
-                raise no_text_field(str(path), [f"{field.name} ({field.type})" for field in schema])
-            for batch in file.iter_batches(batch_size=1024, columns=["text"]):
-                yield from (text.encode("utf-8") for text in batch.column(0).to_pylist() if text is not None)
-    except pyarrow.ArrowException as error:
+        return json.loads(line)
+    # Beside its own error the parser raises plain ValueError for a number of 5,000 digits.
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deep" if isinstance(error, RecursionError) else getattr(error, "msg", str(error))
         raise UserError(
-            f"{path}: not a whole parquet file ({error})",
-            wanted="a parquet file",
-            way_out="copy or download the file again",
+            f"{where}: not JSON ({reason})",
+            wanted='one JSON object a line, as {"text": "..."}',
+            way_out="repair the line, or name the file .txt to read it as plain text",
         ) from error
-
-
-def _holds_text(kind: Any) -> bool:  # noqa: ANN401 -- pyarrow has no types
-    from pyarrow import types
-
-    if types.is_dictionary(kind):
-        return _holds_text(kind.value_type)
-    return types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
 
 
 READ_ERRORS = (OSError, EOFError, zlib.error)

@@ -58,8 +58,8 @@ def load_domains(
         config: what to read and how to split it.
         cache_dir: folder for texts, tokenizers and tokens; shared by runs, and by processes at the same time.
         events: receives "file_skipped", "domains_left_out", "text_read" (not when the cache holds the text),
-            "text_left_out" (one for all domains, with a `message`), "tokenizer_smaller_than_asked" and one "domain"
-            for each domain.
+            "cache_damaged" and "text_left_out" (each with a `message`), "tokenizer_smaller_than_asked" and one
+            "domain" for each domain.
         num_domains: domains wanted, None for all there are.
         tokenizer: use this one (of an earlier run) instead of the one that `config` names.
 
@@ -78,14 +78,14 @@ def load_domains(
         events.emit("domains_left_out", names=[source.name for source in sources[num_domains:]])
     corpora = [cached_corpus(source, config, cache_dir, events) for source in sources[:num_domains]]
     if tokenizer is None:
-        tokenizer = _tokenizer_for(corpora, config, cache_dir)
+        tokenizer = _tokenizer_for(corpora, config, cache_dir, events)
         asked = config.tokenizer.removeprefix("bpe:")
         if asked.isdecimal() and tokenizer.vocab_size < int(asked):
             events.emit("tokenizer_smaller_than_asked", asked=int(asked), vocab_size=tokenizer.vocab_size)
     left_out = [words for corpus in corpora if (words := text_left_out(corpus.record, config))]
     if left_out:
         events.emit("text_left_out", message="; ".join(left_out))
-    domains = [_tokenize(corpus, tokenizer, cache_dir) for corpus in corpora]
+    domains = [_tokenize(corpus, tokenizer, cache_dir, events) for corpus in corpora]
     for domain in domains:
         events.emit("domain", **_summary(domain))
     return tokenizer, domains
@@ -109,24 +109,26 @@ def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
     return "; ".join(parts)
 
 
-def _tokenizer_for(corpora: list[Corpus], config: DataConfig, cache_dir: Path) -> Tokenizer:
+def _tokenizer_for(corpora: list[Corpus], config: DataConfig, cache_dir: Path, events: EventLog) -> Tokenizer:
     def training_texts() -> Iterator[bytes]:
         for corpus in corpora:
             yield from corpus.documents("train")
 
     texts_hash = hash_of([corpus.split_hash("train") for corpus in corpora])
-    return build_tokenizer(config.tokenizer, training_texts, texts_hash=texts_hash, cache_dir=cache_dir)
+    return build_tokenizer(config.tokenizer, training_texts, texts_hash=texts_hash, cache_dir=cache_dir, events=events)
 
 
-def _tokenize(corpus: Corpus, tokenizer: Tokenizer, cache_dir: Path) -> Domain:
+def _tokenize(corpus: Corpus, tokenizer: Tokenizer, cache_dir: Path, events: EventLog) -> Domain:
     train, heldout = (
         cached_token_file(
             partial(corpus.documents, split),
+            what=f"{corpus.record['name']} ({words})",
             texts_hash=corpus.split_hash(split),
             tokenizer=tokenizer,
             cache_dir=cache_dir,
+            events=events,
         )
-        for split in ("train", "heldout")
+        for split, words in (("train", "training text"), ("heldout", "held-out text"))
     )
     return Domain(corpus.record["name"], train, heldout, corpus.record["content_hash"], corpus.record)
 

@@ -18,12 +18,12 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
 
 from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
 from mambrane.data.cache import hash_of, obtain_folder
-from mambrane.data.documents import Texts, cut_at_line_end
+from mambrane.data.documents import Texts, encoded_parts
+from mambrane.storage.atomic_files import FileRecord, write_new_file
 
-_FORMAT_VERSION = 1
-_ENCODE_BYTES = 1 << 20
-"""Longer documents are encoded in parts, cut at line ends, to bound memory."""
+_FORMAT_VERSION = 2
 _END_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -48,7 +48,7 @@ class SubwordTokenizer:
 
     def encode(self, text: bytes) -> np.ndarray:
         """Return the tokens; bytes that are no UTF-8 become single-byte tokens where the pieces allow it."""
-        parts = [np.array(self._encode_part(part), dtype=np.uint32) for part in _parts(text)]
+        parts = [np.array(self._encode_part(part), dtype=np.uint32) for part in encoded_parts(text)]
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.uint32)
 
     def decode(self, tokens: Sequence[int] | np.ndarray) -> bytes:
@@ -99,14 +99,16 @@ class SubwordTokenizer:
         return self._token_of_bytes[bytes([byte])]
 
 
-def trained_bpe(spec: str, texts: Texts, *, texts_hash: str, cache_dir: Path) -> SubwordTokenizer:
+def trained_bpe(spec: str, texts: Texts, *, texts_hash: str, cache_dir: Path, events: EventLog) -> SubwordTokenizer:
     """Return a byte-level BPE of at most the wanted size, trained on `texts` unless the cache holds it."""
     size = int(spec.removeprefix("bpe:"))
     key = hash_of([_FORMAT_VERSION, tokenizers.__version__, spec, texts_hash])
     definition = obtain_folder(
         cache_dir / "tokenizers" / key,
-        _read_definition,
-        lambda folder: _write_definition(folder, _train(size, texts())),
+        what=f"the tokenizer {spec}",
+        open_whole=_read_definition,
+        write=lambda folder: _write_definition(folder, _train(size, texts())),
+        events=events,
     )
     num_pieces = len(json.loads(definition)["model"]["vocab"])
     return SubwordTokenizer(spec, definition, end_of_text=num_pieces)
@@ -148,25 +150,12 @@ def _train(size: int, texts: Iterator[bytes]) -> str:
     return tokenizer.to_str()
 
 
-def _read_definition(folder: Path) -> str | None:
-    try:
-        definition = (folder / "tokenizer.json").read_text(encoding="utf-8")
-        json.loads(definition)
-    except (OSError, ValueError):
-        return None
-    return definition
+def _read_definition(folder: Path) -> str:
+    return (folder / "tokenizer.json").read_text(encoding="utf-8")
 
 
-def _write_definition(folder: Path, definition: str) -> None:
-    (folder / "tokenizer.json").write_text(definition, encoding="utf-8")
-
-
-def _parts(text: bytes) -> Iterator[bytes]:
-    start = 0
-    while start < len(text):
-        part = cut_at_line_end(text[start : start + _ENCODE_BYTES + 1], _ENCODE_BYTES)
-        yield part
-        start += len(part)
+def _write_definition(folder: Path, definition: str) -> dict[str, FileRecord]:
+    return {"tokenizer.json": write_new_file(folder / "tokenizer.json", [definition.encode()])}
 
 
 def _bytes_of_pieces(numbers: dict[str, int], tokenizer: tokenizers.Tokenizer, is_byte_level: bool) -> dict[int, bytes]:

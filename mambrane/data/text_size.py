@@ -3,7 +3,7 @@
 from collections.abc import Collection, Hashable, Mapping
 
 from mambrane.data.documents import read_text
-from mambrane.data.source_files import DomainSource, SourceFile
+from mambrane.data.source_files import DomainSource, SourceFile, status_of
 
 
 def bytes_there(
@@ -25,7 +25,7 @@ def bytes_there(
     """
     if any(source.files[index].is_remote for index in cut_files):
         return None
-    sizes = {index: 0 if file.is_remote else file.path.stat().st_size for index, file in enumerate(source.files)}
+    sizes = {index: 0 if file.is_remote else status_of(file).st_size for index, file in enumerate(source.files)}
     whole = read_bytes.keys() - set(cut_files)
     text_by_kind: dict[Hashable, int] = {}
     size_by_kind: dict[Hashable, int] = {}

@@ -14,9 +14,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
 from mambrane.data.cache import hash_of
 from mambrane.data.config import check_tokenizer_spec
-from mambrane.data.documents import Texts
+from mambrane.data.documents import Texts, encoded_parts
 
 
 @runtime_checkable
@@ -88,7 +89,7 @@ class StreamingDecoder:
         return self._characters.decode(b"", final=True)
 
 
-def build_tokenizer(spec: str, texts: Texts, *, texts_hash: str, cache_dir: Path) -> Tokenizer:
+def build_tokenizer(spec: str, texts: Texts, *, texts_hash: str, cache_dir: Path, events: EventLog) -> Tokenizer:
     """Return the tokenizer that `--tokenizer` names; one that is trained is cached by the hash of its texts.
 
     Raises:
@@ -101,7 +102,7 @@ def build_tokenizer(spec: str, texts: Texts, *, texts_hash: str, cache_dir: Path
     from mambrane.data import subword
 
     if spec.startswith("bpe:"):
-        return subword.trained_bpe(spec, texts, texts_hash=texts_hash, cache_dir=cache_dir)
+        return subword.trained_bpe(spec, texts, texts_hash=texts_hash, cache_dir=cache_dir, events=events)
     return subword.pretrained(spec)
 
 
@@ -126,7 +127,31 @@ def tokenizer_hash(tokenizer: Tokenizer) -> str:
 
 
 def packed(documents: Iterable[bytes], tokenizer: Tokenizer) -> Iterator[np.ndarray]:
-    """Yield each document as it stands in a token stream: END_OF_TEXT, then its tokens."""
+    """Yield each document as it stands in a token stream: END_OF_TEXT, then its tokens.
+
+    Raises:
+        UserError: the tokens of a document do not give it back, so that bits per byte would leave out what is lost.
+    """
     for document in documents:
-        tokens = tokenizer.encode(document)
-        yield np.concatenate([np.array([tokenizer.end_of_text], dtype=tokens.dtype), tokens])
+        parts = [_encoded_exactly(part, tokenizer) for part in encoded_parts(document)] or [tokenizer.encode(b"")]
+        yield np.concatenate([np.array([tokenizer.end_of_text], dtype=parts[0].dtype), *parts])
+
+
+def _encoded_exactly(text: bytes, tokenizer: Tokenizer) -> np.ndarray:
+    tokens = tokenizer.encode(text)
+    decoded = tokenizer.decode(tokens)
+    if decoded != text:
+        differs = (index for index, pair in enumerate(zip(text, decoded, strict=False)) if pair[0] != pair[1])
+        position = next(differs, min(len(text), len(decoded)))
+        before, after = (_excerpt(side, position) for side in (text, decoded))
+        raise UserError(
+            f"tokenizer {tokenizer.name} loses text: {before} comes back as {after}",
+            wanted="a tokenizer whose tokens give back every byte: bits per byte would leave out what is lost",
+            way_out="--tokenizer bytes or bpe:SIZE, or a byte-level tokenizer of the hub",
+        )
+    return tokens
+
+
+def _excerpt(text: bytes, position: int) -> str:
+    """Return what stands around a position, as one line of printable characters in quotes."""
+    return ascii(text[max(position - 12, 0) : position + 24].decode("utf-8", "replace"))

@@ -1,29 +1,33 @@
-"""Token streams on disk, memory-mapped: uint16 if the vocabulary allows it, else uint32.
+"""Token streams: uint16 if the vocabulary allows it, else uint32.
 
 A stream is END_OF_TEXT d1 END_OF_TEXT d2 ... and is read as a ring: the token after the last one is the first
 END_OF_TEXT, the target that ends the last document. So a stream of n tokens has n inputs and n targets.
 """
 
 import json
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from mambrane.data.cache import hash_of, obtain_folder
+from mambrane.core.events import EventLog
+from mambrane.data.cache import CacheDamaged, hash_of, obtain_folder
 from mambrane.data.tokenizer import Tokenizer, packed, tokenizer_hash
+from mambrane.data.tokens_on_disk import TokensOnDisk, open_tokens
+from mambrane.storage.atomic_files import FileRecord, write_new_file
 
 FORMAT_VERSION = 1
+_STORED_AS = 2
+"""Version of the folder: part of its name, and not of the content hash that a run remembers."""
 
 
 @dataclass(frozen=True, eq=False)
 class TokenFile:
     """One split of one domain, as tokens."""
 
-    tokens: np.ndarray = field(repr=False)
-    """The stream; memory-mapped when it comes from the cache."""
+    tokens: np.ndarray | TokensOnDisk = field(repr=False)
+    """The stream; on disk when it comes from the cache and is long."""
     end_of_text: int
     """The token that starts each document."""
     num_bytes: int
@@ -53,14 +57,34 @@ def token_file_from(documents: Iterable[bytes], tokenizer: Tokenizer) -> TokenFi
 
 
 def cached_token_file(
-    texts: Callable[[], Iterable[bytes]], *, texts_hash: str, tokenizer: Tokenizer, cache_dir: Path
+    texts: Callable[[], Iterable[bytes]],
+    *,
+    what: str,
+    texts_hash: str,
+    tokenizer: Tokenizer,
+    cache_dir: Path,
+    events: EventLog,
 ) -> TokenFile:
-    """Return the token stream of some documents; `texts` is called only if it is not in the cache."""
+    """Return the token stream of some documents; `texts` is called only if the cache does not hold it whole.
+
+    Args:
+        texts: gives the documents.
+        what: what they are, in words, for messages.
+        texts_hash: hash of the documents and their borders.
+        tokenizer: turns them into tokens.
+        cache_dir: folder that holds the streams.
+        events: receives "cache_damaged".
+
+    Raises:
+        UserError: the cache cannot be written, or the tokenizer loses text.
+    """
     key = _key(texts_hash, tokenizer)
     return obtain_folder(
-        cache_dir / "tokens" / key,
-        lambda folder: _open(folder, key),
-        lambda folder: _write(folder, texts(), tokenizer),
+        cache_dir / "tokens" / hash_of([_STORED_AS, key]),
+        what=f"the tokens of {what}",
+        open_whole=lambda folder: _open(folder, key, tokenizer),
+        write=lambda folder: _write(folder, texts(), tokenizer),
+        events=events,
     )
 
 
@@ -68,44 +92,58 @@ def _key(texts_hash: str, tokenizer: Tokenizer) -> str:
     return hash_of([FORMAT_VERSION, texts_hash, tokenizer_hash(tokenizer)])
 
 
-def _write(folder: Path, documents: Iterable[bytes], tokenizer: Tokenizer) -> None:
-    kind = np.dtype(np.uint16 if tokenizer.vocab_size <= 65536 else np.uint32)
+def _write(folder: Path, documents: Iterable[bytes], tokenizer: Tokenizer) -> dict[str, FileRecord]:
+    dtype = _dtype(tokenizer)
     num_tokens = num_bytes = num_documents = 0
 
-    def counted() -> Iterable[bytes]:
+    def counted() -> Iterator[bytes]:
         nonlocal num_bytes, num_documents
         for document in documents:
             num_bytes += len(document)
             num_documents += 1
             yield document
 
-    with (folder / "tokens.bin").open("wb") as file:
+    def blocks() -> Iterator[bytes]:
+        nonlocal num_tokens
         for tokens in packed(counted(), tokenizer):
-            file.write(tokens.astype(kind.newbyteorder("<"), copy=False).tobytes())
+            assert int(tokens.max()) < tokenizer.vocab_size, f"tokenizer {tokenizer.name} leaves its vocabulary"
             num_tokens += len(tokens)
+            yield tokens.astype(dtype, copy=False).tobytes()
+
+    files = {"tokens.bin": write_new_file(folder / "tokens.bin", blocks())}
     record = {
-        "dtype": kind.newbyteorder("<").str,
+        "dtype": dtype.str,
         "num_tokens": num_tokens,
         "num_bytes": num_bytes,
         "num_documents": num_documents,
         "end_of_text": tokenizer.end_of_text,
     }
-    (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    files["record.json"] = write_new_file(folder / "record.json", [json.dumps(record).encode()])
+    return files
 
 
-def _open(folder: Path, key: str) -> TokenFile | None:
-    """Return the stream in a cache folder, or None if it is not there or not whole."""
-    try:
-        record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-        dtype = np.dtype(record["dtype"])
-        if os.path.getsize(folder / "tokens.bin") != record["num_tokens"] * dtype.itemsize:
-            return None
-        tokens = np.memmap(folder / "tokens.bin", dtype=dtype, mode="r")
-    except (OSError, ValueError, KeyError):
-        return None
+def _dtype(tokenizer: Tokenizer) -> np.dtype:
+    return np.dtype("<u2" if tokenizer.vocab_size <= 65536 else "<u4")
+
+
+def _open(folder: Path, key: str, tokenizer: Tokenizer) -> TokenFile:
+    """Return the stream in a cache folder whose files are as they were written.
+
+    Raises:
+        CacheDamaged: the record does not fit the file or the tokenizer.
+    """
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    counts = [record["num_tokens"], record["num_bytes"], record["num_documents"]]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise CacheDamaged(f"{folder}: the record holds counts of {counts}")
+    if (record["dtype"], record["end_of_text"]) != (_dtype(tokenizer).str, tokenizer.end_of_text):
+        raise CacheDamaged(f"{folder}: the record is that of another tokenizer")
+    tokens = open_tokens(folder / "tokens.bin", _dtype(tokenizer))
+    if len(tokens) != record["num_tokens"]:
+        raise CacheDamaged(f"{folder}: {len(tokens):,} tokens, the record says {record['num_tokens']:,}")
     return TokenFile(
         tokens=tokens,
-        end_of_text=record["end_of_text"],
+        end_of_text=tokenizer.end_of_text,
         num_bytes=record["num_bytes"],
         num_documents=record["num_documents"],
         content_hash=key,

@@ -2,11 +2,13 @@
 
 import gzip
 import os
+from dataclasses import replace
 
 import pytest
 
 from mambrane.core.errors import UserError
 from mambrane.data.corpus import cached_corpus
+from mambrane.data.documents import read_text
 from tests.data.texts import config_for, kinds, lines, recording_log, source_at, write_files
 
 
@@ -74,14 +76,15 @@ def test_a_copy_of_a_file_is_in_one_split_only(tmp_path):
     assert not set(splits[0]) & set(splits[1])
 
 
-@pytest.mark.parametrize("damage", ["text.bin", "train.npy", "record.json"])
+@pytest.mark.parametrize("damage", ["text.bin", "train.npy", "heldout.npy", "record.json", "files.json"])
 def test_a_damaged_cache_is_built_again(folder, tmp_path, damage):
     corpus, _ = load(folder, tmp_path / "cache")
     texts = list(corpus.documents("train"))
     path = corpus.folder / damage
-    path.write_bytes(path.read_bytes()[:-7])
+    path.write_bytes(path.read_bytes()[:-7] + bytes(7))
     again, events = load(folder, tmp_path / "cache")
     assert len(kinds(events, "text_read")) == 1
+    assert kinds(events, "cache_damaged")[0]["message"].startswith("the cache of the text of d is damaged")
     assert list(again.documents("train")) == texts
 
 
@@ -111,3 +114,47 @@ def test_an_error_leaves_no_cache_behind(tmp_path):
     with pytest.raises(UserError, match="byte 0 is 0xff"):
         load(tmp_path / "bad.txt", tmp_path / "cache")
     assert list((tmp_path / "cache" / "texts").iterdir()) == []
+
+
+def test_a_file_that_changes_while_it_is_read_is_a_clear_error(tmp_path):
+    (tmp_path / "a.txt").write_text(lines("a"))
+    source = source_at(tmp_path / "a.txt")
+
+    def read_and_change(path, limit):
+        yield from read_text(path, limit)
+        path.write_text("something else")
+
+    source = replace(source, files=tuple(replace(file, read=read_and_change) for file in source.files))
+    with pytest.raises(UserError, match="domain a: a file of it changed while it was read"):
+        cached_corpus(source, config_for(tmp_path), tmp_path / "cache", recording_log()[0])
+    assert list((tmp_path / "cache" / "texts").iterdir()) == []
+
+
+@pytest.mark.parametrize("replacement", ["nothing", "a pipe", "a folder"])
+def test_a_file_that_goes_between_listing_and_reading_is_a_clear_error(tmp_path, replacement):
+    (tmp_path / "a.txt").write_text(lines("a"))
+    source = source_at(tmp_path / "a.txt")
+    (tmp_path / "a.txt").unlink()
+    if replacement == "a pipe":
+        os.mkfifo(tmp_path / "a.txt")
+    elif replacement == "a folder":
+        (tmp_path / "a.txt").mkdir()
+    with pytest.raises(UserError, match=r"a\.txt: (cannot be read \(No such file|a named pipe|a folder)"):
+        cached_corpus(source, config_for(tmp_path), tmp_path / "cache", recording_log()[0])
+
+
+def test_a_file_that_is_passed_over_is_told_once_however_often_a_capped_domain_is_read(tmp_path):
+    write_files(tmp_path, {f"d/{number}.txt": lines(f"file {number}", 2000) for number in range(3)})
+    (tmp_path / "d" / "bad.txt").write_bytes(b"\xff")
+    source = replace(source_at(tmp_path), skips_bad_files=True)
+    log, events = recording_log()
+    cached_corpus(source, config_for(tmp_path, max_domain_bytes=60_000), tmp_path / "cache", log)
+    (event,) = kinds(events, "file_skipped")
+    assert event["path"].endswith("bad.txt")
+
+
+def test_a_cache_that_shrinks_while_it_is_read_is_an_error_with_words(folder, tmp_path):
+    corpus, _ = load(folder, tmp_path / "cache")
+    os.truncate(corpus.folder / "text.bin", 5)
+    with pytest.raises(UserError, match=r"text\.bin became shorter while it was in use"):
+        list(corpus.documents("train"))

@@ -3,34 +3,18 @@
 import gzip
 import json
 
-import pyarrow
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyarrow import parquet
 
 from mambrane.core.errors import UserError
-from mambrane.data.documents import cut_at_line_end, read_jsonl, read_parquet, read_text, reader_for
+from mambrane.data import documents
+from mambrane.data.documents import CutText, cut_at_line_end, read_jsonl, read_text
 
 
 def write(path, content):
     path.write_bytes(content)
     return path
-
-
-@pytest.mark.parametrize("name", ["a.txt", "a.MD", "a.py", "a.txt.gz", "b.c.h", "a.tar.txt"])
-def test_plain_text_is_known_by_its_suffix(tmp_path, name):
-    assert reader_for(tmp_path / name) is read_text
-
-
-@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.ndjson"])
-def test_json_lines_are_known_by_their_suffix(tmp_path, name):
-    assert reader_for(tmp_path / name) is read_jsonl
-
-
-@pytest.mark.parametrize("name", ["a.png", "a", "a.gz", "a.png.gz", "a.parquet.gz", "txt"])
-def test_other_suffixes_have_no_reader(tmp_path, name):
-    assert reader_for(tmp_path / name) is None
 
 
 def test_a_text_file_is_one_document_without_its_byte_order_mark(tmp_path):
@@ -100,22 +84,74 @@ def test_a_bad_line_of_json_is_named(tmp_path, content, message):
         list(read_jsonl(write(tmp_path / "a.jsonl", content), 0))
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_another_encoding_is_named(tmp_path, encoding, name):
+    text = "\n".join(json.dumps({"text": f"line {number} of caf\u00e9"}, ensure_ascii=False) for number in range(20))
+    path = write(tmp_path / name, text.encode(encoding))
+    read = read_text if name == "a.txt" else read_jsonl
+    said = encoding.upper().replace("-LE", "LE").replace("-BE", "BE")
+    with pytest.raises(UserError, match=f"not UTF-8 text(.|\n)*looks like {said}(.|\n)*iconv -f {said}"):
+        list(read(path, 0))
+
+
+def test_text_in_utf16_that_passes_for_utf8_is_recognized(tmp_path):
+    path = write(tmp_path / "a.txt", "plain ascii text\n".encode("utf-16-le"))
+    with pytest.raises(UserError, match=r"not text, byte 1 and 16 others are NUL; it looks like UTF-16LE(.|\n)*iconv"):
+        list(read_text(path, 0))
+
+
+def test_binary_is_not_read_as_text(tmp_path):
+    path = write(tmp_path / "a.txt", b"text and \0 more")
+    with pytest.raises(UserError, match=r"not text, byte 9 and 0 others are NUL(.|\n)*tr -d"):
+        list(read_text(path, 0))
+
+
+def test_a_byte_order_mark_does_not_hide_that_a_file_is_cut(tmp_path):
+    path = write(tmp_path / "a.txt", b"\xef\xbb\xbf" + b"12345678\n" * 2)
+    (document,) = read_text(path, 16)
+    assert document == b"12345678\n"
+    assert isinstance(document, CutText)
+
+
 @pytest.mark.parametrize(
-    "kind", [pyarrow.string(), pyarrow.large_string(), pyarrow.dictionary(pyarrow.int32(), pyarrow.string())]
+    ("line", "message"),
+    [
+        (b"[" * 200_000, r"not JSON \(nested too deep"),
+        (b'{"text": ' * 200_000, r"not JSON \(nested too deep"),
+        (b'{"text": "a", "id": ' + b"9" * 10_000 + b"}", "not JSON .*4300 digits"),
+        (b'{"text": NaN}', "no field `text`"),
+        (b"NaN", "no field `text`.*float"),
+        (b"null", "no field `text`.*NoneType"),
+        (b'{"text": ["a"]}', "no field `text`"),
+        (b'{"text": null}', "no field `text`"),
+        (b'{"Text": "a"}', "no field `text`.*Text"),
+        (b'"text"', "no field `text`.*str"),
+        (b'{"text": "a"} {"text": "b"}', "not JSON"),
+        (b'{"text": "a\tb"}', "not JSON"),
+        (b"\0\0\0\0", "not JSON"),
+    ],
 )
-def test_each_row_of_parquet_is_a_document(tmp_path, kind):
-    column = pyarrow.array(["one", None, "caf\u00e9", "one"]).cast(kind)
-    parquet.write_table(pyarrow.table({"id": [1, 2, 3, 4], "text": column}), tmp_path / "a.parquet")
-    assert list(read_parquet(tmp_path / "a.parquet", 0)) == [b"one", "caf\u00e9".encode(), b"one"]
-    assert list(read_parquet(tmp_path / "a.parquet", 4)) == [b"one", b"c"]
+def test_a_line_that_is_no_record_is_named(tmp_path, line, message):
+    path = write(tmp_path / "a.jsonl", b'{"text": "fine"}\n' + line + b"\n")
+    with pytest.raises(UserError, match=rf"a\.jsonl, line 2: {message}"):
+        list(read_jsonl(path, 0))
 
 
-def test_a_parquet_file_without_a_text_column_shows_its_columns(tmp_path):
-    parquet.write_table(pyarrow.table({"content": ["a"], "text": [1]}), tmp_path / "a.parquet")
-    with pytest.raises(UserError, match=r"content \(string\), text \(int64\)"):
-        list(read_parquet(tmp_path / "a.parquet", 0))
+def test_a_mark_before_the_first_line_of_json_is_passed_over(tmp_path):
+    path = write(tmp_path / "a.jsonl", b'\xef\xbb\xbf{"text": "a"}\n')
+    assert list(read_jsonl(path, 0)) == [b"a"]
 
 
-def test_a_broken_parquet_file_is_a_clear_error(tmp_path):
-    with pytest.raises(UserError, match="not a whole parquet file"):
-        list(read_parquet(write(tmp_path / "a.parquet", b"PAR1 nothing PAR1"), 0))
+@pytest.mark.parametrize(("name", "read"), [("a.txt.gz", read_text), ("a.jsonl.gz", read_jsonl)])
+def test_a_file_that_unpacks_without_end_is_refused_before_memory_is_full(tmp_path, monkeypatch, name, read):
+    monkeypatch.setattr(documents, "MIN_BOMB_BYTES", 1 << 20)
+    path = write(tmp_path / name, gzip.compress(b"a" * (3 << 20)))
+    with pytest.raises(UserError, match=rf"{name}: unpacks to more than 1,048,576 bytes(.|\n)*gunzip"):
+        list(read(path, 0))
+
+
+def test_well_compressed_text_is_no_bomb(tmp_path, monkeypatch):
+    monkeypatch.setattr(documents, "MIN_BOMB_BYTES", 0)
+    text = b"".join(f"line {number}\n".encode() for number in range(50_000))
+    assert list(read_text(write(tmp_path / "a.txt.gz", gzip.compress(text)), 0)) == [text]

@@ -4,6 +4,11 @@ import json
 from multiprocessing import get_context
 
 import pytest
+import tokenizers
+from tokenizers.decoders import Fuse
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import Sequence, Split
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
@@ -120,6 +125,47 @@ def test_nothing_is_said_of_text_that_is_read_whole(folder, tmp_path):
     _, domains, events = load(folder, tmp_path / "cache")
     assert all(domain.bytes_read == domain.bytes_there for domain in domains)
     assert kinds(events, "text_left_out") == []
+
+
+def lower_casing(path):
+    """Write a tokenizer that knows every small letter, and makes letters small."""
+    pieces = {"[UNK]": 0} | {chr(code): code for code in range(10, 127) if not chr(code).isupper()}
+    tokenizer = tokenizers.Tokenizer(WordLevel(pieces, unk_token="[UNK]"))
+    tokenizer.normalizer = Lowercase()
+    tokenizer.pre_tokenizer = Split("", "isolated")
+    tokenizer.decoder = Fuse()
+    tokenizer.save(str(path))
+
+
+def word_level(path):
+    """Write a tokenizer that knows four words and calls any other [UNK]."""
+    pieces = {"[UNK]": 0, "poem": 1, "line": 2, " ": 3, "\n": 4}
+    tokenizer = tokenizers.Tokenizer(WordLevel(pieces, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Sequence([Split(" ", "isolated"), Split("\n", "isolated")])
+    tokenizer.decoder = Fuse()
+    tokenizer.save(str(path))
+
+
+@pytest.mark.parametrize(
+    ("write", "text", "said"),
+    [
+        (lower_casing, lines("poem", 300) + lines("Poem"), r"'.*Poem line 0.*' comes back as '.*poem line 0"),
+        (word_level, lines("poem", 300), r"'poem line 0.*' comes back as 'poem line \[UNK\]"),
+    ],
+)
+def test_a_tokenizer_that_loses_text_is_refused(tmp_path, write, text, said):
+    write(tmp_path / "tokenizer.json")
+    path = write_files(tmp_path, {"poems.txt": text}) / "poems.txt"
+    with pytest.raises(UserError, match=f"loses text: {said}(.|\n)*bits per byte(.|\n)*--tokenizer bytes"):
+        load(path, tmp_path / "cache", tokenizer=str(tmp_path / "tokenizer.json"))
+
+
+def test_other_text_that_a_saved_tokenizer_loses_is_refused(tmp_path):
+    lower_casing(tmp_path / "tokenizer.json")
+    write_files(tmp_path, {"small.txt": lines("small"), "large.txt": lines("LARGE")})
+    saved, _, _ = load(tmp_path / "small.txt", tmp_path / "cache", tokenizer=str(tmp_path / "tokenizer.json"))
+    with pytest.raises(UserError, match=r"loses text: 'LARGE line 0.*' comes back as 'large line 0"):
+        load_domains(config_for(tmp_path / "large.txt"), tmp_path / "cache", EventLog(), tokenizer=saved)
 
 
 def load_in_process(arguments):

@@ -13,6 +13,7 @@ from tokenizers.models import WordPiece
 from tokenizers.pre_tokenizers import Whitespace
 
 from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
 from mambrane.data.subword import SubwordTokenizer
 from mambrane.data.tokenizer import StreamingDecoder, build_tokenizer, load_tokenizer, tokenizer_hash
 
@@ -20,7 +21,7 @@ TEXTS = [b"the spike and the spike and the membrane\n" * 20, "caf\u00e9, \u20ac 
 
 
 def train(cache_dir, spec="bpe:280", texts=TEXTS):
-    return build_tokenizer(spec, lambda: iter(texts), texts_hash="texts", cache_dir=cache_dir)
+    return build_tokenizer(spec, lambda: iter(texts), texts_hash="texts", cache_dir=cache_dir, events=EventLog())
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +81,7 @@ def test_the_second_time_no_text_is_read(tmp_path):
     def no_texts():
         raise AssertionError("the texts were read again")
 
-    second = build_tokenizer("bpe:280", no_texts, texts_hash="texts", cache_dir=tmp_path)
+    second = build_tokenizer("bpe:280", no_texts, texts_hash="texts", cache_dir=tmp_path, events=EventLog())
     assert tokenizer_hash(first) == tokenizer_hash(second)
 
 
@@ -93,9 +94,12 @@ def test_little_text_gives_a_smaller_vocabulary(tmp_path):
 TRAIN_ELSEWHERE = """
 import sys
 from pathlib import Path
+from mambrane.core.events import EventLog
 from mambrane.data.tokenizer import build_tokenizer, tokenizer_hash
 texts = [f"word{i % 37} and word{i % 11}, then {i}\\n".encode() for i in range(3000)]
-print(tokenizer_hash(build_tokenizer("bpe:700", lambda: iter(texts), texts_hash="", cache_dir=Path(sys.argv[1]))))
+cache_dir = Path(sys.argv[1])
+tokenizer = build_tokenizer("bpe:700", lambda: iter(texts), texts_hash="", cache_dir=cache_dir, events=EventLog())
+print(tokenizer_hash(tokenizer))
 """
 
 
@@ -113,7 +117,9 @@ def test_a_tokenizer_file_keeps_its_own_end_of_text(tmp_path, bpe):
     definition.add_special_tokens(["<|endoftext|>"])
     definition.enable_truncation(4)
     definition.save(str(tmp_path / "tokenizer.json"))
-    loaded = build_tokenizer(str(tmp_path / "tokenizer.json"), lambda: iter(()), texts_hash="", cache_dir=tmp_path)
+    loaded = build_tokenizer(
+        str(tmp_path / "tokenizer.json"), lambda: iter(()), texts_hash="", cache_dir=tmp_path, events=EventLog()
+    )
     assert loaded.end_of_text == definition.token_to_id("<|endoftext|>")
     assert loaded.vocab_size == 280
     assert loaded.decode(loaded.encode(TEXTS[0])) == TEXTS[0]
@@ -149,7 +155,9 @@ def test_a_missing_or_broken_tokenizer_file_is_a_clear_error(tmp_path):
     (tmp_path / "broken.json").write_text("{}")
     for name in ("missing.json", "broken.json"):
         with pytest.raises(UserError, match=rf"{name}: cannot be loaded(.|\n)*--tokenizer bytes"):
-            build_tokenizer(str(tmp_path / name), lambda: iter(()), texts_hash="", cache_dir=tmp_path)
+            build_tokenizer(
+                str(tmp_path / name), lambda: iter(()), texts_hash="", cache_dir=tmp_path, events=EventLog()
+            )
 
 
 def test_tokens_are_wide_enough_for_large_vocabularies(bpe):

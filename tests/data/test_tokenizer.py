@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
 from mambrane.data.tokenizer import (
     BytesTokenizer,
     StreamingDecoder,
@@ -71,6 +72,6 @@ def test_bytes_need_no_text(tmp_path):
     def no_texts():
         raise AssertionError("the texts were read")
 
-    tokenizer = build_tokenizer("bytes", no_texts, texts_hash="", cache_dir=tmp_path)
+    tokenizer = build_tokenizer("bytes", no_texts, texts_hash="", cache_dir=tmp_path, events=EventLog())
     assert (tokenizer.name, tokenizer.vocab_size, tokenizer.end_of_text) == ("bytes", 257, 256)
     assert tokenizer.encode(b"\xff").dtype == np.uint16

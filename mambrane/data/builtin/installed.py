@@ -28,7 +28,7 @@ _PROSE_PACKAGES = ("torch", "numpy", "matplotlib", "networkx", "sympy")
 _MARKUP_PACKAGES = ("torch", "torchgen", "matplotlib", "sympy", "numba", "tensorboard", "numpy")
 _MARKUP_SUFFIXES = frozenset({".yaml", ".yml", ".json", ".xml", ".xsl", ".html", ".svg", ".rst", ".md", ".toml"})
 _README_PACKAGES = """
-    torch numpy numba safetensors tokenizers jaxtyping rich tyro matplotlib tensorboard pyarrow sympy networkx
+    torch numpy numba safetensors tokenizers jaxtyping rich tyro matplotlib tensorboard sympy networkx
     jinja2 fsspec filelock fonttools pyparsing pillow contourpy kiwisolver cycler mpmath markdown werkzeug pygments
 """
 _NUMERIC_ROW = re.compile(rb"^[\s\[\](){},:;.0-9eE+-]*[0-9][\s\[\](){},:;.0-9eE+-]*$")

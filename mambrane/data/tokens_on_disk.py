@@ -1,0 +1,64 @@
+"""Token streams that stay on disk, read window by window.
+
+They are read and not mapped. A mapped file that shrinks while it is read (another program cut it, a network disk went
+away) ends the process with SIGBUS: no message, no checkpoint. A read that comes back short is an error with words.
+Streams of up to MAX_BYTES_IN_MEMORY are read whole at the start, so that nothing can change them afterwards.
+"""
+
+import os
+from pathlib import Path
+from weakref import finalize
+
+import numpy as np
+
+from mambrane.core.errors import UserError
+
+MAX_BYTES_IN_MEMORY = 256 * 1024**2
+"""Longer streams are read from the disk piece by piece."""
+
+
+class TokensOnDisk:
+    """Tokens in a file, sliced as an array is."""
+
+    def __init__(self, path: Path, dtype: np.dtype) -> None:
+        self.path = path
+        self.dtype = dtype
+        # The open file stays what it is when its folder is replaced meanwhile.
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        finalize(self, os.close, self._descriptor)
+        self._length = os.fstat(self._descriptor).st_size // dtype.itemsize
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, piece: slice) -> np.ndarray:
+        """Return the tokens of a slice without a step, in memory of their own.
+
+        Raises:
+            UserError: the file is shorter than it was.
+        """
+        start, stop, step = piece.indices(self._length)
+        assert step == 1, "a stream is read forward, token by token"
+        wanted = max(stop - start, 0) * self.dtype.itemsize
+        content = b""
+        while len(content) < wanted:
+            read = os.pread(self._descriptor, wanted - len(content), start * self.dtype.itemsize + len(content))
+            if not read:
+                raise changed_while_used(self.path)
+            content += read
+        return np.frombuffer(content, dtype=self.dtype)
+
+
+def open_tokens(path: Path, dtype: np.dtype) -> np.ndarray | TokensOnDisk:
+    """Return the tokens of a file: in memory if they are few, else on disk."""
+    on_disk = TokensOnDisk(path, dtype)
+    return on_disk[:] if len(on_disk) * dtype.itemsize <= MAX_BYTES_IN_MEMORY else on_disk
+
+
+def changed_while_used(path: Path) -> UserError:
+    """Return the error for a cached file that changed after it was checked."""
+    return UserError(
+        f"{path} became shorter while it was in use",
+        wanted="a cache that nothing else writes to",
+        way_out="run the same command again: it makes the file again and resumes from the newest checkpoint",
+    )
