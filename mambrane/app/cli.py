@@ -13,7 +13,7 @@ from rich.console import Console
 from mambrane import __version__
 from mambrane.app.help import command_help, train_help
 from mambrane.app.waiting import let_waiting_threads_sleep
-from mambrane.app.words import check_words, given_settings, hints_of, long_forms
+from mambrane.app.words import check_run, check_words, given_settings, hints_of, long_forms
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.errors import MambraneError, UserError
 from mambrane.core.events import EventLog
@@ -315,6 +315,8 @@ def _parse(kind: type[T], words: Sequence[str], *, command: str, default: T | No
         if _asks_for_help(words):
             raise SystemExit(_print(command_help(command, kind)))
         check_words(words, hints_of(kind), command=command, num_positional=1)
+        if kind is not InfoArguments:
+            check_run(words, hints_of(kind), command=command)
     options = {} if default is None else {"default": default}
     parsed = tyro.conf.OmitArgPrefixes[kind]
     return tyro.cli(parsed, args=list(words), prog=f"mambrane {command}", add_help=False, **options)

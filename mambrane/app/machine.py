@@ -47,18 +47,21 @@ def machine_facts() -> dict[str, Any]:
         "threads of torch": str(torch.get_num_threads()),
         "GPU": _gpu(),
         "operations": explain(),
-        "cache folders": {str(path): _size_words(path) for path in cache_folders()},
+        "cache folders": {what: _size_words(folders) for what, folders in cache_folders().items()},
         "variables": dict(_variables()) or {"none": ""},
     }
 
 
-def cache_folders() -> list[Path]:
-    """Return the folders that Mambrane keeps things in beside those of runs: text, compiled kernels."""
-    numba_folder = os.environ.get("NUMBA_CACHE_DIR")
+def cache_folders() -> dict[str, list[Path]]:
+    """Return the folders that Mambrane keeps things in beside those of runs, by what they hold."""
     package = Path(__file__).parent.parent
-    beside_source = [path for path in package.rglob("__pycache__") if any(path.glob("*.nbi"))]
+    named = os.environ.get("NUMBA_CACHE_DIR")
     in_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
-    return [cache_folder(), *([Path(numba_folder)] if numba_folder else []), *beside_source, in_home]
+    beside_source = [path for path in package.rglob("__pycache__") if any(path.glob("*.nbi"))]
+    return {
+        "text and tokens": [cache_folder()],
+        "compiled kernels": [Path(named)] if named else beside_source or [in_home],
+    }
 
 
 def _version_of(package: str) -> str:
@@ -84,12 +87,13 @@ def _gpu() -> str:
     return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
 
 
-def _size_words(folder: Path) -> str:
-    if not folder.exists():
-        return "not there"
-    # A file may vanish between being listed and being asked for its size: another run tidies up.
-    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    return f"{size(sum(sizes))} in {len(sizes):,} files"
+def _size_words(folders: list[Path]) -> str:
+    """Return where, and how much is in it; of several folders the one that holds them all."""
+    place = Path(os.path.commonpath(folders))
+    # Not an error if a file goes between being listed and being asked for its size: another run tidies up.
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    sizes = [path.stat().st_size for path in files if path.exists()]
+    return f"{place}: {size(sum(sizes))} in {len(sizes):,} files"
 
 
 def _variables() -> Iterator[tuple[str, str]]:

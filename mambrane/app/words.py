@@ -42,15 +42,16 @@ def check_words(words: Sequence[str], hints: Mapping[str, Any], *, command: str,
     Raises:
         UserError: an unknown flag, a value that its flag does not take, a word too many.
     """
-    left = list(words)
+    left, switch = list(words), ""
     while left:
         word = left.pop(0)
         if not word.startswith("-") or word == "-":
             num_positional -= 1
             if num_positional < 0:
-                raise _stray(word, hints, command)
+                raise _stray(word, switch, hints, command)
             continue
         hint = _hint_of(word, hints, command)
+        switch = word if hint is bool else ""
         if hint is bool:
             continue
         if "=" in word:
@@ -62,6 +63,27 @@ def check_words(words: Sequence[str], hints: Mapping[str, Any], *, command: str,
             raise UserError(f"{word} without a value", wanted=_wanted(hint), way_out=f"mambrane {command} --help")
         else:
             _check_value(word, left.pop(0), hint)
+
+
+def check_run(words: Sequence[str], hints: Mapping[str, Any], *, command: str) -> None:
+    """Refuse the words of a command that has no folder of a run among them.
+
+    Raises:
+        UserError: there is none.
+    """
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if not word.startswith("-"):
+            return
+        hint = _hint_of(word, hints, command)
+        if get_origin(hint) is tuple:
+            while left and not left[0].startswith("--"):
+                left.pop(0)
+        elif hint is not bool and "=" not in word and left:
+            left.pop(0)
+    way_out = f"mambrane {command} runs/NAME; `ls runs` shows which there are"
+    raise UserError(f"mambrane {command} without a run", wanted="the folder of a run", way_out=way_out)
 
 
 def _hint_of(word: str, hints: Mapping[str, Any], command: str) -> Any:  # noqa: ANN401 -- an annotation
@@ -78,11 +100,11 @@ def _hint_of(word: str, hints: Mapping[str, Any], command: str) -> Any:  # noqa:
 
 
 def _did_you_mean(name: str, hints: Mapping[str, Any]) -> str | None:
-    """Return the flags that are spelt alike, or that hold the name as a whole word."""
+    """Return the flags that are spelt alike, or hold the name as the beginning of a word."""
     names = [*hints, *(f"no_{known}" for known, hint in hints.items() if hint is bool)]
     names += [_name(short) for short in SHORT_FORMS if SHORT_FORMS[short][2:].replace("-", "_") in hints]
     alike = difflib.get_close_matches(name, names, n=3, cutoff=0.7)
-    alike += [known for known in names if f"_{name}_" in f"_{known}_" and known not in alike][:3]
+    alike += [known for known in names if f"_{name}" in f"_{known}" and known not in alike][:3]
     return "did you mean " + " or ".join(f"--{known.replace('_', '-')}" for known in alike[:3]) + "?" if alike else None
 
 
@@ -109,7 +131,10 @@ def _wanted(hint: Any) -> str:  # noqa: ANN401 -- an annotation
     return NUMBERS.get(hint, "a value after it")
 
 
-def _stray(word: str, hints: Mapping[str, Any], command: str) -> UserError:
+def _stray(word: str, switch: str, hints: Mapping[str, Any], command: str) -> UserError:
+    if switch:
+        off = "--no-" + switch[2:]
+        return UserError(f"{switch} {word}", wanted=f"no value: {switch}, or {off}", way_out=f"leave {word!r} out")
     way_out = f"--data {word} for text of your own" if "data" in hints else f"mambrane {command} --help"
     return UserError(f"{word!r} belongs to no flag", wanted="flags and their values", way_out=way_out)
 

@@ -81,6 +81,11 @@ class ConsoleListener:
             "operations": self._operations,
         }
 
+    @property
+    def kinds(self) -> set[str]:
+        """Kinds that it shows in its own way."""
+        return set(self._show)
+
     def __call__(self, event: Event) -> None:
         """Show one event."""
         self.progress(event)
@@ -231,7 +236,7 @@ def number_words(progress: RunProgress) -> list[str]:
         (latest.get("learning_rate"), lambda rate: f"lr {wording.compact(rate)}"),
         (latest.get("scale"), lambda scale: f"scale {wording.compact(scale)}" if scale != 1 else ""),
         (progress.mean("replayed_fraction"), lambda part: f"{wording.percent(part)} replayed text" if part else ""),
-        (progress.num_skipped or None, lambda number: f"{number} steps skipped"),
+        (progress.num_skipped or None, lambda number: f"{number} step{'s' * (number > 1)} skipped"),
         (left, lambda seconds: f"{wording.duration(seconds)} left"),
     ]
     words = [say(number) for number, say in shown if number is not None]

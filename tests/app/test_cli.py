@@ -242,7 +242,8 @@ def test_operational_settings_do_not_change_the_identity():
 
 
 def test_a_whole_number_for_a_fraction_is_the_same_configuration():
-    assert from_dict({"engine": {"learning_rate": 1}}, source="test").name == parse_train(["--learning-rate", "1"]).name
+    from_file = from_dict({"engine": {"learning_rate": 1}}, source="test", base=PRESETS["base"]())
+    assert from_file.name == parse_train(["--learning-rate", "1"]).name
 
 
 def test_a_setting_that_is_added_does_not_change_the_name_of_a_run(monkeypatch):
