@@ -54,7 +54,7 @@ ARMS = {
     "distillation": [*WITHOUT, "--distillation-strength", "1"],
     "everything": ["--use-stdp", "--use-meta-plasticity", "--use-replay"],
 }
-SHOWN = ("final_average", "learned_loss", "forgetting", "backward_transfer")
+SHOWN = ("final_average", "learned_average", "forgetting", "backward_transfer")
 
 
 def run(arm: str, seed: int, epochs: int, folder: Path) -> dict[str, float | None]:

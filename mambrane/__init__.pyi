@@ -4,6 +4,8 @@ from . import ops as ops
 from .continual.config import ContinualConfig as ContinualConfig
 from .continual.matrix import ForgettingMatrix as ForgettingMatrix
 from .continual.matrix import Metric as Metric
+from .continual.measure import Measure as Measure
+from .continual.measure import Measurement as Measurement
 from .continual.replay import Replay as Replay
 from .continual.runner import Outcome as Outcome
 from .continual.stream import Stream as Stream
@@ -40,6 +42,7 @@ from .run.config import RunConfig as RunConfig
 from .run.config import RunOptions as RunOptions
 from .run.run import Run as Run
 from .run.train import train as train
+from .tasks.kind import TaskKind as TaskKind
 from .watch.console import ConsoleListener as ConsoleListener
 from .watch.tensorboard import TensorBoardListener as TensorBoardListener
 

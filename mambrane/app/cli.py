@@ -1,21 +1,21 @@
 """The command line: words in, one command out. Everything slow is imported after the words have been understood."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
-from rich.console import Console
 
 from mambrane import __version__
 from mambrane.app.help import command_help, train_help
+from mambrane.app.streams import flush_or_give_up, give_up, open_closed_streams, tell
 from mambrane.app.waiting import let_waiting_threads_sleep
 from mambrane.app.words import check_run, check_words, given_settings, hints_of, long_forms
 from mambrane.continual.config import ContinualConfig
-from mambrane.core.errors import MambraneError, UserError
+from mambrane.core.errors import INTERRUPTED_EXIT_CODE, MambraneError, UserError
 from mambrane.core.events import EventLog
 from mambrane.data.config import DataConfig
 from mambrane.data.sources import find_sources
@@ -25,7 +25,7 @@ from mambrane.plasticity.config import PlasticityConfig
 from mambrane.run.config import RunConfig, RunOptions, Weights, from_dict, read_config_file
 from mambrane.run.effects import settings_without_effect
 from mambrane.run.presets import COSTS, PRESETS
-from mambrane.run.switches import without_lost_ground
+from mambrane.run.switches import with_fitting_heads, without_lost_ground
 
 USAGE = """\
 Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained task after task without forgetting.
@@ -55,8 +55,7 @@ off. What the presets take on the built-in text, on two cores:
 """
 HELP_WORDS = ("-h", "--help")
 USER_ERROR_EXIT_CODE = 2
-INTERRUPTED_EXIT_CODE = 130
-"""128 + SIGINT, as a shell reports a program that Ctrl-C has ended."""
+LOST_OUTPUT_EXIT_CODE = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -146,28 +145,68 @@ class InfoArguments:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code of the program."""
+    open_closed_streams()
     let_waiting_threads_sleep()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    exit_code = _exit_code_of(words)
+    lost = flush_or_give_up("stdout")
+    flush_or_give_up("stderr")
+    if lost is not None and exit_code == 0:
+        return _tell_lost_output(lost)
+    return exit_code
+
+
+def _exit_code_of(words: Sequence[str]) -> int:
+    """Run one command; answer what went wrong with a line in place of a traceback."""
+    try:
+        return _run(words)
+    except MambraneError as error:
+        return _tell_error(str(error))
+    except KeyboardInterrupt:
+        tell("interrupted")
+        return INTERRUPTED_EXIT_CODE
+    except SystemExit as end:
+        # rich ends the program where the reader of its output has left.
+        if isinstance(end.__context__, BrokenPipeError):
+            give_up("stdout")
+            return 0
+        return end.code if isinstance(end.code, int) else USER_ERROR_EXIT_CODE * (end.code is not None)
+    except BrokenPipeError:
+        give_up("stdout")
+        return 0
+    except OSError as error:
+        lost = flush_or_give_up("stdout")
+        return _tell_error(str(error)) if lost is None else _tell_lost_output(lost)
+    except (MemoryError, RuntimeError) as error:
+        # torch reports memory that the system refuses as a RuntimeError.
+        if not (isinstance(error, MemoryError) or "memory" in str(error)):
+            raise
+        return _tell_error(f"not enough memory: {str(error) or 'the system gives no more'}")
+
+
+def _run(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE.format(version=__version__))  # noqa: T201 -- the answer of the program
         return 0
     if words[0] == "--version":
         print(__version__)  # noqa: T201 -- the answer of the program
         return 0
-    try:
-        if words[0] not in COMMANDS:
-            raise UserError(f"no command {words[0]!r}", wanted=", ".join(COMMANDS), way_out="mambrane --help")
-        return COMMANDS[words[0]](words[1:])
-    except MambraneError as error:
-        Console(stderr=True).print(f"[bold red]error[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
-        return USER_ERROR_EXIT_CODE
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted", highlight=False)
-        return INTERRUPTED_EXIT_CODE
-    except BrokenPipeError:
-        # The reader of our output has left; its closed pipe must not be flushed again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if words[0] not in COMMANDS:
+        raise UserError(f"no command {words[0]!r}", wanted=", ".join(COMMANDS), way_out="mambrane --help")
+    return COMMANDS[words[0]](words[1:])
+
+
+def _tell_error(words: str) -> int:
+    tell(("error", "bold red"), " ", words)
+    return USER_ERROR_EXIT_CODE
+
+
+def _tell_lost_output(error: OSError) -> int:
+    """Say that the answer did not arrive; a reader that has left has seen what it wanted."""
+    if isinstance(error, BrokenPipeError):
         return 0
+    tell(("error", "bold red"), f" standard output: {error.strerror or error}")
+    return LOST_OUTPUT_EXIT_CODE
 
 
 def parse_train(words: Sequence[str]) -> RunConfig:
@@ -200,7 +239,11 @@ def base_of(words: Sequence[str]) -> RunConfig:
             base = without_lost_ground(base, chosen | {"continual_learning": False})
             base = replace(base, continual=replace(base.continual, continual_learning=False))
         chosen["num_tasks"] = num_tasks
-    return without_lost_ground(base, chosen)
+    base = without_lost_ground(base, chosen)
+    if ground.hidden_dim < 1 or "hidden_dim" not in chosen:
+        return base
+    # The width and what must divide it are checked together, so they change together.
+    return with_fitting_heads(base, ground.hidden_dim, chosen)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,6 +251,7 @@ class Ground:
     """The settings that decide about others, read ahead of them."""
 
     data: tuple[str, ...]
+    hidden_dim: int
     use_mamba: bool
     integration_mode: str
     liquid_backbone: str
@@ -318,8 +362,17 @@ def _parse(kind: type[T], words: Sequence[str], *, command: str, default: T | No
         if kind is not InfoArguments:
             check_run(words, hints_of(kind), command=command)
     options = {} if default is None else {"default": default}
-    parsed = tyro.conf.OmitArgPrefixes[kind]
-    return tyro.cli(parsed, args=list(words), prog=f"mambrane {command}", add_help=False, **options)
+    parse = partial(tyro.cli, tyro.conf.OmitArgPrefixes[kind], args=list(words), prog=f"mambrane {command}", **options)
+    try:
+        return parse(add_help=False, console_outputs=False)
+    except SystemExit as left:
+        # Where a setting refused its value, tyro keeps our error behind its own.
+        error: BaseException | None = left
+        while error is not None and not isinstance(error, UserError):
+            error = error.__cause__ or error.__context__
+        if error is not None:
+            raise error from None
+    return parse(add_help=False)
 
 
 def _asks_for_help(words: Sequence[str]) -> bool:
@@ -329,7 +382,3 @@ def _asks_for_help(words: Sequence[str]) -> bool:
 def _print(text: str) -> int:
     sys.stdout.write(text)
     return 0
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", "\\[")

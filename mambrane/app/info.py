@@ -44,7 +44,7 @@ def print_learned(run: Run, console: Console, *, with_matrix: bool = True) -> No
     if matrix is None:
         return
     if with_matrix:
-        console.print("", *matrix_tables(matrix, console.width), metrics_table(matrix.metrics()), sep="\n")
+        console.print("", *matrix_tables(matrix, console.width), metrics_table(matrix), sep="\n")
     learned = learning_table(read_history(run.events()), matrix)
     if learned is not None:
         console.print(learned)

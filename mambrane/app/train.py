@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 
 from rich.console import Console
 
@@ -10,6 +10,7 @@ from mambrane.app.info import print_learned
 from mambrane.app.memory import keep_freed_memory
 from mambrane.app.plan import print_plan
 from mambrane.app.samples import print_samples
+from mambrane.app.streams import flush_or_give_up
 from mambrane.run.config import RunConfig
 from mambrane.run.train import train as train_run
 from mambrane.watch.console import ConsoleListener
@@ -29,8 +30,12 @@ def train(config: RunConfig, warnings: list[str], *, plan_as_json: bool = False)
     with closing(console):
         run = train_run(config, listeners=[console], warnings=warnings)
     if run.outcome.is_finished:
-        # The console has shown the matrix at the end of the training.
-        print_learned(run, Console(highlight=False), with_matrix=False)
-        print_samples(run.samples())
-        sys.stdout.write(NEXT.format(run=shlex.quote(str(run.folder))))
+        samples = run.samples()
+        with suppress(OSError, SystemExit):
+            # The console has shown the matrix at the end of the training.
+            print_learned(run, Console(highlight=False), with_matrix=False)
+            print_samples(samples)
+            sys.stdout.write(NEXT.format(run=shlex.quote(str(run.folder))))
+    # Whether anybody could read along changes nothing about the run.
+    flush_or_give_up("stdout")
     return run.outcome.exit_code

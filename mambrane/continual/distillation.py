@@ -29,7 +29,7 @@ from mambrane.engine.extensions import BoundaryView
 from mambrane.models.language_model import LanguageModel
 from mambrane.models.state import ModelOutput
 from mambrane.ops.linear import linear
-from mambrane.ops.linear_cross_entropy.chunked import CHUNK_LOGITS
+from mambrane.ops.linear_cross_entropy import CHUNK_LOGITS
 
 
 class Distillation:

@@ -1,12 +1,13 @@
-"""The forgetting matrix: the loss on every domain, measured after every task.
+"""The forgetting matrix: every domain measured after every task.
 
-    L[i, j] = bits per byte on the held-out text of domain j after i tasks;   row 0 is before any training
+    L[i, j] = the measure (bits per byte, for text) on what is held out of domain j after i tasks;   row 0: untrained
 
-with domains j = 1..T in the order in which they are learned. Losses: lower is better. From the matrix:
+with domains j = 1..T in the order in which they are learned. Lower is better; a measure of which more is better, such
+as an accuracy, enters with its sign turned, and averages of it come out with its own. From the matrix:
 
     final average        A   = 1/T     sum_j      L[T, j]
     average incremental  AI  = 1/T     sum_i 1/i  sum_{j<=i} L[i, j]
-    learned loss         LA  = 1/T     sum_j      L[j, j]
+    learned average      LA  = 1/T     sum_j      L[j, j]
     backward transfer    BWT = 1/(T-1) sum_{j<T}  (L[j, j] - L[T, j])                    positive is good
     forgetting           F   = 1/(T-1) sum_{j<T}  (L[T, j] - min_{j<=l<T} L[l, j])       negative: got better since
     forward transfer     FWT = 1/(T-1) sum_{j>1}  (L[0, j] - L[j-1, j])                  positive is good
@@ -18,34 +19,19 @@ Riemannian Walk (arXiv 1801.10112), for F and I, with max turned into min for lo
 Replay (arXiv 1810.11910), for LA. Perplexities are kept for display and never averaged.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
+from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
 from mambrane.storage.atomic_files import atomic_write_text
 
-SMALLEST_GAIN = 1e-3
-"""Bits per byte that a task must have gained for its lost-gain fraction to be defined."""
-
-
 Cells = list[list[float]]
-"""Losses by row (tasks learned) and column (domain)."""
-
-
-@runtime_checkable
-class MeasuredLoss(Protocol):
-    """What an evaluation hands over; `mambrane.measure.metrics.HeldoutLoss` is one."""
-
-    @property
-    def bits_per_byte(self) -> float:
-        """Loss in bits for a byte of the raw text."""
-        ...
-
-    @property
-    def perplexity(self) -> float:
-        """exp(nats per token)."""
-        ...
+"""Losses by row (tasks learned) and column (domain), all of them measured."""
+Table = list[list[float | None]]
+"""The same where some cells may not be measured yet."""
 
 
 class Metric(NamedTuple):
@@ -56,22 +42,29 @@ class Metric(NamedTuple):
 
 
 class ForgettingMatrix:
-    """Losses of `num_tasks + 1` rows on every domain; cells are None until measured."""
+    """`num_tasks + 1` rows of measured values on every domain; cells are None until measured."""
 
-    def __init__(self, domains: Sequence[str], num_tasks: int) -> None:
+    def __init__(self, domains: Sequence[str], num_tasks: int, measure: Measure = BITS_PER_BYTE) -> None:
         self.domains = tuple(domains)
         self.num_tasks = num_tasks
-        self.bits_per_byte: list[list[float | None]] = [[None] * len(self.domains) for _ in range(num_tasks + 1)]
-        self.perplexity: list[list[float | None]] = [[None] * len(self.domains) for _ in range(num_tasks + 1)]
+        self.measure = measure
+        self.values: Table = self._empty_table()
+        """In the unit of the measure."""
+        self.details: dict[str, Table] = {}
+        """Numbers shown beside the values, by name: perplexity."""
 
-    def record(self, row: int, column: int, loss: MeasuredLoss) -> None:
+    def _empty_table(self) -> Table:
+        return [[None] * len(self.domains) for _ in range(self.num_tasks + 1)]
+
+    def record(self, row: int, column: int, measured: Measurement) -> None:
         """Fill the cell of one domain after `row` tasks."""
-        self.bits_per_byte[row][column] = loss.bits_per_byte
-        self.perplexity[row][column] = loss.perplexity
+        self.values[row][column] = measured.value
+        for name, value in measured.details.items():
+            self.details.setdefault(name, self._empty_table())[row][column] = value
 
     def missing(self, row: int) -> list[int]:
         """Return the columns of the row that are not measured yet."""
-        return [column for column, cell in enumerate(self.bits_per_byte[row]) if cell is None]
+        return [column for column, cell in enumerate(self.values[row]) if cell is None]
 
     @property
     def why_no_transfer(self) -> str | None:
@@ -87,14 +80,14 @@ class ForgettingMatrix:
         """Return every metric by name.
 
         Args:
-            joint: bits per byte on each domain of a model that has learned all of them at once, which intransigence
+            joint: the measure on each domain of a model that has learned all of them at once, which intransigence
                 compares with; without it that metric is left out. They stand in the last row of the matrix of a run
-                over the same text without tasks: `load_matrix(path).bits_per_byte[-1]`.
+                over the same text without tasks: `load_matrix(path).values[-1]`.
         """
         metrics = {
             "final_average": self._final_average(),
-            "average_incremental": self._over_tasks(_average_incremental, at_least=1),
-            "learned_loss": self._over_tasks(_learned_loss, at_least=1),
+            "average_incremental": self._average_over_tasks(_average_incremental),
+            "learned_average": self._average_over_tasks(_learned_average),
             "backward_transfer": self._over_tasks(_backward_transfer, at_least=2),
             "forgetting": self._over_tasks(_forgetting, at_least=2),
             "forward_transfer": self._over_tasks(_forward_transfer, at_least=2),
@@ -108,24 +101,33 @@ class ForgettingMatrix:
             return {domain: Metric(None, self.why_no_transfer) for domain in self.domains}
         fractions = {}
         for j, domain in enumerate(self.domains):
-            before, learned, final = (self.bits_per_byte[row][j] for row in (0, j + 1, self.num_tasks))
-            gain = before - learned
-            defined = gain >= SMALLEST_GAIN
-            reason = f"learning {domain} gained {gain:.4f} bits per byte, less than {SMALLEST_GAIN}"
+            before, learned, final = (self._losses[row][j] for row in (0, j + 1, self.num_tasks))
+            gain, smallest = before - learned, self.measure.smallest_gain
+            defined = gain >= smallest
+            reason = f"learning {domain} gained {gain:.4f} {self.measure.title}, less than {smallest}"
             fractions[domain] = Metric((final - learned) / gain) if defined else Metric(None, reason)
         return fractions
 
     def _final_average(self) -> Metric:
         if self.missing(self.num_tasks):
             return Metric(None, _not_measured(self.num_tasks))
-        return Metric(_mean(self.bits_per_byte[self.num_tasks]))
+        return Metric(_mean(self.values[self.num_tasks]))
 
     def _over_tasks(self, formula: Callable[[Cells], float], at_least: int) -> Metric:
         if self.why_no_transfer:
             return Metric(None, self.why_no_transfer)
         if self.num_tasks < at_least:
             return Metric(None, "one task only: there is no earlier or later one")
-        return Metric(formula(self.bits_per_byte))
+        return Metric(formula(self._losses))
+
+    def _average_over_tasks(self, formula: Callable[[Cells], float]) -> Metric:
+        average = self._over_tasks(formula, at_least=1)
+        return average if average.value is None else Metric(self.measure.sign * average.value)
+
+    @property
+    def _losses(self) -> Cells:
+        """The values as losses, once all are measured."""
+        return [[self.measure.sign * cell for cell in row] for row in self.values]
 
     def _mean_lost_gain(self) -> Metric:
         if self.why_no_transfer or self.num_tasks < 2:
@@ -135,27 +137,36 @@ class ForgettingMatrix:
         return undefined[0] if undefined else Metric(_mean([fraction.value for fraction in earlier]))
 
     def _intransigence(self, joint: Sequence[float]) -> Metric:
-        learned = self._over_tasks(_learned_loss, at_least=1)
-        return learned if learned.value is None else Metric(learned.value - _mean(list(joint)))
+        learned = self._over_tasks(_learned_average, at_least=1)
+        return learned if learned.value is None else Metric(learned.value - self.measure.sign * _mean(list(joint)))
+
+    @property
+    def _tables(self) -> dict[str, Table]:
+        """The values by the name of their measure, and each detail by its own."""
+        return {self.measure.name: self.values, **self.details}
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the whole matrix as JSON values."""
+        """Return the whole matrix as JSON values, each table by its name: bits_per_byte, perplexity."""
         return {
             "domains": list(self.domains),
             "num_tasks": self.num_tasks,
-            "bits_per_byte": [list(row) for row in self.bits_per_byte],
-            "perplexity": [list(row) for row in self.perplexity],
+            "measure": dataclasses.asdict(self.measure),
+            "details": list(self.details),
+            **{name: [list(row) for row in table] for name, table in self._tables.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the cells back; raises ValueError when they belong to other domains or tasks."""
+        # Versions that did not write it measured bits per byte.
+        state = {"measure": dataclasses.asdict(BITS_PER_BYTE), "details": ["perplexity"], **state}
         if tuple(state["domains"]) != self.domains or state["num_tasks"] != self.num_tasks:
             raise ValueError(
                 f"saved matrix: {state['num_tasks']} tasks over {state['domains']}; "
                 f"this run: {self.num_tasks} tasks over {list(self.domains)}"
             )
-        self.bits_per_byte = [list(row) for row in state["bits_per_byte"]]
-        self.perplexity = [list(row) for row in state["perplexity"]]
+        self.measure = Measure(**state["measure"])
+        self.values = [list(row) for row in state[self.measure.name]]
+        self.details = {name: [list(row) for row in state[name]] for name in state["details"]}
 
     def save(self, path: Path) -> None:
         """Write matrix.json, cells and metrics, so that readers see the old file or the new one and nothing between.
@@ -165,7 +176,7 @@ class ForgettingMatrix:
         """
         content = {
             **self.state_dict(),
-            "unit": "bits per byte; row i: after i tasks, row 0: before training",
+            "unit": f"{self.measure.title}; row i: after i tasks, row 0: before training",
             "metrics": {name: metric._asdict() for name, metric in self.metrics().items()},
             "lost_gain_fractions": {name: metric._asdict() for name, metric in self.lost_gain_fractions().items()},
         }
@@ -180,19 +191,20 @@ def load_matrix(path: Path) -> ForgettingMatrix:
     return matrix
 
 
-def gap_closed(naive: float, method: float, joint: float) -> Metric:
+def gap_closed(naive: float, method: float, joint: float, measure: Measure = BITS_PER_BYTE) -> Metric:
     """Return how much of the way from naive to joint training a method goes, by final average: 0 naive, 1 joint."""
-    gap = naive - joint
-    if gap < SMALLEST_GAIN:
-        return Metric(None, f"joint training is {gap:.4f} bits per byte better than naive: there is no gap to close")
-    return Metric((naive - method) / gap)
+    gap = measure.sign * (naive - joint)
+    if gap < measure.smallest_gain:
+        words = f"joint training is {gap:.4f} {measure.title} better than naive: there is no gap to close"
+        return Metric(None, words)
+    return Metric((naive - method) / (naive - joint))
 
 
 def _average_incremental(L: Cells) -> float:
     return _mean([_mean(L[i][:i]) for i in range(1, len(L))])
 
 
-def _learned_loss(L: Cells) -> float:
+def _learned_average(L: Cells) -> float:
     return _mean([L[j + 1][j] for j in range(len(L) - 1)])
 
 

@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from mambrane.continual.matrix import ForgettingMatrix, MeasuredLoss
+from mambrane.continual.matrix import ForgettingMatrix
+from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
 from mambrane.continual.stream import Stream, Task
-from mambrane.continual.window_event import window_event
+from mambrane.continual.window_event import evaluation_event, window_event
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain
@@ -68,7 +69,9 @@ class Runner:
         trainer: Trainer,
         *,
         make_loader: Callable[[Task], WindowLoader],
-        evaluate: Callable[[nn.Module, Domain], MeasuredLoss],
+        evaluate: Callable[[nn.Module, Domain], Measurement],
+        measure: Measure = BITS_PER_BYTE,
+        training_numbers: Callable[[float, Task], dict[str, float]] = lambda loss, task: {},
         save: Callable[[], None],
         poll_save: Callable[[], object] = lambda: None,
         events: EventLog,
@@ -82,6 +85,8 @@ class Runner:
             trainer: the engine; its `should_stop` also stops the runner between two domains of an evaluation.
             make_loader: returns a fresh loader of a task's text.
             evaluate: measures the model on a domain's held-out text, drawing nothing at random.
+            measure: what it measures.
+            training_numbers: what else a training loss in nats per target says, by name.
             save: writes a checkpoint of the trainer and this runner; may go on writing after it has returned.
             poll_save: called after each window; reports a save that has ended meanwhile, or raises its error.
             events: receives task_started, window, epoch_finished, task_finished, evaluation, matrix, stopped and
@@ -93,12 +98,13 @@ class Runner:
         self.trainer = trainer
         self.make_loader = make_loader
         self.evaluate = evaluate
+        self.training_numbers = training_numbers
         self.save = save
         self.poll_save = poll_save
         self.events = events
         self.matrix_path = matrix_path
         self.max_windows = max_windows
-        self.matrix = ForgettingMatrix([domain.name for domain in stream.domains], len(stream.tasks))
+        self.matrix = ForgettingMatrix([domain.name for domain in stream.domains], len(stream.tasks), measure)
         self.phase = Phase.EVALUATE
         self.num_learned = 0
         """Tasks whose boundary is behind; also the row of the matrix that comes next."""
@@ -142,10 +148,9 @@ class Runner:
                 if self.trainer.should_stop():
                     return "a stop was asked for"
                 domain = self.stream.domains[column]
-                loss = self.evaluate(self.trainer.model, domain)
-                self.matrix.record(row, column, loss)
-                numbers = {"bits_per_byte": loss.bits_per_byte, "perplexity": loss.perplexity}
-                self.events.emit("evaluation", row=row, domain=domain.name, **numbers)
+                measured = self.evaluate(self.trainer.model, domain)
+                self.matrix.record(row, column, measured)
+                self.events.emit("evaluation", **evaluation_event(self.matrix.measure, measured, row, domain.name))
         self.events.emit("matrix", **self.matrix.state_dict())
         if self.matrix_path is not None:
             self.matrix.save(self.matrix_path)
@@ -188,7 +193,9 @@ class Runner:
             return
         self.windows_closed += 1
         step = self.trainer.counters.applied
-        self.events.emit("window", **window_event(result, self.task, step=step, epoch=epoch, seconds=seconds))
+        self.events.emit(
+            "window", **window_event(result, self.task, self.training_numbers, step=step, epoch=epoch, seconds=seconds)
+        )
         self.poll_save()
         if result.state is WindowState.COMMITTED and step % self.trainer.config.save_every == 0:
             self.save()

@@ -1,8 +1,9 @@
 """What the event log says about a closed window: the engine's result with its place in the run and its speed."""
 
-import math
+from collections.abc import Callable
 from typing import Any
 
+from mambrane.continual.measure import Measure, Measurement
 from mambrane.continual.stream import Task
 from mambrane.engine.step import WindowResult
 
@@ -10,19 +11,23 @@ NAMED_NUMBERS = {"firing_rate": "activity/firing_rate", "replayed_fraction": "re
 """Numbers of extensions that stand on a line of their own, where the run has that extension."""
 
 
-def window_event(result: WindowResult, task: Task, *, step: int, epoch: int, seconds: float) -> dict[str, Any]:
-    """Return the fields of a "window" event.
-
-    Bits per byte follow from the loss by the tokens per byte of the task's text; replayed text may have others.
-    """
-    tokens_per_byte = sum(file.num_tokens for file in task.train) / sum(file.num_bytes for file in task.train)
+def window_event(
+    result: WindowResult,
+    task: Task,
+    training_numbers: Callable[[float, Task], dict[str, float]],
+    *,
+    step: int,
+    epoch: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """Return the fields of a "window" event; `training_numbers` says what else the loss in nats per target means."""
     event = {
         "state": result.state.name,
         "step": step,
         "task": task.index,
         "epoch": epoch,
         "loss": result.loss,
-        "bits_per_byte": None if result.loss is None else result.loss * tokens_per_byte / math.log(2),
+        **({} if result.loss is None else training_numbers(result.loss, task)),
         "tokens": result.num_targets,
         "tokens_per_s": result.num_targets / seconds,
         "gradient_norm": result.gradient_norm,
@@ -34,3 +39,9 @@ def window_event(result: WindowResult, task: Task, *, step: int, epoch: int, sec
     }
     named = {name: result.numbers[key] for name, key in NAMED_NUMBERS.items() if key in result.numbers}
     return event | named
+
+
+def evaluation_event(measure: Measure, measured: Measurement, row: int, domain: str) -> dict[str, Any]:
+    """Return the fields of an "evaluation" event: the value by the name of its measure, and its details."""
+    numbers = {measure.name: measured.value, **measured.details}
+    return {"row": row, "domain": domain, "measure": measure.name, "unit": measure.unit, **numbers}

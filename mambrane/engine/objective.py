@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from mambrane.data.batch import MicroBatch
-from mambrane.ops.linear_cross_entropy.reference import nats_of_logits
+from mambrane.ops.linear_cross_entropy import nats_of_logits
 
 
 class Objective(NamedTuple):

@@ -37,6 +37,16 @@ class HeldoutLoss(NamedTuple):
         return self.nats_sum / (math.log(2) * self.num_bytes)
 
     @property
+    def value(self) -> float:
+        """Bits per byte: what the matrix holds."""
+        return self.bits_per_byte
+
+    @property
+    def details(self) -> dict[str, float]:
+        """Perplexity, for the eye only."""
+        return {"perplexity": self.perplexity}
+
+    @property
     def perplexity(self) -> float:
         """exp(nats per token); infinite where that overflows."""
         return torch.tensor(self.nats_per_token, dtype=torch.float64).exp().item()

@@ -16,8 +16,8 @@ from mambrane.layers.mamba2 import Mamba2
 from mambrane.layers.spiking import SpikingPopulation
 from mambrane.models.block import HybridBlock
 from mambrane.models.language_model import LanguageModel
-from mambrane.ops.ltc.reference import NUM_UNFOLDS
-from mambrane.ops.ssd.chunked import CHUNK_TOKENS
+from mambrane.ops.ltc import NUM_UNFOLDS
+from mambrane.ops.ssd import CHUNK_TOKENS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

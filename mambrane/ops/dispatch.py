@@ -1,68 +1,203 @@
 """Which form of an operation runs, and why. Nothing falls back in silence.
 
-A form is a file in the operation's folder: `reference.py` (plain PyTorch, any device), `chunked.py` (matrix products
-over chunks of tokens, plain PyTorch, any device), `numba_cpu.py` (kernels for the CPU), `onednn_cpu.py` (oneDNN for
-the CPU, where PyTorch was built with it). "auto" takes the fastest that the device has.
+A form is a file in the operation's folder, found by its name: BACKENDS says which file belongs to which backend, on
+which devices it runs and what it needs. The file holds a function `<function>_<backend>` with the arguments of the
+public one, and may hold
+
+    TYPES                       the types of the first tensor that it computes with; all where it does not say
+    supports(...) -> str|None   asked before each call, with the same arguments: why this call is not for this form
+
+"auto" takes the first form of the table that can run the call; a form asked for by name runs, or the call is an error.
+A new form is one new file.
 """
 
+import importlib
+import importlib.util
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
+from torch import Tensor
 
 from mambrane.core.errors import UserError
 
-Backend = Literal["auto", "reference", "chunked", "numba", "onednn"]
+Backend = Literal["auto", "reference", "chunked", "numba", "onednn", "triton"]
 
-ONEDNN_TAKES_PLAIN_TENSORS = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-"""Whether this build of PyTorch has oneDNN and the operator that hands it ordinary tensors."""
-_FILES = {"numba": "numba_cpu.py", "onednn": "onednn_cpu.py", "chunked": "chunked.py", "reference": "reference.py"}
-"""The file of each form, the fastest first."""
-_FORMS = {
-    path.parent.name: tuple(form for form, file in _FILES.items() if path.with_name(file).exists())
-    for path in sorted(Path(__file__).parent.glob("*/reference.py"))
+
+class _Kind(NamedTuple):
+    """What the files of one backend have in common."""
+
+    file: str
+    device_types: tuple[str, ...]
+    """Types of devices it runs on; empty for any."""
+    find_missing: Callable[[], str | None]
+    """Returns what this machine lacks for it, or None."""
+    describe: Callable[[], str]
+
+
+def _nothing_missing() -> str | None:
+    return None
+
+
+def _onednn_missing() -> str | None:
+    has_onednn = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return None if has_onednn else "this build of PyTorch has no oneDNN that takes plain tensors"
+
+
+def _triton_missing() -> str | None:
+    return None if importlib.util.find_spec("triton") else "the package triton is not installed"
+
+
+def _describe_numba() -> str:
+    import numba
+
+    return f"CPU kernels compiled by Numba {numba.__version__}"
+
+
+BACKENDS = {
+    "numba": _Kind("numba_cpu", ("cpu",), _nothing_missing, _describe_numba),
+    "onednn": _Kind("onednn_cpu", ("cpu",), _onednn_missing, lambda: "exact float32 products, part of PyTorch"),
+    "triton": _Kind("triton_gpu", ("cuda",), _triton_missing, lambda: "GPU kernels compiled by Triton"),
+    "chunked": _Kind(
+        "chunked", (), _nothing_missing, lambda: "matrix products over chunks of tokens, in plain PyTorch"
+    ),
+    "reference": _Kind("reference", (), _nothing_missing, lambda: "plain PyTorch"),
+}
+"""Every backend, the fastest first: the order in which "auto" asks."""
+
+_FOLDER = Path(__file__).parent
+OPERATIONS = {
+    path.parent.name: tuple(name for name, kind in BACKENDS.items() if path.with_name(f"{kind.file}.py").exists())
+    for path in sorted(_FOLDER.glob("*/reference.py"))
 }
 """The forms of each operation, the fastest first."""
 
 
-def choose_backend(operation: str, device: torch.device, requested: Backend = "auto") -> str:
-    """Return the form of the operation to run: "numba", "onednn", "chunked" or "reference".
+class _Form(NamedTuple):
+    """A form, loaded."""
+
+    backend: str
+    run: Callable[..., Any]
+    supports: Callable[..., str | None] | None
+
+
+class Operation:
+    """The forms of one public function; calling it runs the right one."""
+
+    def __init__(self, name: str, function: str | None = None) -> None:
+        """Take the folder's name, and that of the function where the folder holds more than one."""
+        self._name, self._function = name, function or name
+        self._forms: dict[tuple[str, str, torch.dtype], tuple[_Form, ...]] = {}
+
+    def __call__(self, backend: Backend, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 -- as the forms say
+        """Run the first form that takes this call, or the one asked for by name.
+
+        The first argument, or its first element, is the tensor whose device and type decide.
+
+        Raises:
+            UserError: the form asked for does not exist, or cannot run on this device or with these arguments.
+        """
+        x = arguments[0] if isinstance(arguments[0], Tensor) else arguments[0][0]
+        key = (backend, x.device.type, x.dtype)
+        for form in self._forms.get(key) or self._load(*key):
+            if form.supports is None or (reason := form.supports(*arguments, **options)) is None:
+                return form.run(*arguments, **options)
+        raise _refusal(self._name, backend, reason)
+
+    def _load(self, backend: str, device_type: str, dtype: torch.dtype) -> tuple[_Form, ...]:
+        """Import what may run calls of this kind; remembered, so that a call only looks it up."""
+        device = torch.device(device_type)
+        first = choose_backend(self._name, device, backend, dtype)
+        names = OPERATIONS[self._name]
+        names = names[names.index(first) :] if backend == "auto" else (first,)
+        able = [name for name in names if _reason_against(self._name, name, device, dtype) is None]
+        forms = []
+        for name in able:
+            module = _file_of(self._name, name)
+            run = getattr(module, f"{self._function}_{name}")
+            forms.append(_Form(name, run, getattr(module, "supports", None)))
+        self._forms[backend, device_type, dtype] = tuple(forms)
+        return tuple(forms)
+
+
+def choose_backend(
+    operation: str, device: torch.device, requested: Backend = "auto", dtype: torch.dtype | None = None
+) -> str:
+    """Return the form of the operation that runs on a device: the name of a backend.
+
+    Args:
+        operation: name of the operation.
+        device: where its tensors are.
+        requested: "auto", or one by name.
+        dtype: type of its first tensor; a form that is for some types only is judged by it, where given.
 
     Raises:
-        UserError: the requested form cannot run on this device, or the operation has none of that name.
+        UserError: there is no such operation or backend, or the requested form cannot run on this device.
     """
-    forms = _FORMS[operation]
-    able = [form for form in forms if _can_run(form, device)]
-    if requested == "auto":
-        return able[0]
-    if requested not in able:
-        why = f"it does not run on {device} here" if requested in forms else f"{operation} has no such form"
-        raise UserError(f'backend "{requested}" for {operation}: {why}', wanted="a form that can run", way_out='"auto"')
-    return requested
+    if operation not in OPERATIONS:
+        raise UserError(
+            f'there is no operation "{operation}"', wanted="one of the operations", way_out=", ".join(OPERATIONS)
+        )
+    forms = OPERATIONS[operation]
+    if requested != "auto":
+        if requested not in forms:
+            why = f"{operation} has no such form" if requested in BACKENDS else "there is no such backend"
+        else:
+            why = _reason_against(operation, requested, device, dtype)
+        if why is not None:
+            raise _refusal(operation, requested, why)
+        return requested
+    return next(name for name in forms if _reason_against(operation, name, device, dtype) is None)
 
 
-def explain(device: torch.device | None = None) -> dict[str, str]:
-    """Return, for each operation, the form that runs on the device (the CPU if none is named) and why."""
+def explain(device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> dict[str, str]:
+    """Return, for each operation, the form that runs and why.
+
+    Args:
+        device: where the tensors are; the CPU where not given.
+        dtype: type of each operation's first tensor; the type of the products under autocast.
+    """
     device = device or torch.device("cpu")
-    return {operation: _reason(operation, device) for operation in _FORMS}
+    return {operation: _explain_one(operation, device, dtype) for operation in OPERATIONS}
 
 
-def _can_run(form: str, device: torch.device) -> bool:
-    if form == "onednn":
-        return device.type == "cpu" and ONEDNN_TAKES_PLAIN_TENSORS
-    return form != "numba" or device.type == "cpu"
+def _explain_one(operation: str, device: torch.device, dtype: torch.dtype) -> str:
+    chosen, said = choose_backend(operation, device, "auto", dtype), []
+    for name in OPERATIONS[operation]:
+        if name == chosen:
+            break
+        said.append(f"not {name}: {_reason_against(operation, name, device, dtype)}")
+    if hasattr(_file_of(operation, chosen), "supports"):
+        said.append("a call it does not take runs the next form")
+    return f"{chosen} ({'; '.join([BACKENDS[chosen].describe(), *said])})"
 
 
-def _reason(operation: str, device: torch.device) -> str:
-    form = choose_backend(operation, device)
-    if form == "numba":
-        import numba
+def _reason_against(operation: str, name: str, device: torch.device, dtype: torch.dtype | None) -> str | None:
+    """Return why a form of the operation cannot run, or None. Only a form that could is imported."""
+    kind = BACKENDS[name]
+    if kind.device_types and device.type not in kind.device_types:
+        return f"it does not run on {device}"
+    missing = kind.find_missing()
+    if missing is not None:
+        return missing
+    types = None if dtype is None else getattr(_file_of(operation, name), "TYPES", None)
+    if types is not None and dtype not in types:
+        return f"it is for {' and '.join(_short(each) for each in types)}, not for {_short(dtype)}"
+    return None
 
-        return f"numba (CPU kernels compiled by Numba {numba.__version__})"
-    if form == "onednn":
-        return "oneDNN (exact float32 products, part of PyTorch)"
-    if form == "chunked":
-        return "chunked (matrix products over chunks of tokens, in plain PyTorch)"
-    if device.type == "cpu":
-        return "reference (plain PyTorch; no CPU kernel yet)"
-    return f"reference (plain PyTorch on {device.type}; no kernel for this device yet)"
+
+def _file_of(operation: str, name: str) -> Any:  # noqa: ANN401 -- a module, whose names are those of the operation
+    return importlib.import_module(f"mambrane.ops.{operation}.{BACKENDS[name].file}")
+
+
+def _refusal(operation: str, backend: str, reason: str) -> UserError:
+    return UserError(
+        f'backend "{backend}" for {operation}: {reason}',
+        wanted=f"one that can run: {', '.join(OPERATIONS[operation])}",
+        way_out='backend="auto" takes the fastest that can',
+    )
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -160,7 +160,7 @@ def forgetting_picture(matrix: ForgettingMatrix) -> Picture:
         "forgetting",
         340,
         partial(_draw_forgetting, matrix=matrix),
-        description="Held-out bits per byte of each domain after each task",
+        description=f"Held-out {matrix.measure.title} of each domain after each task",
     )
 
 
@@ -171,14 +171,12 @@ def _draw_forgetting(figure: "Figure", *, matrix: ForgettingMatrix) -> None:
     ends = []
     for column in range(len(matrix.domains)):
         points = [
-            (row, loss)
-            for row in range(matrix.num_tasks + 1)
-            if (loss := matrix.bits_per_byte[row][column]) is not None
+            (row, loss) for row in range(matrix.num_tasks + 1) if (loss := matrix.values[row][column]) is not None
         ]
         if points:
             _draw_domain(axes, column, points)
             ends.append((column, points[-1]))
-    axes.set_title("held-out loss, bits per byte")
+    axes.set_title(f"held-out {matrix.measure.title}")
     axes.set_xlabel("tasks learned")
     axes.set_xlim(-0.15, matrix.num_tasks + 0.15)
     axes.xaxis.set_major_locator(MaxNLocator(matrix.num_tasks + 1, integer=True))

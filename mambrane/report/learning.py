@@ -9,7 +9,7 @@ from mambrane.report.data import ReportData
 from mambrane.report.figures_learning import forgetting_picture, loss_series, training_picture
 from mambrane.watch import wording
 from mambrane.watch.history import RunHistory
-from mambrane.watch.table import TITLES
+from mambrane.watch.table import metric_title
 
 SMALLEST_RANGE = 0.6
 """The lightest colour of the heat map stands for at most this part of the darkest, so that equal looks equal."""
@@ -72,13 +72,14 @@ def training(data: ReportData) -> str:
 def memory(data: ReportData) -> str:
     """Return the section on the forgetting matrix."""
     matrix, title = data.matrix, "What was kept"
-    if matrix is None or not any(_measured(row) for row in matrix.bits_per_byte):
+    if matrix is None or not any(_measured(row) for row in matrix.values):
         return page.section("matrix", title, page.paragraph("No domain has been evaluated yet."))
     pieces = [_heat(matrix)]
-    if matrix.num_tasks > 1 and any(_measured(row) for row in matrix.bits_per_byte[1:]):
+    if matrix.num_tasks > 1 and any(_measured(row) for row in matrix.values[1:]):
+        turn = "rises" if matrix.measure.is_lower_better else "falls"
         caption = (
             "The same numbers as curves. A ring marks where a domain was learned; dashed before, plain after. A plain "
-            "curve that rises is a domain that is being forgotten. Names stand with the last loss."
+            f"curve that {turn} is a domain that is being forgotten. Names stand with the last value."
         )
         pieces.append(page.figure(forgetting_picture(matrix), caption))
     return page.section("matrix", title, *pieces, _metrics(matrix))
@@ -95,7 +96,7 @@ def _heat(matrix: ForgettingMatrix) -> str:
         "untrained",
         *(f"{row + 1} {matrix.domains[row]}" if by_task else "all" for row in range(matrix.num_tasks)),
     ]
-    rows = [(name, row) for name, row in zip(names, matrix.bits_per_byte, strict=True) if _measured(row)]
+    rows = [(name, row) for name, row in zip(names, matrix.values, strict=True) if _measured(row)]
     known = [number for _, row in rows for number in _measured(row)]
     heat = page.heat_table(
         ["after task", *matrix.domains],
@@ -104,9 +105,11 @@ def _heat(matrix: ForgettingMatrix) -> str:
         logarithmic=True,
         limits=(min(min(known), SMALLEST_RANGE * max(known)), max(known)),
     )
+    lower = matrix.measure.is_lower_better
     caption = (
-        "Loss on held-out text in bits per byte: a row for each task learned, a column for each domain; darker is "
-        "worse, by ratio. Framed: a domain right after its own task; below it, a rise is forgetting."
+        f"Held-out {matrix.measure.title}: a row for each task learned, a column for each domain; darker is "
+        f"{'worse' if lower else 'better'}, by ratio. Framed: a domain right after its own task; below it, a "
+        f"{'rise' if lower else 'fall'} is forgetting."
     )
     return f"<figure>{heat}<figcaption>{caption}</figcaption></figure>"
 
@@ -116,7 +119,10 @@ def _metrics(matrix: ForgettingMatrix) -> str:
     if all(metric.value is None for metric in metrics.values()):
         return page.paragraph(f"Metrics over tasks are undefined so far: {metrics['final_average'].reason}.")
     rows = [
-        (TITLES[name], f"undefined: {metric.reason}" if metric.value is None else f"{metric.value:.3f}")
+        (
+            metric_title(name, matrix.measure),
+            f"undefined: {metric.reason}" if metric.value is None else f"{metric.value:.3f}",
+        )
         for name, metric in metrics.items()
     ]
     return page.table(["metric", "value"], rows, kind="words")

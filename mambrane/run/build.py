@@ -1,26 +1,21 @@
 """The only place where the parts meet: from a configuration to a runner that is ready to go."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 
 from mambrane.continual.consolidation import Consolidation
 from mambrane.continual.distillation import Distillation
 from mambrane.continual.replay import Replay
 from mambrane.continual.runner import Runner, windows_of_task
-from mambrane.continual.stream import Stream, Task, build_stream
+from mambrane.continual.stream import Stream, build_stream
 from mambrane.core.events import EventLog
 from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
-from mambrane.data.loader import WindowLoader
 from mambrane.engine.extensions import Extensions
-from mambrane.engine.objective import fused_next_token_objective
 from mambrane.engine.trainer import Trainer
-from mambrane.measure.metrics import HeldoutLoss, heldout_loss
 from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity.activity import ActivityProbe
 from mambrane.plasticity.meta_plasticity import MetaPlasticity
@@ -28,6 +23,8 @@ from mambrane.plasticity.stdp import Stdp
 from mambrane.run.config import RunConfig
 from mambrane.storage.checkpoint import Checkpoint
 from mambrane.storage.saver import BackgroundSaver
+from mambrane.tasks import task_kind
+from mambrane.tasks.kind import TaskKind
 
 
 class Parts(NamedTuple):
@@ -66,21 +63,16 @@ def build_extensions(config: RunConfig, model: LanguageModel) -> Extensions:
     )
 
 
-def build_loader(config: RunConfig, task: Task) -> WindowLoader:
-    """Return the text of a task, from its beginning."""
-    return WindowLoader(
-        task.train,
-        sequence_length=config.data.sequence_length,
-        batch_size=config.data.batch_size,
-        seed=config.run.seed,
-        name=task.name,
-    )
+def build_task_kind(config: RunConfig, device: torch.device) -> TaskKind:
+    """Return what decides batches, objective and measure of the run."""
+    return task_kind(config.run.task)(config.data, seed=config.run.seed, device=device)
 
 
 def windows_by_task(config: RunConfig, stream: Stream) -> list[int]:
     """Return how many windows each task has, over all its epochs."""
+    kind = build_task_kind(config, torch.device("cpu"))
     return [
-        windows_of_task(build_loader(config, task).num_batches, task.num_epochs, config.engine) for task in stream.tasks
+        windows_of_task(kind.make_loader(task).num_batches, task.num_epochs, config.engine) for task in stream.tasks
     ]
 
 
@@ -97,24 +89,16 @@ def build_runner(
 ) -> Runner:
     """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands."""
     model.to(device)
+    kind = build_task_kind(config, device)
     trainer = Trainer(
         model,
         config.engine,
         device=device,
         events=events,
         extensions=build_extensions(config, model),
-        objective=fused_next_token_objective,
+        objective=kind.objective,
         should_stop=should_stop,
     )
-
-    def evaluate(model: nn.Module, domain: Domain) -> HeldoutLoss:
-        return heldout_loss(
-            model,
-            domain.heldout,
-            sequence_length=config.data.sequence_length,
-            batch_size=config.data.batch_size,
-            device=device,
-        )
 
     def save() -> None:
         parts = parts_of(runner)
@@ -123,8 +107,10 @@ def build_runner(
     runner = Runner(
         build_stream(domains, config.continual, config.run.epochs),
         trainer,
-        make_loader=partial(build_loader, config),
-        evaluate=evaluate,
+        make_loader=kind.make_loader,
+        evaluate=kind.evaluate,
+        measure=kind.measure,
+        training_numbers=kind.training_numbers,
         save=save,
         poll_save=saver.poll,
         events=events,

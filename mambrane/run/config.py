@@ -14,6 +14,7 @@ from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
 from mambrane.run.setting_values import checked_value
+from mambrane.tasks import check_task_kind
 
 Weights = Literal["auto", "model", "ema"]
 """Weights that a command takes from a checkpoint; auto: those that the run is measured with."""
@@ -23,8 +24,8 @@ Weights = Literal["auto", "model", "ema"]
 class RunOptions:
     """The run: what, how long, where."""
 
-    task: Literal["llm"] = "llm"
-    """What is trained: a language model."""
+    task: str = "llm"
+    """What is trained: llm, a language model."""
     epochs: int = 30
     """Passes over the text in all, divided among the tasks."""
     max_windows: int = 0
@@ -39,6 +40,7 @@ class RunOptions:
     """Print the plan (tasks, tokens, parameters, memory, time) and train nothing."""
 
     def __post_init__(self) -> None:
+        check_task_kind(self.task)
         if self.epochs < 1:
             raise UserError(f"--epochs {self.epochs}", wanted="at least 1", way_out="--epochs 30")
         if self.max_windows < 0:
@@ -62,7 +64,7 @@ class RunConfig:
             raise UserError(
                 f"--epochs {self.run.epochs} for {tasks} tasks",
                 wanted="at least one epoch for each task",
-                way_out=f"--epochs {tasks}, or fewer --num-tasks",
+                way_out=f"--epochs {tasks}, fewer --num-tasks, or --no-continual-learning",
             )
         if self.plasticity.use_stdp and self.model.liquid_backbone != "lif":
             raise UserError(

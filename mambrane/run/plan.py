@@ -11,7 +11,7 @@ from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain, load_domains
 from mambrane.engine.precision import choose_precision
 from mambrane.models.accounting import Part, account
-from mambrane.run.build import build_loader, build_model, windows_by_task
+from mambrane.run.build import build_model, build_task_kind, windows_by_task
 from mambrane.run.config import RunConfig, to_dict
 from mambrane.run.folders import cache_folder
 from mambrane.run.timing import ExpectedTime, expected_time, measure_micro_batch
@@ -97,12 +97,12 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
     stream = build_stream(domains, config.continual, config.run.epochs)
     model = build_model(config, tokenizer.vocab_size)
     kind = choose_precision(config.engine.precision, mixed_precision=config.engine.mixed_precision, device=device)
-    batch = next(iter(build_loader(config, stream.tasks[0]).epoch_batches()))
-    cost = measure_micro_batch(model, batch, device, kind)
+    batch = next(iter(build_task_kind(config, device).make_loader(stream.tasks[0]).epoch_batches()))
+    cost = measure_micro_batch(config, model, batch, device, kind)
     in_bf16 = None
     if device.type == "cpu" and kind == "fp32":
         # Which one is faster depends on processor and sizes; only the user may give up exactness for it.
-        in_bf16 = expected_time(config, stream, measure_micro_batch(model, batch, device, "bf16").seconds)
+        in_bf16 = expected_time(config, stream, measure_micro_batch(config, model, batch, device, "bf16").seconds)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     memory = {what: BYTES_PER_NUMBER * number * num_parameters for what, number in kept_by_parameter(config).items()}
     return Plan(

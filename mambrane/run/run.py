@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from mambrane.continual.matrix import ForgettingMatrix, load_matrix
+from mambrane.continual.measure import Measurement
 from mambrane.continual.runner import Outcome
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog, read_events
@@ -16,12 +17,12 @@ from mambrane.data.domains import Domain, load_domains
 from mambrane.data.tokenizer import StreamingDecoder, Tokenizer
 from mambrane.measure.energy import estimate_energy
 from mambrane.measure.generation import encode_prompt, generate
-from mambrane.measure.metrics import HeldoutLoss, heldout_loss
 from mambrane.measure.probe import probe_model
 from mambrane.models.accounting import account
 from mambrane.models.language_model import LanguageModel
 from mambrane.report.data import Sample, read_report_data
 from mambrane.report.report import write_report
+from mambrane.run.build import build_task_kind
 from mambrane.run.config import RunConfig, Weights
 from mambrane.run.folders import cache_folder
 from mambrane.run.samples import write_samples
@@ -121,7 +122,7 @@ class Run:
 
     @property
     def matrix(self) -> ForgettingMatrix | None:
-        """Held-out bits per byte of every domain after every task; None before the first evaluation."""
+        """The measure of every domain after every task; None before the first evaluation."""
         return load_matrix(self._files.matrix_file) if self._files.matrix_file.exists() else None
 
     def events(self) -> Iterator[Event]:
@@ -135,27 +136,20 @@ class Run:
         continual = self.config.continual
         return own_domains(self.saved, continual.num_tasks if continual.continual_learning else None)
 
-    def evaluate(self, data: Sequence[str] = ()) -> dict[str, HeldoutLoss]:
-        """Return the loss on the held-out text of every domain by name, `.bits_per_byte` and `.perplexity` of each.
+    def evaluate(self, data: Sequence[str] = ()) -> dict[str, Measurement]:
+        """Return what is measured on every domain by name: `.value` in the unit of `matrix.measure`, and `.details`.
+
+        Of text that is a `HeldoutLoss`, with `.bits_per_byte` and `.perplexity`.
 
         Args:
             data: other text than the run's own: files, folders, hf:NAME.
         """
-        config = self.config.data
         domains = own_domains(self.saved)
         if data:
-            other = replace(config, data=tuple(data))
+            other = replace(self.config.data, data=tuple(data))
             _, domains = load_domains(other, cache_folder(), self._log, tokenizer=self.tokenizer)
-        return {
-            domain.name: heldout_loss(
-                self.model,
-                domain.heldout,
-                sequence_length=config.sequence_length,
-                batch_size=config.batch_size,
-                device=self._device,
-            )
-            for domain in domains
-        }
+        kind = build_task_kind(self.config, self._device)
+        return {domain.name: kind.evaluate(self.model, domain) for domain in domains}
 
     def generate(self, prompt: str = "", **options: float) -> str:
         """Return what the model writes after the prompt; the options are those of `stream`."""

@@ -46,6 +46,25 @@ def without_lost_ground(base: RunConfig, chosen: Values) -> RunConfig:
     return base
 
 
+def with_fitting_heads(base: RunConfig, hidden_dim: int, chosen: Values) -> RunConfig:
+    """Return a preset of that width, with as many heads as divide it; heads that the user has chosen stay.
+
+    Args:
+        base: the preset.
+        hidden_dim: the width that the user has chosen.
+        chosen: the user's settings by name.
+    """
+    heads = {"num_gate_heads": hidden_dim, "cross_attn_heads": max(hidden_dim // 2, 1)}
+    fitting = {
+        name: max(count for count in range(1, getattr(base.model, name) + 1) if width % count == 0)
+        for name, width in heads.items()
+        if name not in chosen
+    }
+    # Chosen heads are set again by their flags; until then they must not stand in the way of the width.
+    unset = {name: 1 for name in heads if name in chosen}
+    return replace(base, model=replace(base.model, hidden_dim=hidden_dim, **fitting, **unset))
+
+
 def on_and_off(config: RunConfig) -> tuple[list[str], list[str]]:
     """Return, in words, what is switched on in a run and what is switched off."""
     model, plasticity, continual = config.model, config.plasticity, config.continual

@@ -7,10 +7,9 @@ import torch
 
 from mambrane.continual.stream import Stream
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.objective import fused_next_token_objective
 from mambrane.engine.precision import Precision, choose_precision
 from mambrane.models.language_model import LanguageModel
-from mambrane.run.build import build_loader, build_model
+from mambrane.run.build import build_model, build_task_kind
 from mambrane.run.config import RunConfig
 
 TIMED_MICRO_BATCHES = 2
@@ -37,16 +36,19 @@ class ExpectedTime(NamedTuple):
         return self.training_s + self.evaluation_s
 
 
-def measure_micro_batch(model: LanguageModel, batch: MicroBatch, device: torch.device, kind: str) -> MicroBatchCost:
+def measure_micro_batch(
+    config: RunConfig, model: LanguageModel, batch: MicroBatch, device: torch.device, precision: str
+) -> MicroBatchCost:
     """Run a micro-batch forward and backward a few times; the weights and the random state stay as they are.
 
     Args:
+        config: the run, for its objective.
         model: the model; it is moved to the device.
         batch: the micro-batch.
         device: where to run.
-        kind: "fp32", "bf16" or "fp16".
+        precision: "fp32", "bf16" or "fp16".
     """
-    precision = Precision(kind, device)
+    casts, task_kind = Precision(precision, device), build_task_kind(config, device)
     batch = batch.to(device)
     model.to(device)
     saved: dict[int, int] = {}
@@ -57,8 +59,8 @@ def measure_micro_batch(model: LanguageModel, batch: MicroBatch, device: torch.d
         return tensor
 
     def run() -> None:
-        with precision.autocast():
-            loss_sum = fused_next_token_objective(model, batch).loss_sum
+        with casts.autocast():
+            loss_sum = task_kind.objective(model, batch).loss_sum
         loss_sum.backward()
         model.zero_grad(set_to_none=True)
 
@@ -75,7 +77,8 @@ def measure_micro_batch(model: LanguageModel, batch: MicroBatch, device: torch.d
 
 def expected_time(config: RunConfig, stream: Stream, seconds_per_micro_batch: float) -> ExpectedTime:
     """Return how long the whole run takes at that speed."""
-    micro_batches = sum(build_loader(config, task).num_batches * task.num_epochs for task in stream.tasks)
+    kind = build_task_kind(config, torch.device("cpu"))
+    micro_batches = sum(kind.make_loader(task).num_batches * task.num_epochs for task in stream.tasks)
     heldout_tokens = sum(domain.heldout.num_tokens for domain in stream.domains)
     batch_tokens = config.data.batch_size * config.data.sequence_length
     evaluations = (len(stream.tasks) + 1) * heldout_tokens / batch_tokens
@@ -88,8 +91,8 @@ def expected_time(config: RunConfig, stream: Stream, seconds_per_micro_batch: fl
 def expected_time_now(config: RunConfig, stream: Stream, vocab_size: int, device: torch.device) -> ExpectedTime:
     """Measure the speed of this machine with a model of its own, and return how long the run takes at it."""
     kind = choose_precision(config.engine.precision, mixed_precision=config.engine.mixed_precision, device=device)
-    batch = next(iter(build_loader(config, stream.tasks[0]).epoch_batches()))
-    cost = measure_micro_batch(build_model(config, vocab_size), batch, device, kind)
+    batch = next(iter(build_task_kind(config, device).make_loader(stream.tasks[0]).epoch_batches()))
+    cost = measure_micro_batch(config, build_model(config, vocab_size), batch, device, kind)
     return expected_time(config, stream, cost.seconds)
 
 

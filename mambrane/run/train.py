@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import torch
 
@@ -35,11 +35,12 @@ from mambrane.watch.tensorboard import TensorBoardListener
 def train(config: RunConfig, *, listeners: Sequence[Callable[[Event], None]] = (), warnings: Sequence[str] = ()) -> Run:
     """Train in the folder that the configuration names, or resume what stands there, and return the run.
 
-    SIGTERM and Ctrl-C stop it in good order after a checkpoint; the same call goes on from there.
+    SIGTERM, SIGHUP and Ctrl-C stop it in good order after a checkpoint; the same call goes on from there.
 
     Args:
         config: every setting of the run, from a preset or by hand.
-        listeners: called with each event of the run as it happens, `ConsoleListener()` for one.
+        listeners: called with each event of the run as it happens, `ConsoleListener()` for one. A listener that
+            raises is told of in the log and called no more; the run goes on.
         warnings: sentences to put into the run's log before the first step.
 
     Returns:
@@ -63,7 +64,8 @@ def train(config: RunConfig, *, listeners: Sequence[Callable[[Event], None]] = (
         events = EventLog(folder.events_file)
         tensorboard = TensorBoardListener(folder.tensorboard_folder)
         events.listeners += [*listeners, tensorboard]
-        with closing(events), closing(tensorboard):
+        with closing(events), ExitStack() as at_end:
+            at_end.callback(events.close_listener, tensorboard)
             if unsaid:
                 events.emit("settings_filled_in", settings=unsaid)
             outcome = _train_in(folder, config, warnings, events, device)

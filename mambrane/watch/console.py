@@ -13,8 +13,8 @@ the numbers of others, with the fields that are read:
     window            state (COMMITTED, SKIPPED, EMPTY), step, epoch (from 0), loss (nats per token), bits_per_byte,
                       tokens, tokens_per_s, gradient_norm, learning_rate, scale, firing_rate, replayed_fraction
     epoch_finished    task, epoch, loss
-    evaluation        row (tasks learned so far), domain, bits_per_byte
-    matrix            domains, num_tasks, bits_per_byte, perplexity
+    evaluation        row (tasks learned so far), domain, measure (its name), unit, the value by that name, perplexity
+    matrix            the state of a ForgettingMatrix
     checkpoint_saved  step, num_bytes
     stopped           reason
     run_finished      step
@@ -24,6 +24,7 @@ import io
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console, Group
@@ -93,9 +94,11 @@ class ConsoleListener:
 
     def close(self) -> None:
         """Take the live display away; lines printed so far stay."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        live, self._live = self._live, None
+        if live is not None:
+            # The terminal may be gone, and with it the display.
+            with suppress(OSError, SystemExit):
+                live.stop()
 
     def _say(self, event: Event, words: str, style: str = "") -> None:
         clock = time.strftime("%H:%M:%S", time.localtime(event["time_s"]))
@@ -161,20 +164,20 @@ class ConsoleListener:
     def _evaluation(self, event: Event) -> None:
         row = event["row"]
         when = "before training" if row == 0 else f"after {row} task{'s' * (row > 1)}"
-        bits = wording.decimal(event["bits_per_byte"])
-        self._say(event, f"{when}: held-out {wording.visible(event['domain'])} {bits} bits/byte")
+        value = f"{wording.decimal(event[event['measure']])} {event['unit']}"
+        self._say(event, f"{when}: held-out {wording.visible(event['domain'])} {value}")
 
     def _matrix_measured(self, event: Event) -> None:
         """Keep the matrix; where a task has just been learned, put its training and held-out loss side by side."""
         self._matrix = matrix = ForgettingMatrix(event["domains"], event["num_tasks"])
         matrix.load_state_dict(event)
-        task, training = self.progress.task, self.progress.mean("bits_per_byte")
+        task, training = self.progress.task, self.progress.mean(matrix.measure.name)
         if training is None or matrix.num_tasks != len(matrix.domains) or matrix.missing(task + 1):
             return
-        heldout = wording.decimal(matrix.bits_per_byte[task + 1][task], 2)
+        unit, heldout = matrix.measure.unit, wording.decimal(matrix.values[task + 1][task], 2)
         replayed = self.progress.mean("replayed_fraction")
         mixed = f" (batches with {wording.percent(replayed)} replayed text)" if replayed else ""
-        words = f"training loss {wording.decimal(training, 2)} bits/byte{mixed}, held-out {heldout} bits/byte"
+        words = f"training {wording.decimal(training, 2)} {unit}{mixed}, held-out {heldout} {unit}"
         self._say(event, f"{task_words(self.progress)} learned: {words}", "bold")
 
     def _checkpoint_saved(self, event: Event) -> None:
@@ -193,7 +196,7 @@ class ConsoleListener:
         self._say(event, f"finished{steps}", "bold")
         if self._matrix is not None:
             tables = matrix_tables(self._matrix, self.console.width)
-            self.console.print("", *tables, metrics_table(self._matrix.metrics()), sep="\n")
+            self.console.print("", *tables, metrics_table(self._matrix), sep="\n")
 
     def _one_line(self, event: Event) -> None:
         warning, note = warning_of(event), note_of(event)

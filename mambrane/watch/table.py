@@ -7,13 +7,14 @@ from rich.table import Table
 from rich.text import Text
 
 from mambrane.continual.matrix import ForgettingMatrix, Metric
+from mambrane.continual.measure import Measure
 from mambrane.watch.history import RunHistory
 from mambrane.watch.wording import percent, shortened
 
 TITLES = {
     "final_average": "final average",
     "average_incremental": "average incremental",
-    "learned_loss": "loss right after learning",
+    "learned_average": "average right after learning",
     "backward_transfer": "backward transfer (positive is good)",
     "forgetting": "forgetting (0 is none)",
     "forward_transfer": "forward transfer (positive is good)",
@@ -21,7 +22,7 @@ TITLES = {
     "intransigence": "intransigence, against joint training",
 }
 RATIOS = frozenset({"lost_gain_fraction"})
-"""Metrics without a unit, shown in per cent; all others are bits per byte."""
+"""Metrics without a unit, shown in per cent; all others are in the unit of the measure."""
 NARROWEST, WIDEST_NAME = 80, 12
 CELL_WIDTH = 6
 MOST_DOMAINS = 12
@@ -30,11 +31,16 @@ LAST_STEPS = 20
 """Training loss is the mean over this many last steps of a task."""
 
 
-def metric_words(name: str, metric: Metric) -> str:
+def metric_title(name: str, measure: Measure) -> str:
+    """Return what a metric of the matrix is, with its unit."""
+    return TITLES[name] if name in RATIOS else f"{TITLES[name]}, {measure.title}"
+
+
+def metric_words(name: str, metric: Metric, measure: Measure) -> str:
     """Return a metric with its unit; where it is undefined, the reason."""
     if metric.value is None:
         return f"undefined: {metric.reason}"
-    return percent(metric.value) if name in RATIOS else f"{metric.value:.3f} bits/byte"
+    return percent(metric.value) if name in RATIOS else f"{metric.value:.3f} {measure.unit}"
 
 
 def matrix_tables(matrix: ForgettingMatrix, width: int = NARROWEST) -> list[Table]:
@@ -60,11 +66,12 @@ def matrix_tables(matrix: ForgettingMatrix, width: int = NARROWEST) -> list[Tabl
     return [_chunk_table(matrix, names, chunk) for chunk in chunks]
 
 
-def metrics_table(metrics: dict[str, Metric]) -> Table:
+def metrics_table(matrix: ForgettingMatrix) -> Table:
     """Return one line a metric; where it is undefined, the reason."""
     table = Table("metric", "value", box=box.SIMPLE_HEAD)
-    for name, metric in metrics.items():
-        table.add_row(TITLES[name], Text(metric_words(name, metric), style="dim" if metric.value is None else ""))
+    for name, metric in matrix.metrics().items():
+        words = metric_words(name, metric, matrix.measure)
+        table.add_row(TITLES[name], Text(words, style="dim" if metric.value is None else ""))
     return table
 
 
@@ -75,16 +82,16 @@ def learning_table(history: RunHistory, matrix: ForgettingMatrix) -> Table | Non
         history: what the run's log says.
         matrix: the run's matrix.
     """
-    training, replayed = history.series("bits_per_byte"), history.series("replayed_fraction")
+    training, replayed = history.series(matrix.measure.name), history.series("replayed_fraction")
     if training is None or matrix.num_tasks != len(matrix.domains):
         return None
-    title = "Training and held-out loss at the end of each task, bits per byte"
+    title = f"Training and held-out text at the end of each task, {matrix.measure.title}"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for heading in ("task", "training", "held-out", "gap", "replayed text in the batches"):
         table.add_column(heading, justify="left" if heading == "task" else "right")
     for task in history.tasks():
         inside = (training.steps > task.first_step) & (training.steps <= task.last_step)
-        heldout = matrix.bits_per_byte[task.task + 1][task.task]
+        heldout = matrix.values[task.task + 1][task.task]
         if not inside.any() or heldout is None:
             continue
         loss = float(training.values[inside][-LAST_STEPS:].mean())
@@ -109,7 +116,7 @@ def _row_name(matrix: ForgettingMatrix, row: int) -> str:
 
 
 def _chunk_table(matrix: ForgettingMatrix, names: Sequence[str], columns: Sequence[int]) -> Table:
-    title = "Held-out bits per byte by tasks learned (forgetting matrix)"
+    title = f"Held-out {matrix.measure.title} by tasks learned (forgetting matrix)"
     if len(columns) < len(names):
         title += f", domains {columns[0] + 1} to {columns[-1] + 1} of {len(names)}"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
@@ -125,7 +132,7 @@ def _chunk_table(matrix: ForgettingMatrix, names: Sequence[str], columns: Sequen
 
 def _summary_table(matrix: ForgettingMatrix) -> Table:
     """Return a row a domain: before training, right after its own task, at the end."""
-    table = Table(box=box.SIMPLE_HEAD, title="Held-out bits per byte of each domain", title_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, title=f"Held-out {matrix.measure.title} of each domain", title_justify="left")
     for heading in ("domain", "before training", "after its task", "at the end"):
         table.add_column(heading, justify="left" if heading == "domain" else "right", no_wrap=True)
     one_domain_a_task = matrix.num_tasks == len(matrix.domains)
@@ -136,5 +143,5 @@ def _summary_table(matrix: ForgettingMatrix) -> Table:
 
 
 def _cell(matrix: ForgettingMatrix, row: int, column: int, own: bool) -> Text:
-    loss = matrix.bits_per_byte[row][column]
-    return Text("-", style="dim") if loss is None else Text(f"{loss:.3f}", style="bold" if own else "")
+    value = matrix.values[row][column]
+    return Text("-", style="dim") if value is None else Text(f"{value:.3f}", style="bold" if own else "")

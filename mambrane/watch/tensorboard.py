@@ -56,7 +56,7 @@ class TensorBoardListener:
         elif event["event"] == "window" and event["state"] == "COMMITTED":
             self._window(event)
         elif event["event"] == "evaluation":
-            self._write(f"heldout_bits_per_byte/{event['domain']}", event["bits_per_byte"])
+            self._write(f"heldout_{event['measure']}/{event['domain']}", event[event["measure"]])
 
     def _window(self, event: Event) -> None:
         self._open()

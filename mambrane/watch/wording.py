@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from mambrane.core.printable import printable
+
 
 def duration(seconds: int | float) -> str:
     """Return a length of time in its two largest units: `8 s`, `2 min 10 s`, `1 h 12 min`, `3 d 4 h`."""
@@ -77,8 +79,7 @@ def visible(text: str, keep: str = "") -> str:
         text: any text.
         keep: control characters that stay as they are, such as the line end.
     """
-    spaced = text.replace("\t", "    ")
-    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in spaced)
+    return "".join(c if c in keep else printable(c) for c in text.replace("\t", "    "))
 
 
 def shortened(name: str, width: int) -> str:

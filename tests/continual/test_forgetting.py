@@ -139,7 +139,7 @@ def train(languages: list[Domain], build_model: Callable[..., LanguageModel]) ->
         )
         runner.run()
         metrics = runner.matrix.metrics()
-        numbers = (metrics[name].value for name in ("final_average", "learned_loss", "forgetting"))
+        numbers = (metrics[name].value for name in ("final_average", "learned_average", "forgetting"))
         return Result(*numbers, trainer.counters.tokens)
 
     return run

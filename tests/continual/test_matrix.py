@@ -2,21 +2,17 @@
 
 import errno
 import io
+import json
 import os
-from typing import NamedTuple
 
 import pytest
 from rich.console import Console
 
 from mambrane.continual.matrix import ForgettingMatrix, Metric, gap_closed, load_matrix
+from mambrane.continual.measure import BITS_PER_BYTE, Measure
 from mambrane.storage.atomic_files import StorageError
-from mambrane.watch.table import matrix_table, metrics_table
-
-
-class Loss(NamedTuple):
-    bits_per_byte: float
-    perplexity: float
-
+from mambrane.watch.table import matrix_tables, metrics_table
+from tests.measured import Accuracy, Loss
 
 FORGETS = [[8.0, 8.0, 8.0], [2.0, 7.0, 9.0], [3.0, 1.0, 6.0], [4.0, 3.0, 2.0]]
 IMPROVES = [[8.0, 8.0, 8.0], [4.0, 8.0, 8.0], [3.0, 4.0, 8.0], [2.0, 3.0, 4.0]]
@@ -40,7 +36,7 @@ def test_every_metric_equals_the_hand_computed_value():
         {
             "final_average": (4 + 3 + 2) / 3,
             "average_incremental": (2 + (3 + 1) / 2 + (4 + 3 + 2) / 3) / 3,
-            "learned_loss": (2 + 1 + 2) / 3,
+            "learned_average": (2 + 1 + 2) / 3,
             "backward_transfer": ((2 - 4) + (1 - 3)) / 2,
             "forgetting": ((4 - min(2, 3)) + (3 - 1)) / 2,
             "forward_transfer": ((8 - 7) + (8 - 6)) / 2,
@@ -50,11 +46,47 @@ def test_every_metric_equals_the_hand_computed_value():
     )
 
 
+def test_the_metrics_of_an_accuracy_are_those_of_the_loss_that_it_stands_for():
+    accuracy = Measure(name="accuracy", title="accuracy", unit="of 1", is_lower_better=False)
+    matrix = ForgettingMatrix(("prose", "code", "tables"), 3, accuracy)
+    for i, row in enumerate(FORGETS):
+        for j, loss in enumerate(row):
+            matrix.record(i, j, Accuracy(1 - loss / 10))
+    got, losses = values(matrix, joint=[0.9, 0.85, 0.8]), values(filled(FORGETS), joint=[1.0, 1.5, 2.0])
+    averages = ("final_average", "average_incremental", "learned_average")
+    expected = {name: 1 - losses[name] / 10 for name in averages}
+    expected |= {name: losses[name] / 10 for name in losses if name not in averages}
+    expected["lost_gain_fraction"] = losses["lost_gain_fraction"]
+    assert got == pytest.approx(expected)
+
+
+def test_a_matrix_of_another_measure_is_read_back_with_it(tmp_path):
+    accuracy = Measure(name="accuracy", title="accuracy", unit="of 1", is_lower_better=False)
+    matrix = ForgettingMatrix(("digits",), 1, accuracy)
+    matrix.record(0, 0, Accuracy(0.1))
+    matrix.record(1, 0, Accuracy(0.9))
+    matrix.save(tmp_path / "matrix.json")
+    read = load_matrix(tmp_path / "matrix.json")
+    assert (read.measure, read.values, read.details) == (accuracy, [[0.1], [0.9]], {})
+
+
+def test_a_matrix_of_an_earlier_version_is_one_of_bits_per_byte(tmp_path):
+    path = tmp_path / "matrix.json"
+    old = {"domains": ["prose"], "num_tasks": 1, "bits_per_byte": [[8.0], [2.0]], "perplexity": [[256.0], [4.0]]}
+    path.write_text(json.dumps(old))
+    read = load_matrix(path)
+    assert (read.measure, read.values, read.details) == (
+        BITS_PER_BYTE,
+        [[8.0], [2.0]],
+        {"perplexity": [[256.0], [4.0]]},
+    )
+
+
 def test_intransigence_is_left_out_without_a_joint_model_to_compare_with(tmp_path):
     matrix = filled(FORGETS)
     matrix.save(tmp_path / "matrix.json")
     console = Console(record=True, width=80)
-    console.print(metrics_table(matrix.metrics()))
+    console.print(metrics_table(matrix))
     for text in ((tmp_path / "matrix.json").read_text(), console.export_text()):
         assert "intransigence" not in text
         assert "joint" not in text
@@ -63,7 +95,7 @@ def test_intransigence_is_left_out_without_a_joint_model_to_compare_with(tmp_pat
 def test_intransigence_compares_with_the_last_row_of_a_run_without_tasks(tmp_path):
     path = tmp_path / "matrix.json"
     filled([[8.0, 8.0, 8.0], [1.0, 1.5, 2.0]]).save(path)
-    got = filled(FORGETS).metrics(load_matrix(path).bits_per_byte[-1])["intransigence"]
+    got = filled(FORGETS).metrics(load_matrix(path).values[-1])["intransigence"]
     assert got.value == pytest.approx(((2 - 1) + (1 - 1.5) + (2 - 2)) / 3)
     unfinished = ForgettingMatrix(("prose", "code"), 2).metrics([1.0, 2.0])["intransigence"]
     assert unfinished == Metric(None, "row 0 (after 0 tasks) is not measured yet")
@@ -106,7 +138,7 @@ def test_metrics_of_an_unfinished_run_are_undefined_with_the_missing_row():
 
 def test_a_single_task_has_a_learned_loss_but_no_transfer():
     got = filled([[8.0], [2.0]], ("prose",)).metrics()
-    assert got["final_average"].value == got["learned_loss"].value == got["average_incremental"].value == 2.0
+    assert got["final_average"].value == got["learned_average"].value == got["average_incremental"].value == 2.0
     for name in ("backward_transfer", "forgetting", "forward_transfer", "lost_gain_fraction"):
         assert got[name].value is None
         assert "one task only" in got[name].reason
@@ -158,7 +190,7 @@ def test_the_table_shows_every_loss_and_the_reason_of_what_is_undefined():
     matrix.record(0, 0, Loss(7.125, 139.6))
     text = io.StringIO()
     console = Console(file=text, width=160)
-    console.print(matrix_table(matrix))
-    console.print(metrics_table(matrix.metrics()))
-    assert "7.125 (139.6)" in text.getvalue()
+    console.print(*matrix_tables(matrix))
+    console.print(metrics_table(matrix))
+    assert "7.125" in text.getvalue()
     assert "undefined: row 0 (after 0 tasks) is not measured yet" in text.getvalue()

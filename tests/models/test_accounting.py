@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from mambrane.models.accounting import account
 from mambrane.models.config import ModelConfig
-from mambrane.ops.ssd.chunked import CHUNK_TOKENS
+from mambrane.ops.ssd import CHUNK_TOKENS
 from tests.models.modes import SMALL, all_modes, build_awake, describe, random_tokens
 
 

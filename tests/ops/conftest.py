@@ -1,5 +1,6 @@
 """Memory that torch has not written yet holds NaN in these tests, so that reading it shows."""
 
+import jaxtyping
 import pytest
 import torch
 
@@ -25,3 +26,11 @@ def num_threads(monkeypatch):
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def without_type_checks():
+    """Leaves wrong arguments to the operations themselves, as outside the tests: annotations are not checked."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

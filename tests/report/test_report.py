@@ -5,7 +5,6 @@ import json
 import math
 import re
 from html.parser import HTMLParser
-from typing import NamedTuple
 
 import pytest
 import torch
@@ -21,14 +20,10 @@ from mambrane.models.accounting import account
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
 from mambrane.report.report import Sample, read_report_data, report_page, write_report
+from tests.measured import Loss
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
 DOMAINS = ("python", "<prose> & $more$")
-
-
-class Loss(NamedTuple):
-    bits_per_byte: float
-    perplexity: float
 
 
 class Outline(HTMLParser):

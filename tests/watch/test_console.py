@@ -3,7 +3,6 @@
 import io
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -11,11 +10,7 @@ import mambrane
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.watch.console import ConsoleListener
 from mambrane.watch.event_words import NOTES, WARNINGS, WITHOUT_WORDS
-
-
-class Loss(NamedTuple):
-    bits_per_byte: float
-    perplexity: float
+from tests.measured import Loss
 
 
 class Terminal(io.StringIO):
@@ -23,6 +18,9 @@ class Terminal(io.StringIO):
 
     def isatty(self):
         return True
+
+
+TWO_AND_A_HALF = {"measure": "bits_per_byte", "unit": "bits/byte", "bits_per_byte": 2.5, "perplexity": 5.657}
 
 
 def window(step, **fields):
@@ -130,7 +128,16 @@ def test_after_a_resume_the_count_goes_on_where_it_was():
 
 def test_an_evaluation_says_when_what_and_how_good():
     events = [
-        {"time_s": 1.0, "event": "evaluation", "row": row, "domain": "prose", "bits_per_byte": 2.5, "perplexity": 5.657}
+        {
+            "time_s": 1.0,
+            "event": "evaluation",
+            "row": row,
+            "domain": "prose",
+            "measure": "bits_per_byte",
+            "unit": "bits/byte",
+            "bits_per_byte": 2.5,
+            "perplexity": 5.657,
+        }
         for row in (0, 2)
     ]
     text = shown(events)
@@ -249,7 +256,7 @@ def test_the_expected_time_is_told_and_a_long_one_names_smaller_presets(seconds,
 def test_a_learned_task_shows_training_and_held_out_loss_and_what_the_batches_held():
     events = [task_started(), window(1, bits_per_byte=1.26, replayed_fraction=0.5), matrix_event()]
     (line,) = lines_with("learned", shown(events))
-    assert "training loss 1.26 bits/byte (batches with 50.0 % replayed text), held-out 3.00 bits/byte" in line
+    assert "training 1.26 bits/byte (batches with 50.0 % replayed text), held-out 3.00 bits/byte" in line
 
 
 def test_a_log_file_has_tables_of_at_most_80_columns_without_wrapped_words():

@@ -46,7 +46,7 @@ def test_after_a_resume_the_lost_steps_are_dropped(tmp_path):
 
 
 def test_an_evaluation_is_a_point_at_the_last_applied_step(tmp_path):
-    evaluation = {"event": "evaluation", "row": 1, "domain": "prose", "bits_per_byte": 2.5, "perplexity": 5.7}
+    evaluation = {"event": "evaluation", "row": 1, "domain": "prose", "measure": "bits_per_byte", "bits_per_byte": 2.5}
     write(tmp_path, [window(7), evaluation])
     assert scalars(tmp_path, "heldout_bits_per_byte/prose") == {7: 2.5}
 

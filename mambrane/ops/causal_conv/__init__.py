@@ -4,10 +4,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
-from mambrane.ops.causal_conv.reference import Activation, causal_conv_reference
-from mambrane.ops.dispatch import Backend, choose_backend
+from mambrane.ops.causal_conv.reference import Activation
+from mambrane.ops.dispatch import Backend, Operation
 
 __all__ = ["Activation", "causal_conv"]
+
+_run = Operation("causal_conv")
 
 
 def causal_conv(
@@ -41,7 +43,4 @@ def causal_conv(
         >>> y.flatten().tolist(), state.flatten().tolist()
         ([1.0, 12.0, 23.0], [3.0])
     """
-    run = causal_conv_reference
-    if choose_backend("causal_conv", x_BTE.device, backend) == "numba":
-        from mambrane.ops.causal_conv.numba_cpu import causal_conv_numba as run
-    return run(x_BTE, weight_EK, bias_E, state_BEK=state_BEK, resets_BT=resets_BT, activation=activation)
+    return _run(backend, x_BTE, weight_EK, bias_E, state_BEK=state_BEK, resets_BT=resets_BT, activation=activation)

@@ -4,10 +4,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
-from mambrane.ops.causal_trace.reference import causal_trace_reference
-from mambrane.ops.dispatch import Backend, choose_backend
+from mambrane.ops.dispatch import Backend, Operation
 
 __all__ = ["causal_trace"]
+
+_run = Operation("causal_trace")
 
 
 def causal_trace(
@@ -36,7 +37,4 @@ def causal_trace(
         >>> trace.flatten().tolist()
         [0.5, 0.75, 0.875]
     """
-    run = causal_trace_reference
-    if choose_backend("causal_trace", x_BTS.device, backend) == "numba":
-        from mambrane.ops.causal_trace.numba_cpu import causal_trace_numba as run
-    return run(x_BTS, decay, state_BS=state_BS, resets_BT=resets_BT)
+    return _run(backend, x_BTS, decay, state_BS=state_BS, resets_BT=resets_BT)

@@ -5,10 +5,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
-from mambrane.ops.cfc.reference import CfcOutput, CfcWeights, cfc_reference
-from mambrane.ops.dispatch import Backend, choose_backend
+from mambrane.ops.cfc.reference import CfcOutput, CfcWeights
+from mambrane.ops.dispatch import Backend, Operation
 
 __all__ = ["CfcOutput", "CfcWeights", "cfc"]
+
+_run = Operation("cfc")
 
 
 def cfc(
@@ -43,10 +45,6 @@ def cfc(
         >>> cfc(torch.zeros(1, 3, 3), weights).hidden_BTL.shape
         torch.Size([1, 3, 2])
     """
-    if choose_backend("cfc", x_BTI.device, backend) == "numba":
-        from mambrane.ops.cfc.numba_cpu import cfc_numba as run
-    else:
-        run = cfc_reference
     # Mixed precision is for the layers around the cell: the state is computed in float32.
     with torch.autocast(x_BTI.device.type, enabled=False):
-        return run(x_BTI, weights, state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed_BT)
+        return _run(backend, x_BTI, weights, state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed_BT)

@@ -3,10 +3,11 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from mambrane.ops.dispatch import Backend, choose_backend
-from mambrane.ops.gated_skip.reference import gated_skip_reference
+from mambrane.ops.dispatch import Backend, Operation
 
 __all__ = ["gated_skip"]
+
+_run = Operation("gated_skip")
 
 
 def gated_skip(
@@ -35,7 +36,4 @@ def gated_skip(
         >>> round(gated_skip(one, one, torch.tensor([2.0]), one).item(), 4)
         2.1932
     """
-    run = gated_skip_reference
-    if choose_backend("gated_skip", y_BTE.device, backend) == "numba":
-        from mambrane.ops.gated_skip.numba_cpu import gated_skip_numba as run
-    return run(y_BTE, x_BTE, skip_E, gate_BTE)
+    return _run(backend, y_BTE, x_BTE, skip_E, gate_BTE)

@@ -4,10 +4,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Currents, Resets
-from mambrane.ops.dispatch import Backend, choose_backend
-from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate, lif_reference
+from mambrane.ops.dispatch import Backend, Operation
+from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate
 
 __all__ = ["LifOutput", "Reset", "Surrogate", "lif"]
+
+_run = Operation("lif")
 
 
 def lif(
@@ -48,10 +50,8 @@ def lif(
         >>> lif(current, torch.tensor([0.9])).spikes_BTS.flatten().tolist()
         [0.0, 1.0, 0.0, 1.0]
     """
-    run = lif_reference
-    if choose_backend("lif", current_BTS.device, backend) == "numba":
-        from mambrane.ops.lif.numba_cpu import lif_numba as run
-    return run(
+    return _run(
+        backend,
         current_BTS,
         decay,
         threshold=threshold,

@@ -13,7 +13,14 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from mambrane.ops.dispatch import ONEDNN_TAKES_PLAIN_TENSORS
+TYPES = (torch.float32,)
+
+
+def supports(*tensors: Tensor | None) -> str | None:
+    """Return why PyTorch must compute this product, or None."""
+    if any(tensor is not None and tensor.dtype != torch.float32 for tensor in tensors):
+        return "it is for float32 in all tensors"
+    return "autocast will round the factors" if torch.is_autocast_enabled("cpu") else None
 
 
 def linear_onednn(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
@@ -67,6 +74,5 @@ def _count_flops(rows_shape: Any, columns_shape: Any, *_: Any, out_shape: Any = 
     return 2 * math.prod(rows_shape) * columns_shape[0]
 
 
-if ONEDNN_TAKES_PLAIN_TENSORS:
-    # torch's counter of floating-point operations does not know the operator.
-    register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_count_flops)
+# torch's counter of floating-point operations does not know the operator.
+register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_count_flops)

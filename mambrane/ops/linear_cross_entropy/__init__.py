@@ -5,11 +5,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Activations, Tokens
-from mambrane.ops.dispatch import Backend, choose_backend
-from mambrane.ops.linear_cross_entropy.chunked import linear_cross_entropy_chunked
-from mambrane.ops.linear_cross_entropy.reference import linear_cross_entropy_reference
+from mambrane.ops.dispatch import Backend, Operation
+from mambrane.ops.linear_cross_entropy.chunked import CHUNK_LOGITS
+from mambrane.ops.linear_cross_entropy.reference import nats_of_logits
 
-__all__ = ["linear_cross_entropy"]
+__all__ = ["CHUNK_LOGITS", "linear_cross_entropy", "nats_of_logits"]
+
+_run = Operation("linear_cross_entropy")
 
 
 def linear_cross_entropy(
@@ -36,6 +38,4 @@ def linear_cross_entropy(
     if torch.is_autocast_enabled(x_BTD.device.type):
         dtype = torch.get_autocast_dtype(x_BTD.device.type)
         x_BTD, weight_VD = x_BTD.to(dtype), weight_VD.to(dtype)
-    form = choose_backend("linear_cross_entropy", x_BTD.device, backend)
-    run = linear_cross_entropy_reference if form == "reference" else linear_cross_entropy_chunked
-    return run(x_BTD, weight_VD, targets_BT)
+    return _run(backend, x_BTD, weight_VD, targets_BT)

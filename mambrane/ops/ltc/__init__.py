@@ -5,10 +5,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
-from mambrane.ops.dispatch import Backend, choose_backend
-from mambrane.ops.ltc.reference import LtcOutput, LtcWeights, ltc_reference
+from mambrane.ops.dispatch import Backend, Operation
+from mambrane.ops.ltc.reference import NUM_UNFOLDS, LtcOutput, LtcWeights
 
-__all__ = ["LtcOutput", "LtcWeights", "ltc"]
+__all__ = ["NUM_UNFOLDS", "LtcOutput", "LtcWeights", "ltc"]
+
+_run = Operation("ltc")
 
 
 def ltc(
@@ -43,10 +45,6 @@ def ltc(
         >>> ltc(torch.zeros(1, 3, 2), LtcWeights(**synapses, **units)).hidden_BTL.shape
         torch.Size([1, 3, 2])
     """
-    if choose_backend("ltc", x_BTI.device, backend) == "numba":
-        from mambrane.ops.ltc.numba_cpu import ltc_numba as run
-    else:
-        run = ltc_reference
     # Mixed precision is for the layers around the cell: the state is computed in float32.
     with torch.autocast(x_BTI.device.type, enabled=False):
-        return run(x_BTI, weights, state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed_BT)
+        return _run(backend, x_BTI, weights, state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed_BT)

@@ -4,10 +4,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
-from mambrane.ops.dispatch import Backend, choose_backend
-from mambrane.ops.selective_scan.reference import selective_scan_reference
+from mambrane.ops.dispatch import Backend, Operation
 
 __all__ = ["selective_scan"]
+
+_run = Operation("selective_scan")
 
 
 def selective_scan(
@@ -43,7 +44,4 @@ def selective_scan(
         >>> y.flatten().tolist()
         [1.0, 1.0, 1.0]
     """
-    run = selective_scan_reference
-    if choose_backend("selective_scan", x_BTE.device, backend) == "numba":
-        from mambrane.ops.selective_scan.numba_cpu import selective_scan_numba as run
-    return run(x_BTE, delta_BTE, A_EN, B_BTN, C_BTN, state_BEN=state_BEN, resets_BT=resets_BT)
+    return _run(backend, x_BTE, delta_BTE, A_EN, B_BTN, C_BTN, state_BEN=state_BEN, resets_BT=resets_BT)

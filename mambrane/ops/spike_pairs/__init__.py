@@ -7,10 +7,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mambrane.kernels.arguments import no_resets
-from mambrane.ops.dispatch import Backend, choose_backend
-from mambrane.ops.spike_pairs.reference import SpikePairs, spike_pairs_reference, spike_trace
+from mambrane.ops.dispatch import Backend, Operation
+from mambrane.ops.spike_pairs.reference import SpikePairs, spike_trace
 
 __all__ = ["SpikePairs", "spike_pairs", "spike_trace"]
+
+_run = Operation("spike_pairs")
 
 
 def spike_pairs(
@@ -47,10 +49,8 @@ def spike_pairs(
         >>> spike_pairs([pre], [post], decay_plus=0.5, decay_minus=0.5).causal_NUS.item()
         0.25
     """
-    run = spike_pairs_reference
-    if choose_backend("spike_pairs", pre[0].device, backend) == "numba":
-        from mambrane.ops.spike_pairs.numba_cpu import spike_pairs_numba as run
-    return run(
+    return _run(
+        backend,
         [pre_BTS.detach() for pre_BTS in pre],
         [post_BTU.detach() for post_BTU in post],
         decay_plus=decay_plus,

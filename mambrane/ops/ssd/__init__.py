@@ -4,11 +4,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
-from mambrane.ops.dispatch import Backend, choose_backend
-from mambrane.ops.ssd.chunked import ssd_chunked
-from mambrane.ops.ssd.reference import ssd_reference
+from mambrane.ops.dispatch import Backend, Operation
+from mambrane.ops.ssd.chunked import CHUNK_TOKENS
 
-__all__ = ["ssd"]
+__all__ = ["CHUNK_TOKENS", "ssd"]
+
+_run = Operation("ssd")
 
 
 def ssd(
@@ -44,6 +45,4 @@ def ssd(
         >>> y.flatten().tolist()
         [1.0, 1.0, 1.0]
     """
-    form = choose_backend("ssd", x_BTHP.device, backend)
-    run = ssd_reference if form == "reference" else ssd_chunked
-    return run(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=state_BHPN, resets_BT=resets_BT)
+    return _run(backend, x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=state_BHPN, resets_BT=resets_BT)

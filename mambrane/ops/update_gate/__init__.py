@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from mambrane.ops.dispatch import Backend, choose_backend
-from mambrane.ops.update_gate.reference import hold_back_reference, note_usage_reference
+from mambrane.ops.dispatch import Backend, Operation
 
 __all__ = ["hold_back_", "note_usage_"]
+
+_note_usage = Operation("update_gate", "note_usage")
+_hold_back = Operation("update_gate", "hold_back")
 
 
 def note_usage_(
@@ -37,10 +39,7 @@ def note_usage_(
     """
     if not gradients:
         return
-    run = note_usage_reference
-    if choose_backend("update_gate", usage_W.device, backend) == "numba":
-        from mambrane.ops.update_gate.numba_cpu import note_usage_numba as run
-    run(usage_W, gradients, starts, rate=rate)
+    _note_usage(backend, usage_W, gradients, starts, rate=rate)
 
 
 def hold_back_(
@@ -71,7 +70,4 @@ def hold_back_(
     """
     if not weights:
         return
-    run = hold_back_reference
-    if choose_backend("update_gate", anchor_W.device, backend) == "numba":
-        from mambrane.ops.update_gate.numba_cpu import hold_back_numba as run
-    run(weights, before, anchor_W, share_W, starts)
+    _hold_back(backend, weights, before, anchor_W, share_W, starts)

@@ -5,12 +5,12 @@ from torch import Tensor
 
 from mambrane.core.shapes import Resets
 from mambrane.kernels.arguments import require_shape, require_tokens
-from mambrane.ops.dispatch import Backend, choose_backend
-from mambrane.ops.windowed_attention.chunked import windowed_attention_chunked
-from mambrane.ops.windowed_attention.reference import windowed_attention_reference
+from mambrane.ops.dispatch import Backend, Operation
 from mambrane.ops.windowed_attention.ring import AttentionState, roll_ring
 
 __all__ = ["AttentionState", "windowed_attention"]
+
+_run = Operation("windowed_attention")
 
 
 def windowed_attention(
@@ -50,11 +50,9 @@ def windowed_attention(
         ([2.0, 3.0, 6.0], [4.0, 8.0])
     """
     _check(query_BTI, key_BTI, value_BTI, heads, window, state, resets_BT)
-    form = choose_backend("windowed_attention", query_BTI.device, backend)
-    run = windowed_attention_chunked if form == "chunked" else windowed_attention_reference
-    if form == "numba":
-        from mambrane.ops.windowed_attention.numba_cpu import windowed_attention_numba as run
-    read_BTI = run(query_BTI, key_BTI, value_BTI, heads=heads, window=window, state=state, resets_BT=resets_BT)
+    read_BTI = _run(
+        backend, query_BTI, key_BTI, value_BTI, heads=heads, window=window, state=state, resets_BT=resets_BT
+    )
     return read_BTI, roll_ring(state, key_BTI, value_BTI, window, resets_BT)
 
 

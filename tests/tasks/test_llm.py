@@ -1,0 +1,36 @@
+"""The language-modelling kind of task, and how kinds are found."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mambrane.continual.stream import Task
+from mambrane.core.errors import UserError
+from mambrane.data.config import DataConfig
+from mambrane.data.tokens import TokenFile
+from mambrane.run.config import RunOptions
+from mambrane.tasks import task_kind, task_kinds
+
+CPU = torch.device("cpu")
+
+
+def test_every_file_of_the_folder_is_a_kind():
+    assert task_kinds() == ["llm"]
+    for name in task_kinds():
+        kind = task_kind(name)(DataConfig(), seed=0, device=CPU)
+        assert kind.measure.name
+
+
+def test_a_kind_that_there_is_not_is_refused_where_it_is_read():
+    with pytest.raises(UserError, match="--task vision"):
+        RunOptions(task="vision")
+
+
+def test_bits_per_byte_of_training_follow_from_the_tokens_per_byte():
+    text = TokenFile(np.zeros(30, dtype=np.uint16), 0, num_bytes=60, num_documents=1, content_hash="text")
+    task = Task(index=0, name="text", train=(text,), num_epochs=1)
+    numbers = task_kind("llm")(DataConfig(), seed=0, device=CPU).training_numbers(math.log(2), task)
+    # One bit a token, half a token a byte.
+    assert numbers == {"bits_per_byte": pytest.approx(0.5)}
