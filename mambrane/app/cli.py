@@ -1,9 +1,10 @@
 """The command line: words in, one command out. Everything slow is imported after the words have been understood."""
 
+import io
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, field, fields, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -362,9 +363,11 @@ def _parse(kind: type[T], words: Sequence[str], *, command: str, default: T | No
         if kind is not InfoArguments:
             check_run(words, hints_of(kind), command=command)
     options = {} if default is None else {"default": default}
-    parse = partial(tyro.cli, tyro.conf.OmitArgPrefixes[kind], args=list(words), prog=f"mambrane {command}", **options)
+    told = io.StringIO()
     try:
-        return parse(add_help=False, console_outputs=False)
+        with redirect_stderr(told):
+            kind_of_words = tyro.conf.OmitArgPrefixes[kind]
+            return tyro.cli(kind_of_words, args=list(words), prog=f"mambrane {command}", add_help=False, **options)
     except SystemExit as left:
         # Where a setting refused its value, tyro keeps our error behind its own.
         error: BaseException | None = left
@@ -372,7 +375,8 @@ def _parse(kind: type[T], words: Sequence[str], *, command: str, default: T | No
             error = error.__cause__ or error.__context__
         if error is not None:
             raise error from None
-    return parse(add_help=False)
+        sys.stderr.write(told.getvalue())
+        raise
 
 
 def _asks_for_help(words: Sequence[str]) -> bool:
