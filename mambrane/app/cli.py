@@ -16,6 +16,7 @@ from mambrane.app.streams import flush_or_give_up, give_up, open_closed_streams,
 from mambrane.app.waiting import let_waiting_threads_sleep
 from mambrane.app.words import check_run, check_words, given_settings, hints_of, long_forms
 from mambrane.continual.config import ContinualConfig
+from mambrane.core.bounds import Bounds, Seed, check_settings
 from mambrane.core.errors import INTERRUPTED_EXIT_CODE, MambraneError, UserError
 from mambrane.core.events import EventLog
 from mambrane.data.config import DataConfig
@@ -110,7 +111,7 @@ class GenerateArguments:
     """Folder of the run."""
     prompt: str = ""
     """Text to go on from; left out, the model starts a new document."""
-    max_tokens: int = 256
+    max_tokens: Annotated[int, Bounds(1, 2**62)] = 256
     """Tokens to write at most."""
     temperature: float = 0.8
     """Above 1 is wilder, below 1 tamer, 0 always takes the most likely token."""
@@ -118,12 +119,15 @@ class GenerateArguments:
     """Draw from the k most likely tokens only; 0 draws from all."""
     top_p: float = 1.0
     """Draw from the most likely tokens that together have this probability."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the draw; equal seeds write equal text."""
     weights: Weights = "auto"
     """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,7 +33,7 @@ def print_plan(config: RunConfig, warnings: Sequence[str], *, as_json: bool) -> 
         sys.stdout.write(json.dumps(plan.to_dict(said), indent=2) + "\n")
         return 0
     console = Console(highlight=False, markup=False, emoji=False)
-    console.print(f"plan of {config.folder}\n{switches(*on_and_off(config))}\n", soft_wrap=True)
+    console.print(f"plan of {plan.folder}\n{switches(*on_and_off(config))}\n", soft_wrap=True)
     console.print(_text_table(plan), _tasks_table(plan), parts_table(plan.parts, title="model"), sep="")
     for line in (*_memory_and_time(plan), *(f"warning    {sentence}" for sentence in said)):
         console.print(line, soft_wrap=True)

@@ -126,7 +126,7 @@ class Runner:
             Phase.TRAIN: self._train,
             Phase.BOUNDARY: self._end_task,
         }
-        if any(cell is not None for row in self.matrix.bits_per_byte for cell in row):
+        if any(cell is not None for row in self.matrix.values for cell in row):
             self.events.emit("matrix", **self.matrix.state_dict())
         if self.phase is Phase.TRAIN:
             self._announce_task()

@@ -40,6 +40,16 @@ class Corpus:
     record: dict[str, Any]
     """name, content hashes, bytes and documents of each split, and the files with their split."""
 
+    @property
+    def name(self) -> str:
+        """Name of the domain."""
+        return self.record["name"]
+
+    @property
+    def content_hash(self) -> str:
+        """Hash of the text of both splits; neither the names of files nor where they lie are part of it."""
+        return self.record["content_hash"]
+
     def documents(self, split: str) -> Iterator[bytes]:
         """Yield the documents of "train" or "heldout" in the order they were read.
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -47,6 +48,8 @@ class Plan:
     """What a run would do."""
 
     config: RunConfig
+    folder: Path
+    """Folder of the run."""
     domains: tuple[DomainPlan, ...]
     tasks: tuple[TaskPlan, ...]
     parts: tuple[Part, ...]
@@ -72,7 +75,7 @@ class Plan:
         """Return the plan as JSON values."""
         return {
             "config": to_dict(self.config),
-            "output_dir": str(self.config.folder),
+            "output_dir": str(self.folder),
             "domains": [domain._asdict() for domain in self.domains],
             "tasks": [task._asdict() for task in self.tasks],
             "steps": self.steps,
@@ -107,6 +110,7 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
     memory = {what: BYTES_PER_NUMBER * number * num_parameters for what, number in kept_by_parameter(config).items()}
     return Plan(
         config=config,
+        folder=config.folder_for([domain.content_hash for domain in domains]),
         domains=tuple(_domain_plan(domain) for domain in domains),
         tasks=tuple(
             TaskPlan(task.name, task.num_epochs, steps, sum(f.num_tokens for f in task.train) * task.num_epochs)

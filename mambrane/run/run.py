@@ -144,10 +144,11 @@ class Run:
         Args:
             data: other text than the run's own: files, folders, hf:NAME.
         """
-        domains = own_domains(self.saved)
         if data:
             other = replace(self.config.data, data=tuple(data))
             _, domains = load_domains(other, cache_folder(), self._log, tokenizer=self.tokenizer)
+        else:
+            domains = own_domains(self.saved)
         kind = build_task_kind(self.config, self._device)
         return {domain.name: kind.evaluate(self.model, domain) for domain in domains}
 

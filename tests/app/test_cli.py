@@ -113,7 +113,7 @@ REFUSED = {
     "--use-stdp --liquid-backbone cfc": "--liquid-backbone lif",
     "--continual-learning --num-tasks 5 --epochs 4": "--epochs 5",
     "--precision bf16 --no-mixed-precision": "leave one of the two flags out",
-    "--keep-checkpoints 1": "--keep-checkpoints 2",
+    "--keep-checkpoints 1": "at least 2",
     "--sequence-length 0": "--sequence-length",
 }
 
