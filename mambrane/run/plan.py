@@ -11,7 +11,8 @@ from mambrane.continual.stream import build_stream
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain, load_domains
 from mambrane.engine.precision import choose_precision
-from mambrane.models.accounting import Part, account
+from mambrane.layers.cost import ComponentCost
+from mambrane.models.cost import count_costs
 from mambrane.run.build import build_model, build_task_kind, windows_by_task
 from mambrane.run.config import RunConfig, to_dict
 from mambrane.run.folders import cache_folder
@@ -39,8 +40,8 @@ class DomainPlan(NamedTuple):
     bytes_read: int
     train_bytes: int
     heldout_bytes: int
-    overlap_ratio: float | None
-    """Part of the held-out bytes whose lines stand in the training text of any domain too; None if not measured."""
+    overlap_ratio: float
+    """Part of the held-out bytes whose lines stand in the training text of any domain too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +53,7 @@ class Plan:
     """Folder of the run."""
     domains: tuple[DomainPlan, ...]
     tasks: tuple[TaskPlan, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[ComponentCost, ...]
     """Parameters and cost of the model, part by part."""
     precision: str
     memory_bytes: dict[str, int]
@@ -116,7 +117,7 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
             TaskPlan(task.name, task.num_epochs, steps, sum(f.num_tokens for f in task.train) * task.num_epochs)
             for task, steps in zip(stream.tasks, windows_by_task(config, stream), strict=True)
         ),
-        parts=tuple(account(model)),
+        parts=tuple(count_costs(model)),
         precision=kind,
         memory_bytes={**memory, "activations": cost.activation_bytes},
         time=expected_time(config, stream, cost.seconds),
@@ -131,7 +132,7 @@ def _domain_plan(domain: Domain) -> DomainPlan:
         bytes_read=domain.bytes_read,
         train_bytes=domain.train.num_bytes,
         heldout_bytes=domain.heldout_bytes,
-        overlap_ratio=domain.record.get("overlap_ratio"),
+        overlap_ratio=domain.overlap_ratio,
     )
 
 
