@@ -29,7 +29,7 @@ class RunOptions:
     task: str = "llm"
     """What is trained: llm, a language model."""
     epochs: Count = 30
-    """Passes over the text in all, divided among the tasks."""
+    """Epochs in all, divided among the tasks; --epoch-tokens says how long one is."""
     max_windows: Annotated[int, Bounds(0, 2**62, meaning_of_0="no end")] = 0
     """Stop after this many applied windows of the whole run and save; 0 runs to the end."""
     seed: Seed = 0

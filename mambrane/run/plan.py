@@ -101,7 +101,9 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
     stream = build_stream(domains, config.continual, config.run.epochs)
     model = build_model(config, tokenizer.vocab_size)
     kind = choose_precision(config.engine.precision, mixed_precision=config.engine.mixed_precision, device=device)
-    batch = next(iter(build_task_kind(config, device).make_loader(stream.tasks[0]).epoch_batches()))
+    kind_of_task = build_task_kind(config, device)
+    loaders = [kind_of_task.make_loader(task) for task in stream.tasks]
+    batch = next(iter(loaders[0].epoch_batches()))
     cost = measure_micro_batch(config, model, batch, device, kind)
     in_bf16 = None
     if device.type == "cpu" and kind == "fp32":
@@ -114,8 +116,8 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
         folder=config.folder_for([domain.content_hash for domain in domains]),
         domains=tuple(_domain_plan(domain) for domain in domains),
         tasks=tuple(
-            TaskPlan(task.name, task.num_epochs, steps, sum(f.num_tokens for f in task.train) * task.num_epochs)
-            for task, steps in zip(stream.tasks, windows_by_task(config, stream), strict=True)
+            TaskPlan(task.name, task.num_epochs, steps, loader.num_tokens * task.num_epochs)
+            for task, loader, steps in zip(stream.tasks, loaders, windows_by_task(config, stream), strict=True)
         ),
         parts=tuple(count_costs(model)),
         precision=kind,
