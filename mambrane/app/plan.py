@@ -30,7 +30,7 @@ def print_plan(config: RunConfig, stream: Stream, model: LanguageModel, device: 
     tasks = Table(box=box.SIMPLE, title=f"plan of {folder}", title_justify="left", show_footer=True)
     kind_of_task = build_task_kind(config, device)
     loaders = [kind_of_task.make_loader(task) for task in stream.tasks]
-    tokens = [sum(f.num_tokens for f in task.train) * task.num_epochs for task in stream.tasks]
+    tokens = [loader.num_tokens * task.num_epochs for loader, task in zip(loaders, stream.tasks, strict=True)]
     windows = windows_by_task(config, stream)
     tasks.add_column("task", footer="total")
     for heading, total in (("epochs", config.run.epochs), ("windows", sum(windows)), ("tokens", sum(tokens))):

@@ -21,6 +21,9 @@ class DataConfig:
     """Tokens in a training window."""
     batch_size: Annotated[int, Bounds(1, 1_048_576)] = 8
     """Windows of text in a micro-batch."""
+    epoch_tokens: Annotated[int, Bounds(0, 1_000_000_000_000)] = 0
+    """Tokens in an epoch, new ones until the text of the task has all been read; 0: its whole text, or with several
+    domains at once as much as one of them has on average."""
     max_domain_bytes: Bytes = 0
     """Read at most this many bytes of text of each domain, a fair sample of its files; 0 reads all."""
     max_heldout_bytes: Bytes = 0
