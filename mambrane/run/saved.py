@@ -70,7 +70,8 @@ def open_run(
     tokenizer = read_tokenizer(folder)
     compile_kernels_of(config, device, events)
     model = LanguageModel(config.model, tokenizer.vocab_size, torch.Generator())
-    model.load_state_dict(checkpoint.weights[kind])
+    # The average holds parameters only; buffers are the model's.
+    model.load_state_dict({**checkpoint.weights["model"], **checkpoint.weights[kind]})
     return SavedRun(
         folder,
         config,
