@@ -22,5 +22,5 @@ def evaluate(run: Path, *, data: tuple[str, ...], weights: Weights, device: str)
         table.add_column(heading, justify="left" if heading == "domain" else "right")
     for name, loss in losses.items():
         table.add_row(name, f"{loss.bits_per_byte:.3f}", f"{loss.perplexity:.2f}", f"{loss.num_bytes:,}")
-    Console().print(table)
+    Console(highlight=False, markup=False, emoji=False).print(table)
     return 0

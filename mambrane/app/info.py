@@ -26,7 +26,7 @@ def info(run: Path) -> int:
     """Print the parts of a run's model and their cost."""
     saved = Run.open(run, events=announced_events()).saved
     rates = last_firing_rates(saved)
-    console = Console()
+    console = Console(highlight=False, markup=False, emoji=False)
     costs = count_costs(saved.model, rates)
     console.print(parts_table(costs, title=f"{run} after {saved.step:,} windows"))
     at = "counted at the firing rates of the last window" if rates else "counted as if every neuron always fired"
@@ -54,9 +54,13 @@ def last_firing_rates(saved: SavedRun) -> list[FiringRates] | None:
     if not saved.folder.events_file.exists():
         return None
     numbers: dict[str, float] = {}
-    for event in read_events(saved.folder.events_file):
+
+    def warn(sentence: str) -> None:
+        saved.events.emit("warning", message=sentence)
+
+    for event in read_events(saved.folder.events_file, tell_damage=warn):
         if event["event"] == "window":
-            numbers = event["numbers"] or numbers
+            numbers = event.get("numbers") or numbers
     names = [(f"activity/first_rate_{b}", f"activity/second_rate_{b}") for b in range(saved.config.model.num_layers)]
     rates = [FiringRates(numbers.get(first), numbers.get(second)) for first, second in names]
     return rates if any(rate.first is not None for rate in rates) else None

@@ -21,11 +21,13 @@ Replay (arXiv 1810.11910), for LA. Perplexities are kept for display and never a
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
+from mambrane.core.errors import UserError
 from mambrane.storage.atomic_files import atomic_write_text
 
 Cells = list[list[float]]
@@ -184,11 +186,43 @@ class ForgettingMatrix:
 
 
 def load_matrix(path: Path) -> ForgettingMatrix:
-    """Return the matrix that `ForgettingMatrix.save` wrote."""
-    state = json.loads(path.read_text(encoding="utf-8"))
-    matrix = ForgettingMatrix(state["domains"], state["num_tasks"])
-    matrix.load_state_dict(state)
+    """Return the matrix that `ForgettingMatrix.save` wrote.
+
+    Raises:
+        UserError: the file cannot be read, or is not such a matrix.
+    """
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        matrix = ForgettingMatrix([str(name) for name in state["domains"]], int(state["num_tasks"]))
+        matrix.load_state_dict(state)
+        for table in (matrix.values, *matrix.details.values()):
+            _check_cells(table, matrix.num_tasks + 1, len(matrix.domains))
+        matrix.metrics()
+    # A file of any content: every wrong type or shape shows as one of these.
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {str(error)[:100]})",
+            wanted="the forgetting matrix of the run",
+            way_out="run the train command again, which writes it anew, or restore the file from a copy",
+        ) from error
     return matrix
+
+
+def _check_cells(table: Table, num_rows: int, num_columns: int) -> None:
+    if len(table) != num_rows or any(len(row) != num_columns for row in table):
+        raise ValueError(f"not {num_rows} rows of {num_columns} numbers")
+    for cell in (cell for row in table for cell in row):
+        if cell is not None and (type(cell) not in (int, float) or not math.isfinite(cell)):
+            raise ValueError(f"{str(cell)[:20]} in place of a number")
 
 
 def gap_closed(naive: float, method: float, joint: float, measure: Measure = BITS_PER_BYTE) -> Metric:

@@ -157,6 +157,12 @@ def from_dict(sections: dict[str, dict[str, Any]], *, source: str, base: RunConf
         if section not in types:
             wanted = ", ".join(types)
             raise UserError(f"{source}: unknown section {section!r}", wanted=wanted, way_out="correct the file")
+        if not isinstance(values, dict):
+            raise UserError(
+                f"{source}: {section} is {str(values)[:40]!r}",
+                wanted="settings by name",
+                way_out="correct the file, or restore it from a copy",
+            )
         hints = get_type_hints(types[section])
         for name in values:
             if name not in hints:
@@ -181,7 +187,7 @@ def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
     """
     try:
         sections = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"--config {path}: {error}", wanted="a readable JSON file", way_out="correct the path or the file"
         ) from error

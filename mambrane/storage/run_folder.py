@@ -110,10 +110,14 @@ class RunFolder:
             UserError: there is none, or it cannot be read.
         """
         try:
-            return decode_state(self.config_file.read_bytes(), {})
-        except (OSError, ValueError) as error:
+            config = decode_state(self.config_file.read_bytes(), {})
+            if not isinstance(config, dict):
+                raise TypeError("not settings by section")
+            return config
+        # A file of any content: every wrong type or shape shows as one of these.
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise UserError(
-                f"{self.config_file}: {error}",
+                f"{self.config_file} is damaged ({type(error).__name__}: {str(error)[:100]})",
                 wanted="the configuration of a run",
                 way_out="restore the file from a copy, or choose another folder",
             ) from error
