@@ -32,6 +32,8 @@ class MetaPlasticity:
     """Gate of the optimizer's update, renewed when a task ends; as an after-step extension it shows its strength."""
 
     name = "meta_plasticity"
+    operations = ("update_gate",)
+    """Operations with compiled kernels that it calls."""
 
     def __init__(self, config: PlasticityConfig, model: nn.Module) -> None:
         self.config = config

@@ -72,6 +72,8 @@ class Stdp:
     """After-step extension: changes every plastic synapse by the spikes of its two populations."""
 
     name = "stdp"
+    operations = ("spike_pairs", "causal_trace")
+    """Operations with compiled kernels that the rules call."""
 
     def __init__(self, config: PlasticityConfig, model: LanguageModel) -> None:
         """Watch the plastic synapses of a model.

@@ -65,7 +65,7 @@ class RunConfig:
             raise UserError(
                 f"--epochs {self.run.epochs} for {tasks} tasks",
                 wanted="at least one epoch for each task",
-                way_out=f"--epochs {tasks}, or fewer --num-tasks",
+                way_out=f"--epochs {tasks}, fewer --num-tasks, or --no-continual-learning",
             )
         if self.plasticity.use_stdp and self.model.liquid_backbone != "lif":
             raise UserError(

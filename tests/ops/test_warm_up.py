@@ -3,8 +3,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import mambrane.ops
+from mambrane.ops.warm_up import WITH_KERNELS
 
 COMPILE = """
 from mambrane.ops import compile_kernels
@@ -147,6 +151,11 @@ def run_python(program, **environment):
     )
     assert found.returncode == 0, found.stderr
     return found.stdout
+
+
+def test_every_operation_with_kernels_has_an_example_that_compiles_them():
+    folder = Path(mambrane.ops.__file__).parent
+    assert list(WITH_KERNELS) == sorted(path.parent.name for path in folder.glob("*/numba_cpu.py"))
 
 
 @pytest.mark.slow

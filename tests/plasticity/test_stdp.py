@@ -277,3 +277,68 @@ def test_the_state_of_another_model_is_refused(build_model: Callable):
 def test_a_population_that_does_not_spike_is_refused_with_the_way_out(backbone: str, build_model: Callable):
     with pytest.raises(UserError, match="--liquid-backbone lif"):
         Stdp(CONFIG, build_model(liquid_backbone=backbone))
+
+
+def test_blocks_without_a_plastic_synapse_stand_between_those_that_have_one(
+    build_model: Callable, text: Callable, view_of: Callable
+):
+    """The middle block is plain Mamba: synapses of the others change by their own spikes, found by name."""
+    model = build_model(num_layers=3, block_pattern="hybrid,mamba,hybrid")
+    stdp = Stdp(replace(CONFIG, stdp_type="classical"), model)
+    batch = text(1)
+    view = view_of(model, batch)
+    changes = change_of(model, stdp, view)
+    assert list(stdp.state_dict()) == ["blocks.0.plastic.weight", "blocks.2.plastic.weight"]
+    for index, change in zip((0, 2), changes, strict=True):
+        did = view.outputs[0][index]
+        trains = rules.Trains(
+            [did.pre_spikes_BTS], [did.post_spikes_BTS], batch.resets_BT, tau_plus_ticks=6.0, tau_minus_ticks=9.0
+        )
+        pair = rules.pair(trains)
+        expected = 0.01 * (pair.potentiation_NUS - pair.depression_NUS)[0] / batch.num_targets
+        torch.testing.assert_close(change, expected, rtol=1e-4, atol=1e-7)
+
+
+def with_blocks_of_two_sizes(build_model: Callable) -> LanguageModel:
+    """Return a model of three hybrid blocks, the middle one with more neurons."""
+    model, larger = build_model(num_layers=3), build_model(num_layers=3, spiking_units=20)
+    model.blocks[1] = larger.blocks[1]
+    return model
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_synapses_of_other_shapes_beside_it_change_nothing_about_a_synapse(
+    rule: str, build_model: Callable, text: Callable, view_of: Callable
+):
+    model = with_blocks_of_two_sizes(build_model)
+    config = replace(META, stdp_type=rule)
+    stdp = Stdp(config, model)
+    view = view_of(model, text(1))
+    changes = change_of(model, stdp, view)
+    assert [tuple(change.shape) for change in changes] == [(12, 12), (20, 20), (12, 12)]
+    assert all(change.any() for change in changes)
+    for name, change in zip(model.plastic_synapses(), changes, strict=True):
+        # The same rule on a model of which only this block keeps its plastic synapse.
+        alone = with_blocks_of_two_sizes(build_model)
+        for index, block in enumerate(alone.blocks):
+            if f"blocks.{index}.plastic.weight" != name:
+                block.synapse, block.plastic = block.plastic, None
+        (change_alone,) = change_of(alone, Stdp(config, alone), view._replace(model=alone))
+        torch.testing.assert_close(change_alone, change, rtol=1e-5, atol=1e-8)
+
+
+def test_a_restart_finds_synapses_of_two_shapes_by_name(build_model: Callable, text: Callable, view_of: Callable):
+    straight, resumed = with_blocks_of_two_sizes(build_model), with_blocks_of_two_sizes(build_model)
+    stdp, again = Stdp(META, straight), Stdp(META, resumed)
+    stdp.after_step(view_of(straight, text(0)))
+    resumed.load_state_dict(straight.state_dict())
+    again.load_state_dict(decode_state(*encode_state(stdp.state_dict(), copy=True)))
+    numbers = [s.after_step(view_of(m, text(1))) for s, m in ((stdp, straight), (again, resumed))]
+    assert numbers[0] == numbers[1]
+    for one, other in zip(plastic_weights(straight), plastic_weights(resumed), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_model_without_a_plastic_synapse_is_refused_with_the_way_out(build_model: Callable):
+    with pytest.raises(UserError, match="no block has a plastic synapse"):
+        Stdp(CONFIG, build_model(block_pattern="mamba"))
