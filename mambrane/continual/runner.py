@@ -4,9 +4,9 @@
     -> DONE
 
 EVALUATE measures every domain; BEGIN lets the learning rate rise anew; TRAIN runs the task's epochs; BOUNDARY lets
-replay, consolidation, distillation and meta-plasticity look back. The run is saved after each boundary and each row,
-after every `save_every` applied windows, and when it is stopped. Stopped or killed, it goes on from there and ends with
-the same weights and the same matrix.
+replay, consolidation, distillation and meta-plasticity look back. The run is saved after each row of the matrix, after
+every `save_every` applied windows, and when it is stopped. Stopped or killed, it goes on from there and ends with the
+same weights and the same matrix.
 """
 
 import time
@@ -41,8 +41,8 @@ class Phase(StrEnum):
     DONE = "done"
 
 
-SAVED_ON_ENTRY = frozenset({Phase.EVALUATE, Phase.BEGIN, Phase.DONE})
-"""Phases before which the run is saved: a boundary and a row of the matrix are work that should not be lost."""
+SAVED_ON_ENTRY = frozenset({Phase.BEGIN, Phase.DONE})
+"""Phases before which the run is saved: a boundary and the row of the matrix after it, in one checkpoint."""
 
 
 class Outcome(NamedTuple):
@@ -126,6 +126,8 @@ class Runner:
             Phase.TRAIN: self._train,
             Phase.BOUNDARY: self._end_task,
         }
+        if any(cell is not None for row in self.matrix.values for cell in row):
+            self.events.emit("matrix", **self.matrix.state_dict())
         if self.phase is Phase.TRAIN:
             self._announce_task()
         while self.phase is not Phase.DONE:

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from mambrane.app.cli import main
-from mambrane.app.plan import kept_by_parameter, now_s
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.events import EventLog
 from mambrane.data.loader import WindowLoader
@@ -16,6 +15,8 @@ from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
 from mambrane.run.build import build_extensions, build_model
 from mambrane.run.config import RunConfig
+from mambrane.run.plan import kept_by_parameter
+from mambrane.run.timing import now_s
 from tests.contract.main_job import SIZE, SWITCHES, write_domains
 
 
