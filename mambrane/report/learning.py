@@ -29,7 +29,7 @@ def head(data: ReportData) -> str:
     for name, title in (("final_average", "final loss, all domains"), ("forgetting", "forgetting")):
         if name in metrics and metrics[name].value is not None:
             facts.append((title, f"{metrics[name].value:.3f}", "bits/byte"))
-    speed, tokens, rate = (history.series(name) for name in ("tokens_per_s", "tokens", "firing_rate"))
+    speed, tokens, rate = (history.series(name) for name in ("tokens_per_s", "tokens", "activity/firing_rate"))
     if speed is not None and tokens is not None:
         mean_speed = tokens.values.sum() / (tokens.values / speed.values).sum()
         facts.append(("speed, mean", wording.count(mean_speed), "tokens/s"))

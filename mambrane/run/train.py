@@ -22,6 +22,7 @@ from mambrane.run.config import OPERATIONAL, RunConfig, settings_left_unsaid, to
 from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import all_operations_of, compile_kernels_of
+from mambrane.run.methods import shown_numbers
 from mambrane.run.presets import smaller_presets
 from mambrane.run.run import Run
 from mambrane.run.saved import read_domain_records, read_tokenizer, texts_as_saved
@@ -173,6 +174,7 @@ def _announce(
         total_windows=sum(windows_by_task(config, stream)),
         output_dir=str(folder.path),
         device=str(device),
+        numbers=shown_numbers(config),
         environment=describe_environment(device),
     )
     on, off = on_and_off(config)

@@ -12,7 +12,7 @@ from mambrane.app.words import given_settings
 from mambrane.core.errors import UserError
 from mambrane.run import config as run_config
 from mambrane.run.config import RunConfig, fingerprint, from_dict, settings_left_unsaid, to_dict
-from mambrane.run.effects import NEEDS, settings_without_effect
+from mambrane.run.effects import settings_without_effect
 from mambrane.run.presets import PRESETS
 
 FLAGS_FILE = Path(__file__).parent / "flags.txt"
@@ -150,7 +150,18 @@ OTHER_WORDS = {
 }
 
 
-@pytest.mark.parametrize(("section", "name"), NEEDS)
+DEPENDENT = {
+    "plasticity": """stdp_type stdp_learning_rate stdp_tau_plus stdp_tau_minus stdp_target_rate stdp_bounds
+        stdp_max_weight use_meta_plasticity meta_lr meta_kappa""",
+    "continual": """num_tasks use_replay replay_buffer_size replay_strategy replay_fraction consolidation_strength
+        consolidation_method consolidation_decay fisher_sequences distillation_strength distillation_temperature""",
+}
+"""Settings that do nothing without another one."""
+
+
+@pytest.mark.parametrize(
+    ("section", "name"), [(section, name) for section, names in DEPENDENT.items() for name in names.split()]
+)
 def test_a_setting_without_its_switch_is_warned_of(section, name):
     off = RunConfig()
     if name in ("use_replay", "consolidation_strength", "distillation_strength"):
