@@ -38,6 +38,8 @@ class RunOptions:
     """auto, cpu, cuda or cuda:N."""
     output_dir: str = ""
     """Folder of the run; left out: runs/NAME, where NAME follows from the configuration."""
+    require_same_environment: bool = False
+    """Refuse to resume where torch, Numba, the processor or the number of threads is not as when the run was saved."""
     dry_run: bool = False
     """Print the plan (tasks, tokens, parameters, memory, time) and train nothing."""
 
@@ -104,6 +106,7 @@ OPERATIONAL = (
     "run.max_windows",
     "run.output_dir",
     "run.dry_run",
+    "run.require_same_environment",
     "engine.save_every",
     "engine.keep_checkpoints",
 )

@@ -19,6 +19,7 @@ from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import explain
 from mambrane.run.build import build_model, build_runner, restore, windows_by_task
 from mambrane.run.config import OPERATIONAL, RunConfig, settings_left_unsaid, to_dict
+from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import all_operations_of, compile_kernels_of
 from mambrane.run.presets import smaller_presets
@@ -56,6 +57,9 @@ def train(config: RunConfig, *, listeners: Sequence[Callable[[Event], None]] = (
         >>> run = train(replace(config, run=replace(config.run, output_dir="runs/mine")))  # doctest: +SKIP
     """
     device = resolve_device(config.run.device)
+    if device.type == "cuda":
+        # What asks for "the" GPU, such as the state of its generator, then asks for this one and touches no other.
+        torch.cuda.set_device(device)
     seed_global_generators(config.run.seed)
     texts, said = _read_texts(config, listeners)
     folder = RunFolder(config.folder_for([text.content_hash for text in texts]))
@@ -85,6 +89,8 @@ def _train_in(
     events: EventLog,
     device: torch.device,
 ) -> Outcome:
+    here = describe_environment(device)
+    compare_environment(folder, here, events, must_be_same=config.run.require_same_environment)
     with StopRequest(events) as stop:
         tokenizer, domains = _tokenize(config, folder, texts, events)
         model = build_model(config, tokenizer.vocab_size)
