@@ -16,11 +16,12 @@ from torch.utils.flop_counter import register_flop_formula
 TYPES = (torch.float32,)
 
 
-def supports(*tensors: Tensor | None) -> str | None:
+def supports(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> str | None:
     """Return why PyTorch must compute this product, or None."""
-    if any(tensor is not None and tensor.dtype != torch.float32 for tensor in tensors):
-        return "it is for float32 in all tensors"
-    return "autocast will round the factors" if torch.is_autocast_enabled("cpu") else None
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast will round the factors"
+    is_float32 = x.dtype == weight_OI.dtype == torch.float32 and (bias_O is None or bias_O.dtype == torch.float32)
+    return None if is_float32 else "it is for float32 in all tensors"
 
 
 def linear_onednn(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
@@ -34,6 +35,8 @@ def sum_of_outer_products_onednn(left_RO: Tensor, right_RI: Tensor) -> Tensor:
     # The first factor of a product gets copied into rows: let that be the smaller one.
     num_rows, outputs = left_RO.shape
     inputs = right_RI.shape[1]
+    if num_rows == 0:
+        return left_RO.new_zeros(outputs, inputs)
     if inputs * (num_rows + outputs) < outputs * num_rows:
         return _product(right_RI.T, left_RO.T).T.contiguous()
     return _product(left_RO.T, right_RI.T)
