@@ -13,14 +13,15 @@ Source: Dao & Gu 2024, Transformers are SSMs, arXiv 2405.21060, section 7; initi
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
+from mambrane.layers.elementwise import softplus
 from mambrane.layers.linear import Linear
 from mambrane.layers.mamba import draw_dt_bias
 from mambrane.layers.norm import RmsNorm
 from mambrane.ops.causal_conv import causal_conv
+from mambrane.ops.gated_skip import gated_skip
 from mambrane.ops.ssd import ssd
 
 MAX_HEAD_CHANNELS = 64
@@ -85,11 +86,12 @@ class Mamba2(nn.Module):
         if C_extra_BTN is not None:
             C_BTN = C_BTN + C_extra_BTN
         x_BTHP = x_BTE.unflatten(-1, (heads, self.head_channels))
-        delta_BTH = F.softplus(dt_BTH + self.dt_bias)
+        delta_BTH = softplus(dt_BTH + self.dt_bias)
         A_H = -torch.exp(self.A_log)
         y_BTHP, scan_BHPN = ssd(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=scan_BHPN, resets_BT=resets_BT)
-        y_BTE = (y_BTHP + self.D[:, None] * x_BTHP).flatten(2)
-        return self.out_proj(self.norm(y_BTE * F.silu(gate_BTE))), Mamba2State(conv_BEK, scan_BHPN)
+        skip_E = self.D.repeat_interleave(self.head_channels)
+        y_BTE = gated_skip(y_BTHP.flatten(2), x_BTE, skip_E, gate_BTE)
+        return self.out_proj(self.norm(y_BTE)), Mamba2State(conv_BEK, scan_BHPN)
 
 
 def head_channels(expanded: int) -> int:
