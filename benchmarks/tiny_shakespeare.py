@@ -36,7 +36,6 @@ from mambrane.engine.trainer import Trainer
 from mambrane.measure.metrics import heldout_loss
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
-from mambrane.models.mamba_language_model import MambaLanguageModel
 from mambrane.plasticity.activity import ActivityProbe
 
 NUM_STEPS, BATCH_SIZE, SEQUENCE_LENGTH = 2_000, 12, 64
@@ -54,6 +53,7 @@ HYBRID = ModelConfig(
     use_cross_attention=True,
     cross_attn_heads=4,
 )
+MAMBA = ModelConfig(block_pattern="mamba", hidden_dim=128, num_layers=7)
 SPIKING = ModelConfig(hidden_dim=128, num_layers=9, spiking_units=128)
 
 
@@ -86,9 +86,7 @@ class Contender:
 
 CONTENDERS = {
     "hybrid": Contender(build=lambda vocab, g: LanguageModel(HYBRID, vocab, g), learning_rate=3e-3),
-    "mamba": Contender(
-        build=lambda vocab, g: MambaLanguageModel(vocab, dim=128, num_layers=7, generator=g), learning_rate=3e-3
-    ),
+    "mamba": Contender(build=lambda vocab, g: LanguageModel(MAMBA, vocab, g), learning_rate=3e-3),
     "spiking only": Contender(build=lambda vocab, g: LanguageModel(SPIKING, vocab, g), learning_rate=3e-3),
     "gpt": Contender(
         build=lambda vocab, g: Gpt(vocab, dim=128, num_layers=4, heads=4, context=SEQUENCE_LENGTH, generator=g),

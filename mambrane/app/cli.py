@@ -1,6 +1,5 @@
 """The command line: words in, one command out. Everything slow is imported after the words have been understood."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -8,12 +7,13 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
 
 from mambrane import __version__
+from mambrane.app.streams import flush_or_give_up, give_up, open_closed_streams, tell
 from mambrane.app.waiting import let_waiting_threads_sleep
 from mambrane.continual.config import ContinualConfig
-from mambrane.core.errors import MambraneError, UserError
+from mambrane.core.bounds import Bounds, Seed, check_settings
+from mambrane.core.errors import INTERRUPTED_EXIT_CODE, MambraneError, UserError
 from mambrane.data.config import DataConfig
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
@@ -34,8 +34,7 @@ Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained ta
 RUN is the folder of a run. `mambrane COMMAND --help` explains each command.
 """
 USER_ERROR_EXIT_CODE = 2
-INTERRUPTED_EXIT_CODE = 130
-"""128 + SIGINT, as a shell reports a program that Ctrl-C has ended."""
+LOST_OUTPUT_EXIT_CODE = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,7 +85,7 @@ class GenerateArguments:
     """Folder of the run."""
     prompt: str = ""
     """Text to go on from; left out, the model starts a new document."""
-    max_tokens: int = 256
+    max_tokens: Annotated[int, Bounds(1, 2**62)] = 256
     """Tokens to write at most."""
     temperature: float = 0.8
     """Above 1 is wilder, below 1 tamer, 0 always takes the most likely token."""
@@ -94,12 +93,15 @@ class GenerateArguments:
     """Draw from the k most likely tokens only; 0 draws from all."""
     top_p: float = 1.0
     """Draw from the most likely tokens that together have this probability."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the draw; equal seeds write equal text."""
     weights: Weights = "auto"
     """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,28 +124,68 @@ class InfoArguments:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code of the program."""
+    open_closed_streams()
     let_waiting_threads_sleep()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    exit_code = _exit_code_of(words)
+    lost = flush_or_give_up("stdout")
+    flush_or_give_up("stderr")
+    if lost is not None and exit_code == 0:
+        return _tell_lost_output(lost)
+    return exit_code
+
+
+def _exit_code_of(words: Sequence[str]) -> int:
+    """Run one command; answer what went wrong with a line in place of a traceback."""
+    try:
+        return _run(words)
+    except MambraneError as error:
+        return _tell_error(str(error))
+    except KeyboardInterrupt:
+        tell("interrupted")
+        return INTERRUPTED_EXIT_CODE
+    except SystemExit as end:
+        # rich ends the program where the reader of its output has left.
+        if isinstance(end.__context__, BrokenPipeError):
+            give_up("stdout")
+            return 0
+        return end.code if isinstance(end.code, int) else USER_ERROR_EXIT_CODE * (end.code is not None)
+    except BrokenPipeError:
+        give_up("stdout")
+        return 0
+    except OSError as error:
+        lost = flush_or_give_up("stdout")
+        return _tell_error(str(error)) if lost is None else _tell_lost_output(lost)
+    except (MemoryError, RuntimeError) as error:
+        # torch reports memory that the system refuses as a RuntimeError.
+        if not (isinstance(error, MemoryError) or "memory" in str(error)):
+            raise
+        return _tell_error(f"not enough memory: {str(error) or 'the system gives no more'}")
+
+
+def _run(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE.format(version=__version__))  # noqa: T201 -- the answer of the program
         return 0
     if words[0] == "--version":
         print(__version__)  # noqa: T201 -- the answer of the program
         return 0
-    try:
-        if words[0] not in COMMANDS:
-            raise UserError(f"no command {words[0]!r}", wanted=", ".join(COMMANDS), way_out="mambrane --help")
-        return COMMANDS[words[0]](words[1:])
-    except MambraneError as error:
-        Console(stderr=True).print(f"[bold red]error[/] {_escaped(str(error))}", highlight=False, soft_wrap=True)
-        return USER_ERROR_EXIT_CODE
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted", highlight=False)
-        return INTERRUPTED_EXIT_CODE
-    except BrokenPipeError:
-        # The reader of our output has left; its closed pipe must not be flushed again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if words[0] not in COMMANDS:
+        raise UserError(f"no command {words[0]!r}", wanted=", ".join(COMMANDS), way_out="mambrane --help")
+    return COMMANDS[words[0]](words[1:])
+
+
+def _tell_error(words: str) -> int:
+    tell(("error", "bold red"), " ", words)
+    return USER_ERROR_EXIT_CODE
+
+
+def _tell_lost_output(error: OSError) -> int:
+    """Say that the answer did not arrive; a reader that has left has seen what it wanted."""
+    if isinstance(error, BrokenPipeError):
         return 0
+    tell(("error", "bold red"), f" standard output: {error.strerror or error}")
+    return LOST_OUTPUT_EXIT_CODE
 
 
 def parse_train(words: Sequence[str]) -> RunConfig:
@@ -229,7 +271,3 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 def _parse(kind: type, words: Sequence[str], *, command: str, default: object | None = None):  # noqa: ANN202 -- `kind`
     options = {} if default is None else {"default": default}
     return tyro.cli(tyro.conf.OmitArgPrefixes[kind], args=list(words), prog=f"mambrane {command}", **options)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("[", "\\[")

@@ -13,7 +13,7 @@ from mambrane.continual.stream import Stream
 from mambrane.data.loader import WindowLoader
 from mambrane.engine.objective import fused_next_token_objective
 from mambrane.engine.precision import Precision, choose_precision
-from mambrane.models.accounting import account
+from mambrane.models.cost import count_costs
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.build import build_task_kind, windows_by_task
 from mambrane.run.config import RunConfig
@@ -30,7 +30,7 @@ def print_plan(config: RunConfig, stream: Stream, model: LanguageModel, device: 
     tasks = Table(box=box.SIMPLE, title=f"plan of {folder}", title_justify="left", show_footer=True)
     kind_of_task = build_task_kind(config, device)
     loaders = [kind_of_task.make_loader(task) for task in stream.tasks]
-    tokens = [sum(f.num_tokens for f in task.train) * task.num_epochs for task in stream.tasks]
+    tokens = [loader.num_tokens * task.num_epochs for loader, task in zip(loaders, stream.tasks, strict=True)]
     windows = windows_by_task(config, stream)
     tasks.add_column("task", footer="total")
     for heading, total in (("epochs", config.run.epochs), ("windows", sum(windows)), ("tokens", sum(tokens))):
@@ -38,7 +38,7 @@ def print_plan(config: RunConfig, stream: Stream, model: LanguageModel, device: 
     for task, num_windows, num_tokens in zip(stream.tasks, windows, tokens, strict=True):
         tasks.add_row(task.name, f"{task.num_epochs:,}", f"{num_windows:,}", f"{num_tokens:,}")
     console.print(tasks)
-    console.print(parts_table(account(model), title="model"))
+    console.print(parts_table(count_costs(model), title="model"))
 
     kind = choose_precision(config.engine.precision, mixed_precision=config.engine.mixed_precision, device=device)
     step_seconds, activation_bytes = _measure(model, loaders[0], device, kind)

@@ -1,7 +1,6 @@
 """`mambrane train`: start a run, or go on with it. The same words do both."""
 
-from contextlib import closing
-from pathlib import Path
+from contextlib import closing, suppress
 
 import torch
 
@@ -9,6 +8,7 @@ from mambrane.app.memory import keep_freed_memory
 from mambrane.app.notices import announced_events
 from mambrane.app.plan import print_plan
 from mambrane.app.samples import print_samples
+from mambrane.app.streams import flush_or_give_up
 from mambrane.continual.stream import build_stream
 from mambrane.core.device import resolve_device
 from mambrane.core.events import EventLog
@@ -30,7 +30,11 @@ def train(config: RunConfig, warnings: list[str]) -> int:
     with closing(console):
         run = train_run(config, listeners=[console], warnings=warnings)
     if run.outcome.is_finished:
-        print_samples(run.samples())
+        samples = run.samples()
+        with suppress(OSError, SystemExit):
+            print_samples(samples)
+    # Whether anybody could read along changes nothing about the run.
+    flush_or_give_up("stdout")
     return run.outcome.exit_code
 
 
@@ -43,5 +47,6 @@ def _print_plan(config: RunConfig, warnings: list[str], console: ConsoleListener
         events.emit("warning", message=sentence)
     stream = build_stream(domains, config.continual, config.run.epochs)
     compile_kernels_of(config, device, announced_events())
-    print_plan(config, stream, build_model(config, tokenizer.vocab_size), device, Path(config.folder))
+    folder = config.folder_for([domain.content_hash for domain in domains])
+    print_plan(config, stream, build_model(config, tokenizer.vocab_size), device, folder)
     return 0

@@ -2,6 +2,9 @@
 
 from mambrane.core.printable import printable
 
+INTERRUPTED_EXIT_CODE = 130
+"""128 + SIGINT, as a shell reports a program that Ctrl-C has ended."""
+
 
 class MambraneError(Exception):
     """Base of all errors that are answered with a message instead of a traceback."""

@@ -1,26 +1,46 @@
 """The event log: every fact of a run as one JSON line, in the order it happened.
 
 Nothing is silent: a skipped window, a chosen kernel, a replaced setting, a saved checkpoint is an event. Listeners
-(the console, TensorBoard) read the same events; they never receive anything that is not in the file. A log that cannot
-be written ends the run with an error that says what to do.
+(the console, TensorBoard) read the same events; they never receive anything that is not in the file. A listener that
+fails is heard of once and called no more: whoever watches a run cannot end it. A log that cannot be written ends the
+run with an error that says what to do.
 """
 
 import json
+import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from mambrane.core.errors import UserError
 
 Event = dict[str, Any]
 """{"time_s": seconds since 1970, "event": kind, ...fields}"""
 
+BLOCK_BYTES = 1 << 16
+"""What is read at a time to find the last line."""
+
 
 class EventLogError(UserError):
     """The event log cannot be written; what the run has saved is untouched."""
+
+
+@runtime_checkable
+class ClosableListener(Protocol):
+    """A listener that holds something until the end of a run."""
+
+    def __call__(self, event: Event) -> None:
+        """Take one event in."""
+        ...
+
+    def close(self) -> None:
+        """Give back what is held."""
+        ...
 
 
 class EventLog:
@@ -29,13 +49,12 @@ class EventLog:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self.listeners: list[Callable[[Event], None]] = []
-        self._file = None
-        self._has_torn_line = False
+        self._file: FileIO | None = None
         if path is not None:
             with _log_errors(path):
-                self._has_torn_line = _ends_in_torn_line(path)
                 # Unbuffered: nothing is held back that a kill or a full disk could take away later.
                 self._file = path.open("ab", buffering=0)
+                _end_last_line(path, self._file)
 
     def emit(self, kind: str, **fields: Any) -> None:  # noqa: ANN401 -- any JSON value
         """Write one event. Values must be JSON: numbers, text, lists, dicts; non-finite numbers become text.
@@ -44,10 +63,28 @@ class EventLog:
             EventLogError: the file cannot be written; no listener has heard of the event.
         """
         event = {"time_s": round(time.time(), 3), "event": kind, **fields}
-        if self._file is not None:
-            self._write_line(json.dumps(_finite(event), allow_nan=False))
-        for listener in self.listeners:
-            listener(event)
+        if self._file is not None and self.path is not None:
+            with _log_errors(self.path):
+                _append_line(self._file, json.dumps(_finite(event), allow_nan=False))
+        failures: list[tuple[object, BaseException]] = []
+        for listener in tuple(self.listeners):
+            try:
+                listener(event)
+            # rich answers a closed pipe with SystemExit.
+            except (Exception, SystemExit) as error:
+                self.listeners.remove(listener)
+                failures.append((listener, error))
+        for failed, error in failures:
+            self._tell_failure(failed, error)
+
+    def close_listener(self, listener: ClosableListener) -> None:
+        """Close a listener; a failure is told like one during the run."""
+        if listener in self.listeners:
+            self.listeners.remove(listener)
+        try:
+            listener.close()
+        except (Exception, SystemExit) as error:
+            self._tell_failure(listener, error)
 
     def close(self) -> None:
         """Close the file; later events reach the listeners only."""
@@ -55,32 +92,92 @@ class EventLog:
             self._file.close()
             self._file = None
 
-    def _write_line(self, text: str) -> None:
-        line = memoryview(("\n" * self._has_torn_line + text + "\n").encode())
-        self._has_torn_line = True
-        with _log_errors(self.path):
-            while line:
-                line = line[self._file.write(line) :]
-        self._has_torn_line = False
+    def _tell_failure(self, listener: object, error: BaseException) -> None:
+        name = getattr(listener, "__qualname__", type(listener).__name__)
+        cause = error.__context__ if isinstance(error, SystemExit) and error.__context__ is not None else error
+        message = (
+            f"{name} failed ({type(cause).__name__}: {cause}) and shows nothing from here on; the run itself goes on"
+        )
+        # The failed listener may have been the only one on the screen; logging reaches standard error without one.
+        logging.getLogger("mambrane").warning(message)
+        self.emit("listener_failed", listener=name, message=message)
 
 
-def read_events(path: Path) -> Iterator[Event]:
-    """Yield the events of a log; a torn last line, left by a kill, is passed over."""
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            try:
-                yield json.loads(line)
-            except json.JSONDecodeError:
-                continue
+def read_events(path: Path, *, tell_damage: Callable[[str], None] = lambda sentence: None) -> Iterator[Event]:
+    """Yield the events of a log; a torn last line, left by a kill, is passed over.
+
+    Args:
+        path: the log.
+        tell_damage: called at the end with a sentence on the other lines that are no events, if there are any.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    unreadable: list[int] = []
+    number = 0
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                event = _parse_line(line)
+                if event is not None:
+                    yield event
+                elif line.endswith(b"\n"):
+                    unreadable.append(number)
+    except OSError as error:
+        raise UserError(
+            f"{path}: {error.strerror or error}",
+            wanted="the event log of a run",
+            way_out="make it readable, or restore it from a copy",
+        ) from error
+    if unreadable:
+        tell_damage(
+            f"{path}: {len(unreadable):,} of {number:,} lines cannot be read and are left out, the first is line "
+            f"{unreadable[0]:,}"
+        )
 
 
-def _ends_in_torn_line(path: Path) -> bool:
-    """Return whether a killed process left a line unfinished, so that the next event must start on its own."""
-    if not path.exists() or path.stat().st_size == 0:
-        return False
-    with path.open("rb") as file:
-        file.seek(-1, 2)
-        return file.read(1) != b"\n"
+def _parse_line(line: bytes) -> Event | None:
+    """Return the event of a line, or None where it is none."""
+    try:
+        event = json.loads(line, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _append_line(file: FileIO, text: str) -> None:
+    """Write a whole line, or leave the file as it was."""
+    line = memoryview((text + "\n").encode())
+    size_before = file.seek(0, os.SEEK_END)
+    try:
+        while line:
+            line = line[file.write(line) :]
+    except OSError:
+        with suppress(OSError):
+            file.truncate(size_before)
+        raise
+
+
+def _end_last_line(path: Path, file: FileIO) -> None:
+    """End a last line that is whole but for its end, and remove what a kill left of one that is not."""
+    if not path.is_file():
+        return
+    with path.open("rb") as reader:
+        size = reader.seek(0, os.SEEK_END)
+        start, tail = size, b""
+        while start > 0 and b"\n" not in tail:
+            length = min(BLOCK_BYTES, start)
+            start = reader.seek(start - length)
+            tail = reader.read(length) + tail
+    rest = tail.rpartition(b"\n")[2]
+    if rest and _parse_line(rest) is not None:
+        file.write(b"\n")
+    elif rest:
+        file.truncate(size - len(rest))
 
 
 @contextmanager

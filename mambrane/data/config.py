@@ -1,7 +1,10 @@
 """Where the text comes from and how it is cut. Free of torch, so that the command line can read it at once."""
 
+import re
 from dataclasses import dataclass
+from typing import Annotated, NamedTuple
 
+from mambrane.core.bounds import Bounds, Bytes, check_settings
 from mambrane.core.errors import UserError
 
 
@@ -12,49 +15,62 @@ class DataConfig:
     data: tuple[str, ...] = ("builtin",)
     """`builtin`, files or folders (one file or sub-folder is one domain), or hf:NAME for the Hugging Face hub."""
     tokenizer: str = "bytes"
-    """`bytes`, `bpe:SIZE` (trained on the data, cached), hf:NAME or the path of a tokenizer.json."""
-    sequence_length: int = 256
+    """`bytes`; `bpe:SIZE`, trained on the first task's text; `bpe:SIZE:all`, trained on every task's text, which looks
+    ahead; hf:NAME; or the path of a tokenizer.json."""
+    sequence_length: Annotated[int, Bounds(1, 1_048_576)] = 256
     """Tokens in a training window."""
-    batch_size: int = 8
+    batch_size: Annotated[int, Bounds(1, 1_048_576)] = 8
     """Windows of text in a micro-batch."""
-    max_domain_bytes: int = 0
+    epoch_tokens: Annotated[int, Bounds(0, 1_000_000_000_000)] = 0
+    """Tokens in an epoch, new ones until the text of the task has all been read; 0: its whole text, or with several
+    domains at once as much as one of them has on average."""
+    max_domain_bytes: Bytes = 0
     """Read at most this many bytes of text of each domain, a fair sample of its files; 0 reads all."""
-    max_heldout_bytes: int = 0
+    max_heldout_bytes: Bytes = 0
     """Evaluate on at most this many bytes of each held-out split; 0 uses all."""
-    heldout_fraction: float = 0.1
+    heldout_fraction: Annotated[float, Bounds(0, 1, "both")] = 0.1
     """Part of each domain's text that is never trained on; split by file where a domain has several."""
 
     def __post_init__(self) -> None:
         if not self.data:
             raise UserError("--data without a value", wanted="builtin, a path or hf:NAME", way_out="--data builtin")
-        for name, value in (("sequence-length", self.sequence_length), ("batch-size", self.batch_size)):
-            if value < 1:
-                raise UserError(f"--{name} {value}", wanted="at least 1", way_out=f"--{name} 8")
-        for name, value in (("max-domain-bytes", self.max_domain_bytes), ("max-heldout-bytes", self.max_heldout_bytes)):
-            if value < 0:
-                raise UserError(f"--{name} {value}", wanted="a number of bytes, 0 for all", way_out=f"--{name} 0")
+        check_settings(self)
         check_tokenizer_spec(self.tokenizer)
-        if not 0 < self.heldout_fraction < 1:
-            raise UserError(
-                f"--heldout-fraction {self.heldout_fraction}",
-                wanted="between 0 and 1",
-                way_out="--heldout-fraction 0.1",
-            )
+
+    @property
+    def has_own_text(self) -> bool:
+        """Whether some of the text is in files of one's own, which may lie anywhere."""
+        return any(location != "builtin" and not location.startswith("hf:") for location in self.data)
+
+
+class BpeSpec(NamedTuple):
+    """What bpe:SIZE or bpe:SIZE:all asks for."""
+
+    size: int
+    """Tokens in the vocabulary at most, END_OF_TEXT included."""
+    looks_ahead: bool
+    """Trained on the text of all tasks, those to come included."""
+
+
+def bpe_spec(spec: str) -> BpeSpec | None:
+    """Return what a name of a trained tokenizer asks for, or None for any other name."""
+    match = re.fullmatch(r"bpe:([0-9]{1,9})(:all)?", spec)
+    return BpeSpec(int(match[1]), match[2] is not None) if match else None
 
 
 def check_tokenizer_spec(spec: str) -> None:
     """Raise UserError unless `spec` is a name that `--tokenizer` takes; whether it can be loaded shows later."""
-    size = spec.removeprefix("bpe:")
-    if size != spec and not (size.isdecimal() and int(size) >= 257):
+    bpe = bpe_spec(spec)
+    if spec.startswith("bpe:") and (bpe is None or bpe.size < 257):
         raise UserError(
             f"--tokenizer {spec}",
-            wanted="bpe:SIZE with a size of at least 257 (256 bytes and END_OF_TEXT)",
+            wanted="bpe:SIZE or bpe:SIZE:all with a size of at least 257 (256 bytes and END_OF_TEXT)",
             way_out="--tokenizer bpe:4096",
         )
     is_hub_name = spec.startswith("hf:") and spec != "hf:"
-    if not (spec == "bytes" or size != spec or is_hub_name or spec.endswith(".json")):
+    if not (spec == "bytes" or bpe or is_hub_name or spec.endswith(".json")):
         raise UserError(
             f"--tokenizer {spec}",
-            wanted="bytes, bpe:SIZE, hf:NAME or the path of a tokenizer.json",
+            wanted="bytes, bpe:SIZE, bpe:SIZE:all, hf:NAME or the path of a tokenizer.json",
             way_out="--tokenizer bytes",
         )

@@ -1,19 +1,25 @@
 """The data of a run in one call: find the domains, read and split their text, choose the tokenizer, tokenize."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.cache import hash_of
-from mambrane.data.config import DataConfig
+from mambrane.data.config import DataConfig, bpe_spec
 from mambrane.data.corpus import Corpus, cached_corpus
+from mambrane.data.overlap import Overlap, measure_overlap
 from mambrane.data.sources import find_sources
 from mambrane.data.tokenizer import Tokenizer, build_tokenizer
-from mambrane.data.tokens import TokenFile, cached_token_file
+from mambrane.data.tokens import TokenFile, cached_token_file, token_file_in_cache
+
+NOTABLE_OVERLAP = 0.02
+"""Above this part of the held-out text, what was trained on is said in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +45,16 @@ class Domain:
         return self.record["bytes_read"]
 
     @property
+    def overlap_ratio(self) -> float:
+        """Part of the held-out bytes, 0 to 1, in lines that stand in the training text of any domain."""
+        return self.record["overlap_ratio"]
+
+    @property
+    def near_duplicate_ratio(self) -> float:
+        """Part of the held-out bytes, 0 to 1, in documents that are nearly the same as training text."""
+        return self.record["near_duplicate_ratio"]
+
+    @property
     def heldout_bytes(self) -> int:
         """Bytes of text that the domain is evaluated on and never trained on."""
         return self.heldout.num_bytes
@@ -57,11 +73,26 @@ def load_domains(
     Args:
         config: what to read and how to split it.
         cache_dir: folder for texts, tokenizers and tokens; shared by runs, and by processes at the same time.
-        events: receives "file_skipped", "domains_left_out", "text_read" (not when the cache holds the text),
-            "cache_damaged" and "text_left_out" (each with a `message`), "tokenizer_smaller_than_asked" and one
-            "domain" for each domain.
-        num_domains: domains wanted, None for all there are.
+        events: receives what `read_texts` and `tokenize_texts` say.
+        num_domains: domains wanted, as tasks one after another; None for all there are, learned at once.
         tokenizer: use this one (of an earlier run) instead of the one that `config` names.
+
+    Raises:
+        UserError: anything wrong with the text, or fewer domains than wanted.
+    """
+    corpora = read_texts(config, cache_dir, events, num_domains)
+    return tokenize_texts(corpora, config, cache_dir, events, is_stream=num_domains is not None, tokenizer=tokenizer)
+
+
+def read_texts(config: DataConfig, cache_dir: Path, events: EventLog, num_domains: int | None = None) -> list[Corpus]:
+    """Return the text of the first `num_domains` domains (None: all) that `config` names.
+
+    Args:
+        config: what to read and how to split it.
+        cache_dir: folder for texts.
+        events: receives "file_skipped", "domains_left_out", "text_read" (not when the cache holds the text) and
+            "cache_damaged" (with a `message`).
+        num_domains: domains wanted, None for all there are.
 
     Raises:
         UserError: anything wrong with the text, or fewer domains than wanted.
@@ -76,19 +107,75 @@ def load_domains(
         )
     if num_domains is not None and num_domains < len(sources):
         events.emit("domains_left_out", names=[source.name for source in sources[num_domains:]])
-    corpora = [cached_corpus(source, config, cache_dir, events) for source in sources[:num_domains]]
+    corpora: list[Corpus] = []
+    for source in sources[:num_domains]:
+        corpora.append(cached_corpus(source, config, cache_dir, events, corpora))
+    return corpora
+
+
+def tokenize_texts(
+    corpora: Sequence[Corpus],
+    config: DataConfig,
+    cache_dir: Path,
+    events: EventLog,
+    *,
+    is_stream: bool,
+    tokenizer: Tokenizer | None = None,
+) -> tuple[Tokenizer, list[Domain]]:
+    """Return the tokenizer, and the text of each domain as its tokens.
+
+    Args:
+        corpora: the text of each domain.
+        config: names the tokenizer, and what of the text was left out.
+        cache_dir: folder for tokenizers and tokens.
+        events: receives "cache_damaged", "text_left_out", "heldout_text_repeats_training_text" and "tokenizer_trained"
+            (each with a `message`), "tokenizer_smaller_than_asked" and one "domain" for each domain.
+        is_stream: whether the domains are tasks, learned one after another, so that a tokenizer must not know all.
+        tokenizer: use this one (of an earlier run) instead of the one that `config` names.
+
+    Raises:
+        UserError: the tokenizer cannot be had, or it loses text.
+    """
     if tokenizer is None:
-        tokenizer = _tokenizer_for(corpora, config, cache_dir, events)
-        asked = config.tokenizer.removeprefix("bpe:")
-        if asked.isdecimal() and tokenizer.vocab_size < int(asked):
-            events.emit("tokenizer_smaller_than_asked", asked=int(asked), vocab_size=tokenizer.vocab_size)
+        tokenizer = _tokenizer_for(corpora, config, cache_dir, events, is_stream=is_stream)
     left_out = [words for corpus in corpora if (words := text_left_out(corpus.record, config))]
     if left_out:
         events.emit("text_left_out", message="; ".join(left_out))
-    domains = [_tokenize(corpus, tokenizer, cache_dir, events) for corpus in corpora]
+    overlaps = _overlaps(corpora)
+    repeated = [
+        words
+        for corpus, overlap in zip(corpora, overlaps, strict=True)
+        if (words := overlap_in_words(corpus.record["name"], overlap))
+    ]
+    if repeated:
+        events.emit("heldout_text_repeats_training_text", message="; ".join(repeated))
+    domains = [
+        _tokenize(corpus, overlap, tokenizer, cache_dir, events)
+        for corpus, overlap in zip(corpora, overlaps, strict=True)
+    ]
     for domain in domains:
         events.emit("domain", **_summary(domain))
     return tokenizer, domains
+
+
+def domains_in_cache(records: Sequence[dict[str, Any]], tokenizer: Tokenizer, cache_dir: Path) -> list[Domain] | None:
+    """Return domains by the hashes in their records, without their text; None if the cache no longer holds them all.
+
+    Args:
+        records: `Domain.record` of each.
+        tokenizer: the one that made the tokens.
+        cache_dir: folder for tokens.
+    """
+    domains = []
+    for record in records:
+        train, heldout = (
+            token_file_in_cache(texts_hash=record[split]["content_hash"], tokenizer=tokenizer, cache_dir=cache_dir)
+            for split in ("train", "heldout")
+        )
+        if train is None or heldout is None:
+            return None
+        domains.append(Domain(record["name"], train, heldout, record["content_hash"], record))
+    return domains
 
 
 def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
@@ -109,16 +196,57 @@ def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
     return "; ".join(parts)
 
 
-def _tokenizer_for(corpora: list[Corpus], config: DataConfig, cache_dir: Path, events: EventLog) -> Tokenizer:
+def overlap_in_words(name: str, overlap: Overlap) -> str:
+    """Return in words how much of a domain's held-out text was trained on; empty if it is next to nothing."""
+    parts = []
+    if overlap.overlap_ratio > NOTABLE_OVERLAP:
+        parts.append(f"{overlap.overlap_ratio:.1%} of it lies in lines that stand in training text")
+    if overlap.near_duplicate_ratio > NOTABLE_OVERLAP:
+        parts.append(f"{overlap.near_duplicate_ratio:.1%} in documents that are nearly the same as training text")
+    if not parts:
+        return ""
+    return f"held-out text of {name}: {', '.join(parts)}, so its bits per byte are partly memory"
+
+
+def _overlaps(corpora: Sequence[Corpus]) -> list[Overlap]:
+    """Compare the held-out text of each domain with the training text of all."""
+    lines, passages = (
+        np.unique(np.concatenate([corpus.training_hashes(of) for corpus in corpora])) for of in ("lines", "passages")
+    )
+    return [measure_overlap(corpus.documents("heldout"), lines, passages) for corpus in corpora]
+
+
+def _tokenizer_for(
+    corpora: Sequence[Corpus], config: DataConfig, cache_dir: Path, events: EventLog, *, is_stream: bool
+) -> Tokenizer:
+    bpe = bpe_spec(config.tokenizer)
+    # A vocabulary that knows the words of later tasks would know the future.
+    sees_all = not is_stream or (bpe is not None and bpe.looks_ahead)
+    seen = corpora if sees_all else corpora[:1]
+
     def training_texts() -> Iterator[bytes]:
-        for corpus in corpora:
+        for corpus in seen:
             yield from corpus.documents("train")
 
-    texts_hash = hash_of([corpus.split_hash("train") for corpus in corpora])
-    return build_tokenizer(config.tokenizer, training_texts, texts_hash=texts_hash, cache_dir=cache_dir, events=events)
+    texts_hash = hash_of([corpus.split_hash("train") for corpus in seen])
+    tokenizer = build_tokenizer(
+        config.tokenizer, training_texts, texts_hash=texts_hash, cache_dir=cache_dir, events=events
+    )
+    if bpe is not None:
+        events.emit("tokenizer_trained", message=_trained_on(config.tokenizer, seen, corpora))
+        if tokenizer.vocab_size < bpe.size:
+            events.emit("tokenizer_smaller_than_asked", asked=bpe.size, vocab_size=tokenizer.vocab_size)
+    return tokenizer
 
 
-def _tokenize(corpus: Corpus, tokenizer: Tokenizer, cache_dir: Path, events: EventLog) -> Domain:
+def _trained_on(spec: str, seen: Sequence[Corpus], corpora: Sequence[Corpus]) -> str:
+    names = ", ".join(corpus.name for corpus in seen)
+    if len(seen) < len(corpora):
+        return f"tokenizer {spec} knows the training text of the first task, {names}; {spec}:all would look ahead"
+    return f"tokenizer {spec} knows the training text of {names}"
+
+
+def _tokenize(corpus: Corpus, overlap: Overlap, tokenizer: Tokenizer, cache_dir: Path, events: EventLog) -> Domain:
     train, heldout = (
         cached_token_file(
             partial(corpus.documents, split),
@@ -130,7 +258,8 @@ def _tokenize(corpus: Corpus, tokenizer: Tokenizer, cache_dir: Path, events: Eve
         )
         for split, words in (("train", "training text"), ("heldout", "held-out text"))
     )
-    return Domain(corpus.record["name"], train, heldout, corpus.record["content_hash"], corpus.record)
+    record = {**corpus.record, **overlap._asdict()}
+    return Domain(record["name"], train, heldout, record["content_hash"], record)
 
 
 def _summary(domain: Domain) -> dict[str, Any]:
@@ -143,4 +272,6 @@ def _summary(domain: Domain) -> dict[str, Any]:
         "train_tokens": domain.train.num_tokens,
         "heldout_bytes": domain.heldout.num_bytes,
         "heldout_tokens": domain.heldout.num_tokens,
+        "overlap_ratio": domain.overlap_ratio,
+        "near_duplicate_ratio": domain.near_duplicate_ratio,
     }

@@ -20,6 +20,7 @@ from tokenizers.trainers import BpeTrainer
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.cache import hash_of, obtain_folder
+from mambrane.data.config import bpe_spec
 from mambrane.data.documents import Texts, encoded_parts
 from mambrane.storage.atomic_files import FileRecord, write_new_file
 
@@ -101,13 +102,14 @@ class SubwordTokenizer:
 
 def trained_bpe(spec: str, texts: Texts, *, texts_hash: str, cache_dir: Path, events: EventLog) -> SubwordTokenizer:
     """Return a byte-level BPE of at most the wanted size, trained on `texts` unless the cache holds it."""
-    size = int(spec.removeprefix("bpe:"))
+    bpe = bpe_spec(spec)
+    assert bpe is not None, f"{spec} was checked before"
     key = hash_of([_FORMAT_VERSION, tokenizers.__version__, spec, texts_hash])
     definition = obtain_folder(
         cache_dir / "tokenizers" / key,
         what=f"the tokenizer {spec}",
         open_whole=_read_definition,
-        write=lambda folder: _write_definition(folder, _train(size, texts())),
+        write=lambda folder: _write_definition(folder, _train(bpe.size, texts())),
         events=events,
     )
     num_pieces = len(json.loads(definition)["model"]["vocab"])

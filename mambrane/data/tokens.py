@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mambrane.core.events import EventLog
-from mambrane.data.cache import CacheDamaged, hash_of, obtain_folder
+from mambrane.data.cache import CacheDamaged, hash_of, obtain_folder, opened_folder
 from mambrane.data.tokenizer import Tokenizer, packed, tokenizer_hash
 from mambrane.data.tokens_on_disk import TokensOnDisk, open_tokens
 from mambrane.storage.atomic_files import FileRecord, write_new_file
@@ -80,12 +80,22 @@ def cached_token_file(
     """
     key = _key(texts_hash, tokenizer)
     return obtain_folder(
-        cache_dir / "tokens" / hash_of([_STORED_AS, key]),
+        _folder(key, cache_dir),
         what=f"the tokens of {what}",
         open_whole=lambda folder: _open(folder, key, tokenizer),
         write=lambda folder: _write(folder, texts(), tokenizer),
         events=events,
     )
+
+
+def token_file_in_cache(*, texts_hash: str, tokenizer: Tokenizer, cache_dir: Path) -> TokenFile | None:
+    """Return the token stream of the documents with this hash, or None if the cache does not hold it whole."""
+    key = _key(texts_hash, tokenizer)
+    return opened_folder(_folder(key, cache_dir), lambda folder: _open(folder, key, tokenizer))
+
+
+def _folder(key: str, cache_dir: Path) -> Path:
+    return cache_dir / "tokens" / hash_of([_STORED_AS, key])
 
 
 def _key(texts_hash: str, tokenizer: Tokenizer) -> str:

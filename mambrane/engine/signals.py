@@ -1,7 +1,8 @@
-"""Stopping on request: SIGTERM and SIGINT set a flag; the engine looks at it and stops at a place of its choice.
+"""Stopping on request: signals set a flag; the engine looks at it and stops at a place of its choice.
 
     signal            effect
     SIGTERM           the flag, however often
+    SIGHUP            the flag, however often: the terminal has gone; where it is ignored (nohup) it stays ignored
     SIGINT, 1st, 2nd  the flag
     SIGINT, 3rd       KeyboardInterrupt where the program stands: whoever insists is obeyed, and what is on the disk
                       stays valid, because a save that is broken off leaves the checkpoints before it untouched
@@ -17,7 +18,10 @@ from typing import Any
 
 from mambrane.core.events import EventLog
 
-WATCHED_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+WATCHED_SIGNALS = tuple(
+    signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGHUP") if name in signal.Signals.__members__
+)
+"""Windows has no SIGHUP."""
 INTERRUPTS_OBEYED_AT_ONCE = 3
 """The SIGINT that raises KeyboardInterrupt."""
 
@@ -55,6 +59,8 @@ class StopRequest:
             self._events.emit("signals_not_watched", reason="not in the main thread")
             return self
         for number in WATCHED_SIGNALS:
+            if number.name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             self._previous[number] = signal.signal(number, self._handle)
         return self
 

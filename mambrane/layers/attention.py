@@ -9,6 +9,7 @@ There is no position code: both paths are recurrent, so what they carry already 
 from torch import nn
 
 from mambrane.core.shapes import Activations, Resets
+from mambrane.layers.cost import ComponentCost, macs, num_parameters
 from mambrane.layers.linear import Linear
 from mambrane.ops import AttentionState, windowed_attention
 
@@ -38,3 +39,13 @@ class WindowedCrossAttention(nn.Module):
             query_BTI, key_BTI, value_BTI, heads=self.heads, window=self.window, state=state, resets_BT=resets_BT
         )
         return self.output(read_BTI), ring
+
+    def cost(self) -> ComponentCost:
+        """Return what the attention costs with a full window."""
+        numbers = 2 * self.window * self.query.out_features
+        return ComponentCost(
+            name="cross-attention",
+            parameters=num_parameters(self),
+            dense_macs_per_token=macs(self.query, self.key_value, self.output) + numbers,
+            state_numbers=numbers,
+        )

@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
+from mambrane.layers.cost import ComponentCost, macs, num_parameters
 from mambrane.layers.elementwise import softplus
 from mambrane.layers.linear import Linear
 from mambrane.layers.mamba import draw_dt_bias
 from mambrane.layers.norm import RmsNorm
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.gated_skip import gated_skip
-from mambrane.ops.ssd import ssd
+from mambrane.ops.ssd import CHUNK_TOKENS, ssd
 
 MAX_HEAD_CHANNELS = 64
 A_MIN, A_MAX = 1.0, 16.0
@@ -39,6 +40,9 @@ class Mamba2State(NamedTuple):
 
 class Mamba2(nn.Module):
     """One Mamba-2 mixer: width D in, width D out; no residual. The norm inside belongs to the published layer."""
+
+    operations = ("causal_conv", "selective_scan", "gated_skip")
+    """Operations with compiled kernels that it calls."""
 
     def __init__(self, dim: int, *, expand: int, d_state: int, d_conv: int) -> None:
         super().__init__()
@@ -92,6 +96,22 @@ class Mamba2(nn.Module):
         skip_E = self.D.repeat_interleave(self.head_channels)
         y_BTE = gated_skip(y_BTHP.flatten(2), x_BTE, skip_E, gate_BTE)
         return self.out_proj(self.norm(y_BTE)), Mamba2State(conv_BEK, scan_BHPN)
+
+    def cost(self) -> ComponentCost:
+        """Return what the mixer costs as matrix products over whole chunks; the CPU's kernel does less.
+
+        Every token scores its chunk and reads it; the state is written and read once a token.
+        """
+        expanded, heads, taps = self.out_proj.in_features, self.A_log.numel(), self.conv1d.weight.numel()
+        chunk_macs = CHUNK_TOKENS * (self.d_state + expanded) + 2 * expanded * self.d_state
+        scan = CHUNK_TOKENS * heads + expanded * self.d_state / CHUNK_TOKENS
+        return ComponentCost(
+            name="Mamba",
+            parameters=num_parameters(self),
+            dense_macs_per_token=macs(self.in_proj, self.out_proj) + chunk_macs,
+            state_updates_per_token=taps + scan + 2 * expanded,
+            state_numbers=taps - self.conv1d.in_channels + expanded * self.d_state,
+        )
 
 
 def head_channels(expanded: int) -> int:

@@ -8,36 +8,28 @@ Source: Fan et al. 2018 (arXiv 1805.04833) for top-k; Holtzman et al. 2020 (arXi
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from mambrane.core.errors import UserError
+from mambrane.core.bounds import Bounds, check_settings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sampling:
     """How a token is drawn from the scores of a model."""
 
-    temperature: float = 0.8
+    temperature: Annotated[float, Bounds(0, 1e9)] = 0.8
     """Scores are divided by it; 0 always takes the most probable token."""
-    top_k: int = 0
+    top_k: Annotated[int, Bounds(0, 2**62, meaning_of_0="off")] = 0
     """Draw among this many most probable tokens; 0 is off."""
-    top_p: float = 1.0
+    top_p: Annotated[float, Bounds(0, 1, "least")] = 1.0
     """Draw among the most probable tokens that together have this probability; 1 is off."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise UserError(
-                f"--temperature {self.temperature}",
-                wanted="0 (the most probable token) or a positive number",
-                way_out="--temperature 0.8",
-            )
-        if self.top_k < 0:
-            raise UserError(f"--top-k {self.top_k}", wanted="0 (off) or a number of tokens", way_out="--top-k 40")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"--top-p {self.top_p}", wanted="above 0, at most 1 (off)", way_out="--top-p 0.95")
+        check_settings(self)
 
 
 def keep_top_k(scores_BV: Float[Tensor, "B V"], top_k: int) -> Float[Tensor, "B V"]:

@@ -1,30 +1,36 @@
 """What the model is. Free of torch, so that the command line can read it at once."""
 
+import itertools
+import pkgutil
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
+from mambrane.core.bounds import Bounds, Positive, Size, check_settings
 from mambrane.core.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """The model: hybrid blocks of spiking neurons, a Mamba path and a second, plastic population."""
+    """The model: a stack of blocks; hybrid ones hold spiking neurons, a Mamba path and a plastic second population."""
 
-    hidden_dim: int = 512
+    hidden_dim: Size = 512
     """Width D of the residual stream."""
-    num_layers: int = 8
-    """Hybrid blocks."""
-    spiking_units: int = 128
+    num_layers: Annotated[int, Bounds(1, 1024)] = 8
+    """Blocks of the stack."""
+    block_pattern: str = "hybrid"
+    """Kinds of the blocks, first to last, separated by commas and repeated over the layers: hybrid,mamba,mamba."""
+    spiking_units: Size = 128
     """Spiking neurons S of the first population, in each block."""
-    liquid_units: int = 128
+    liquid_units: Size = 128
     """Units of the second population when it is a liquid cell (cfc, ltc); a lif population has --spiking-units."""
     liquid_backbone: Literal["lif", "cfc", "ltc"] = "lif"
     """Second population: leaky integrate-and-fire neurons, or a liquid cell with the arithmetic of ncps."""
-    num_spike_steps: int = 1
+    num_spike_steps: Annotated[int, Bounds(1, 1024)] = 1
     """Ticks K for which each token's current is repeated; cost grows with it."""
-    spike_threshold: float = 1.0
+    spike_threshold: Positive = 1.0
     """Membrane potential at which a neuron fires."""
-    spike_temporal_tau: float = 20.0
+    spike_temporal_tau: Positive = 20.0
     """Time constant of the `temporal` adapter, in tokens."""
     spike_reset: Literal["subtract", "zero"] = "subtract"
     """What a spike does to the membrane: subtract the threshold, or set it to zero."""
@@ -32,18 +38,18 @@ class ModelConfig:
     """Stop the gradient through the reset."""
     surrogate: Literal["fast_sigmoid", "atan"] = "fast_sigmoid"
     """Derivative used for the spike in the backward pass."""
-    surrogate_slope: float = 5.0
+    surrogate_slope: Positive = 5.0
     """Steepness of the surrogate, per unit of membrane potential."""
 
     use_mamba: bool = False
     """Add the Mamba path; without it the model is spiking only."""
     mamba_version: Literal[1, 2] = 1
     """1: selective scan (S6), a decay per channel and state. 2: SSD, one decay per head."""
-    mamba_expand: int = 2
+    mamba_expand: Annotated[int, Bounds(1, 64)] = 2
     """Expanded width of the Mamba path over the hidden width."""
-    mamba_d_state: int = 16
+    mamba_d_state: Annotated[int, Bounds(1, 4096)] = 16
     """State size N of each Mamba channel."""
-    mamba_d_conv: int = 4
+    mamba_d_conv: Annotated[int, Bounds(1, 1024)] = 4
     """Taps of the causal convolution."""
 
     integration_mode: Literal["sequential", "parallel", "bidirectional"] = "bidirectional"
@@ -52,38 +58,18 @@ class ModelConfig:
     """What Mamba reads of the first population: mean of the last 10 tokens, exponential trace, or membrane."""
     use_adaptive_gating: bool = False
     """Mix the two paths by a learned gate for each token and head; off: one learned number for each head."""
-    num_gate_heads: int = 8
+    num_gate_heads: Size = 8
     """Heads of the gate: slices of the hidden width that are mixed separately."""
     use_cross_attention: bool = False
     """Let each path attend to the other over the last tokens (bidirectional mode)."""
-    cross_attn_heads: int = 16
+    cross_attn_heads: Size = 16
     """Heads of the cross-attention."""
-    cross_attn_window: int = 64
+    cross_attn_window: Annotated[int, Bounds(1, 1_048_576)] = 64
     """Tokens that a query sees: itself and those just before it."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "hidden_dim",
-            "num_layers",
-            "spiking_units",
-            "liquid_units",
-            "num_spike_steps",
-            "mamba_expand",
-            "mamba_d_state",
-            "mamba_d_conv",
-            "num_gate_heads",
-            "cross_attn_heads",
-            "cross_attn_window",
-        ):
-            if getattr(self, name) < 1:
-                raise UserError(
-                    f"--{_flag(name)} {getattr(self, name)}", wanted="at least 1", way_out=f"--{_flag(name)} 1"
-                )
-        for name in ("spike_threshold", "spike_temporal_tau", "surrogate_slope"):
-            if not getattr(self, name) > 0:
-                raise UserError(
-                    f"--{_flag(name)} {getattr(self, name)}", wanted="a positive number", way_out="leave the flag out"
-                )
+        check_settings(self)
+        self._check_pattern()
         if self.use_cross_attention and not (self.use_mamba and self.integration_mode == "bidirectional"):
             raise UserError(
                 "--use-cross-attention without a second path to attend to",
@@ -101,6 +87,32 @@ class ModelConfig:
         if self.use_cross_attention:
             _check_heads("cross-attn-heads", self.cross_attn_heads, self.attention_dim, "half of --hidden-dim,")
 
+    def _check_pattern(self) -> None:
+        names, kinds = self.block_pattern.split(","), block_kind_names()
+        for name in names:
+            if name not in kinds:
+                raise UserError(
+                    f"--block-pattern {self.block_pattern}: no kind of block is called {name!r}",
+                    wanted=f"names out of {', '.join(kinds)}, separated by commas",
+                    way_out="--block-pattern hybrid",
+                )
+        if len(names) > self.num_layers:
+            raise UserError(
+                f"--block-pattern {self.block_pattern}: {len(names)} names for --num-layers {self.num_layers}",
+                wanted="no more names than layers",
+                way_out=f"--num-layers {len(names)}",
+            )
+
+    @property
+    def block_kinds(self) -> tuple[str, ...]:
+        """Kind of each block, first to last."""
+        return tuple(itertools.islice(itertools.cycle(self.block_pattern.split(",")), self.num_layers))
+
+    @property
+    def mamba_sizes(self) -> dict[str, int]:
+        """Sizes of a Mamba of either version, as its layer takes them."""
+        return {"expand": self.mamba_expand, "d_state": self.mamba_d_state, "d_conv": self.mamba_d_conv}
+
     @property
     def attention_dim(self) -> int:
         """Width of the queries of the cross-attention, all heads together."""
@@ -117,8 +129,9 @@ class ModelConfig:
         return self.spiking_units if self.liquid_backbone == "lif" else self.liquid_units
 
 
-def _flag(field_name: str) -> str:
-    return field_name.replace("_", "-")
+def block_kind_names() -> list[str]:
+    """Return the kinds of block that a pattern may name: the files of `models/blocks`."""
+    return sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent / "blocks")]))
 
 
 def _check_heads(flag: str, heads: int, dim: int, what: str) -> None:

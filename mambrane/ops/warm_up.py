@@ -1,24 +1,15 @@
 """Compiles the CPU kernels before they are needed, and says so: no silent pause in the middle of a run.
 
-Numba compiles a kernel at its first call and keeps it on disk beside the source (or in the user's cache folder), for
-this processor. Later runs only read it, which takes well under a second.
-
-A process of its own compiles, and the run reads. For a process that has compiled a kernel calls the parts of it that
-it compiled on the way, one that has read it the copies that were linked into it; the two round differently in the last
-bit, and a run that is resumed reads.
+A kernel is compiled once on a machine and kept on disk beside the source (or in the user's cache folder), for this
+processor. Later runs only read it, which takes well under a second.
 """
 
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
-from numba.core.event import Event, Listener, install_listener
 from torch import Tensor
 
+from mambrane.kernels import compiler_process
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.causal_trace import causal_trace
 from mambrane.ops.cfc import CfcWeights, cfc
@@ -35,29 +26,15 @@ def compile_kernels(announce: Callable[[str], None], operations: Sequence[str] |
     """Read the kernels of operations from the disk; those that are not there are compiled first.
 
     Args:
-        announce: receives a line when a kernel really has to be compiled, and one at the end; nothing if none has.
+        announce: receives a line when a kernel really has to be compiled, and one at the end; nothing if none has. Also
+            one for each file of a kernel that is damaged, and one where kernels cannot be kept.
         operations: names of operations; all that have kernels where not given.
+
+    Raises:
+        UserError: a kernel could not be compiled.
     """
-    names = list(operations or _EXAMPLES)
-    start_s = time.perf_counter()
-    if _are_on_disk(names):
-        return
-    announce("compiling CPU kernels, once on this machine (up to a minute)")
-    _compile_in_another_process(names)
-    if not _are_on_disk(names):
-        announce("the CPU kernels cannot be kept on disk: every process compiles them for itself")
-        run_kernels(names)
-    announce(f"compiled CPU kernels in {time.perf_counter() - start_s:.0f} s")
-
-
-def _are_on_disk(operations: Sequence[str]) -> bool:
-    """Read the kernels of operations; returns False at the first that would have to be compiled."""
-    try:
-        with install_listener("numba:compile", _Refusal()):
-            run_kernels(operations)
-    except _NotCompiledError:
-        return False
-    return True
+    with compiler_process.notices.to(announce):
+        run_kernels(list(operations or _EXAMPLES))
 
 
 def run_kernels(operations: Sequence[str]) -> None:
@@ -67,33 +44,6 @@ def run_kernels(operations: Sequence[str]) -> None:
             total = torch.stack([output.sum() for output in _EXAMPLES[name]()]).sum()
             if total.requires_grad:
                 total.backward()
-
-
-def _compile_in_another_process(operations: Sequence[str]) -> None:
-    """Let a new process of Python run the kernels; a session of its own keeps a Ctrl-C from stopping it half-way."""
-    package_folder = str(Path(__file__).parents[2])
-    subprocess.run(
-        [sys.executable, "-c", f"from mambrane.ops.warm_up import run_kernels; run_kernels({list(operations)!r})"],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join([package_folder, os.environ.get("PYTHONPATH", "")])},
-        capture_output=True,
-        check=False,
-        start_new_session=True,
-    )
-
-
-class _NotCompiledError(Exception):
-    """A kernel is not on the disk."""
-
-
-class _Refusal(Listener):
-    """Raises when Numba begins to compile; reading a kernel from disk is not compiling."""
-
-    def on_start(self, event: Event) -> None:
-        """Numba starts to compile a function."""
-        raise _NotCompiledError
-
-    def on_end(self, event: Event) -> None:
-        """Numba has compiled a function."""
 
 
 def _ones(*shape: int) -> Tensor:

@@ -3,11 +3,13 @@
 import dataclasses
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
 from mambrane.continual.config import ContinualConfig
+from mambrane.core.bounds import Bounds, Count, Seed, check_settings
 from mambrane.core.errors import UserError
 from mambrane.data.config import DataConfig
 from mambrane.engine.config import EngineConfig
@@ -26,11 +28,11 @@ class RunOptions:
 
     task: str = "llm"
     """What is trained: llm, a language model."""
-    epochs: int = 30
-    """Passes over the text in all, divided among the tasks."""
-    max_windows: int = 0
+    epochs: Count = 30
+    """Epochs in all, divided among the tasks; --epoch-tokens says how long one is."""
+    max_windows: Annotated[int, Bounds(0, 2**62, meaning_of_0="no end")] = 0
     """Stop after this many applied windows of the whole run and save; 0 runs to the end."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of every random stream."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
@@ -41,10 +43,7 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         check_task_kind(self.task)
-        if self.epochs < 1:
-            raise UserError(f"--epochs {self.epochs}", wanted="at least 1", way_out="--epochs 30")
-        if self.max_windows < 0:
-            raise UserError(f"--max-windows {self.max_windows}", wanted="0 (no end) or more", way_out="--max-windows 0")
+        check_settings(self)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,12 +84,31 @@ class RunConfig:
 
     @property
     def folder(self) -> Path:
-        """Folder of the run."""
+        """Folder of the run; without --output-dir, and with text of one's own, see `folder_for`."""
         return Path(self.run.output_dir or f"runs/{self.name}")
 
+    def folder_for(self, content_hashes: Sequence[str]) -> Path:
+        """Return the folder of the run on this text: text of one's own is known by its content, wherever it lies.
 
-OPERATIONAL = ("run.max_windows", "run.output_dir", "run.dry_run", "engine.save_every", "engine.keep_checkpoints")
-"""Settings that do not change what is learned: a run may be resumed with other values of these."""
+        Args:
+            content_hashes: of each domain, in order.
+        """
+        if self.run.output_dir or not self.data.has_own_text:
+            return self.folder
+        text = hashlib.sha256(json.dumps(list(content_hashes)).encode()).hexdigest()
+        return self.folder.with_name(f"{self.folder.name}-{text[:6]}")
+
+
+OPERATIONAL = (
+    "data.data",
+    "run.max_windows",
+    "run.output_dir",
+    "run.dry_run",
+    "engine.save_every",
+    "engine.keep_checkpoints",
+)
+"""Settings that do not change what is learned: a run may be resumed with other values of these. Where the text lies is
+one of them, as a run knows its text by its content."""
 
 
 BEFORE_THEY_EXISTED: dict[str, Any] = {}
@@ -121,6 +139,8 @@ def fingerprint(config: RunConfig) -> str:
         for name, value in values.items()
         if f"{section}.{name}" not in OPERATIONAL and value != unsaid[section][name]
     }
+    if not config.data.has_own_text and config.data.data != ("builtin",):
+        said["data.data"] = list(config.data.data)
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 

@@ -3,6 +3,7 @@
 import torch
 
 from mambrane.core.events import EventLog
+from mambrane.models.block import operations_of_model
 from mambrane.ops.warm_up import compile_kernels
 from mambrane.run.config import RunConfig
 
@@ -18,14 +19,7 @@ def compile_kernels_of(config: RunConfig, device: torch.device, events: EventLog
 
 def operations_of(config: RunConfig) -> list[str]:
     """Return the operations with kernels that a run uses."""
-    model = config.model
-    operations = ["lif", "causal_conv" if model.spike_to_mamba_method == "rate" else "causal_trace"]
-    if model.use_mamba:
-        operations += ["causal_conv"] + ["selective_scan", "gated_skip"] * (model.mamba_version == 1)
-    if model.liquid_backbone != "lif":
-        operations.append(model.liquid_backbone)
-    if model.use_cross_attention:
-        operations.append("windowed_attention")
+    operations = list(operations_of_model(config.model))
     if config.plasticity.use_stdp:
         operations += STDP_OPERATIONS
     if config.plasticity.use_meta_plasticity:

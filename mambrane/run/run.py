@@ -18,7 +18,7 @@ from mambrane.data.tokenizer import StreamingDecoder, Tokenizer
 from mambrane.measure.energy import estimate_energy
 from mambrane.measure.generation import encode_prompt, generate
 from mambrane.measure.probe import probe_model
-from mambrane.models.accounting import account
+from mambrane.models.cost import count_costs
 from mambrane.models.language_model import LanguageModel
 from mambrane.report.data import Sample, read_report_data
 from mambrane.report.report import write_report
@@ -144,10 +144,11 @@ class Run:
         Args:
             data: other text than the run's own: files, folders, hf:NAME.
         """
-        domains = own_domains(self.saved)
         if data:
             other = replace(self.config.data, data=tuple(data))
             _, domains = load_domains(other, cache_folder(), self._log, tokenizer=self.tokenizer)
+        else:
+            domains = own_domains(self.saved)
         kind = build_task_kind(self.config, self._device)
         return {domain.name: kind.evaluate(self.model, domain) for domain in domains}
 
@@ -201,7 +202,7 @@ class Run:
         data = replace(
             read_report_data(self.folder),
             probe=probe,
-            energy=estimate_energy(account(self.model, probe.firing_rates)),
+            energy=estimate_energy(count_costs(self.model, probe.firing_rates)),
             samples=self.samples(),
             weights=self.saved.weights,
         )

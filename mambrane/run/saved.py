@@ -1,14 +1,17 @@
 """Opening a run that was trained before: its configuration, tokenizer, model and text, from the folder alone."""
 
 import json
+from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
-from mambrane.data.domains import Domain, load_domains
+from mambrane.data.corpus import Corpus
+from mambrane.data.domains import Domain, domains_in_cache, read_texts, tokenize_texts
 from mambrane.data.tokenizer import Tokenizer, load_tokenizer
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.config import RunConfig, Weights, from_dict, settings_left_unsaid
@@ -100,11 +103,65 @@ def read_tokenizer(folder: RunFolder) -> Tokenizer:
         ) from error
 
 
+def read_domain_records(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return what domains.json says of the run's text, in the order of the tasks; nothing if it cannot be read."""
+    try:
+        records = json.loads(folder.domains_file.read_text(encoding="utf-8"))
+        return [record for record in records if isinstance(record["name"], str) and record["content_hash"]]
+    # A checkpoint knows the hashes too, so the run goes on without the file.
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+
+
+def texts_as_saved(texts: list[Corpus], records: list[dict[str, Any]]) -> list[Corpus]:
+    """Return the texts under the names that the run knows them by, wherever they lie now and whatever they are called.
+
+    Args:
+        texts: what was read now.
+        records: what the run wrote down of its text; empty if that is lost.
+
+    Raises:
+        UserError: the content of a domain is not what it was.
+    """
+    if not records:
+        return texts
+    pairs = list(zip_longest(texts, records))
+    changed = [
+        record["name"] if record else text.name
+        for text, record in pairs
+        if text is None or record is None or text.content_hash != record["content_hash"]
+    ]
+    if changed:
+        raise UserError(
+            f"the text of {', '.join(changed)} changed since the run was saved",
+            wanted="the text that the run started with, wherever it lies now",
+            way_out="restore it, or start a new run in another --output-dir",
+        )
+    return [replace(text, record={**text.record, "name": record["name"]}) for text, record in pairs]
+
+
 def own_domains(saved: SavedRun, num_domains: int | None = None) -> list[Domain]:
-    """Return the domains of the run's own text, and warn where that is not the text it was trained on."""
-    _, domains = load_domains(saved.config.data, cache_folder(), saved.events, num_domains, tokenizer=saved.tokenizer)
-    here = {domain.name: domain.content_hash for domain in domains}
-    changed = sorted(name for name, content_hash in saved.text.items() if here.get(name) != content_hash)
+    """Return the domains of the run's own text, and warn where that is not the text it was trained on.
+
+    Text that was moved or removed is known by its hash, and taken from the cache as long as that holds it.
+    """
+    config, cache = saved.config.data, cache_folder()
+    try:
+        texts = read_texts(config, cache, saved.events, num_domains)
+    except UserError as error:
+        records = read_domain_records(saved.folder)[:num_domains]
+        domains = domains_in_cache(records, saved.tokenizer, cache) if records else None
+        if domains is None:
+            raise UserError(
+                error.found,
+                wanted="the text of the run where it was, or in the cache",
+                way_out="move it back, or run the train command again with the place where it lies now",
+            ) from error
+        saved.events.emit("warning", message=f"{error.found}; the run's own text is taken from the cache {cache}")
+        return domains
+    _, domains = tokenize_texts(texts, config, cache, saved.events, is_stream=False, tokenizer=saved.tokenizer)
+    known = {domain.content_hash for domain in domains}
+    changed = sorted(name for name, content_hash in saved.text.items() if content_hash not in known)
     if changed:
         sentence = f"the text of {', '.join(changed)} changed since the run was saved"
         saved.events.emit("warning", message=f"{sentence}: what is held out now may have been trained on")

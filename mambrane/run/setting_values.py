@@ -21,8 +21,13 @@ def checked_value(value: Any, hint: Any, *, where: str) -> Any:  # noqa: ANN401 
     """
     if not _fits(value, hint):
         raise UserError(f"{where}: {value!r}", wanted=_wanted(hint), way_out="correct the file")
-    if hint is float:
-        return float(value)
+    if hint is float and isinstance(value, int):
+        try:
+            return float(value)
+        except OverflowError:
+            raise UserError(
+                f"{where}: a number of {len(str(value))} digits", wanted="a number", way_out="correct the file"
+            ) from None
     return tuple(value) if isinstance(value, list) else value
 
 

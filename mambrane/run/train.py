@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 
 import torch
 
@@ -11,7 +11,8 @@ from mambrane.continual.stream import build_stream
 from mambrane.core.device import describe_environment, resolve_device
 from mambrane.core.events import Event, EventLog
 from mambrane.core.seeding import seed_global_generators
-from mambrane.data.domains import Domain, load_domains
+from mambrane.data.corpus import Corpus
+from mambrane.data.domains import Domain, read_texts, tokenize_texts
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.signals import StopRequest
 from mambrane.models.language_model import LanguageModel
@@ -21,7 +22,7 @@ from mambrane.run.config import OPERATIONAL, RunConfig, settings_left_unsaid, to
 from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import compile_kernels_of
 from mambrane.run.run import Run
-from mambrane.run.saved import read_tokenizer
+from mambrane.run.saved import read_domain_records, read_tokenizer, texts_as_saved
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.run_folder import RunFolder
@@ -32,11 +33,12 @@ from mambrane.watch.tensorboard import TensorBoardListener
 def train(config: RunConfig, *, listeners: Sequence[Callable[[Event], None]] = (), warnings: Sequence[str] = ()) -> Run:
     """Train in the folder that the configuration names, or resume what stands there, and return the run.
 
-    SIGTERM and Ctrl-C stop it in good order after a checkpoint; the same call goes on from there.
+    SIGTERM, SIGHUP and Ctrl-C stop it in good order after a checkpoint; the same call goes on from there.
 
     Args:
         config: every setting of the run, from a preset or by hand.
-        listeners: called with each event of the run as it happens, `ConsoleListener()` for one.
+        listeners: called with each event of the run as it happens, `ConsoleListener()` for one. A listener that
+            raises is told of in the log and called no more; the run goes on.
         warnings: sentences to put into the run's log before the first step.
 
     Returns:
@@ -52,26 +54,36 @@ def train(config: RunConfig, *, listeners: Sequence[Callable[[Event], None]] = (
     """
     device = resolve_device(config.run.device)
     seed_global_generators(config.run.seed)
-    folder = RunFolder(config.folder)
+    texts, said = _read_texts(config, listeners)
+    folder = RunFolder(config.folder_for([text.content_hash for text in texts]))
     with folder.lock():
         unsaid = folder.settings_saved_without(to_dict(settings_left_unsaid()))
         if folder.config_file.exists():
             _check_config(folder, config)
         events = EventLog(folder.events_file)
+        for event in said:
+            fields = {name: value for name, value in event.items() if name not in ("time_s", "event")}
+            events.emit(event["event"], **fields)
         tensorboard = TensorBoardListener(folder.tensorboard_folder)
         events.listeners += [*listeners, tensorboard]
-        with closing(events), closing(tensorboard):
+        with closing(events), ExitStack() as at_end:
+            at_end.callback(events.close_listener, tensorboard)
             if unsaid:
                 events.emit("settings_filled_in", settings=unsaid)
-            outcome = _train_in(folder, config, warnings, events, device)
+            outcome = _train_in(folder, config, texts, warnings, events, device)
     return Run.open(folder.path, device=device, outcome=outcome)
 
 
 def _train_in(
-    folder: RunFolder, config: RunConfig, warnings: Sequence[str], events: EventLog, device: torch.device
+    folder: RunFolder,
+    config: RunConfig,
+    texts: list[Corpus],
+    warnings: Sequence[str],
+    events: EventLog,
+    device: torch.device,
 ) -> Outcome:
     with StopRequest(events) as stop:
-        tokenizer, domains = _load_text(config, folder, events)
+        tokenizer, domains = _tokenize(config, folder, texts, events)
         model = build_model(config, tokenizer.vocab_size)
         _announce(config, warnings, folder, domains, model, device, events)
         checkpoints = Checkpoints(folder.checkpoints_folder, keep=config.engine.keep_checkpoints, events=events)
@@ -94,13 +106,31 @@ def _train_in(
     return outcome._replace(signal_number=stop.signal_number)
 
 
-def _load_text(config: RunConfig, folder: RunFolder, events: EventLog) -> tuple[Tokenizer, list[Domain]]:
-    """Load the domains; a run that exists keeps its tokenizer, a new one claims its folder once its text is there."""
+def _read_texts(config: RunConfig, listeners: Sequence[Callable[[Event], None]]) -> tuple[list[Corpus], list[Event]]:
+    """Read the text, which decides the folder of the run; return what was said on the way, for the run's log."""
+    said: list[Event] = []
+    events = EventLog()
+    events.listeners += [*listeners, said.append]
+    num_domains = config.continual.num_tasks if config.continual.continual_learning else None
+    return read_texts(config.data, cache_folder(), events, num_domains), said
+
+
+def _tokenize(
+    config: RunConfig, folder: RunFolder, texts: list[Corpus], events: EventLog
+) -> tuple[Tokenizer, list[Domain]]:
+    """Tokenize the text; a run that exists keeps its tokenizer, a new one claims its folder once its text is there."""
     saved = None
     if folder.config_file.exists() and folder.tokenizer_file.exists():
         saved = read_tokenizer(folder)
-    num_domains = config.continual.num_tasks if config.continual.continual_learning else None
-    tokenizer, domains = load_domains(config.data, cache_folder(), events, num_domains, tokenizer=saved)
+        texts = texts_as_saved(texts, read_domain_records(folder))
+    tokenizer, domains = tokenize_texts(
+        texts,
+        config.data,
+        cache_folder(),
+        events,
+        is_stream=config.continual.continual_learning,
+        tokenizer=saved,
+    )
     if saved is None:
         _check_config(folder, config)
         atomic_write_text(folder.domains_file, json.dumps([domain.record for domain in domains], indent=2) + "\n")

@@ -19,6 +19,7 @@ reads these kinds and fields (others are printed as `kind field=value`, so that 
     checkpoint_saved  step, num_bytes
     text_left_out     message
     cache_damaged     message
+    tokenizer_trained  message
     warning           message
     operations        for each operation, what computes it and why
     stopped           reason
@@ -29,6 +30,7 @@ import io
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console, Group
@@ -86,6 +88,7 @@ class ConsoleListener:
             "checkpoint_removed": _say_nothing,
             "compiling": lambda event: self._say(event, event["message"]),
             "text_left_out": lambda event: self._say(event, f"text left out: {event['message']}", "yellow"),
+            "tokenizer_trained": lambda event: self._say(event, event["message"]),
             "cache_damaged": lambda event: self._say(event, event["message"], "yellow"),
             "warning": lambda event: self._say(event, f"warning: {event['message']}", "yellow"),
         }
@@ -97,9 +100,11 @@ class ConsoleListener:
 
     def close(self) -> None:
         """Take the live display away; lines printed so far stay."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        live, self._live = self._live, None
+        if live is not None:
+            # The terminal may be gone, and with it the display.
+            with suppress(OSError, SystemExit):
+                live.stop()
 
     def _say(self, event: Event, words: str, style: str = "") -> None:
         clock = time.strftime("%H:%M:%S", time.localtime(event["time_s"]))

@@ -6,12 +6,30 @@ from mambrane.core.errors import UserError
 from mambrane.data.config import DataConfig
 
 
-@pytest.mark.parametrize("spec", ["bytes", "bpe:257", "bpe:32000", "hf:gpt2", "hf:owner/name", "a/tokenizer.json"])
+@pytest.mark.parametrize(
+    "spec", ["bytes", "bpe:257", "bpe:32000", "bpe:512:all", "hf:gpt2", "hf:owner/name", "a/tokenizer.json"]
+)
 def test_known_tokenizers_are_taken(spec):
     assert DataConfig(tokenizer=spec).tokenizer == spec
 
 
-@pytest.mark.parametrize("spec", ["", "byte", "bpe", "bpe:", "bpe:256", "bpe:-1", "bpe:4k", "hf:", "gpt2"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "",
+        "byte",
+        "bpe",
+        "bpe:",
+        "bpe:256",
+        "bpe:-1",
+        "bpe:4k",
+        "bpe:300:some",
+        "bpe:256:all",
+        "bpe:" + "9" * 5000,
+        "hf:",
+        "gpt2",
+    ],
+)
 def test_other_tokenizers_are_refused_before_any_text_is_read(spec):
     with pytest.raises(UserError, match="way out: --tokenizer b"):
         DataConfig(tokenizer=spec)
@@ -24,6 +42,7 @@ def test_other_tokenizers_are_refused_before_any_text_is_read(spec):
         {"sequence_length": 0},
         {"batch_size": 0},
         {"max_domain_bytes": -1},
+        {"epoch_tokens": -1},
         {"max_heldout_bytes": -5},
         {"heldout_fraction": 0.0},
         {"heldout_fraction": 1.0},

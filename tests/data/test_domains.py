@@ -70,6 +70,52 @@ def test_bpe_is_trained_on_the_training_splits_only(folder, tmp_path):
     assert len(tokenizer.encode(b"poem")) == 1
 
 
+WORDS = {"birds": "magpie", "fish": "sturgeon"}
+
+
+@pytest.fixture
+def two_tasks(tmp_path):
+    texts = {f"{task}.txt": f"the {word} and the {word}\n" * 300 for task, word in WORDS.items()}
+    return write_files(tmp_path / "two", texts)
+
+
+def test_in_a_stream_bpe_is_trained_on_the_first_task_alone_unless_asked_to_look_ahead(two_tasks, tmp_path):
+    first, _, events = load(two_tasks, tmp_path / "cache", 2, tokenizer="bpe:300")
+    every, _, more = load(two_tasks, tmp_path / "cache", 2, tokenizer="bpe:300:all")
+    sizes = {name: len(tokenizer.encode(b" sturgeon")) for name, tokenizer in (("first", first), ("every", every))}
+    assert len(first.encode(b" magpie")) == 1
+    assert sizes["every"] < sizes["first"] == len(" sturgeon")
+    assert kinds(events, "tokenizer_trained")[0]["message"] == (
+        "tokenizer bpe:300 knows the training text of the first task, birds; bpe:300:all would look ahead"
+    )
+    assert kinds(more, "tokenizer_trained")[0]["message"] == (
+        "tokenizer bpe:300:all knows the training text of birds, fish"
+    )
+
+
+def test_a_later_task_does_not_change_the_tokenizer_of_a_stream(two_tasks, tmp_path):
+    before, _, _ = load(two_tasks, tmp_path / "cache", 2, tokenizer="bpe:300")
+    (two_tasks / "fish.txt").write_text("something else altogether\n" * 300)
+    after, _, _ = load(two_tasks, tmp_path / "cache", 2, tokenizer="bpe:300")
+    assert after.state_dict() == before.state_dict()
+
+
+@pytest.mark.parametrize("num_domains", [1, None])
+def test_with_one_task_there_is_nothing_to_look_ahead_to(two_tasks, tmp_path, num_domains):
+    first, every = (
+        load(two_tasks, tmp_path / "cache", num_domains, tokenizer=spec)[0] for spec in ("bpe:300", "bpe:300:all")
+    )
+    assert first.state_dict()["tokenizer"] == every.state_dict()["tokenizer"]
+
+
+@pytest.mark.parametrize("spec", ["bpe:300", "bpe:300:all"])
+def test_a_saved_tokenizer_is_kept_whatever_it_was_trained_on(two_tasks, tmp_path, spec):
+    tokenizer, domains, _ = load(two_tasks, tmp_path / "cache", 2, tokenizer=spec)
+    saved = load_tokenizer(json.loads(json.dumps(tokenizer.state_dict())))
+    _, again = load_domains(config_for(two_tasks, tokenizer=spec), tmp_path / "new", EventLog(), 2, tokenizer=saved)
+    assert [domain.train.content_hash for domain in again] == [domain.train.content_hash for domain in domains]
+
+
 def test_a_vocabulary_smaller_than_asked_is_told(folder, tmp_path):
     tokenizer, _, events = load(folder, tmp_path / "cache", tokenizer="bpe:9000")
     (event,) = kinds(events, "tokenizer_smaller_than_asked")

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from mambrane.core.events import EventLog
-from mambrane.engine.signals import StopRequest
+from mambrane.engine.signals import WATCHED_SIGNALS, StopRequest
 from mambrane.storage.checkpoint import Checkpoints
 
 CHILD = """
@@ -42,7 +42,7 @@ def say(child, word):
     return child.stdout.readline()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", WATCHED_SIGNALS)
 @pytest.mark.parametrize("times", [1, 2])
 def test_a_signal_sets_the_flag_and_the_program_ends_where_it_wants(number, times):
     with start_child() as child:
@@ -66,15 +66,27 @@ def test_the_third_interrupt_is_obeyed_at_once():
         assert child.returncode == 1
 
 
-def test_sigterm_never_ends_the_program_by_itself_however_often_it_comes():
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_no_person_sends_never_ends_the_program_by_itself_however_often_it_comes(number):
     with start_child() as child:
         for _ in range(5):
-            child.send_signal(signal.SIGTERM)
-            assert say(child, "go on") == "requested 143\n"
+            child.send_signal(number)
+            assert say(child, "go on") == f"requested {128 + number}\n"
         child.send_signal(signal.SIGINT)
-        assert say(child, "end") == "requested 143\n"
+        assert say(child, "end") == f"requested {128 + number}\n"
         child.communicate(timeout=20)
-        assert child.returncode == 143
+        assert child.returncode == 128 + number
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopRequest(EventLog()) as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop.requested
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 SAVING_CHILD = """
@@ -95,7 +107,7 @@ sys.exit(stop.exit_code)
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", WATCHED_SIGNALS)
 def test_a_signal_during_a_save_lets_that_save_finish(tmp_path, number):
     child = subprocess.Popen([sys.executable, "-c", SAVING_CHILD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
     with child:
@@ -109,7 +121,7 @@ def test_a_signal_during_a_save_lets_that_save_finish(tmp_path, number):
 
 
 def handlers():
-    return [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
+    return [signal.getsignal(number) for number in WATCHED_SIGNALS]
 
 
 def test_the_handlers_from_before_are_back_even_after_an_error():

@@ -100,6 +100,8 @@ SWITCHES = {
     "expand": (ModelConfig(**SMALL, use_mamba=True), {"mamba_expand": 3}),
     "d_state": (ModelConfig(**SMALL, use_mamba=True), {"mamba_d_state": 4}),
     "d_conv": (ModelConfig(**SMALL, use_mamba=True), {"mamba_d_conv": 2}),
+    "block pattern": (ModelConfig(**SMALL), {"block_pattern": "hybrid,mamba"}),
+    "d_state of plain Mamba": (ModelConfig(**SMALL, block_pattern="mamba"), {"mamba_d_state": 4}),
     "gate heads": (ModelConfig(**SMALL, use_mamba=True, use_adaptive_gating=True), {"num_gate_heads": 2}),
     "attention heads": (ModelConfig(**SMALL, use_mamba=True, use_cross_attention=True), {"cross_attn_heads": 2}),
     "attention window": (ModelConfig(**SMALL, use_mamba=True, use_cross_attention=True), {"cross_attn_window": 3}),
@@ -200,3 +202,36 @@ def test_with_targets_it_returns_the_nats_of_its_logits():
     assert output.logits_BTV is None
     expected = functional.cross_entropy(model(tokens).logits_BTV.transpose(1, 2), targets, reduction="none")
     torch.testing.assert_close(output.nats_BT, expected)
+
+
+@torch.no_grad()
+def test_a_pattern_that_spells_out_the_default_changes_no_bit():
+    from dataclasses import replace
+
+    config = ModelConfig(**SMALL, use_mamba=True)
+    models = [
+        LanguageModel(c, VOCAB_SIZE, make_generator(0, "weights"))
+        for c in (config, replace(config, block_pattern="hybrid,hybrid"))
+    ]
+    weights = [model.state_dict() for model in models]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert torch.equal(*(model(random_tokens(2, 12)).logits_BTV for model in models))
+
+
+def test_parameters_keep_the_names_under_which_earlier_checkpoints_hold_them():
+    model = LanguageModel(ModelConfig(**SMALL, use_mamba=True), VOCAB_SIZE, make_generator(0, "weights"))
+    names = set(model.state_dict())
+    assert {"embedding.weight", "norm.weight", "blocks.0.norm.weight", "blocks.1.plastic.weight"} <= names
+    assert {"blocks.0.input.weight", "blocks.0.mamba.A_log", "blocks.1.first.log_tau"} <= names
+
+
+@torch.no_grad()
+def test_only_blocks_that_have_them_report_spikes_and_plastic_synapses():
+    model = build_awake(ModelConfig(**SMALL, block_pattern="mamba,hybrid"))
+    activity = model(random_tokens(2, 12)).activity
+    assert activity[0] == (None,) * 5
+    assert list(model.plastic_synapses()) == ["blocks.1.plastic.weight"]
+    pre, post = model.synapse_spikes(activity)["blocks.1.plastic.weight"]
+    assert torch.equal(pre, activity[1].pre_spikes_BTS)
+    assert torch.equal(post, activity[1].post_spikes_BTS)

@@ -189,7 +189,7 @@ def test_homeostatic_rule_is_the_pair_rule_and_scaling(build_model: Callable, te
     stdp = Stdp(CONFIG, model)
     change = change_of(model, stdp, view_of(model, text(1)))[0]
     pair = change_of(plain, Stdp(replace(CONFIG, stdp_type="classical"), plain), view_of(plain, text(1)))[0]
-    rate = stdp.synapses.rate_NU[0]
+    rate = stdp.synapses[0].rate_NU[0]
     scaling = 0.01 * HOMEOSTATIC_GAIN * rules.synaptic_scaling(weight, rate, CONFIG.stdp_target_rate)
     torch.testing.assert_close(change, pair + scaling, rtol=1e-4, atol=1e-6)
 
@@ -205,7 +205,7 @@ def test_bcm_threshold_follows_the_squared_rate(build_model: Callable, text: Cal
         1 - math.exp(-1 / 9.0)
     )
     expected = y.square().mean(dim=(0, 1)) / CONFIG.stdp_target_rate
-    torch.testing.assert_close(stdp.synapses.theta_NU[0], expected, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(stdp.synapses[0].theta_NU[0], expected, rtol=1e-3, atol=1e-6)
 
 
 META = replace(CONFIG, use_meta_plasticity=True, meta_lr=0.5, stdp_target_rate=0.05)
@@ -217,7 +217,7 @@ def test_consolidated_synapses_change_less(build_model: Callable, text: Callable
     view = view_of(model, text(1))
     weight = plastic_weights(model)[0]
     change = change_of(model, stdp, view)[0]
-    m = stdp.synapses.consolidation_NUS[0]
+    m = stdp.synapses[0].consolidation_NUS[0]
     assert m.max() > 0
     assert (m == 0).any()
     plain = build_model(num_layers=1)
@@ -232,7 +232,7 @@ def test_consolidation_grows_towards_its_cap_and_never_beyond(build_model: Calla
     sizes = []
     for _ in range(100):
         stdp.after_step(view)
-        sizes.append(stdp.synapses.consolidation_NUS.max().item())
+        sizes.append(stdp.synapses[0].consolidation_NUS.max().item())
     assert sizes == sorted(sizes)
     assert 0.9 * MAX_CONSOLIDATION < sizes[-1] <= MAX_CONSOLIDATION
 

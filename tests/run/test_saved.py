@@ -84,6 +84,28 @@ def test_changed_text_and_skipped_files_are_told_on_standard_error(own_text, cap
     assert "changed since" not in told.out
 
 
+def test_text_that_was_moved_is_found_in_the_cache_by_its_hash(own_text, capsys):
+    assert main(["evaluate", str(own_text / "run")]) == 0
+    before = capsys.readouterr().out
+    (own_text / "texts").rename(own_text / "elsewhere")
+    assert main(["evaluate", str(own_text / "run")]) == 0
+    told = capsys.readouterr()
+    assert "texts: does not exist; the run's own text is taken from the cache" in told.err
+    for domain in ("domain0", "domain1"):
+        rows = [next(line for line in out.splitlines() if domain in line) for out in (before, told.out)]
+        assert rows[0] == rows[1]
+
+
+def test_text_that_is_nowhere_is_a_clear_error(own_text, capsys, monkeypatch):
+    (own_text / "texts").rename(own_text / "elsewhere")
+    monkeypatch.setenv("MAMBRANE_CACHE", str(own_text / "empty-cache"))
+    assert main(["evaluate", str(own_text / "run")]) == 2
+    told = capsys.readouterr().err
+    assert "texts: does not exist" in told
+    assert "run the train command again with the place where it lies now" in " ".join(told.split())
+    assert main(["evaluate", str(own_text / "run"), "--data", str(own_text / "elsewhere")]) == 0
+
+
 def test_other_text_than_the_runs_own_is_not_compared(own_text, capsys):
     assert main(["evaluate", str(own_text / "run"), "--data", str(own_text / "texts" / "domain3.txt")]) == 0
     assert capsys.readouterr().err == ""

@@ -8,6 +8,7 @@ products (chunked.py) depend on where a text is cut. The formula stands in `refe
 
 from torch import Tensor
 
+from mambrane.kernels.arguments import inner_type
 from mambrane.ops.selective_scan.numba_cpu import selective_scan_numba
 
 
@@ -22,11 +23,12 @@ def ssd_numba(
     resets_BT: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Return y and the last state; arguments as in `mambrane.ops.ssd.ssd`."""
-    heads_and_channels = x_BTHP.shape[2:]
+    heads_and_channels, dtype = x_BTHP.shape[2:], inner_type(x_BTHP)
     y_BTE, state_BEN = selective_scan_numba(
         x_BTHP.flatten(2),
-        delta_BTH[..., None].expand_as(x_BTHP).flatten(2),
-        A_H[:, None, None].expand(*heads_and_channels, B_BTN.shape[-1]).flatten(0, 1),
+        # In the inner type before they are spread: the way back sums over channels and states.
+        delta_BTH.to(dtype)[..., None].expand_as(x_BTHP).flatten(2),
+        A_H.to(dtype)[:, None, None].expand(*heads_and_channels, B_BTN.shape[-1]).flatten(0, 1),
         B_BTN,
         C_BTN,
         state_BEN=None if state_BHPN is None else state_BHPN.flatten(1, 2),

@@ -1,0 +1,79 @@
+"""Which run it is: its settings and the content of its text, not the place of the text."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from mambrane.app.cli import main
+from mambrane.run.config import RunConfig, RunOptions, fingerprint
+from tests.contract.main_job import newest_weights, train_words, write_domains
+
+SHORT = ("--num-tasks", "2", "--epochs", "2")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MAMBRANE_CACHE", str(tmp_path / "cache"))
+
+
+def train(data, output, *extra):
+    return main(train_words(data, output, *SHORT, *extra)[2:])
+
+
+def test_text_that_was_moved_and_renamed_resumes_bit_for_bit(tmp_path):
+    data = write_domains(tmp_path / "texts")
+    assert train(data, tmp_path / "straight") == 0
+    assert train(data, tmp_path / "run", "--max-windows", "3") == 0
+    moved = tmp_path / "else" / "where"
+    moved.parent.mkdir()
+    data.rename(moved)
+    (moved / "domain0.txt").rename(moved / "another [name].txt")
+    assert train(moved, tmp_path / "run") == 0
+    assert newest_weights(tmp_path / "run") == newest_weights(tmp_path / "straight")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["data"] == [str(moved)]
+
+
+def test_a_relative_path_resumes_from_another_folder(tmp_path, monkeypatch):
+    write_domains(tmp_path / "texts")
+    monkeypatch.chdir(tmp_path)
+    assert train("texts", tmp_path / "run", "--max-windows", "2") == 0
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    assert train("../texts", tmp_path / "run", "--max-windows", "3") == 0
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+
+
+def test_other_text_in_the_same_place_is_refused(tmp_path, capsys):
+    data = write_domains(tmp_path / "texts")
+    assert train(data, tmp_path / "run", "--max-windows", "2") == 0
+    (data / "domain1.txt").write_text("other words\n" * 300)
+    assert train(data, tmp_path / "run") == 2
+    assert "the text of domain1 changed since the run was saved" in capsys.readouterr().err
+
+
+def test_what_is_said_of_the_text_is_in_the_log_of_the_run(tmp_path):
+    data = write_domains(tmp_path / "texts")
+    (data / "picture.png").touch()
+    assert train(data, tmp_path / "run", "--max-windows", "2") == 0
+    events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events].count("file_skipped") == 1
+    assert [event["event"] for event in events].count("text_read") == 2
+
+
+def config_with(*locations, output_dir=""):
+    config = RunConfig(run=RunOptions(output_dir=output_dir))
+    return replace(config, data=replace(config.data, data=locations))
+
+
+def test_the_name_of_a_run_follows_from_the_content_of_its_text():
+    here, there = config_with("texts"), config_with("/mnt/disk/books")
+    assert fingerprint(here) == fingerprint(there)
+    assert here.folder_for(["a", "b"]) == there.folder_for(["a", "b"])
+    assert len({here.folder_for(hashes) for hashes in (["a", "b"], ["a"], ["b", "a"])}) == 3
+    assert str(config_with("texts", output_dir="mine").folder_for(["a"])) == "mine"
+
+
+def test_text_that_has_a_name_is_known_by_that():
+    assert config_with("builtin").folder_for(["a"]) == config_with("builtin").folder == RunConfig().folder
+    assert config_with("hf:owner/stories").folder != config_with("hf:owner/poems").folder
