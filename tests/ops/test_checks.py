@@ -8,8 +8,8 @@ import torch
 
 from mambrane.core.errors import UserError
 from mambrane.ops import (
-    AttentionState,
     CfcWeights,
+    KeyValueCache,
     LtcWeights,
     causal_conv,
     causal_trace,
@@ -51,7 +51,7 @@ def ltc_weights(**other):
 
 
 def ring(batch=2, window=W, units=S):
-    return AttentionState(
+    return KeyValueCache(
         ones(batch, window, units), ones(batch, window, units), torch.ones(batch, window, dtype=torch.bool)
     )
 
@@ -184,7 +184,7 @@ HOSTILE = [
     ("windowed_attention", {"window": -W}, "window is -5; wanted an integer of 1 or more"),
     ("windowed_attention", {"window": 2.5}, "window is 2.5"),
     ("windowed_attention", {"window": W + 1}, "a state of 5 tokens; wanted 6"),
-    ("windowed_attention", {"state": tuple(ring())}, "state is of type tuple; wanted AttentionState"),
+    ("windowed_attention", {"state": tuple(ring())}, "state is of type tuple; wanted KeyValueCache"),
     ("windowed_attention", {"state": ring(units=2)}, "keys_BWI has shape [2, 5, 2]; wanted [2, W, 4]"),
     ("windowed_attention", {"value_BTI": ones(2, T, 1)}, "value_BTI has shape [2, 3, 1]"),
     ("linear", {"weight_OI": ones(N, S + 1)}, "weight_OI has shape [2, 5]; wanted [O, 4]"),

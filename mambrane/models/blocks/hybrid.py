@@ -33,7 +33,7 @@ from mambrane.layers.spiking import SpikingPopulation, Ticks, firing_rate_per_ti
 from mambrane.models.block import Need
 from mambrane.models.config import ModelConfig
 from mambrane.models.state import BlockActivity
-from mambrane.ops import AttentionState
+from mambrane.ops import KeyValueCache
 
 INPUT_GAIN = 2.0
 """W_in is drawn so much wider than torch's default, so that neurons fire from the first step."""
@@ -98,8 +98,8 @@ class HybridState(NamedTuple):
     adapter: Tensor | None = None
     """Trace [B, S] (temporal) or last spikes [B, S, 9] (rate)."""
     mamba: MambaState | Mamba2State | None = None
-    spiking_reads_mamba: AttentionState | None = None
-    mamba_reads_spiking: AttentionState | None = None
+    spiking_reads_mamba: KeyValueCache | None = None
+    mamba_reads_spiking: KeyValueCache | None = None
 
 
 class HybridBlock(nn.Module):

@@ -6,9 +6,9 @@ from torch import Tensor
 from mambrane.core.shapes import Resets
 from mambrane.ops.checks import Arguments, refuse, require_count, require_kind
 from mambrane.ops.dispatch import Backend, Operation
-from mambrane.ops.windowed_attention.ring import AttentionState, roll_ring
+from mambrane.ops.windowed_attention.kv_cache import KeyValueCache, append_to_cache
 
-__all__ = ["AttentionState", "windowed_attention"]
+__all__ = ["KeyValueCache", "windowed_attention"]
 
 _run = Operation("windowed_attention")
 _check = Arguments(
@@ -30,11 +30,11 @@ def windowed_attention(
     *,
     heads: int,
     window: int,
-    state: AttentionState | None = None,
+    state: KeyValueCache | None = None,
     resets_BT: Resets | None = None,
     backend: Backend = "auto",
-) -> tuple[Float[Tensor, "B T I"], AttentionState]:
-    """Attend from each token to the last W; gradients flow to queries, keys, values and the ring's keys and values.
+) -> tuple[Float[Tensor, "B T I"], KeyValueCache]:
+    """Attend from each token to the last W; gradients flow to queries, keys, values and the cache's keys and values.
 
     Args:
         query_BTI: what each token asks; head h owns numbers h I / heads, ..., (h + 1) I / heads - 1.
@@ -47,7 +47,7 @@ def windowed_attention(
         backend: "auto", or one by name; see `mambrane.ops.dispatch`.
 
     Returns:
-        What each query reads, [B, T, I] in the type of the queries, and the ring after the last token.
+        What each query reads, [B, T, I] in the type of the queries, and the cache after the last token.
 
     Example:
         >>> import torch
@@ -57,7 +57,7 @@ def windowed_attention(
         ([2.0, 3.0, 6.0], [4.0, 8.0])
     """
     if state is not None:
-        require_kind("windowed_attention", "state", state, AttentionState)
+        require_kind("windowed_attention", "state", state, KeyValueCache)
     sizes = _check(query_BTI, key_BTI, value_BTI, resets_BT, *((None, None, None) if state is None else state))
     require_count("windowed_attention", "heads", heads)
     require_count("windowed_attention", "window", window)
@@ -68,4 +68,4 @@ def windowed_attention(
     read_BTI = _run(
         backend, query_BTI, key_BTI, value_BTI, heads=heads, window=window, state=state, resets_BT=resets_BT
     )
-    return read_BTI, roll_ring(state, key_BTI, value_BTI, window, resets_BT)
+    return read_BTI, append_to_cache(state, key_BTI, value_BTI, window, resets_BT)
