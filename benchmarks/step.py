@@ -36,7 +36,7 @@ from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import BoundaryView, Extensions
 from mambrane.engine.objective import Objective, fused_next_token_objective
 from mambrane.engine.trainer import Trainer
-from mambrane.models.accounting import account
+from mambrane.models.cost import count_costs
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.linear import linear
 from mambrane.ops.warm_up import compile_kernels
@@ -161,7 +161,7 @@ def floor_ms(config: RunConfig, model: LanguageModel, rates: dict[str, float], c
     output once; backward: inputs and gradients once) at the rate of copying.
     """
     tokens = config.data.batch_size * config.data.sequence_length
-    macs = sum(part.dense_macs_per_token + part.spike_macs_per_token for part in account(model))
+    macs = sum(cost.dense_macs_per_token + cost.spike_macs_per_token for cost in count_costs(model))
     best = max(rate for name, rate in rates.items() if "bfloat16" not in name)
     options = config.model
     expanded = options.mamba_expand * options.hidden_dim

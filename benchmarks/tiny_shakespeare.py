@@ -32,11 +32,11 @@ from mambrane.data.loader import WindowLoader
 from mambrane.data.tokens import TokenFile, token_file_from
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import Extensions
+from mambrane.engine.objective import next_token_objective
 from mambrane.engine.trainer import Trainer
 from mambrane.measure.metrics import heldout_loss
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
-from mambrane.models.mamba_language_model import MambaLanguageModel
 from mambrane.plasticity.activity import ActivityProbe
 
 NUM_STEPS, BATCH_SIZE, SEQUENCE_LENGTH = 2_000, 12, 64
@@ -54,6 +54,7 @@ HYBRID = ModelConfig(
     use_cross_attention=True,
     cross_attn_heads=4,
 )
+MAMBA = ModelConfig(block_pattern="mamba", hidden_dim=128, num_layers=7)
 SPIKING = ModelConfig(hidden_dim=128, num_layers=9, spiking_units=128)
 
 
@@ -86,9 +87,7 @@ class Contender:
 
 CONTENDERS = {
     "hybrid": Contender(build=lambda vocab, g: LanguageModel(HYBRID, vocab, g), learning_rate=3e-3),
-    "mamba": Contender(
-        build=lambda vocab, g: MambaLanguageModel(vocab, dim=128, num_layers=7, generator=g), learning_rate=3e-3
-    ),
+    "mamba": Contender(build=lambda vocab, g: LanguageModel(MAMBA, vocab, g), learning_rate=3e-3),
     "spiking only": Contender(build=lambda vocab, g: LanguageModel(SPIKING, vocab, g), learning_rate=3e-3),
     "gpt": Contender(
         build=lambda vocab, g: Gpt(vocab, dim=128, num_layers=4, heads=4, context=SEQUENCE_LENGTH, generator=g),
@@ -125,7 +124,14 @@ def measure(name: str, seed: int, train_tokens: TokenFile, heldout: TokenFile, v
     model, numbers = train(CONTENDERS[name], seed, train_tokens, vocab_size)
     parameters = sum(p.numel() for p in model.parameters())
     assert parameters <= MAX_PARAMETERS, f"{name} has {parameters:,} parameters, more than {MAX_PARAMETERS:,}"
-    loss = heldout_loss(model, heldout, sequence_length=SEQUENCE_LENGTH, batch_size=64, device=torch.device("cpu"))
+    loss = heldout_loss(
+        model,
+        heldout,
+        sequence_length=SEQUENCE_LENGTH,
+        batch_size=64,
+        device=torch.device("cpu"),
+        objective=next_token_objective,
+    )
     rates = {key.removeprefix("activity/"): value for key, value in numbers.items() if "rate" in key}
     return {
         "model": name,

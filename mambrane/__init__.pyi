@@ -32,10 +32,10 @@ from .engine.extensions import WindowPenalty as WindowPenalty
 from .engine.trainer import Trainer as Trainer
 from .measure.metrics import HeldoutLoss as HeldoutLoss
 from .measure.metrics import heldout_loss as heldout_loss
-from .models.block import HybridBlock as HybridBlock
+from .models.blocks.hybrid import HybridBlock as HybridBlock
 from .models.config import ModelConfig as ModelConfig
 from .models.language_model import LanguageModel as LanguageModel
-from .models.mamba_language_model import MambaLanguageModel as MambaLanguageModel
+from .models.published import from_published as from_published
 from .plasticity.config import PlasticityConfig as PlasticityConfig
 from .run import presets as presets
 from .run.config import RunConfig as RunConfig

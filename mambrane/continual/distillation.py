@@ -49,7 +49,7 @@ class Distillation:
         if self.teacher is None or strength == 0:
             return None
         with torch.no_grad():
-            taught = self.teacher.read(batch.inputs_BT, resets_BT=batch.resets_BT)
+            taught = self.teacher.hidden_states(batch.inputs_BT, resets_BT=batch.resets_BT)
         is_counted_BT = batch.targets_BT != IGNORED_TARGET
         divergence = head_divergence(
             output.hidden_BTD[is_counted_BT],

@@ -16,16 +16,21 @@ as an accuracy, enters with its sign turned, and averages of it come out with it
 
 Sources: Lopez-Paz and Ranzato, Gradient Episodic Memory (arXiv 1706.08840), for A, BWT, FWT; Chaudhry et al.,
 Riemannian Walk (arXiv 1801.10112), for F and I, with max turned into min for losses; Riemer et al., Meta-Experience
-Replay (arXiv 1810.11910), for LA. Perplexities are kept for display and never averaged.
+Replay (arXiv 1810.11910), for LA. Two definitions differ from the source on purpose: F takes the best loss since a
+domain was learned (j <= l < T; the source takes it over all l < T, so that a good start counts as something to forget),
+and I compares with one joint model of all T tasks (the source with a joint model of tasks 1..j for each j). Details
+such as perplexities are kept for display and never averaged.
 """
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
+from mambrane.core.errors import UserError
 from mambrane.storage.atomic_files import atomic_write_text
 
 Cells = list[list[float]]
@@ -65,6 +70,11 @@ class ForgettingMatrix:
     def missing(self, row: int) -> list[int]:
         """Return the columns of the row that are not measured yet."""
         return [column for column, cell in enumerate(self.values[row]) if cell is None]
+
+    @property
+    def has_values(self) -> bool:
+        """Whether any cell is measured."""
+        return any(cell is not None for row in self.values for cell in row)
 
     @property
     def why_no_transfer(self) -> str | None:
@@ -184,11 +194,43 @@ class ForgettingMatrix:
 
 
 def load_matrix(path: Path) -> ForgettingMatrix:
-    """Return the matrix that `ForgettingMatrix.save` wrote."""
-    state = json.loads(path.read_text(encoding="utf-8"))
-    matrix = ForgettingMatrix(state["domains"], state["num_tasks"])
-    matrix.load_state_dict(state)
+    """Return the matrix that `ForgettingMatrix.save` wrote.
+
+    Raises:
+        UserError: the file cannot be read, or is not such a matrix.
+    """
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        matrix = ForgettingMatrix([str(name) for name in state["domains"]], int(state["num_tasks"]))
+        matrix.load_state_dict(state)
+        for table in (matrix.values, *matrix.details.values()):
+            _check_cells(table, matrix.num_tasks + 1, len(matrix.domains))
+        matrix.metrics()
+    # A file of any content: every wrong type or shape shows as one of these.
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {str(error)[:100]})",
+            wanted="the forgetting matrix of the run",
+            way_out="run the train command again, which writes it anew, or restore the file from a copy",
+        ) from error
     return matrix
+
+
+def _check_cells(table: Table, num_rows: int, num_columns: int) -> None:
+    if len(table) != num_rows or any(len(row) != num_columns for row in table):
+        raise ValueError(f"not {num_rows} rows of {num_columns} numbers")
+    for cell in (cell for row in table for cell in row):
+        if cell is not None and (type(cell) not in (int, float) or not math.isfinite(cell)):
+            raise ValueError(f"{str(cell)[:20]} in place of a number")
 
 
 def gap_closed(naive: float, method: float, joint: float, measure: Measure = BITS_PER_BYTE) -> Metric:

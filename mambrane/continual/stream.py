@@ -23,7 +23,7 @@ class Task:
     train: tuple[TokenFile, ...]
     """Text to learn from; windows of all files are shuffled together."""
     num_epochs: int
-    """Passes over that text."""
+    """Epochs on that text; the loader says how long one is."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -136,13 +136,44 @@ def read_events(path: Path, *, tell_damage: Callable[[str], None] = lambda sente
         )
 
 
+WHOLE_NUMBERS = frozenset({"step", "task", "row", "epoch", "epochs", "windows", "num_tasks", "parameters", "tokens"})
+NUMBERS = frozenset(
+    {"loss", "bits_per_byte", "tokens_per_s", "gradient_norm", "learning_rate", "scale", "firing_rate", "time_s"}
+)
+TEXTS = frozenset({"name", "state", "reason", "message", "domain"})
+GROUPS_OF_NUMBERS = frozenset({"numbers", "terms", "penalties"})
+OBJECTS = frozenset({"environment", "config"})
+"""Fields that readers of a log count on, by what they hold; a line where one holds something else is damaged."""
+
+
 def _parse_line(line: bytes) -> Event | None:
     """Return the event of a line, or None where it is none."""
     try:
         event = json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         return None
-    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return None
+    return event if all(_is_right(name, value) for name, value in event.items()) else None
+
+
+def _is_right(name: str, value: Any) -> bool:  # noqa: ANN401 -- any JSON value
+    if name in WHOLE_NUMBERS:
+        return type(value) is int and abs(value) < 2**63
+    if name in NUMBERS:
+        return value is None or _is_number(value)
+    if name in TEXTS:
+        return isinstance(value, str)
+    if name in GROUPS_OF_NUMBERS:
+        return isinstance(value, dict) and all(number is None or _is_number(number) for number in value.values())
+    return isinstance(value, dict) if name in OBJECTS else True
+
+
+def _is_number(value: Any) -> bool:  # noqa: ANN401 -- any JSON value
+    """Return whether a value is a number as the log writes it: those that JSON lacks are words."""
+    if isinstance(value, str):
+        return value in ("nan", "inf", "-inf")
+    return type(value) in (int, float) and abs(value) < 1e300
 
 
 def _refuse_constant(name: str) -> None:

@@ -21,6 +21,9 @@ class DataConfig:
     """Tokens in a training window."""
     batch_size: Annotated[int, Bounds(1, 1_048_576)] = 8
     """Windows of text in a micro-batch."""
+    epoch_tokens: Annotated[int, Bounds(0, 1_000_000_000_000)] = 0
+    """Most tokens in an epoch: it goes on in the text where the last one stopped, until all of it has been read once;
+    then in a new order. 0: the whole text. Of all domains as one task, an epoch is as long as a domain's on average."""
     max_domain_bytes: Bytes = 0
     """Read at most this many bytes of text of each domain, a fair sample of its files; 0 reads all."""
     max_heldout_bytes: Bytes = 0

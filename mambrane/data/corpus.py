@@ -1,14 +1,16 @@
 """The text of a domain in the cache: read, capped, without duplicates, and split once.
 
-A folder holds all documents one after another (text.bin), where each split's documents lie (train.npy, heldout.npy:
-start and length) and a record of which file went where. It is found by the names, sizes and times of the source
-files, so a second run opens it without reading the text again, and a changed file leads to a new one.
+A folder holds all documents one after another (text.bin), where they and each split's documents lie (read.npy,
+train.npy, heldout.npy: start and length), hashes of the lines and passages of the training text (lines.npy,
+passages.npy) and a record of which file went where. It is found by the names, sizes and times of the source files and
+by the domains before it, whose documents it leaves out; so a second run opens it without reading the text again, and a
+changed file leads to a new one.
 """
 
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -22,13 +24,21 @@ from mambrane.core.printable import printable
 from mambrane.data.cache import CacheDamaged, hash_of, obtain_folder
 from mambrane.data.config import DataConfig
 from mambrane.data.documents import CutText
-from mambrane.data.selection import Extent, bytes_by_file, cap_extents, read_documents, split_documents
+from mambrane.data.overlap import lines_of, passages_of
+from mambrane.data.selection import (
+    Extent,
+    bytes_by_file,
+    cap_extents,
+    read_documents,
+    split_documents,
+    text_digest,
+)
 from mambrane.data.source_files import DomainSource, SourceFile, status_of
 from mambrane.data.text_size import bytes_there
 from mambrane.data.tokens_on_disk import changed_while_used
 from mambrane.storage.atomic_files import FileRecord, write_new_file
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 _SPLITS = ("train", "heldout")
 
 
@@ -51,7 +61,7 @@ class Corpus:
         return self.record["content_hash"]
 
     def documents(self, split: str) -> Iterator[bytes]:
-        """Yield the documents of "train" or "heldout" in the order they were read.
+        """Yield the documents of "train", "heldout" or "read" (all of them, whole) in the order they were read.
 
         Raises:
             UserError: the cache changed since this text was opened.
@@ -69,22 +79,35 @@ class Corpus:
         except OSError as error:
             raise changed_while_used(path) from error
 
+    def training_hashes(self, of: str) -> np.ndarray:
+        """Return the sorted hashes of the "lines" or "passages" of the training text."""
+        return np.load(self.folder / f"{of}.npy")
+
     def split_hash(self, split: str) -> str:
         """Return the content hash of one split."""
         return self.record[split]["content_hash"]
 
 
-def cached_corpus(source: DomainSource, config: DataConfig, cache_dir: Path, events: EventLog) -> Corpus:
+def cached_corpus(
+    source: DomainSource, config: DataConfig, cache_dir: Path, events: EventLog, earlier: Sequence[Corpus] = ()
+) -> Corpus:
     """Return the text of a domain, read from its files only if the cache does not hold it whole.
+
+    Args:
+        source: the domain.
+        config: what to read and how to split it.
+        cache_dir: folder for texts.
+        events: receives "file_skipped" and "text_read" if the text is read, and what the cache has to say.
+        earlier: domains before this one; none of their documents is read again.
 
     Raises:
         UserError: a file cannot be read, the domain is empty, or it cannot be split.
     """
     return obtain_folder(
-        cache_dir / "texts" / hash_of(_stamp(source, config)),
+        cache_dir / "texts" / hash_of([*_stamp(source, config), [corpus.folder.name for corpus in earlier]]),
         what=f"the text of {source.name}",
         open_whole=_open,
-        write=lambda folder: _write(folder, source, config, events),
+        write=lambda folder: _write(folder, source, config, events, earlier),
         events=events,
     )
 
@@ -96,17 +119,22 @@ def _stamp(source: DomainSource, config: DataConfig) -> list[Any]:
 
 
 def _file_stamp(file: SourceFile) -> list[Any]:
-    stamp = [str(file.path), file.relative, file.read.__name__]
+    stamp = [str(file.path), file.relative, file.read.__name__, file.kin]
     if file.is_remote:
         return stamp
     status = status_of(file)
     return [*stamp, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
 
 
-def _write(folder: Path, source: DomainSource, config: DataConfig, events: EventLog) -> dict[str, FileRecord]:
+def _write(
+    folder: Path, source: DomainSource, config: DataConfig, events: EventLog, earlier: Sequence[Corpus]
+) -> dict[str, FileRecord]:
     files: dict[str, FileRecord] = {}
     stamp = _stamp(source, config)
-    extents, cut_files, files["text.bin"] = _write_text(folder / "text.bin", source, config.max_domain_bytes, events)
+    seen = {text_digest(document) for corpus in earlier for document in corpus.documents("read")}
+    extents, cut_files, files["text.bin"] = _write_text(
+        folder / "text.bin", source, config.max_domain_bytes, events, seen
+    )
     if _stamp(source, config) != stamp:
         raise UserError(
             f"domain {source.name}: a file of it changed while it was read",
@@ -116,7 +144,7 @@ def _write(folder: Path, source: DomainSource, config: DataConfig, events: Event
     if not extents:
         raise UserError(
             f"domain {source.name}: no text in it ({len(source.files)} files read)",
-            wanted="at least one file that is not empty",
+            wanted="at least one file that is not empty and that no domain before it holds",
             way_out="put text into it, or leave this domain out",
         )
     # Nobody else knows the name of this new file, so it cannot shrink while it is mapped.
@@ -133,19 +161,29 @@ def _write(folder: Path, source: DomainSource, config: DataConfig, events: Event
             **{name: _split_record(part, text) for name, part in splits.items()},
             "files": _file_records(splits, source, text),
         }
-    for name, part in splits.items():
-        positions = [(extent.start, extent.length) for extent in part]
-        array = io.BytesIO()
-        np.save(array, np.array(positions, dtype=np.int64).reshape(-1, 2))
-        files[f"{name}.npy"] = write_new_file(folder / f"{name}.npy", [array.getvalue()])
+        arrays = {name: _positions(part) for name, part in {**splits, "read": extents}.items()}
+        arrays["lines"] = np.unique(lines_of(_documents(train, text)).hashes)
+        arrays["passages"] = np.unique(np.concatenate([passages_of(document) for document in _documents(train, text)]))
+    for name, array in arrays.items():
+        encoded = io.BytesIO()
+        np.save(encoded, array)
+        files[f"{name}.npy"] = write_new_file(folder / f"{name}.npy", [encoded.getvalue()])
     record["content_hash"] = hash_of([record["train"], record["heldout"]])
     files["record.json"] = write_new_file(folder / "record.json", [json.dumps(record, indent=1).encode()])
     events.emit("text_read", domain=source.name, files=len({extent.file for extent in extents}))
     return files
 
 
+def _documents(extents: Sequence[Extent], text: mmap) -> Iterator[bytes]:
+    return (text[extent.start : extent.start + extent.length] for extent in extents)
+
+
+def _positions(extents: Sequence[Extent]) -> np.ndarray:
+    return np.array([(extent.start, extent.length) for extent in extents], dtype=np.int64).reshape(-1, 2)
+
+
 def _write_text(
-    path: Path, source: DomainSource, max_bytes: int, events: EventLog
+    path: Path, source: DomainSource, max_bytes: int, events: EventLog, seen: Collection[bytes]
 ) -> tuple[list[Extent], frozenset[int], FileRecord]:
     """Write the documents one after another; return where each lies, and the files that were not read to their end."""
     told: set[SourceFile] = set()
@@ -161,7 +199,7 @@ def _write_text(
 
     def texts() -> Iterator[bytes]:
         start = 0
-        for document in read_documents(source, max_bytes, skipped):
+        for document in read_documents(source, max_bytes, skipped, seen):
             extents.append(Extent(document.file, start, len(document.text)))
             start += len(document.text)
             if isinstance(document.text, CutText):

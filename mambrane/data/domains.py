@@ -6,14 +6,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.cache import hash_of
 from mambrane.data.config import DataConfig, bpe_spec
 from mambrane.data.corpus import Corpus, cached_corpus
+from mambrane.data.overlap import Overlap, measure_overlap
 from mambrane.data.sources import find_sources
 from mambrane.data.tokenizer import Tokenizer, build_tokenizer
 from mambrane.data.tokens import TokenFile, cached_token_file, token_file_in_cache
+
+NOTABLE_OVERLAP = 0.02
+"""Above this part of the held-out text, what was trained on is said in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +43,16 @@ class Domain:
     def bytes_read(self) -> int:
         """Bytes of text that were read, for both splits."""
         return self.record["bytes_read"]
+
+    @property
+    def overlap_ratio(self) -> float:
+        """Part of the held-out bytes, 0 to 1, in lines that stand in the training text of any domain."""
+        return self.record["overlap_ratio"]
+
+    @property
+    def near_duplicate_ratio(self) -> float:
+        """Part of the held-out bytes, 0 to 1, in documents that are nearly the same as training text."""
+        return self.record["near_duplicate_ratio"]
 
     @property
     def heldout_bytes(self) -> int:
@@ -91,7 +107,10 @@ def read_texts(config: DataConfig, cache_dir: Path, events: EventLog, num_domain
         )
     if num_domains is not None and num_domains < len(sources):
         events.emit("domains_left_out", names=[source.name for source in sources[num_domains:]])
-    return [cached_corpus(source, config, cache_dir, events) for source in sources[:num_domains]]
+    corpora: list[Corpus] = []
+    for source in sources[:num_domains]:
+        corpora.append(cached_corpus(source, config, cache_dir, events, corpora))
+    return corpora
 
 
 def tokenize_texts(
@@ -109,8 +128,8 @@ def tokenize_texts(
         corpora: the text of each domain.
         config: names the tokenizer, and what of the text was left out.
         cache_dir: folder for tokenizers and tokens.
-        events: receives "cache_damaged", "text_left_out" and "tokenizer_trained" (each with a `message`),
-            "tokenizer_smaller_than_asked" and one "domain" for each domain.
+        events: receives "cache_damaged", "text_left_out", "heldout_text_repeats_training_text" and "tokenizer_trained"
+            (each with a `message`), "tokenizer_smaller_than_asked" and one "domain" for each domain.
         is_stream: whether the domains are tasks, learned one after another, so that a tokenizer must not know all.
         tokenizer: use this one (of an earlier run) instead of the one that `config` names.
 
@@ -122,7 +141,18 @@ def tokenize_texts(
     left_out = [words for corpus in corpora if (words := text_left_out(corpus.record, config))]
     if left_out:
         events.emit("text_left_out", message="; ".join(left_out))
-    domains = [_tokenize(corpus, tokenizer, cache_dir, events) for corpus in corpora]
+    overlaps = _overlaps(corpora)
+    repeated = [
+        words
+        for corpus, overlap in zip(corpora, overlaps, strict=True)
+        if (words := overlap_in_words(corpus.record["name"], overlap))
+    ]
+    if repeated:
+        events.emit("heldout_text_repeats_training_text", message="; ".join(repeated))
+    domains = [
+        _tokenize(corpus, overlap, tokenizer, cache_dir, events)
+        for corpus, overlap in zip(corpora, overlaps, strict=True)
+    ]
     for domain in domains:
         events.emit("domain", **_summary(domain))
     return tokenizer, domains
@@ -166,6 +196,26 @@ def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
     return "; ".join(parts)
 
 
+def overlap_in_words(name: str, overlap: Overlap) -> str:
+    """Return in words how much of a domain's held-out text was trained on; empty if it is next to nothing."""
+    parts = []
+    if overlap.overlap_ratio > NOTABLE_OVERLAP:
+        parts.append(f"{overlap.overlap_ratio:.1%} of it lies in lines that stand in training text")
+    if overlap.near_duplicate_ratio > NOTABLE_OVERLAP:
+        parts.append(f"{overlap.near_duplicate_ratio:.1%} in documents that are nearly the same as training text")
+    if not parts:
+        return ""
+    return f"held-out text of {name}: {', '.join(parts)}, so its bits per byte are partly memory"
+
+
+def _overlaps(corpora: Sequence[Corpus]) -> list[Overlap]:
+    """Compare the held-out text of each domain with the training text of all."""
+    lines, passages = (
+        np.unique(np.concatenate([corpus.training_hashes(of) for corpus in corpora])) for of in ("lines", "passages")
+    )
+    return [measure_overlap(corpus.documents("heldout"), lines, passages) for corpus in corpora]
+
+
 def _tokenizer_for(
     corpora: Sequence[Corpus], config: DataConfig, cache_dir: Path, events: EventLog, *, is_stream: bool
 ) -> Tokenizer:
@@ -196,7 +246,7 @@ def _trained_on(spec: str, seen: Sequence[Corpus], corpora: Sequence[Corpus]) ->
     return f"tokenizer {spec} knows the training text of {names}"
 
 
-def _tokenize(corpus: Corpus, tokenizer: Tokenizer, cache_dir: Path, events: EventLog) -> Domain:
+def _tokenize(corpus: Corpus, overlap: Overlap, tokenizer: Tokenizer, cache_dir: Path, events: EventLog) -> Domain:
     train, heldout = (
         cached_token_file(
             partial(corpus.documents, split),
@@ -208,7 +258,8 @@ def _tokenize(corpus: Corpus, tokenizer: Tokenizer, cache_dir: Path, events: Eve
         )
         for split, words in (("train", "training text"), ("heldout", "held-out text"))
     )
-    return Domain(corpus.record["name"], train, heldout, corpus.record["content_hash"], corpus.record)
+    record = {**corpus.record, **overlap._asdict()}
+    return Domain(record["name"], train, heldout, record["content_hash"], record)
 
 
 def _summary(domain: Domain) -> dict[str, Any]:
@@ -221,4 +272,6 @@ def _summary(domain: Domain) -> dict[str, Any]:
         "train_tokens": domain.train.num_tokens,
         "heldout_bytes": domain.heldout.num_bytes,
         "heldout_tokens": domain.heldout.num_tokens,
+        "overlap_ratio": domain.overlap_ratio,
+        "near_duplicate_ratio": domain.near_duplicate_ratio,
     }

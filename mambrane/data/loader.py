@@ -1,8 +1,11 @@
-"""Windows of token streams in an order that depends on (seed, name, epoch) and on nothing else.
+"""Windows of token streams in an order that depends on (seed, name, pass) and on nothing else.
 
-Each epoch cuts every stream, read as a ring, into ceil(n / T) windows of T tokens that start at an offset of that
-epoch in [0, T), and shuffles the windows of all streams together. Every token is an input once and a target once;
-the last window of a stream is padded where n is not a multiple of T.
+Each pass over the text cuts every stream, read as a ring, into ceil(n / T) windows of T tokens that start at an offset
+of that pass in [0, T), and shuffles the windows of all streams together. Every token is an input once and a target
+once; the last window of a stream is padded where n is not a multiple of T.
+
+An epoch is a pass, or a smaller budget of tokens: then it takes that many windows from where the epoch before it
+stopped, so that no text comes a second time before all of it has come once, and a pass begins where one ends.
 
 The cursor counts samples in two positions. Handing out a batch moves the first; `commit` moves the second up to
 it, and only the second is saved. So a window that was read and never applied is read again after a restart.
@@ -34,14 +37,33 @@ class WindowLoader:
     """Micro-batches of shuffled windows; count epochs by `epoch`, not by calls."""
 
     def __init__(
-        self, domains: Sequence[TokenFile], *, sequence_length: int, batch_size: int, seed: int, name: str
+        self,
+        domains: Sequence[TokenFile],
+        *,
+        sequence_length: int,
+        batch_size: int,
+        seed: int,
+        name: str,
+        epoch_tokens: int = 0,
     ) -> None:
+        """Stand before the first window.
+
+        Args:
+            domains: the streams.
+            sequence_length: tokens in a window.
+            batch_size: windows in a micro-batch.
+            seed: of the run.
+            name: which of its loaders this is.
+            epoch_tokens: tokens in an epoch, rounded up to whole windows; 0, or more than there are: all tokens of all
+                streams.
+        """
         assert domains, "a loader needs at least one token file"
         self._streams = list(domains)
         self._sequence_length = sequence_length
         self._batch_size = batch_size
         self._seed = seed
         self._name = name
+        self._epoch_tokens = epoch_tokens
         self._windows_of = [-(-stream.num_tokens // sequence_length) for stream in self._streams]
         self._committed = Cursor()
         self._handed_out = Cursor()
@@ -54,7 +76,14 @@ class WindowLoader:
     @property
     def num_samples(self) -> int:
         """Windows in an epoch; the same in each."""
-        return sum(self._windows_of)
+        in_a_pass = sum(self._windows_of)
+        return min(-(-self._epoch_tokens // self._sequence_length) or in_a_pass, in_a_pass)
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens in an epoch; where it is a budget, a little less if short windows are among its windows."""
+        in_a_pass = sum(stream.num_tokens for stream in self._streams)
+        return min(self.num_samples * self._sequence_length, in_a_pass)
 
     @property
     def num_batches(self) -> int:
@@ -105,7 +134,7 @@ class WindowLoader:
         if differences:
             raise UserError(
                 f"the data of loader {self._name} changed since the run was saved: {'; '.join(differences)}",
-                wanted="the text, --sequence-length, --batch-size and --seed that the run started with",
+                wanted="the text, --sequence-length, --batch-size, --epoch-tokens and --seed that the run started with",
                 way_out="restore them, or start a new run in another --output-dir",
             )
         self._committed = Cursor(state["epoch"], state["consumed_samples"])
@@ -119,19 +148,32 @@ class WindowLoader:
             "batch_size": self._batch_size,
             "seed": self._seed,
             "name": self._name,
+            "epoch_tokens": self._epoch_tokens,
         }
 
     def _samples(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return stream number, start and length of every window of an epoch, in its order."""
+        parts = []
+        wanted = self.num_samples
+        number, first = divmod(epoch * wanted, sum(self._windows_of))
+        while wanted:
+            parts.append([column[first : first + wanted] for column in self._samples_of_pass(number)])
+            wanted -= len(parts[-1][0])
+            number, first = number + 1, 0
+        streams, starts, lengths = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return streams, starts, lengths
+
+    def _samples_of_pass(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return stream number, start and length of every window of a pass, in its order."""
         columns = []
         for index, (stream, num_windows) in enumerate(zip(self._streams, self._windows_of, strict=True)):
-            offset = derive_seed(self._seed, "offset", self._name, index, epoch) % self._sequence_length
+            offset = derive_seed(self._seed, "offset", self._name, index, number) % self._sequence_length
             first = np.arange(num_windows, dtype=np.int64) * self._sequence_length
             lengths = np.minimum(self._sequence_length, stream.num_tokens - first)
             columns.append((np.full(num_windows, index), (first + offset) % stream.num_tokens, lengths))
         streams, starts, lengths = (np.concatenate(column) for column in zip(*columns, strict=True))
-        generator = make_generator(self._seed, "order", self._name, epoch)
-        order = torch.randperm(self.num_samples, generator=generator).numpy()
+        generator = make_generator(self._seed, "order", self._name, number)
+        order = torch.randperm(sum(self._windows_of), generator=generator).numpy()
         return streams[order], starts[order], lengths[order]
 
 

@@ -1,23 +1,31 @@
 """Which documents of a domain are read, and which of them are held out.
 
 Files are visited in a fixed pseudo-random order: sorted by a hash of their relative path. When a domain is capped,
-every file visited gives at most one slice (a sixteenth of the cap, 4 to 64 KiB) and the allowance grows only if
-the files run out before the cap is reached; so a capped domain is a fair sample of files, not one giant file.
-Equal documents are read once, so that no text can stand in both splits.
+every file visited gives at most one slice (a 64th of the cap, 4 to 64 KiB) and the allowance grows only if the
+files run out before the cap is reached; so a capped domain is a fair sample of files, not one giant file.
+Equal documents are read once, over all domains, so that no text can stand in both splits.
 
-Held out are whole files, in another fixed order, until about the wanted number of bytes is reached. If the files
-are too large for that (a domain of one file, for example) the rest is the end of the largest remaining file, cut
-between two documents or at a line end.
+Held out are whole families of files, in another fixed order, until about the wanted number of bytes is reached. A
+family is one file unless its source says otherwise (the fonts of a typeface). A family is passed over while there are
+others, if more than a hundredth of it stands line by line in other families: the model would be measured on what it
+has learned. If the families are too large (a domain of one file, for example) the rest is the end of the largest
+remaining file, cut between two documents or at a line end.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from mmap import mmap
 from typing import NamedTuple
 
 from mambrane.core.errors import UserError
-from mambrane.data.documents import READ_ERRORS, cut_at_line_end
+from mambrane.data.documents import READ_ERRORS, CutText, cut_at_line_end
+from mambrane.data.overlap import Lines, in_several, lines_of
 from mambrane.data.source_files import DomainSource, SourceFile
+
+MAX_REPEATED_RATIO = 0.01
+"""Part of a held-out family, in bytes, that may stand in other families as long as there is a better choice."""
+NUM_HELDOUT_SLICES = 8
+"""Documents that a capped held-out split is taken from, at least, where there are so many."""
 
 SKIPPED = Callable[[SourceFile, str], None]
 """Called with a file that is passed over, and the reason."""
@@ -38,16 +46,28 @@ class Extent(NamedTuple):
     length: int
 
 
-def read_documents(source: DomainSource, max_bytes: int, skipped: SKIPPED) -> Iterator[Document]:
-    """Yield the documents of a domain, each text once; at most `max_bytes` in all (0: everything)."""
-    order = sorted(range(len(source.files)), key=lambda index: _position(source.files[index], "order"))
+def read_documents(
+    source: DomainSource, max_bytes: int, skipped: SKIPPED, seen: Collection[bytes] = ()
+) -> Iterator[Document]:
+    """Yield the documents of a domain, each text once; at most `max_bytes` in all (0: everything).
+
+    Args:
+        source: the domain.
+        max_bytes: where to stop.
+        skipped: told of files that are passed over.
+        seen: `text_digest` of each document of the earlier domains; none of them is read again.
+    """
+    order = sorted(range(len(source.files)), key=lambda index: _hash_of("order", source.files[index].relative))
+    digests = set(seen)
     if max_bytes == 0:
-        yield from _read(source, order, 0, 0, skipped)
+        for index in order:
+            yield from _new_documents(index, _texts(source, index, 0, skipped), digests)
         return
-    allowance = min(max(max_bytes // 16, 4 * 1024), 64 * 1024)
+    allowance = min(max(max_bytes // 64, 4 * 1024), 64 * 1024)
     previous = -1
+    read_whole: dict[int, list[bytes]] = {}
     while True:
-        documents = list(_read(source, order, allowance, max_bytes, skipped))
+        documents = _sample(source, order, allowance, max_bytes, skipped, set(seen), read_whole)
         total = sum(len(document.text) for document in documents)
         if total >= 0.98 * max_bytes or total == previous:
             yield from documents
@@ -64,9 +84,9 @@ def split_documents(
         UserError: one of the two would be empty.
     """
     wanted = round(fraction * sum(extent.length for extent in extents))
-    held_files = _whole_files(extents, source, wanted)
-    train = [extent for extent in extents if extent.file not in held_files]
-    heldout = [extent for extent in extents if extent.file in held_files]
+    held = _whole_families(extents, text, source, wanted)
+    train = [extent for extent in extents if source.files[extent.file].family not in held]
+    heldout = [extent for extent in extents if source.files[extent.file].family in held]
     missing = wanted - sum(extent.length for extent in heldout)
     if missing > wanted / 2:
         train, tail = _take_tail(train, text, missing)
@@ -82,57 +102,125 @@ def split_documents(
 
 
 def cap_extents(extents: Sequence[Extent], text: bytes | mmap, max_bytes: int) -> list[Extent]:
-    """Return the first extents that fit into `max_bytes` (0: all); the last is cut at a line end."""
+    """Return the middle parts of documents, at most `max_bytes` in all (0: every document whole), cut at line ends.
+
+    A document gives at most an eighth of it, more only where there are too few documents. It is the middle because
+    documents of one kind begin alike.
+    """
     if max_bytes == 0:
         return list(extents)
+    allowance = -(-max_bytes // NUM_HELDOUT_SLICES)
+    while True:
+        kept = _middles(extents, text, max_bytes, allowance)
+        if allowance >= max_bytes or sum(extent.length for extent in kept) > 0.9 * max_bytes:
+            return kept
+        allowance *= 2
+
+
+def text_digest(text: bytes) -> bytes:
+    """Return what equal documents are known by."""
+    return hashlib.sha256(text).digest()
+
+
+def _middles(extents: Sequence[Extent], text: bytes | mmap, max_bytes: int, allowance: int) -> list[Extent]:
     kept, remaining = [], max_bytes
     for extent in extents:
-        length = len(cut_at_line_end(text[extent.start : extent.start + extent.length], remaining))
-        kept += [extent._replace(length=length)] if length else []
+        whole = text[extent.start : extent.start + extent.length]
+        skipped = max(extent.length - allowance, 0) // 2
+        first = whole.find(b"\n", skipped - 1) + 1 if skipped else 0
+        length = len(cut_at_line_end(whole[first:], min(allowance, remaining)))
+        kept += [extent._replace(start=extent.start + first, length=length)] if length else []
         remaining -= length
-        if length < extent.length:
-            break
     return kept
 
 
-def _read(
-    source: DomainSource, order: Sequence[int], allowance: int, max_bytes: int, skipped: SKIPPED
-) -> Iterator[Document]:
-    seen: set[bytes] = set()
+def _sample(
+    source: DomainSource,
+    order: Sequence[int],
+    allowance: int,
+    max_bytes: int,
+    skipped: SKIPPED,
+    digests: set[bytes],
+    read_whole: dict[int, list[bytes]],
+) -> list[Document]:
+    """Return documents of about `max_bytes` in all, at most `allowance` of a file.
+
+    Files that were read to their end stand in `read_whole`, in this call and the next: nothing is read twice in vain.
+    """
+    documents: list[Document] = []
     total = 0
     for index in order:
-        file = source.files[index]
-        limit = min(allowance, max_bytes - total) if max_bytes else 0
-        try:
-            for text in file.read(file.path, limit):
-                digest = hashlib.sha256(text).digest()
-                if text.strip() and digest not in seen:
-                    seen.add(digest)
-                    total += len(text)
-                    yield Document(index, text)
-        except UserError as error:
-            if not source.skips_bad_files:
-                raise
-            skipped(file, error.found)
-        except READ_ERRORS as error:
-            raise UserError(
-                f"{file.path}: cannot be read ({error})",
-                wanted="a readable file",
-                way_out="repair it, change its permissions, or leave it out",
-            ) from error
-        if max_bytes and total >= 0.98 * max_bytes:
-            return
+        limit = min(allowance, max_bytes - total)
+        texts = read_whole.get(index)
+        if texts is None or sum(map(len, texts)) > limit:
+            texts = list(_texts(source, index, limit, skipped))
+            if not any(isinstance(text, CutText) for text in texts):
+                read_whole[index] = texts
+        new = list(_new_documents(index, texts, digests))
+        documents += new
+        total += sum(len(document.text) for document in new)
+        if total >= 0.98 * max_bytes:
+            break
+    return documents
 
 
-def _whole_files(extents: Sequence[Extent], source: DomainSource, wanted: int) -> set[int]:
-    """Return files with about `wanted` bytes in all: at most a quarter more, and if possible no quarter less."""
-    num_bytes = bytes_by_file(extents)
-    held, total = set(), 0
-    for index in sorted(num_bytes, key=lambda index: _position(source.files[index], "split")):
-        if total < 0.75 * wanted and total + num_bytes[index] <= 1.25 * wanted:
-            held.add(index)
-            total += num_bytes[index]
+def _new_documents(index: int, texts: Iterable[bytes], digests: set[bytes]) -> Iterator[Document]:
+    """Yield the texts of a file that are not blank and whose digest is new, and add it."""
+    for text in texts:
+        digest = text_digest(text)
+        if text.strip() and digest not in digests:
+            digests.add(digest)
+            yield Document(index, text)
+
+
+def _texts(source: DomainSource, index: int, limit: int, skipped: SKIPPED) -> Iterator[bytes]:
+    file = source.files[index]
+    try:
+        yield from file.read(file.path, limit)
+    except UserError as error:
+        if not source.skips_bad_files:
+            raise
+        skipped(file, error.found)
+    except READ_ERRORS as error:
+        raise UserError(
+            f"{file.path}: cannot be read ({error})",
+            wanted="a readable file",
+            way_out="repair it, change its permissions, or leave it out",
+        ) from error
+
+
+def _whole_families(extents: Sequence[Extent], text: bytes | mmap, source: DomainSource, wanted: int) -> set[str]:
+    """Return families with about `wanted` bytes in all: at most a quarter more, and if possible no quarter less."""
+    num_bytes: dict[str, int] = {}
+    for extent in extents:
+        family = source.files[extent.file].family
+        num_bytes[family] = num_bytes.get(family, 0) + extent.length
+    order = sorted(num_bytes, key=lambda family: _hash_of("split", family))
+    repeats = _families_that_repeat(extents, text, source, num_bytes)
+    held: set[str] = set()
+    total = 0
+    for family in [*(f for f in order if f not in repeats), *(f for f in order if f in repeats)]:
+        if total < 0.75 * wanted and total + num_bytes[family] <= 1.25 * wanted:
+            held.add(family)
+            total += num_bytes[family]
     return held
+
+
+def _families_that_repeat(
+    extents: Sequence[Extent], text: bytes | mmap, source: DomainSource, num_bytes: dict[str, int]
+) -> set[str]:
+    """Return the families of which too much stands in others."""
+    if len(num_bytes) == 1:
+        return set()
+    of_family: dict[str, list[Extent]] = {family: [] for family in num_bytes}
+    for extent in extents:
+        of_family[source.files[extent.file].family].append(extent)
+    lines: dict[str, Lines] = {
+        family: lines_of(text[extent.start : extent.start + extent.length] for extent in part)
+        for family, part in of_family.items()
+    }
+    shared = in_several([part.hashes for part in lines.values()])
+    return {family for family, part in lines.items() if part.bytes_in(shared) > MAX_REPEATED_RATIO * num_bytes[family]}
 
 
 def _take_tail(train: Sequence[Extent], text: bytes | mmap, wanted: int) -> tuple[list[Extent], list[Extent]]:
@@ -164,5 +252,5 @@ def bytes_by_file(extents: Sequence[Extent]) -> dict[int, int]:
     return num_bytes
 
 
-def _position(file: SourceFile, purpose: str) -> bytes:
-    return hashlib.sha256(f"{purpose}/{file.relative}".encode()).digest()
+def _hash_of(purpose: str, name: str) -> bytes:
+    return hashlib.sha256(f"{purpose}/{name}".encode()).digest()

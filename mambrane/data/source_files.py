@@ -18,6 +18,13 @@ class SourceFile:
     read: Reader
     is_remote: bool = False
     """Lies on the hub: has a name but no size and time here."""
+    kin: str = ""
+    """Name that is shared by files with much of their text in common; left out: the file has no such kin."""
+
+    @property
+    def family(self) -> str:
+        """What is trained on, or held out, as a whole: the files of one kin, or this file."""
+        return self.kin or self.relative
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 from torch import Tensor
 
 from mambrane.kernels.compiled import kernel
+from mambrane.kernels.numba_internals import ir
 
 
 class Addresses(NamedTuple):

@@ -6,12 +6,11 @@ contiguous and that no index is negative, and only then become loops over them v
 
 # ruff: noqa: ANN001, ANN201, ANN202 -- Numba finds the types of kernels
 
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
-from numba.np.arrayobj import make_array, populate_array
 
 from mambrane.kernels.compiled import kernel
+from mambrane.kernels.numba_internals import ir, make_array, populate_array
 from mambrane.kernels.vectors import LINE_BYTES
 
 BLOCK_CHANNELS = 1024

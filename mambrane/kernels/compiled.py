@@ -1,4 +1,4 @@
-"""How a Python function becomes a kernel: compiled by Numba once, then read from its cache beside the source.
+"""How a Python function becomes a kernel: compiled by Numba once, then read from the disk (kernel_cache.py).
 
 What makes a loop fast here, found by measuring:
 
@@ -15,16 +15,22 @@ What makes a loop fast here, found by measuring:
 
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from numba import njit
+import llvmlite
+import numba
+
+from mambrane.kernels.kernel_cache import KernelCache
+from mambrane.kernels.numba_internals import njit
 
 # What kernels inline; the constants of an operation stand in the reference.py beside its kernels.
 _SHARED_FILES = (
     "addresses.py",
     "blocks.py",
     "compiled.py",
+    "numba_internals.py",
     "numba_math.py",
     "products.py",
     "tiles.py",
@@ -49,13 +55,11 @@ def kernel(
     def compiles(function: Callable) -> Callable:
         # The shape checker of the tests wraps every function; Numba needs the bare one.
         bare = inspect.unwrap(function)
-        compiled = njit(
-            bare, cache=True, nogil=True, error_model="numpy", fastmath=fastmath or False, _nrt=makes_arrays
-        )
-        # Numba compiles anew when the kernel's own file changes; what the kernel takes from other files must count too.
-        cache_file = compiled._cache._cache_file
-        reference = Path(bare.__code__.co_filename).with_name("reference.py")
-        cache_file._source_stamp = (cache_file._source_stamp, _SHARED_SOURCES, _hash_of(reference))
+        compiled = njit(bare, nogil=True, error_model="numpy", fastmath=fastmath or False, _nrt=makes_arrays)
+        # Whatever goes into the kernel counts: its own file, what it takes from others, and who compiles it.
+        source = Path(bare.__code__.co_filename)
+        stamp = _SHARED_SOURCES + _hash_of(source, source.with_name("reference.py")) + str(bare.__code__.co_firstlineno)
+        compiled._cache = KernelCache(bare, hashlib.sha256(stamp.encode()).hexdigest())
         return compiled
 
     return compiles
@@ -65,4 +69,5 @@ def _hash_of(*files: Path) -> str:
     return hashlib.sha256(b"".join(file.read_bytes() for file in files if file.exists())).hexdigest()
 
 
-_SHARED_SOURCES = _hash_of(*(Path(__file__).with_name(name) for name in _SHARED_FILES))
+_VERSIONS = f"{sys.version} {numba.__version__} {llvmlite.__version__} "
+_SHARED_SOURCES = _VERSIONS + _hash_of(*(Path(__file__).with_name(name) for name in _SHARED_FILES))

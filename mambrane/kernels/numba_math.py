@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Any, no_type_check
 
 import numpy as np
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, overload
 
+from mambrane.kernels.numba_internals import ir
 from mambrane.kernels.vectors import LANES, Vector, choose
 
 LOWEST_EXPONENT = -87.0

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mambrane.kernels.numba_internals import below_autograd, destroy_library
+
 _libraries: dict[str, torch.library.Library] = {}
 
 
@@ -21,7 +23,7 @@ class Operator:
         self._name = name
         # A module that is loaded again, or whose first import was interrupted, replaces what it registered.
         if name in _libraries:
-            _libraries.pop(name)._destroy()
+            destroy_library(_libraries.pop(name))
         self._library = _libraries[name] = torch.library.Library("mambrane", "FRAGMENT")
         schema = torch.library.infer_schema(run, mutates_args=())
         self._library.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
@@ -49,7 +51,7 @@ class Operator:
         call = self._call
 
         def forward(context: Any, *arguments: Any) -> Any:  # noqa: ANN401 -- torch's own
-            with torch._C._AutoDispatchBelowAutograd():
+            with below_autograd():
                 outputs = call(*arguments)
             save(context, arguments, outputs)
             return outputs
@@ -69,7 +71,7 @@ class Operator:
         def call_and_remember(*arguments: Any) -> Any:  # noqa: ANN401 -- as the function says
             if torch.is_grad_enabled() and any(isinstance(each, Tensor) and each.requires_grad for each in arguments):
                 return remembered.apply(*arguments)
-            with torch._C._AutoDispatchBelowAutograd():
+            with below_autograd():
                 return call(*arguments)
 
         self._library.impl(self._name, call_and_remember, "Autograd")

@@ -20,11 +20,10 @@ vector wider than its registers becomes several instructions.
 import operator
 from collections.abc import Callable
 
-from llvmlite import ir
 from numba import config, types
-from numba.core.cgutils import get_or_insert_function
-from numba.core.codegen import get_host_cpu_features
 from numba.extending import intrinsic, models, overload, register_model
+
+from mambrane.kernels.numba_internals import get_host_cpu_features, get_or_insert_function, ir
 
 LANES = 16
 """Numbers of a vector: a register of 512 bits in float32."""

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
+from mambrane.layers.cost import ComponentCost, macs, num_parameters
 from mambrane.layers.linear import Linear
 from mambrane.layers.spiking import Ticks
 from mambrane.ops.causal_conv import causal_conv
@@ -68,6 +69,17 @@ class SpikeAdapter(nn.Module):
             membrane_BTS = self.ticks.last(population.membrane_BTS)
             code_BTS = F.rms_norm(membrane_BTS, membrane_BTS.shape[-1:], eps=1e-5)
         return self.projection(code_BTS), state
+
+    def cost(self) -> ComponentCost:
+        """Return what the adapter costs."""
+        units = self.projection.in_features
+        return ComponentCost(
+            name="spike adapter",
+            parameters=num_parameters(self),
+            dense_macs_per_token=macs(self.projection),
+            state_updates_per_token=float(units * self.ticks.per_token),
+            state_numbers=units * {"rate": RATE_WINDOW_TOKENS - 1, "temporal": 1, "potential": 0}[self.method],
+        )
 
     def _rate(self, spikes_BTS: Tensor, state: Tensor | None, resets_BT: Resets | None) -> tuple[Tensor, Tensor]:
         units = spikes_BTS.shape[-1]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations
+from mambrane.layers.cost import ComponentCost, num_parameters
 from mambrane.layers.norm import RmsNorm
 
 INITIAL_BIAS = -2.0
@@ -39,3 +40,12 @@ class GatedFusion(nn.Module):
         mamba_heads = mamba_BTD.unflatten(-1, (self.heads, -1))
         mixed = mamba_heads + gate.unsqueeze(-1) * (spiking_heads - mamba_heads)
         return mixed.flatten(-2), gate
+
+    def cost(self) -> ComponentCost:
+        """Return what the mixture costs."""
+        return ComponentCost(
+            name="fusion and output",
+            parameters=num_parameters(self),
+            dense_macs_per_token=0.0 if self.weight is None else float(self.weight.numel()),
+            state_updates_per_token=float(self.mamba_norm.weight.numel()),
+        )

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Currents, Resets
+from mambrane.layers.cost import ComponentCost, macs, num_parameters
 from mambrane.ops.cfc import CfcWeights, cfc
-from mambrane.ops.ltc import LtcWeights, ltc
+from mambrane.ops.ltc import NUM_UNFOLDS, LtcWeights, ltc
 
 
 class LiquidOutput(NamedTuple):
@@ -28,6 +29,7 @@ class LiquidPopulation(nn.Module):
 
     def __init__(self, units: int, *, kind: Literal["cfc", "ltc"]) -> None:
         super().__init__()
+        self.units = units
         self.cell = CfcCell(units, units) if kind == "cfc" else LtcCell(units, units)
 
     def reset_parameters(self, generator: torch.Generator) -> None:
@@ -45,6 +47,17 @@ class LiquidPopulation(nn.Module):
         """Return the hidden state at every tick and after the last one."""
         elapsed_BTL = None if time_scale_BTS is None else 1.0 / time_scale_BTS
         return LiquidOutput(*self.cell(current_BTS, state_BS, resets_BT, elapsed_BTL))
+
+    def cost(self, name: str, *, ticks_per_token: int) -> ComponentCost:
+        """Return what the cell costs; its products are dense."""
+        cell_macs, updates = self.cell.macs_and_updates_per_tick()
+        return ComponentCost(
+            name=name,
+            parameters=num_parameters(self),
+            dense_macs_per_token=cell_macs * ticks_per_token,
+            state_updates_per_token=updates * ticks_per_token,
+            state_numbers=self.units,
+        )
 
 
 class CfcCell(nn.Module):
@@ -70,6 +83,11 @@ class CfcCell(nn.Module):
         layers = (self.backbone, self.ff1, self.ff2, self.time_a, self.time_b)
         weights = CfcWeights(*(tensor for layer in layers for tensor in (layer.weight, layer.bias)))
         return cfc(x_BTI, weights, state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed)
+
+    def macs_and_updates_per_tick(self) -> tuple[float, float]:
+        """Return the multiply-accumulates of the products, and those of the state."""
+        layers = (self.backbone, self.ff1, self.ff2, self.time_a, self.time_b)
+        return macs(*layers), 2.0 * self.ff1.out_features
 
 
 class LtcCell(nn.Module):
@@ -122,3 +140,13 @@ class LtcCell(nn.Module):
             for name, parameter in self.named_parameters()
         }
         return ltc(x_BTI, LtcWeights(**values), state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed)
+
+    def macs_and_updates_per_tick(self) -> tuple[float, float]:
+        """Return the multiply-accumulates of the synapses, and those of the state.
+
+        A synapse has an opening, a conductance and a pull: once for each unfold, a sensory one once a tick.
+        """
+        return (
+            3.0 * (self.w.numel() * NUM_UNFOLDS + self.sensory_w.numel()),
+            4.0 * self.cm.numel() * NUM_UNFOLDS,
+        )

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
+from mambrane.layers.cost import ComponentCost, macs, num_parameters
 from mambrane.layers.linear import Linear
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.gated_skip import gated_skip
@@ -43,6 +44,9 @@ class MambaState(NamedTuple):
 
 class Mamba(nn.Module):
     """One Mamba mixer: width D in, width D out; no norm, no residual."""
+
+    operations = ("causal_conv", "selective_scan", "gated_skip")
+    """Operations with compiled kernels that it calls."""
 
     def __init__(self, dim: int, *, expand: int, d_state: int, d_conv: int, dt_rank: int) -> None:
         super().__init__()
@@ -92,3 +96,15 @@ class Mamba(nn.Module):
         A_EN = -torch.exp(self.A_log)
         y_BTE, scan_BEN = selective_scan(x_BTE, delta_BTE, A_EN, B_BTN, C_BTN, state_BEN=scan_BEN, resets_BT=resets_BT)
         return self.out_proj(gated_skip(y_BTE, x_BTE, self.D, gate_BTE)), MambaState(conv_BEK, scan_BEN)
+
+    def cost(self) -> ComponentCost:
+        """Return what the mixer costs."""
+        expanded, d_state = self.A_log.shape
+        taps = self.conv1d.weight.numel()
+        return ComponentCost(
+            name="Mamba",
+            parameters=num_parameters(self),
+            dense_macs_per_token=macs(self.in_proj, self.x_proj, self.dt_proj, self.out_proj),
+            state_updates_per_token=float(taps + 3 * expanded * d_state + 2 * expanded),
+            state_numbers=taps - expanded + expanded * d_state,
+        )

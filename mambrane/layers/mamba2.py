@@ -17,11 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
+from mambrane.layers.cost import ComponentCost, macs, num_parameters
 from mambrane.layers.linear import Linear
 from mambrane.layers.mamba import draw_dt_bias
 from mambrane.layers.norm import RmsNorm
 from mambrane.ops.causal_conv import causal_conv
-from mambrane.ops.ssd import ssd
+from mambrane.ops.ssd import CHUNK_TOKENS, ssd
 
 MAX_HEAD_CHANNELS = 64
 A_MIN, A_MAX = 1.0, 16.0
@@ -38,6 +39,9 @@ class Mamba2State(NamedTuple):
 
 class Mamba2(nn.Module):
     """One Mamba-2 mixer: width D in, width D out; no residual. The norm inside belongs to the published layer."""
+
+    operations = ("causal_conv",)
+    """Operations with compiled kernels that it calls."""
 
     def __init__(self, dim: int, *, expand: int, d_state: int, d_conv: int) -> None:
         super().__init__()
@@ -90,6 +94,22 @@ class Mamba2(nn.Module):
         y_BTHP, scan_BHPN = ssd(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=scan_BHPN, resets_BT=resets_BT)
         y_BTE = (y_BTHP + self.D[:, None] * x_BTHP).flatten(2)
         return self.out_proj(self.norm(y_BTE * F.silu(gate_BTE))), Mamba2State(conv_BEK, scan_BHPN)
+
+    def cost(self) -> ComponentCost:
+        """Return what the mixer costs, in whole chunks.
+
+        Every token scores its chunk and reads it; the state is written and read once a token.
+        """
+        expanded, heads, taps = self.out_proj.in_features, self.A_log.numel(), self.conv1d.weight.numel()
+        chunk_macs = CHUNK_TOKENS * (self.d_state + expanded) + 2 * expanded * self.d_state
+        scan = CHUNK_TOKENS * heads + expanded * self.d_state / CHUNK_TOKENS
+        return ComponentCost(
+            name="Mamba",
+            parameters=num_parameters(self),
+            dense_macs_per_token=macs(self.in_proj, self.out_proj) + chunk_macs,
+            state_updates_per_token=taps + scan + 2 * expanded,
+            state_numbers=taps - self.conv1d.in_channels + expanded * self.d_state,
+        )
 
 
 def head_channels(expanded: int) -> int:

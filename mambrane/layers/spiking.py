@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Currents, Resets, Spikes
+from mambrane.layers.cost import ComponentCost, num_parameters
 from mambrane.ops.lif import LifOutput, lif
 
 
@@ -57,6 +58,16 @@ class SpikingPopulation(nn.Module):
             tau = tau * time_scale_BTS
         decay = torch.exp(-1.0 / tau)
         return lif(current_BTS, decay, state_BS=state_BS, resets_BT=resets_BT, **self.options)
+
+    def cost(self, name: str, *, ticks_per_token: int) -> ComponentCost:
+        """Return what the neurons cost beside the products that feed and read them."""
+        units = self.log_tau.numel()
+        return ComponentCost(
+            name=name,
+            parameters=num_parameters(self),
+            state_updates_per_token=2.0 * units * ticks_per_token,
+            state_numbers=units,
+        )
 
 
 class Ticks(NamedTuple):

@@ -15,7 +15,7 @@ baseline follows the criticism in arXiv 2409.08290.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mambrane.models.accounting import Part
+from mambrane.layers.cost import ComponentCost
 
 MAC_PJ = 4.6
 ADDITION_PJ = 0.9
@@ -35,8 +35,8 @@ CAVEATS = (
 )
 
 
-class PartEnergy(NamedTuple):
-    """Energy of one part for one token and forward pass, in picojoules."""
+class ComponentEnergy(NamedTuple):
+    """Energy of one component for one token and forward pass, in picojoules."""
 
     name: str
     as_built_pj: float
@@ -47,17 +47,17 @@ class PartEnergy(NamedTuple):
 
 
 class EnergyEstimate(NamedTuple):
-    """Energy for one token, part by part, the head included."""
+    """Energy for one token, component by component, the head included."""
 
-    parts: tuple[PartEnergy, ...]
+    components: tuple[ComponentEnergy, ...]
     spike_share: float
     """Part of all multiply-accumulates of matrix products that read spikes; the rest gains nothing from them."""
 
     @property
-    def total(self) -> PartEnergy:
+    def total(self) -> ComponentEnergy:
         """The whole model."""
-        sums = [sum(column) for column in zip(*(part[1:] for part in self.parts), strict=True)]
-        return PartEnergy("whole model", *sums)
+        sums = [sum(column) for column in zip(*(component[1:] for component in self.components), strict=True)]
+        return ComponentEnergy("whole model", *sums)
 
     @property
     def event_driven_saving(self) -> float:
@@ -65,19 +65,19 @@ class EnergyEstimate(NamedTuple):
         return 1 - self.total.event_driven_pj / self.total.as_built_pj
 
 
-def estimate_energy(parts: Sequence[Part]) -> EnergyEstimate:
-    """Return the energy of each part; `parts` come from models.accounting at measured firing rates."""
-    spike_macs = sum(part.spike_macs_per_token for part in parts)
-    product_macs = spike_macs + sum(part.dense_macs_per_token for part in parts)
-    return EnergyEstimate(tuple(_part_energy(part) for part in parts), spike_macs / product_macs)
+def estimate_energy(costs: Sequence[ComponentCost]) -> EnergyEstimate:
+    """Return the energy of each component; `costs` come from `count_costs` at measured firing rates."""
+    spike_macs = sum(cost.spike_macs_per_token for cost in costs)
+    product_macs = spike_macs + sum(cost.dense_macs_per_token for cost in costs)
+    return EnergyEstimate(tuple(_component_energy(cost) for cost in costs), spike_macs / product_macs)
 
 
-def _part_energy(part: Part) -> PartEnergy:
-    dense, spiking = part.dense_macs_per_token, part.spike_macs_per_token
-    synaptic, updates = part.synaptic_operations_per_token, part.state_updates_per_token
+def _component_energy(cost: ComponentCost) -> ComponentEnergy:
+    dense, spiking = cost.dense_macs_per_token, cost.spike_macs_per_token
+    synaptic, updates = cost.synaptic_operations_per_token, cost.state_updates_per_token
     operand_pj = MEMORY_PJ_PER_BYTE * BYTES_PER_OPERAND
-    return PartEnergy(
-        name=part.name,
+    return ComponentEnergy(
+        name=cost.name,
         as_built_pj=MAC_PJ * (dense + spiking + updates),
         event_driven_pj=MAC_PJ * (dense + updates) + ADDITION_PJ * synaptic,
         int8_pj=INT8_MAC_PJ * (dense + spiking) + MAC_PJ * updates,

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from mambrane.data.tokenizer import StreamingDecoder, Tokenizer
 from mambrane.engine.snapshot import evaluation_mode
+from mambrane.layers.cost import FiringRates
 from mambrane.models.language_model import LanguageModel
 from mambrane.models.state import BlockActivity, ModelOutput
 
@@ -17,13 +18,13 @@ SHOWN_TOKENS = 96
 
 
 class BlockProbe(NamedTuple):
-    """One block while it reads the text."""
+    """One block while it reads the text; None is what it does not have, as a block without neurons has nothing."""
 
-    first_spikes: np.ndarray
+    first_spikes: np.ndarray | None
     """Spikes of the first population in the shown tokens, [ticks, units], True where it fired."""
     second_spikes: np.ndarray | None
     """The same of the second population; None for a liquid cell."""
-    first_rates: np.ndarray
+    first_rates: np.ndarray | None
     """Spikes per tick of each neuron of the first population over the whole text, [units]."""
     second_rates: np.ndarray | None
     gate: np.ndarray | None
@@ -43,12 +44,15 @@ class Probe(NamedTuple):
     """Tokens over which the rates are means."""
 
     @property
-    def firing_rates(self) -> list[tuple[float, float | None]]:
-        """Mean spikes per neuron and tick of both populations of each block, as models.accounting takes them."""
-        return [
-            (float(b.first_rates.mean()), None if b.second_rates is None else float(b.second_rates.mean()))
-            for b in self.blocks
-        ]
+    def firing_rates(self) -> list[FiringRates]:
+        """Mean spikes per neuron and tick of both populations of each block."""
+        both = ((block.first_rates, block.second_rates) for block in self.blocks)
+        return [FiringRates(*(None if each is None else float(each.mean()) for each in rates)) for rates in both]
+
+    @property
+    def spiking_blocks(self) -> list[int]:
+        """Numbers of the blocks that have neurons."""
+        return [number for number, block in enumerate(self.blocks) if block.first_spikes is not None]
 
 
 def probe_model(
@@ -82,11 +86,11 @@ def probe_model(
 
 
 def _probe_block(activity: BlockActivity, shown_ticks: int) -> BlockProbe:
-    first, second, gate = activity.pre_spikes_BTS[0], activity.post_spikes_BTS, activity.gate
+    first, second, gate = activity.pre_spikes_BTS, activity.post_spikes_BTS, activity.gate
     return BlockProbe(
-        first_spikes=_array(first[:shown_ticks] > 0),
+        first_spikes=None if first is None else _array(first[0, :shown_ticks] > 0),
         second_spikes=None if second is None else _array(second[0, :shown_ticks] > 0),
-        first_rates=_array(first.float().mean(dim=0)),
+        first_rates=None if first is None else _array(first[0].float().mean(dim=0)),
         second_rates=None if second is None else _array(second[0].float().mean(dim=0)),
         gate=None if gate is None else _array(gate.float().reshape(-1, gate.shape[-1]).mean(dim=0)),
     )

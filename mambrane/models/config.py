@@ -1,6 +1,9 @@
 """What the model is. Free of torch, so that the command line can read it at once."""
 
+import itertools
+import pkgutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from mambrane.core.bounds import Bounds, Positive, Size, check_settings
@@ -9,12 +12,16 @@ from mambrane.core.errors import UserError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """The model: hybrid blocks of spiking neurons, a Mamba path and a second, plastic population."""
+    """The model: a stack of blocks; hybrid ones hold spiking neurons, a Mamba path and a plastic second population."""
 
     hidden_dim: Size = 512
     """Width D of the residual stream."""
     num_layers: Annotated[int, Bounds(1, 1024)] = 8
-    """Hybrid blocks."""
+    """Blocks of the stack."""
+    block_pattern: str = "hybrid"
+    """Kinds of the blocks, first to last, separated by commas and repeated over the layers: hybrid,mamba,mamba."""
+    dropout: Annotated[float, Bounds(0, 1, "most")] = 0.0
+    """Part of the embedding, and of what each block adds to the residual stream, that is set to zero in training."""
     spiking_units: Size = 128
     """Spiking neurons S of the first population, in each block."""
     liquid_units: Size = 128
@@ -64,6 +71,7 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        self._check_pattern()
         if self.use_cross_attention and not (self.use_mamba and self.integration_mode == "bidirectional"):
             raise UserError(
                 "--use-cross-attention without a second path to attend to",
@@ -81,6 +89,32 @@ class ModelConfig:
         if self.use_cross_attention:
             _check_heads("cross-attn-heads", self.cross_attn_heads, self.attention_dim, "half of --hidden-dim,")
 
+    def _check_pattern(self) -> None:
+        names, kinds = self.block_pattern.split(","), block_kind_names()
+        for name in names:
+            if name not in kinds:
+                raise UserError(
+                    f"--block-pattern {self.block_pattern}: no kind of block is called {name!r}",
+                    wanted=f"names out of {', '.join(kinds)}, separated by commas",
+                    way_out="--block-pattern hybrid",
+                )
+        if len(names) > self.num_layers:
+            raise UserError(
+                f"--block-pattern {self.block_pattern}: {len(names)} names for --num-layers {self.num_layers}",
+                wanted="no more names than layers",
+                way_out=f"--num-layers {len(names)}",
+            )
+
+    @property
+    def block_kinds(self) -> tuple[str, ...]:
+        """Kind of each block, first to last."""
+        return tuple(itertools.islice(itertools.cycle(self.block_pattern.split(",")), self.num_layers))
+
+    @property
+    def mamba_sizes(self) -> dict[str, int]:
+        """Sizes of a Mamba of either version, as its layer takes them."""
+        return {"expand": self.mamba_expand, "d_state": self.mamba_d_state, "d_conv": self.mamba_d_conv}
+
     @property
     def attention_dim(self) -> int:
         """Width of the queries of the cross-attention, all heads together."""
@@ -95,6 +129,11 @@ class ModelConfig:
     def second_units(self) -> int:
         """Units of the second population."""
         return self.spiking_units if self.liquid_backbone == "lif" else self.liquid_units
+
+
+def block_kind_names() -> list[str]:
+    """Return the kinds of block that a pattern may name: the files of `models/blocks`."""
+    return sorted(module.name for module in pkgutil.iter_modules([str(Path(__file__).parent / "blocks")]))
 
 
 def _check_heads(flag: str, heads: int, dim: int, what: str) -> None:

@@ -1,29 +1,44 @@
-"""The language model: tied embedding and head around a stack of hybrid blocks."""
+"""The language model: tied embedding and head around a stack of blocks, of one kind or of several."""
 
 import torch
 from torch import Tensor, nn
 
-from mambrane.core.shapes import Resets, Tokens
+from mambrane.core.seeding import derive_seed
+from mambrane.core.shapes import Resets, Spikes, Tokens
+from mambrane.layers.dropout import Dropout
 from mambrane.layers.norm import RmsNorm
-from mambrane.models.block import NO_STATE, HybridBlock
+from mambrane.models.block import block_kind
 from mambrane.models.config import ModelConfig
-from mambrane.models.initialisation import initialise
-from mambrane.models.state import ModelOutput, ModelState
+from mambrane.models.initialisation import draw_default_weights
+from mambrane.models.state import BlockActivity, ModelOutput, ModelState
 from mambrane.ops.linear import linear
 from mambrane.ops.linear_cross_entropy import linear_cross_entropy
 
 
 class LanguageModel(nn.Module):
-    """Predicts the next token from spikes, liquid cells and a selective state space."""
+    """Predicts the next token by the blocks of a pattern on one residual stream."""
 
     def __init__(self, config: ModelConfig, vocab_size: int, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(vocab_size, config.hidden_dim)
-        self.blocks = nn.ModuleList(HybridBlock(config) for _ in range(config.num_layers))
+        self.blocks = nn.ModuleList(block_kind(name).build(config) for name in config.block_kinds)
         self.norm = RmsNorm(config.hidden_dim)
+        self.dropouts = None
+        if config.dropout > 0:
+            seeds = (derive_seed(generator.initial_seed(), place) for place in range(1 + config.num_layers))
+            self.dropouts = nn.ModuleList(Dropout(config.dropout, seed=seed) for seed in seeds)
         self.embedding.weight.no_weight_decay = True
-        initialise(self, generator)
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Draw every initial weight from the generator, in the order of the blocks."""
+        std = max(block.embedding_std for block in self.blocks)
+        with torch.no_grad():
+            self.embedding.weight.normal_(0.0, std, generator=generator)
+        draw_default_weights(self.blocks, generator)
+        for block in self.blocks:
+            block.reset_parameters(generator, num_blocks=len(self.blocks))
 
     def forward(
         self,
@@ -44,7 +59,7 @@ class LanguageModel(nn.Module):
             targets_BT: the right next tokens, IGNORED_TARGET where none counts; then the output holds the nats of each
                 in place of the logits, which would take B x T x V numbers.
         """
-        output = self.read(tokens_BT, state=state, resets_BT=resets_BT)
+        output = self.hidden_states(tokens_BT, state=state, resets_BT=resets_BT)
         if targets_BT is not None:
             nats_BT = linear_cross_entropy(output.hidden_BTD, self.embedding.weight, targets_BT)
             return output._replace(nats_BT=nats_BT)
@@ -53,23 +68,47 @@ class LanguageModel(nn.Module):
             logits_BTV = logits_BTV.float()
         return output._replace(logits_BTV=logits_BTV)
 
-    def read(
+    def hidden_states(
         self, tokens_BT: Tokens, *, state: ModelState | None = None, resets_BT: Resets | None = None
     ) -> ModelOutput:
-        """Return the same as `forward` without the head: what it would read, in place of the logits."""
-        states = (NO_STATE,) * len(self.blocks) if state is None else state.blocks
-        x_BTD = self.embedding(tokens_BT)
+        """Return what `forward` does, with the hidden states before the head [B, T, D] and no logits."""
+        states = (None,) * len(self.blocks) if state is None else state.blocks
+        x_BTD = self._drop(0, self.embedding(tokens_BT))
         new_states, activities = [], []
-        for block, block_state in zip(self.blocks, states, strict=True):
-            x_BTD, block_state, activity = block(x_BTD, state=block_state, resets_BT=resets_BT)
+        for index, (block, block_state) in enumerate(zip(self.blocks, states, strict=True)):
+            y_BTD, block_state, activity = block(x_BTD, state=block_state, resets_BT=resets_BT)
+            # What the block has added is its residual branch.
+            x_BTD = x_BTD + self._drop(1 + index, y_BTD - x_BTD) if self._drops else y_BTD
             new_states.append(block_state)
             activities.append(activity)
         return ModelOutput(None, ModelState(tuple(new_states)), tuple(activities), hidden_BTD=self.norm(x_BTD))
+
+    @property
+    def _drops(self) -> bool:
+        return self.dropouts is not None and self.training
+
+    def _drop(self, place: int, x_BTD: Tensor) -> Tensor:
+        return self.dropouts[place](x_BTD) if self._drops else x_BTD
 
     def step(self, tokens_B: Tensor, state: ModelState | None = None) -> ModelOutput:
         """Read one token [B] of each sequence: `forward` with T = 1, at constant cost and memory."""
         return self.forward(tokens_B.unsqueeze(1), state=state)
 
     def plastic_synapses(self) -> dict[str, nn.Parameter]:
-        """Return the plastic synapse W_p [S_post, S_pre] of every block by its full parameter name."""
-        return {f"blocks.{index}.plastic.weight": block.plastic.weight for index, block in enumerate(self.blocks)}
+        """Return the plastic synapse W_p [S_post, S_pre] of every block that has one, by its full parameter name."""
+        return {
+            f"blocks.{index}.plastic.weight": block.plastic.weight
+            for index, block in enumerate(self.blocks)
+            if block.plastic is not None
+        }
+
+    def synapse_spikes(self, activity: tuple[BlockActivity, ...]) -> dict[str, tuple[Spikes, Spikes]]:
+        """Return the spikes on the input and on the output side of each plastic synapse, by the same names.
+
+        A synapse to a population that does not spike is left out.
+        """
+        return {
+            f"blocks.{index}.plastic.weight": (did.pre_spikes_BTS, did.post_spikes_BTS)
+            for index, (block, did) in enumerate(zip(self.blocks, activity, strict=True))
+            if block.plastic is not None and did.post_spikes_BTS is not None
+        }

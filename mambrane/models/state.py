@@ -1,29 +1,15 @@
 """What the model remembers between two calls: a value, passed in and returned. Its size does not grow with T."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Activations, Logits
-from mambrane.layers.mamba import MambaState
-from mambrane.layers.mamba2 import Mamba2State
-from mambrane.ops import AttentionState
 
-
-class BlockState(NamedTuple):
-    """State of one block; None where the block has no such part."""
-
-    first_BS: Tensor
-    """Membrane of the first population after its last tick."""
-    second_BS: Tensor
-    """Membrane of the second population, or the hidden state of a liquid cell."""
-    adapter: Tensor | None
-    """Trace [B, S] (temporal) or last spikes [B, S, 9] (rate)."""
-    mamba: MambaState | Mamba2State | None
-    spiking_reads_mamba: AttentionState | None
-    mamba_reads_spiking: AttentionState | None
+BlockState = tuple[Any, ...]
+"""State of one block: a NamedTuple of tensors, None and further NamedTuples, of the type that its kind defines."""
 
 
 class ModelState(NamedTuple):
@@ -37,18 +23,18 @@ class ModelState(NamedTuple):
 
 
 class BlockActivity(NamedTuple):
-    """What a block did: for STDP, firing-rate terms, figures. Spikes and gate are detached."""
+    """What a block did: for STDP, firing-rate terms, figures. Spikes and gate are detached; None is not there."""
 
-    pre_spikes_BTS: Tensor
-    """Spikes of the first population, a row for each tick."""
-    post_spikes_BTS: Tensor | None
-    """Spikes of the second population, a row for each tick; None for a liquid cell."""
-    first_rate: Tensor
+    pre_spikes_BTS: Tensor | None = None
+    """Spikes of the first population, on the input side of the plastic synapse; a row for each tick."""
+    post_spikes_BTS: Tensor | None = None
+    """Spikes of the second population, on its output side; a row for each tick, None for a liquid cell."""
+    first_rate: Tensor | None = None
     """Spikes of a neuron of the first population per tick, mean; differentiable through the surrogate."""
-    second_rate: Tensor | None
+    second_rate: Tensor | None = None
     """The same of the second population."""
-    gate: Tensor | None
-    """Share of the spiking path, [B, T, H] or [H]; None without a Mamba path."""
+    gate: Tensor | None = None
+    """Share of the spiking path, [B, T, H] or [H]; None without a Mamba path beside it."""
 
 
 class ModelOutput(NamedTuple):

@@ -4,24 +4,24 @@ from typing import Any
 
 import torch
 
-from mambrane.engine.extensions import StepView
+from mambrane.engine.extensions import StepChange, StepView
 
 
 class ActivityProbe:
     """After-step extension that shows firing rates and gate shares.
 
-    Numbers: `firing_rate` (spikes per neuron and tick, all populations), and for each block b `first_rate_b`,
-    `second_rate_b` (not for liquid cells) and `gate_b` (share of the spiking path; only with a Mamba path).
+    Numbers: `firing_rate` (spikes per neuron and tick, all populations), and for each block b that has them
+    `first_rate_b`, `second_rate_b` (not for liquid cells) and `gate_b` (share of the spiking path beside Mamba).
     """
 
     name = "activity"
 
-    def after_step(self, view: StepView) -> dict[str, float]:
-        """Return the window's rates and gate shares, each the mean over its micro-batches."""
-        per_batch = [_numbers(activity) for activity in view.outputs]
+    def after_step(self, view: StepView) -> StepChange:
+        """Show the window's rates and gate shares, each the mean over its micro-batches."""
+        per_batch = [_numbers(activity) for activity in view.activities]
         numbers = {name: sum(batch[name] for batch in per_batch) / len(per_batch) for name in per_batch[0]}
         rates = [value for name, value in numbers.items() if "rate" in name]
-        return {"firing_rate": sum(rates) / len(rates), **numbers}
+        return StepChange({"firing_rate": sum(rates) / len(rates), **numbers} if rates else numbers)
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: a probe remembers nothing."""
@@ -34,11 +34,10 @@ class ActivityProbe:
 def _numbers(activity: Any) -> dict[str, float]:  # noqa: ANN401 -- a tuple of BlockActivity
     means: dict[str, torch.Tensor] = {}
     for index, block in enumerate(activity):
-        means[f"first_rate_{index}"] = block.first_rate
-        if block.second_rate is not None:
-            means[f"second_rate_{index}"] = block.second_rate
-        if block.gate is not None:
-            means[f"gate_{index}"] = block.gate.mean()
+        seen = {"first_rate": block.first_rate, "second_rate": block.second_rate, "gate": block.gate}
+        means |= {f"{name}_{index}": value.mean() for name, value in seen.items() if value is not None}
+    if not means:
+        return {}
     # One transfer from the device for all numbers.
     values = torch.stack([value.detach().float() for value in means.values()]).tolist()
     return dict(zip(means, values, strict=True))

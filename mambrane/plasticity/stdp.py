@@ -15,6 +15,7 @@ Sources: rules.py; soft bounds: van Rossum, Bi, Turrigiano, J. Neurosci. 20 (200
 both traces are high: TACOS (arXiv 2409.00021).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +24,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.errors import UserError
-from mambrane.core.shapes import IGNORED_TARGET
+from mambrane.core.shapes import IGNORED_TARGET, Spikes
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.extensions import StepView
+from mambrane.engine.extensions import StepChange, StepView
 from mambrane.layers.spiking import Ticks
 from mambrane.models.language_model import LanguageModel
-from mambrane.models.state import BlockActivity
 from mambrane.plasticity import rules
 from mambrane.plasticity.config import PlasticityConfig
 
@@ -44,8 +44,10 @@ MAX_CONSOLIDATION = 10.0
 
 @dataclass(kw_only=True, slots=True)
 class Synapses:
-    """What plasticity remembers of the plastic synapses, one for each block."""
+    """What plasticity remembers of plastic synapses of equal shape; their rules run as one."""
 
+    names: tuple[str, ...]
+    """Full parameter name of each."""
     rate_NU: Float[Tensor, "N U"]
     """Running firing rate of each postsynaptic unit, in spikes per tick."""
     theta_NU: Float[Tensor, "N U"]
@@ -56,7 +58,7 @@ class Synapses:
 
 @dataclass(kw_only=True, slots=True)
 class Observed:
-    """Sums over the counted ticks of a window."""
+    """Sums over the counted ticks of a window, of synapses of equal shape."""
 
     potentiation_NUS: Tensor | float = 0.0
     depression_NUS: Tensor | float = 0.0
@@ -70,13 +72,22 @@ class Stdp:
     """After-step extension: changes every plastic synapse by the spikes of its two populations."""
 
     name = "stdp"
+    operations = ("spike_pairs", "causal_trace")
+    """Operations with compiled kernels that the rules call."""
 
     def __init__(self, config: PlasticityConfig, model: LanguageModel) -> None:
         """Watch the plastic synapses of a model.
 
         Raises:
-            UserError: the second population of the model does not spike.
+            UserError: the model has no plastic synapse, or its second population does not spike.
         """
+        weights = model.plastic_synapses()
+        if not weights:
+            raise UserError(
+                f"STDP with --block-pattern {model.config.block_pattern}: no block has a plastic synapse",
+                wanted="at least one hybrid block",
+                way_out="--block-pattern hybrid, or leave --use-stdp out",
+            )
         if model.config.liquid_backbone != "lif":
             raise UserError(
                 f"STDP with --liquid-backbone {model.config.liquid_backbone}: that population does not spike",
@@ -85,27 +96,33 @@ class Stdp:
             )
         self.config = config
         self.ticks_per_token = model.config.num_spike_steps
-        weights = model.plastic_synapses()
-        self.names = list(weights)
-        self.synapses = self._fresh(torch.stack(list(weights.values())))
+        by_shape: dict[torch.Size, list[str]] = {}
+        for name, weight_US in weights.items():
+            by_shape.setdefault(weight_US.shape, []).append(name)
+        self.synapses = [self._fresh(names, weights) for names in by_shape.values()]
 
     @torch.no_grad()
-    def after_step(self, view: StepView) -> dict[str, float]:
-        """Change the weights in place; returns how much, how many stand at a bound, and the firing rate."""
-        observed = Observed()
-        for batch, activity in zip(view.micro_batches, view.outputs, strict=True):
-            self._observe(observed, batch, activity)
-        self._remember(observed, view.num_targets * self.ticks_per_token)
-        weights = list(view.model.plastic_synapses().values())
-        before_NUS = torch.stack(weights)
-        after_NUS = self._changed(before_NUS, observed, view.num_targets)
-        torch._foreach_copy_(weights, after_NUS.unbind())
-        return self._numbers(before_NUS, after_NUS)
+    def after_step(self, view: StepView) -> StepChange:
+        """Return the new weights, how much they changed, how many stand at a bound, and the firing rate."""
+        weights, before, after = view.model.plastic_synapses(), [], []
+        spikes = [view.model.synapse_spikes(activity) for activity in view.activities]
+        changed: dict[str, Tensor] = {}
+        for synapses in self.synapses:
+            observed = Observed()
+            for batch, batch_spikes in zip(view.micro_batches, spikes, strict=True):
+                self._observe(synapses, observed, batch, [batch_spikes[name] for name in synapses.names])
+            self._remember(synapses, observed, view.num_targets * self.ticks_per_token)
+            before.append(torch.stack([weights[name] for name in synapses.names]))
+            after.append(self._changed(synapses, before[-1], observed, view.num_targets))
+            changed |= zip(synapses.names, after[-1].unbind(), strict=True)
+        return StepChange(self._numbers(before, after), changed)
 
-    def _observe(self, observed: Observed, batch: MicroBatch, activity: tuple[BlockActivity, ...]) -> None:
+    def _observe(
+        self, synapses: Synapses, observed: Observed, batch: MicroBatch, spikes: list[tuple[Spikes, Spikes]]
+    ) -> None:
         """Add the spikes of a micro-batch. Padding, which has no target, does not count."""
-        trains = self._trains(batch, activity)
-        change = self._rule(trains)
+        trains = self._trains(batch, spikes)
+        change = self._rule(synapses, trains)
         observed.potentiation_NUS += change.potentiation_NUS
         observed.depression_NUS += change.depression_NUS
         observed.spikes_NU += _sum_over_ticks(trains.counted_post)
@@ -115,12 +132,12 @@ class Stdp:
         if self.config.use_meta_plasticity:
             observed.both_high_NUS += trains.pairs.both_high_NUS
 
-    def _trains(self, batch: MicroBatch, activity: tuple[BlockActivity, ...]) -> rules.Trains:
+    def _trains(self, batch: MicroBatch, spikes: list[tuple[Spikes, Spikes]]) -> rules.Trains:
         ticks = Ticks(self.ticks_per_token)
         all_count = batch.num_targets == batch.targets_BT.numel()
         return rules.Trains(
-            [block.pre_spikes_BTS.float() for block in activity],
-            [block.post_spikes_BTS.float() for block in activity],
+            [pre_BTS.float() for pre_BTS, _ in spikes],
+            [post_BTU.float() for _, post_BTU in spikes],
             ticks.spread_resets(batch.resets_BT),
             tau_plus_ticks=self.config.stdp_tau_plus * self.ticks_per_token,
             tau_minus_ticks=self.config.stdp_tau_minus * self.ticks_per_token,
@@ -128,16 +145,15 @@ class Stdp:
             high_rate_per_tick=HIGH_OVER_TARGET * self._target_per_tick,
         )
 
-    def _rule(self, trains: rules.Trains) -> rules.Change:
+    def _rule(self, synapses: Synapses, trains: rules.Trains) -> rules.Change:
         if self.config.stdp_type == "triplet":
             return rules.triplet(trains, balanced_rate_per_tick=self._target_per_tick)
         if self.config.stdp_type == "bcm":
-            return rules.bcm(trains, self.synapses.theta_NU, target_rate_per_tick=self._target_per_tick)
+            return rules.bcm(trains, synapses.theta_NU, target_rate_per_tick=self._target_per_tick)
         return rules.pair(trains)
 
-    def _remember(self, observed: Observed, num_ticks: int) -> None:
+    def _remember(self, synapses: Synapses, observed: Observed, num_ticks: int) -> None:
         """Move the running rates, the thresholds and the consolidation on by one window."""
-        synapses = self.synapses
         synapses.rate_NU = self._running(synapses.rate_NU, observed.spikes_NU / num_ticks)
         if self.config.stdp_type == "bcm":
             mean_square_NU = observed.squared_rate_NU / num_ticks
@@ -147,12 +163,12 @@ class Stdp:
             room_NUS = MAX_CONSOLIDATION - synapses.consolidation_NUS
             synapses.consolidation_NUS = synapses.consolidation_NUS + self.config.meta_lr * share_NUS * room_NUS
 
-    def _changed(self, weight_NUS: Tensor, observed: Observed, num_tokens: int) -> Tensor:
+    def _changed(self, synapses: Synapses, weight_NUS: Tensor, observed: Observed, num_tokens: int) -> Tensor:
         """Return the new weights."""
         potentiation_NUS = observed.potentiation_NUS / num_tokens
         depression_NUS = observed.depression_NUS / num_tokens
         if self.config.stdp_type == "homeostatic":
-            scaling_NUS = rules.synaptic_scaling(weight_NUS, self.synapses.rate_NU, self._target_per_tick)
+            scaling_NUS = rules.synaptic_scaling(weight_NUS, synapses.rate_NU, self._target_per_tick)
             scaling_NUS = HOMEOSTATIC_GAIN * scaling_NUS
             potentiation_NUS = potentiation_NUS + scaling_NUS.clamp(min=0.0)
             depression_NUS = depression_NUS + (-scaling_NUS).clamp(min=0.0)
@@ -160,45 +176,53 @@ class Stdp:
         if self.config.stdp_bounds == "soft":
             potentiation_NUS = potentiation_NUS * (1.0 - weight_NUS / limit).clamp(min=0.0)
             depression_NUS = depression_NUS * (1.0 + weight_NUS / limit).clamp(min=0.0)
-        plasticity_NUS = torch.exp(-(self.synapses.consolidation_NUS * weight_NUS).abs())
+        plasticity_NUS = torch.exp(-(synapses.consolidation_NUS * weight_NUS).abs())
         change_NUS = self.config.stdp_learning_rate * plasticity_NUS * (potentiation_NUS - depression_NUS)
         return (weight_NUS + change_NUS).clamp(min=weight_NUS.clamp(max=-limit), max=weight_NUS.clamp(min=limit))
 
-    def _numbers(self, before_NUS: Tensor, after_NUS: Tensor) -> dict[str, float]:
+    def _numbers(self, before: list[Tensor], after: list[Tensor]) -> dict[str, float]:
         """Return what is shown of a window, each number a mean over all synapses."""
+        before_W, after_W = _flat(before), _flat(after)
         numbers = {
-            "mean_change": (after_NUS - before_NUS).abs().mean(),
-            "at_bounds": (after_NUS.abs() >= self.config.stdp_max_weight).float().mean(),
-            "rate_per_token": self.synapses.rate_NU.mean() * self.ticks_per_token,
+            "mean_change": (after_W - before_W).abs().mean(),
+            "at_bounds": (after_W.abs() >= self.config.stdp_max_weight).float().mean(),
+            "rate_per_token": _flat([synapses.rate_NU for synapses in self.synapses]).mean() * self.ticks_per_token,
         }
         if self.config.use_meta_plasticity:
-            numbers["consolidation"] = self.synapses.consolidation_NUS.mean()
+            numbers["consolidation"] = _flat([synapses.consolidation_NUS for synapses in self.synapses]).mean()
         # One transfer from the device for all numbers.
         return dict(zip(numbers, torch.stack(list(numbers.values())).tolist(), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
         """Return rates, thresholds and consolidation of every synapse by name."""
-        memories = (self.synapses.rate_NU, self.synapses.theta_NU, self.synapses.consolidation_NUS)
         return {
-            name: {"rate_U": rate_U, "theta_U": theta_U, "consolidation_US": consolidation_US}
-            for name, rate_U, theta_U, consolidation_US in zip(self.names, *memories, strict=True)
+            name: {
+                "rate_U": synapses.rate_NU[n],
+                "theta_U": synapses.theta_NU[n],
+                "consolidation_US": synapses.consolidation_NUS[n],
+            }
+            for synapses in self.synapses
+            for n, name in enumerate(synapses.names)
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them back; raises ValueError when they belong to another model."""
-        if state.keys() != set(self.names):
-            raise ValueError(f"saved for the synapses {sorted(state)}, the model has {sorted(self.names)}")
-        device = self.synapses.rate_NU.device
-        rate_NU, theta_NU, consolidation_NUS = (
-            torch.stack([state[name][memory] for name in self.names]).to(device)
-            for memory in ("rate_U", "theta_U", "consolidation_US")
-        )
-        self.synapses = Synapses(rate_NU=rate_NU, theta_NU=theta_NU, consolidation_NUS=consolidation_NUS)
+        names = [name for synapses in self.synapses for name in synapses.names]
+        if state.keys() != set(names):
+            raise ValueError(f"saved for the synapses {sorted(state)}, the model has {sorted(names)}")
+        for synapses in self.synapses:
+            device = synapses.rate_NU.device
+            synapses.rate_NU, synapses.theta_NU, synapses.consolidation_NUS = (
+                torch.stack([state[name][memory] for name in synapses.names]).to(device)
+                for memory in ("rate_U", "theta_U", "consolidation_US")
+            )
 
-    def _fresh(self, weight_NUS: Tensor) -> Synapses:
-        """Return the memory of untouched synapses: every unit is taken to be on target."""
+    def _fresh(self, names: list[str], weights: Mapping[str, Tensor]) -> Synapses:
+        """Return the memory of untouched synapses of equal shape: every unit is taken to be on target."""
+        weight_NUS = torch.stack([weights[name] for name in names])
         on_target_NU = torch.full_like(weight_NUS[:, :, 0], self._target_per_tick, requires_grad=False)
         return Synapses(
+            names=tuple(names),
             rate_NU=on_target_NU,
             theta_NU=on_target_NU.clone(),
             consolidation_NUS=torch.zeros_like(weight_NUS, requires_grad=False),
@@ -215,3 +239,8 @@ class Stdp:
 def _sum_over_ticks(units: list[Tensor]) -> Float[Tensor, "N U"]:
     """Return the sums over batch and ticks of each synapse's [B, T, U]."""
     return torch.stack([each_BTU.sum(dim=(0, 1)) for each_BTU in units])
+
+
+def _flat(tensors: list[Tensor]) -> Float[Tensor, " W"]:
+    """Return all numbers of tensors, one after the other."""
+    return torch.cat([tensor.flatten() for tensor in tensors])

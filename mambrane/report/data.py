@@ -1,10 +1,12 @@
 """What a report is made from: what the run left on disk, and what its caller adds from the model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mambrane.continual.matrix import ForgettingMatrix, load_matrix
+from mambrane.core.errors import UserError
 from mambrane.core.events import read_events
 from mambrane.measure.energy import EnergyEstimate
 from mambrane.measure.probe import Probe
@@ -32,6 +34,8 @@ class ReportData:
     config: dict[str, dict[str, Any]]
     """Settings by section."""
     matrix: ForgettingMatrix | None = None
+    damages: tuple[str, ...] = ()
+    """A sentence for each file of the run of which a part could not be read."""
     probe: Probe | None = None
     energy: EnergyEstimate | None = None
     samples: tuple[Sample, ...] = ()
@@ -39,12 +43,32 @@ class ReportData:
     """Which weights the model had for probe, energy and samples, in words."""
 
 
-def read_report_data(folder: Path) -> ReportData:
-    """Return what a run left in its folder; the model's own parts are for the caller to add."""
+def read_report_data(folder: Path, *, tell_damage: Callable[[str], None] = lambda sentence: None) -> ReportData:
+    """Return what a run left in its folder; the model's own parts are for the caller to add.
+
+    Args:
+        folder: the folder of the run.
+        tell_damage: called with a sentence for each file of which a part could not be read; the page has it as well.
+    """
     run = RunFolder(folder)
+    damages: list[str] = []
+    history = RunHistory()
+    if run.events_file.exists():
+        history = read_history(read_events(run.events_file, tell_damage=damages.append))
+    if history.num_incomplete:
+        damages.append(f"{run.events_file}: {history.num_incomplete:,} events lack a field and are left out")
+    matrix = None
+    if run.matrix_file.exists():
+        try:
+            matrix = load_matrix(run.matrix_file)
+        except UserError as error:
+            damages.append(error.found)
+    for sentence in damages:
+        tell_damage(sentence)
     return ReportData(
         title=folder.resolve().name,
-        history=read_history(read_events(run.events_file)) if run.events_file.exists() else RunHistory(),
+        history=history,
         config=run.read_config(),
-        matrix=load_matrix(run.matrix_file) if run.matrix_file.exists() else None,
+        matrix=matrix,
+        damages=tuple(damages),
     )

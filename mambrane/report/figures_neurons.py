@@ -107,7 +107,7 @@ def rates_picture(probe: Probe) -> Picture:
     """Return how often neurons fire, block by block: mean, and the range that holds four neurons in five."""
     return picture(
         "rates",
-        60 + 52 * len(probe.blocks),
+        60 + 52 * len(probe.spiking_blocks),
         partial(_draw_rates, probe=probe),
         description="Firing rates by block",
     )
@@ -117,13 +117,15 @@ def _draw_rates(figure: "Figure", *, probe: Probe) -> None:
     from matplotlib.ticker import PercentFormatter
 
     axes = figure.subplots()
-    for number, block in enumerate(probe.blocks):
+    numbers = probe.spiking_blocks
+    for row, number in enumerate(numbers):
+        block = probe.blocks[number]
         populations = [(block.first_rates, FIRST_POPULATION, -0.15), (block.second_rates, SECOND_POPULATION, 0.15)]
         for rates, colour, offset in populations:
             if rates is not None:
-                _draw_rate(axes, rates, number + offset, colour)
-    axes.set_ylim(len(probe.blocks) - 0.5, -0.5)
-    axes.set_yticks(range(len(probe.blocks)), [f"block {number + 1}" for number in range(len(probe.blocks))])
+                _draw_rate(axes, rates, row + offset, colour)
+    axes.set_ylim(len(numbers) - 0.5, -0.5)
+    axes.set_yticks(range(len(numbers)), [f"block {number + 1}" for number in numbers])
     axes.set_xlim(left=0)
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x", color=RULE)

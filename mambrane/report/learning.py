@@ -37,7 +37,8 @@ def head(data: ReportData) -> str:
         facts.append(("firing rate at the end", wording.percent(rate.values[-20:].mean()), ""))
     lead = page.paragraph(_how_it_ended(history), "lead")
     model = page.paragraph(f"Neurons, gates and texts below are those of the {data.weights}.") if data.weights else ""
-    return f"<h1>{page.escape(data.title)}</h1>\n{lead}\n{page.tiles(facts)}\n{model}".rstrip()
+    damages = "\n".join(page.paragraph(f"Damaged: {sentence}.") for sentence in data.damages)
+    return f"<h1>{page.escape(data.title)}</h1>\n{lead}\n{damages}\n{page.tiles(facts)}\n{model}".rstrip()
 
 
 def _how_it_ended(history: RunHistory) -> str:

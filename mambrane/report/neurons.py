@@ -1,6 +1,6 @@
 """The report's sections on what the model does: neurons, gates, plasticity, its own text, energy."""
 
-from mambrane.measure.energy import CAVEATS, PartEnergy
+from mambrane.measure.energy import CAVEATS, ComponentEnergy
 from mambrane.measure.probe import Probe
 from mambrane.report import page
 from mambrane.report.data import ReportData
@@ -28,14 +28,18 @@ def neurons(data: ReportData) -> str:
     probe, title = data.probe, "The neurons at work"
     if probe is None:
         return page.section("neurons", title, page.paragraph("The model was not run for this report."))
-    blocks = sorted({0, len(probe.blocks) - 1})
+    spiking = probe.spiking_blocks
+    if not spiking:
+        return page.section("neurons", title, page.paragraph("The blocks of this model have no spiking neurons."))
+    blocks = sorted({spiking[0], spiking[-1]})
     ticks = "" if probe.ticks_per_token == 1 else f", {probe.ticks_per_token} ticks each"
     raster = page.figure(
         raster_picture(probe, blocks),
         f"Each stroke is a spike: time runs to the right, one column a token{ticks}, one row a neuron. Shown are the "
-        "first and the last block. Below, how unexpected each token was to the model, and the text itself.",
+        "first and the last block with neurons. Below, how unexpected each token was to the model, and the text "
+        "itself.",
     )
-    liquid = all(block.second_spikes is None for block in probe.blocks)
+    liquid = all(probe.blocks[number].second_spikes is None for number in spiking)
     absent = page.paragraph("The second population is a liquid cell: its state is continuous and has no spikes.")
     rates = page.figure(
         rates_picture(probe),
@@ -46,7 +50,7 @@ def neurons(data: ReportData) -> str:
 
 
 def _silent(probe: Probe) -> str:
-    first = [silent_share(block.first_rates) for block in probe.blocks]
+    first = [silent_share(block.first_rates) for block in probe.blocks if block.first_rates is not None]
     second = [silent_share(block.second_rates) for block in probe.blocks if block.second_rates is not None]
     words = f"Never fired: {wording.percent(sum(first) / len(first))} of the first populations"
     return words + (f", {wording.percent(sum(second) / len(second))} of the second." if second else ".")
@@ -67,15 +71,17 @@ def _rates_over_time(history: RunHistory) -> str:
 def paths(data: ReportData) -> str:
     """Return the section on the gate between the two paths."""
     title = "Spikes or Mamba"
-    gates = [block.gate for block in data.probe.blocks] if data.probe is not None else []
-    if not gates or any(gate is None for gate in gates):
-        reason = "There is no Mamba path, so no gate." if gates else "The model was not run for this report."
+    blocks = data.probe.blocks if data.probe is not None else ()
+    rows = [(f"block {n + 1}", block.gate.tolist()) for n, block in enumerate(blocks) if block.gate is not None]
+    if not rows:
+        reason = (
+            "There is no Mamba path beside spikes, so no gate." if blocks else "The model was not run for this report."
+        )
         return page.section("gates", title, page.paragraph(reason))
-    rows = [(f"block {number + 1}", gate.tolist()) for number, gate in enumerate(gates)]
-    header = ["head", *(str(head + 1) for head in range(len(gates[0])))]
+    header = ["head", *(str(head + 1) for head in range(len(rows[0][1])))]
     caption = (
-        "Share of the spiking path in each head of each block, mean over the tokens read: 0 is Mamba alone, 1 is "
-        "spikes alone. A fresh model starts at 0.12."
+        "Share of the spiking path in each head of each block that has one, mean over the tokens read: 0 is Mamba "
+        "alone, 1 is spikes alone. A fresh model starts at 0.12."
     )
     heat = page.heat_table(header, rows, limits=(0.0, 1.0))
     over_time = ""
@@ -125,7 +131,7 @@ def energy(data: ReportData) -> str:
         return page.section("energy", "Energy by counting", page.paragraph("No energy was estimated for this report."))
     energy = data.energy
     header = ["per token, nJ", "as built", "event-driven", "int8 dense", "memory, as built", "memory, event-driven"]
-    rows = [_energy_row(part) for part in (*energy.parts, energy.total)]
+    rows = [_energy_row(component) for component in (*energy.components, energy.total)]
     words = (
         f"Of all products of this model, {wording.percent(energy.spike_share)} read spikes. On an ideal event-driven "
         f"machine its arithmetic would take {wording.percent(energy.event_driven_saving)} less energy than as built."
@@ -139,5 +145,5 @@ def energy(data: ReportData) -> str:
     )
 
 
-def _energy_row(part: PartEnergy) -> list[str]:
-    return [part.name, *(wording.compact(picojoules / 1000) for picojoules in part[1:])]
+def _energy_row(component: ComponentEnergy) -> list[str]:
+    return [component.name, *(wording.compact(picojoules / 1000) for picojoules in component[1:])]

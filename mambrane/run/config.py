@@ -29,7 +29,7 @@ class RunOptions:
     task: str = "llm"
     """What is trained: llm, a language model."""
     epochs: Count = 30
-    """Passes over the text in all, divided among the tasks."""
+    """Epochs in all, divided among the tasks; --epoch-tokens says how long one is."""
     max_windows: Annotated[int, Bounds(0, 2**62, meaning_of_0="no end")] = 0
     """Stop after this many applied windows of the whole run and save; 0 runs to the end."""
     seed: Seed = 0
@@ -38,6 +38,8 @@ class RunOptions:
     """auto, cpu, cuda or cuda:N."""
     output_dir: str = ""
     """Folder of the run; left out: runs/NAME, where NAME follows from the configuration."""
+    require_same_environment: bool = False
+    """Refuse to resume where torch, Numba, the processor or the number of threads is not as when the run was saved."""
     dry_run: bool = False
     """Print the plan (tasks, tokens, parameters, memory, time) and train nothing."""
 
@@ -63,7 +65,7 @@ class RunConfig:
             raise UserError(
                 f"--epochs {self.run.epochs} for {tasks} tasks",
                 wanted="at least one epoch for each task",
-                way_out=f"--epochs {tasks}, or fewer --num-tasks",
+                way_out=f"--epochs {tasks}, fewer --num-tasks, or --no-continual-learning",
             )
         if self.plasticity.use_stdp and self.model.liquid_backbone != "lif":
             raise UserError(
@@ -104,6 +106,7 @@ OPERATIONAL = (
     "run.max_windows",
     "run.output_dir",
     "run.dry_run",
+    "run.require_same_environment",
     "engine.save_every",
     "engine.keep_checkpoints",
 )
@@ -157,6 +160,12 @@ def from_dict(sections: dict[str, dict[str, Any]], *, source: str, base: RunConf
         if section not in types:
             wanted = ", ".join(types)
             raise UserError(f"{source}: unknown section {section!r}", wanted=wanted, way_out="correct the file")
+        if not isinstance(values, dict):
+            raise UserError(
+                f"{source}: {section} is {str(values)[:40]!r}",
+                wanted="settings by name",
+                way_out="correct the file, or restore it from a copy",
+            )
         hints = get_type_hints(types[section])
         for name in values:
             if name not in hints:
@@ -181,7 +190,7 @@ def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
     """
     try:
         sections = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"--config {path}: {error}", wanted="a readable JSON file", way_out="correct the path or the file"
         ) from error

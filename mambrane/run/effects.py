@@ -7,8 +7,6 @@ from mambrane.run.config import RunConfig
 Needs = tuple[str, Callable[[RunConfig], bool]]
 
 
-_MAMBA: Needs = ("--use-mamba", lambda c: c.model.use_mamba)
-_ATTENTION: Needs = ("--use-cross-attention", lambda c: c.model.use_cross_attention)
 _STDP: Needs = ("--use-stdp", lambda c: c.plasticity.use_stdp)
 _META: Needs = ("--use-meta-plasticity", lambda c: c.plasticity.use_meta_plasticity)
 _REPLAY: Needs = ("--use-replay", lambda c: c.continual.use_replay)
@@ -21,24 +19,12 @@ _GATE_OR_CONSOLIDATION: Needs = (
     "--continual-learning with --num-tasks 2 or more (to gate) or --use-stdp (to consolidate)",
     lambda c: c.has_earlier_tasks or c.plasticity.use_stdp,
 )
-_LIQUID: Needs = ("--liquid-backbone cfc or ltc", lambda c: c.model.liquid_backbone != "lif")
-_TEMPORAL: Needs = ("--spike-to-mamba-method temporal", lambda c: c.model.spike_to_mamba_method == "temporal")
 _TARGET: Needs = (
     "--stdp-type homeostatic, triplet or bcm, or --use-meta-plasticity",
     lambda c: c.plasticity.stdp_type != "classical" or c.plasticity.use_meta_plasticity,
 )
 
 NEEDS: dict[tuple[str, str], tuple[Needs, ...]] = {
-    ("model", "mamba_version"): (_MAMBA,),
-    ("model", "mamba_expand"): (_MAMBA,),
-    ("model", "mamba_d_state"): (_MAMBA,),
-    ("model", "mamba_d_conv"): (_MAMBA,),
-    ("model", "integration_mode"): (_MAMBA,),
-    ("model", "num_gate_heads"): (_MAMBA,),
-    ("model", "cross_attn_heads"): (_ATTENTION,),
-    ("model", "cross_attn_window"): (_ATTENTION,),
-    ("model", "liquid_units"): (_LIQUID,),
-    ("model", "spike_temporal_tau"): (_TEMPORAL,),
     ("plasticity", "stdp_type"): (_STDP,),
     ("plasticity", "stdp_learning_rate"): (_STDP,),
     ("plasticity", "stdp_tau_plus"): (_STDP,),
@@ -61,7 +47,7 @@ NEEDS: dict[tuple[str, str], tuple[Needs, ...]] = {
     ("continual", "distillation_strength"): (_EARLIER_TASKS,),
     ("continual", "distillation_temperature"): (_DISTILLATION,),
 }
-"""What each dependent setting needs in order to do anything."""
+"""What each dependent setting needs in order to do anything; those of the model stand beside its kinds of block."""
 
 
 SWITCHES = frozenset({"use_meta_plasticity", "use_replay", "consolidation_strength", "distillation_strength"})
@@ -76,15 +62,21 @@ def settings_without_effect(config: RunConfig, preset: RunConfig, given: Collect
         preset: what it was made from; a setting that differs from it was asked for.
         given: names of settings on the command line, which were asked for at whatever value.
     """
+    # Kinds of block import torch, which reading the command line does not wait for.
+    from mambrane.models.block import missing_of_model
+
+    missing_by_setting = {
+        setting: " and ".join(what for what, is_there in needs if not is_there(config))
+        for setting, needs in NEEDS.items()
+    } | {("model", name): missing for name, missing in missing_of_model(config.model).items()}
     sentences = []
-    for (section, name), needs in NEEDS.items():
+    for (section, name), missing in missing_by_setting.items():
         value = getattr(getattr(config, section), name)
         if name not in given and value == getattr(getattr(preset, section), name):
             continue
-        missing = [what for what, is_there in needs if not is_there(config)]
-        if missing and not (name in SWITCHES and not value):
+        if missing and value is not False and not (name in SWITCHES and not value):
             words = f"--{name.replace('_', '-')}" + f" {value}" * (value is not True)
-            sentences.append(f"{words} has no effect without {' and '.join(missing)}")
+            sentences.append(f"{words} has no effect without {missing}")
     if config.plasticity.use_meta_plasticity and config.plasticity.use_stdp and not config.has_earlier_tasks:
         sentences.append(f"--use-meta-plasticity gates no update without {_EARLIER_TASKS[0]}; it consolidates synapses")
     return sentences

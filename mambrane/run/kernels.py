@@ -3,11 +3,11 @@
 import torch
 
 from mambrane.core.events import EventLog
+from mambrane.models.block import operations_of_model
 from mambrane.ops.warm_up import compile_kernels
+from mambrane.plasticity.meta_plasticity import MetaPlasticity
+from mambrane.plasticity.stdp import Stdp
 from mambrane.run.config import RunConfig
-
-STDP_OPERATIONS = ("spike_pairs", "causal_trace")
-"""Operations with kernels that the rules of STDP call."""
 
 
 def compile_kernels_of(config: RunConfig, device: torch.device, events: EventLog) -> None:
@@ -16,18 +16,17 @@ def compile_kernels_of(config: RunConfig, device: torch.device, events: EventLog
         compile_kernels(lambda message: events.emit("compiling", message=message), operations_of(config))
 
 
+def all_operations_of(config: RunConfig) -> list[str]:
+    """Return the operations that a run uses, those without kernels of their own included."""
+    uses_ssd = config.model.use_mamba and config.model.mamba_version == 2
+    return [*operations_of(config), "linear", "linear_cross_entropy", *["ssd"] * uses_ssd]
+
+
 def operations_of(config: RunConfig) -> list[str]:
-    """Return the operations with kernels that a run uses."""
-    model = config.model
-    operations = ["lif", "causal_conv" if model.spike_to_mamba_method == "rate" else "causal_trace"]
-    if model.use_mamba:
-        operations += ["causal_conv"] + ["selective_scan", "gated_skip"] * (model.mamba_version == 1)
-    if model.liquid_backbone != "lif":
-        operations.append(model.liquid_backbone)
-    if model.use_cross_attention:
-        operations.append("windowed_attention")
+    """Return the operations with kernels that a run uses, as its blocks and its rules name them."""
+    operations = list(operations_of_model(config.model))
     if config.plasticity.use_stdp:
-        operations += STDP_OPERATIONS
+        operations += Stdp.operations
     if config.plasticity.use_meta_plasticity:
-        operations.append("update_gate")
+        operations += MetaPlasticity.operations
     return list(dict.fromkeys(operations))

@@ -18,7 +18,7 @@ from mambrane.data.tokenizer import StreamingDecoder, Tokenizer
 from mambrane.measure.energy import estimate_energy
 from mambrane.measure.generation import encode_prompt, generate
 from mambrane.measure.probe import probe_model
-from mambrane.models.accounting import account
+from mambrane.models.cost import count_costs
 from mambrane.models.language_model import LanguageModel
 from mambrane.report.data import Sample, read_report_data
 from mambrane.report.report import write_report
@@ -26,7 +26,7 @@ from mambrane.run.build import build_task_kind
 from mambrane.run.config import RunConfig, Weights
 from mambrane.run.folders import cache_folder
 from mambrane.run.samples import write_samples
-from mambrane.run.saved import SavedRun, open_run, own_domains
+from mambrane.run.saved import SavedRun, open_run, own_domains, require_finite_weights
 from mambrane.storage.run_folder import RunFolder
 
 PROBED_TOKENS = 1024
@@ -106,6 +106,12 @@ class Run:
         return self.saved.model
 
     @property
+    def usable_model(self) -> LanguageModel:
+        """The model, if it can be used: raises UserError where a weight is not finite."""
+        require_finite_weights(self.model, self.folder)
+        return self.model
+
+    @property
     def tokenizer(self) -> Tokenizer:
         """What turns text into tokens."""
         return self.saved.tokenizer
@@ -122,13 +128,20 @@ class Run:
 
     @property
     def matrix(self) -> ForgettingMatrix | None:
-        """The measure of every domain after every task; None before the first evaluation."""
-        return load_matrix(self._files.matrix_file) if self._files.matrix_file.exists() else None
+        """The measure of every domain after every task; None before the first evaluation, or with a warning."""
+        try:
+            return load_matrix(self._files.matrix_file) if self._files.matrix_file.exists() else None
+        except UserError as error:
+            self._warn(error.found)
+            return None
 
     def events(self) -> Iterator[Event]:
         """Yield everything that happened in the run, oldest first."""
         if self._files.events_file.exists():
-            yield from read_events(self._files.events_file)
+            yield from read_events(self._files.events_file, tell_damage=self._warn)
+
+    def _warn(self, sentence: str) -> None:
+        self._log.emit("warning", message=sentence)
 
     @cached_property
     def domains(self) -> list[Domain]:
@@ -149,8 +162,8 @@ class Run:
             _, domains = load_domains(other, cache_folder(), self._log, tokenizer=self.tokenizer)
         else:
             domains = own_domains(self.saved)
-        kind = build_task_kind(self.config, self._device)
-        return {domain.name: kind.evaluate(self.model, domain) for domain in domains}
+        kind, model = build_task_kind(self.config, self._device), self.usable_model
+        return {domain.name: kind.evaluate(model, domain) for domain in domains}
 
     def generate(self, prompt: str = "", **options: float) -> str:
         """Return what the model writes after the prompt; the options are those of `stream`."""
@@ -177,7 +190,7 @@ class Run:
             seed: seed of the draw; equal seeds write equal text.
         """
         tokens = generate(
-            self.model,
+            self.usable_model,
             encode_prompt(self.tokenizer, prompt),
             max_tokens=max_tokens,
             end_of_text=self.tokenizer.end_of_text,
@@ -194,15 +207,16 @@ class Run:
 
     def samples(self) -> tuple[Sample, ...]:
         """Return, for every domain, a beginning that was never trained on and how the model goes on."""
-        return write_samples(self.model, self.tokenizer, self.domains, weights=self.saved.weights)
+        return write_samples(self.usable_model, self.tokenizer, self.domains, weights=self.saved.weights)
 
     def report(self, output: Path | None = None) -> Path:
         """Write one self-contained HTML page about the run and return where it is: report.html in its folder."""
-        probe = probe_model(self.model, self.domains[0].heldout.tokens[:PROBED_TOKENS], self.tokenizer)
+        model = self.usable_model
+        probe = probe_model(model, self.domains[0].heldout.tokens[:PROBED_TOKENS], self.tokenizer)
         data = replace(
-            read_report_data(self.folder),
+            read_report_data(self.folder, tell_damage=self._warn),
             probe=probe,
-            energy=estimate_energy(account(self.model, probe.firing_rates)),
+            energy=estimate_energy(count_costs(model, probe.firing_rates)),
             samples=self.samples(),
             weights=self.saved.weights,
         )

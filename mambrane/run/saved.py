@@ -70,7 +70,15 @@ def open_run(
     tokenizer = read_tokenizer(folder)
     compile_kernels_of(config, device, events)
     model = LanguageModel(config.model, tokenizer.vocab_size, torch.Generator())
-    model.load_state_dict(checkpoint.weights[kind])
+    try:
+        # The average holds parameters only; buffers are the model's.
+        model.load_state_dict({**checkpoint.weights["model"], **checkpoint.weights[kind]})
+    except (RuntimeError, KeyError) as error:
+        raise UserError(
+            f"the weights of {checkpoint.path} do not fit {folder.config_file} and {folder.tokenizer_file}",
+            wanted="the configuration and the tokenizer that the weights were trained with",
+            way_out="restore these files from a copy",
+        ) from error
     return SavedRun(
         folder,
         config,
@@ -81,6 +89,17 @@ def open_run(
         checkpoint.parts["runner"]["text"],
         events,
     )
+
+
+def require_finite_weights(model: LanguageModel, folder: Path) -> None:
+    """Raise UserError where a weight is nan or infinite: nothing that such a model computes means anything."""
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise UserError(
+                f"{folder}: the weight {name} is not finite",
+                wanted="a model of finite numbers",
+                way_out="go back to an earlier checkpoint of the run, or train anew with a lower learning rate",
+            )
 
 
 def read_tokenizer(folder: RunFolder) -> Tokenizer:

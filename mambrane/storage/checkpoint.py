@@ -305,7 +305,7 @@ def _read(file: Path, tensors: Mapping[str, Tensor] | None = None) -> StateTree:
     """Read one file; both readers know data only, so bytes of any other kind end here."""
     try:
         return read_safetensors(file) if tensors is None else decode_state(file.read_bytes(), tensors)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointDamaged(file, expected="a state or weights", found=f"cannot be read: {error}") from error
 
 

@@ -78,7 +78,7 @@ def read_manifest(folder: Path) -> Manifest:
         body = decode_state(content, {})
         sealed = seal({key: value for key, value in body.items() if key != "sha256"})
         version = (body["format"], body["format_version"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         found = str(error) if isinstance(error, OSError) else "not readable as a manifest"
         raise CheckpointDamaged(file, expected="a manifest", found=found) from error
     if content != sealed:

@@ -1,7 +1,7 @@
 """The folder of a run: where each file is, the lock that keeps a second process out, and the run's configuration.
 
-    config.json  domains.json  tokenizer.json  events.jsonl  matrix.json  tensorboard/  report.html  checkpoints/
-    run.lock
+    config.json  environment.json  domains.json  tokenizer.json  events.jsonl  matrix.json  tensorboard/  report.html
+    checkpoints/  run.lock
 
 The lock is flock on run.lock: the kernel gives it back when its holder ends, however it ends, so the file itself
 staying behind means nothing. Reading a run needs no lock.
@@ -110,10 +110,14 @@ class RunFolder:
             UserError: there is none, or it cannot be read.
         """
         try:
-            return decode_state(self.config_file.read_bytes(), {})
-        except (OSError, ValueError) as error:
+            config = decode_state(self.config_file.read_bytes(), {})
+            if not isinstance(config, dict):
+                raise TypeError("not settings by section")
+            return config
+        # A file of any content: every wrong type or shape shows as one of these.
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise UserError(
-                f"{self.config_file}: {error}",
+                f"{self.config_file} is damaged ({type(error).__name__}: {str(error)[:100]})",
                 wanted="the configuration of a run",
                 way_out="restore the file from a copy, or choose another folder",
             ) from error

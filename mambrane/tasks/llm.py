@@ -26,13 +26,21 @@ class Kind:
         self._device = device
 
     def make_loader(self, task: Task) -> WindowLoader:
-        """Return the text of a task, from its beginning."""
+        """Return the text of a task, from its beginning.
+
+        An epoch of several domains is as long as one of a domain is on average: so training on all domains at once sees
+        as many tokens as learning them one after another in as many epochs.
+        """
+        most = self._data.epoch_tokens or math.inf
+        mean_tokens = sum(min(file.num_tokens, most) for file in task.train) / len(task.train)
+        budget = math.ceil(mean_tokens) if len(task.train) > 1 else self._data.epoch_tokens
         return WindowLoader(
             task.train,
             sequence_length=self._data.sequence_length,
             batch_size=self._data.batch_size,
             seed=self._seed,
             name=task.name,
+            epoch_tokens=budget,
         )
 
     def objective(self, model: nn.Module, batch: MicroBatch) -> Objective:

@@ -71,6 +71,8 @@ class RunHistory:
     """Time during which events came in."""
     end: Event | None = None
     """The "run_finished" or "stopped" event that ended the log."""
+    num_incomplete: int = 0
+    """Events that lack a field of their kind."""
     other_events: list[Event] = field(default_factory=list)
     """Events of kinds that the report has no picture for."""
 
@@ -129,32 +131,41 @@ def read_history(events: Iterable[Event]) -> RunHistory:
     """Return what a run's events say, in the order they were written."""
     history = RunHistory()
     for event in _timed(events, history):
-        kind = event["event"]
-        if kind == "run_started":
-            history.starts[-1] = event
-        elif kind == "resumed":
-            _take_back(history, event["step"])
-        elif kind == "task_started":
-            history.starts[event["task"]] = event
-            history.task_first_steps.setdefault(event["task"], history.last_step)
-        elif kind == "window" and event["state"] == "COMMITTED":
-            history.windows[event["step"]] = event
-        elif kind == "window" and event["state"] == "SKIPPED":
-            history.skipped_steps.append(event["step"])
-        elif kind in ("run_finished", "stopped"):
-            history.end = event
-        elif kind not in ROUTINE_KINDS:
-            history.other_events.append(event)
+        try:
+            _take_in(event, history)
+        except KeyError:
+            history.num_incomplete += 1
     return history
+
+
+def _take_in(event: Event, history: RunHistory) -> None:
+    kind = event["event"]
+    if kind == "run_started":
+        history.starts[-1] = event
+    elif kind == "resumed":
+        _take_back(history, event["step"])
+    elif kind == "task_started":
+        history.starts[event["task"]] = event
+        history.task_first_steps.setdefault(event["task"], history.last_step)
+    elif kind == "window" and event["state"] == "COMMITTED":
+        history.windows[event["step"]] = event
+    elif kind == "window" and event["state"] == "SKIPPED":
+        history.skipped_steps.append(event["step"])
+    elif kind in ("run_finished", "stopped"):
+        history.end = event
+    elif kind not in ROUTINE_KINDS:
+        history.other_events.append(event)
 
 
 def _timed(events: Iterable[Event], history: RunHistory) -> Iterator[Event]:
     """Pass the events on and add up the time between them; training after an end means that the run went on."""
-    last_s = None
+    last_s: float | None = None
     for event in events:
-        if last_s is not None and 0 < event["time_s"] - last_s < LONGEST_PAUSE_S:
-            history.seconds += event["time_s"] - last_s
-        last_s = event["time_s"]
+        time_s = event.get("time_s")
+        if isinstance(time_s, int | float):
+            if last_s is not None and 0 < time_s - last_s < LONGEST_PAUSE_S:
+                history.seconds += time_s - last_s
+            last_s = time_s
         if event["event"] in SIGNS_OF_LIFE:
             history.end = None
         yield event

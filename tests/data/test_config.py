@@ -42,6 +42,7 @@ def test_other_tokenizers_are_refused_before_any_text_is_read(spec):
         {"sequence_length": 0},
         {"batch_size": 0},
         {"max_domain_bytes": -1},
+        {"epoch_tokens": -1},
         {"max_heldout_bytes": -5},
         {"heldout_fraction": 0.0},
         {"heldout_fraction": 1.0},

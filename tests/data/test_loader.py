@@ -20,9 +20,14 @@ DOCUMENTS = [bytes(range(start, start + 23)) for start in range(0, 230, 23)]
 STREAM = token_file_from(DOCUMENTS, BytesTokenizer())
 
 
-def loader_for(*streams, sequence_length=16, batch_size=4, seed=1, name="train"):
+def loader_for(*streams, sequence_length=16, batch_size=4, seed=1, name="train", epoch_tokens=0):
     return WindowLoader(
-        streams or [STREAM], sequence_length=sequence_length, batch_size=batch_size, seed=seed, name=name
+        streams or [STREAM],
+        sequence_length=sequence_length,
+        batch_size=batch_size,
+        seed=seed,
+        name=name,
+        epoch_tokens=epoch_tokens,
     )
 
 
@@ -128,16 +133,43 @@ def test_windows_of_several_streams_are_mixed():
     assert changes > 10
 
 
+@given(st.lists(documents, min_size=1, max_size=2), st.integers(1, 20), st.integers(1, 5), st.integers(1, 200))
+def test_epochs_of_a_budget_repeat_no_text_before_all_of_it_was_read(texts, sequence_length, batch_size, budget):
+    streams = [token_file_from(text, BytesTokenizer()) for text in texts]
+    sizes = {"sequence_length": sequence_length, "batch_size": batch_size}
+    whole, loader = loader_for(*streams, **sizes), loader_for(*streams, **sizes, epoch_tokens=budget)
+    wanted = [row for _ in range(2) for row in rows(whole.epoch_batches())]
+    got = []
+    while len(got) < len(wanted):
+        epoch = rows(loader.epoch_batches())
+        assert len(epoch) == loader.num_samples == min(-(-budget // sequence_length), whole.num_samples)
+        got += epoch
+    assert got[: len(wanted)] == wanted
+
+
+def test_a_budget_gives_other_epochs_than_the_whole_text():
+    assert rows(loader_for(epoch_tokens=64).epoch_batches()) != rows(loader_for().epoch_batches())
+
+
+def test_a_budget_of_zero_is_the_whole_text_bit_for_bit():
+    without = WindowLoader([STREAM], sequence_length=16, batch_size=4, seed=1, name="train")
+    zero = loader_for(epoch_tokens=0)
+    for _ in range(3):
+        assert_same(list(zero.epoch_batches()), list(without.epoch_batches()))
+    assert loader_for(epoch_tokens=0).num_tokens == STREAM.num_tokens
+
+
+@pytest.mark.parametrize("epoch_tokens", [0, 40, 1000])
 @settings(max_examples=40)
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=2), st.integers(0, 2))
-def test_resuming_after_any_interruptions_gives_exactly_the_remaining_batches(stops, epochs_before):
+def test_resuming_after_any_interruptions_gives_exactly_the_remaining_batches(epoch_tokens, stops, epochs_before):
     """Each stop: so many batches are read and committed, one more is read and lost, the process dies."""
-    uninterrupted = loader_for(sequence_length=8)
+    uninterrupted = loader_for(sequence_length=8, epoch_tokens=epoch_tokens)
     for _ in range(epochs_before):
         list(uninterrupted.epoch_batches())
     expected = [*uninterrupted.epoch_batches(), *uninterrupted.epoch_batches()]
 
-    loader = loader_for(sequence_length=8)
+    loader = loader_for(sequence_length=8, epoch_tokens=epoch_tokens)
     for _ in range(epochs_before):
         list(loader.epoch_batches())
         loader.commit()
@@ -148,7 +180,7 @@ def test_resuming_after_any_interruptions_gives_exactly_the_remaining_batches(st
             loader.commit()
         next(loader.epoch_batches(), None)
         state = json.loads(json.dumps(loader.state_dict()))
-        loader = loader_for(sequence_length=8)
+        loader = loader_for(sequence_length=8, epoch_tokens=epoch_tokens)
         loader.load_state_dict(state)
     for _ in range(epochs_before + 2 - loader.epoch):
         for batch in loader.epoch_batches():
@@ -211,6 +243,7 @@ def test_an_epoch_counts_once_its_last_sample_is_committed(commit_after_the_end)
         ({"batch_size": 2}, "batch_size: 4 -> 2"),
         ({"seed": 9}, "seed: 1 -> 9"),
         ({"name": "other"}, "name: train -> other"),
+        ({"epoch_tokens": 64}, "epoch_tokens: 0 -> 64"),
     ],
 )
 def test_a_changed_setting_is_refused_with_the_difference(change, shown):

@@ -1,11 +1,14 @@
 """Which documents are read and which are held out."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mambrane.core.errors import UserError
-from mambrane.data.selection import Extent, cap_extents, read_documents, split_documents
+from mambrane.data.selection import Extent, cap_extents, read_documents, split_documents, text_digest
+from mambrane.data.source_files import DomainSource
 from tests.data.texts import memory_source
 
 
@@ -13,8 +16,8 @@ def read(texts, max_bytes=0):
     return list(read_documents(memory_source(texts), max_bytes, lambda file, reason: None))
 
 
-def split(texts, fraction):
-    source = memory_source(texts)
+def split(texts, fraction, kin=None):
+    source = memory_source(texts, kin)
     extents, whole = [], b""
     for document in read_documents(source, 0, lambda file, reason: None):
         extents.append(Extent(document.file, len(whole), len(document.text)))
@@ -42,6 +45,41 @@ def test_the_order_depends_on_names_only():
 
 def test_equal_files_are_read_once():
     assert len(read({"a": b"same\n", "b": b"same\n", "c": b"other\n"})) == 2
+
+
+def test_documents_of_earlier_domains_are_not_read_again():
+    documents = read_documents(
+        memory_source({"a": b"same\n", "b": b"other\n"}), 0, lambda *_: None, {text_digest(b"same\n")}
+    )
+    assert [document.text for document in documents] == [b"other\n"]
+
+
+def test_no_file_is_read_twice_because_others_were_cut():
+    reads = []
+    source = memory_source({"small": b"s" * 100, "large": b"l" * 30_000})
+
+    def read(path, limit):
+        reads.append(path.name)
+        yield from source.files[0].read(path, limit)
+
+    counted = source.__class__("memory", tuple(replace(file, read=read) for file in source.files))
+    assert len(list(read_documents(counted, 100_000, lambda *_: None))) == 2
+    assert reads.count("small") == 1
+    assert reads.count("large") == 3
+
+
+def test_a_bad_file_is_reported_once_though_others_are_read_again():
+    source = memory_source({"good": b"g" * 30_000, "worse": b"w" * 30_000})
+
+    def read(path, limit):
+        if path.name == "worse":
+            raise UserError("not text", wanted="text", way_out="none")
+        yield from source.files[0].read(path, limit)
+
+    tolerant = DomainSource("memory", tuple(replace(file, read=read) for file in source.files), skips_bad_files=True)
+    reported = []
+    assert len(list(read_documents(tolerant, 100_000, lambda file, reason: reported.append(file.relative)))) == 1
+    assert reported == ["worse"]
 
 
 def test_empty_files_give_no_document():
@@ -81,6 +119,31 @@ def test_the_split_of_a_file_does_not_depend_on_its_text():
     changed = {name: text.replace(b"number", b"figure") for name, text in FILES.items()}
     names = [{text.split()[0] for text in split(texts, 0.1)[1]} for texts in (FILES, changed)]
     assert names[0] == names[1]
+
+
+def test_files_of_one_kin_are_on_one_side():
+    kin = {name: f"kin {int(name.removeprefix('file')) % 10}" for name in FILES}
+    sides = {
+        side: {int(text.split()[0]) % 10 for text in part}
+        for side, part in zip("ab", split(FILES, 0.2, kin), strict=True)
+    }
+    assert sides["b"]
+    assert not sides["a"] & sides["b"]
+
+
+def test_files_that_repeat_others_are_not_held_out_while_there_are_better_ones():
+    """Twenty of fifty files are copies of each other but for a line."""
+    body = b"".join(b"line %d of a text that was copied\n" % number for number in range(20))
+    copies = {name: body + name.encode() for name in list(FILES)[:20]}
+    train, heldout = split(FILES | copies, 0.2)
+    assert heldout
+    assert not any(b"copied" in text for text in heldout)
+    assert sum(b"copied" in text for text in train) == 20
+
+
+def test_where_all_files_repeat_each_other_some_are_held_out_all_the_same():
+    copies = {name: FILES["file1"] + name.encode() for name in FILES}
+    assert 0.07 <= len(split(copies, 0.1)[1]) / len(FILES) <= 0.13
 
 
 def test_one_file_is_split_at_a_line_end_with_the_end_held_out():
@@ -129,10 +192,17 @@ def test_a_split_that_would_be_empty_is_a_clear_error(text, fraction):
         split({"one": text}, fraction)
 
 
-def test_the_held_out_part_is_capped_at_a_line_end():
+def test_the_held_out_part_is_capped_at_line_ends():
     text = b"first\nsecond\nthird\n"
     extents = [Extent(0, 0, 6), Extent(1, 6, 13)]
     assert cap_extents(extents, text, 14) == [Extent(0, 0, 6), Extent(1, 6, 7)]
     assert cap_extents(extents, text, 0) == extents
     assert cap_extents(extents, text, 1000) == extents
-    assert cap_extents(extents, text, 6) == [Extent(0, 0, 6)]
+
+
+def test_a_capped_held_out_part_is_taken_from_the_middle_of_eight_documents():
+    document = b"".join(b"line %04d\n" % number for number in range(1000))
+    extents = [Extent(number, number * len(document), len(document)) for number in range(20)]
+    kept = cap_extents(extents, document * 20, 8000)
+    assert [extent.file for extent in kept] == list(range(8))
+    assert all(extent.length == 1000 and extent.start % len(document) == 4500 for extent in kept)

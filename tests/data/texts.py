@@ -5,6 +5,7 @@ from typing import Any
 
 from mambrane.core.events import Event, EventLog
 from mambrane.data.config import DataConfig
+from mambrane.data.documents import CutText
 from mambrane.data.source_files import DomainSource, SourceFile
 from mambrane.data.sources import find_sources
 
@@ -42,11 +43,14 @@ def source_at(path: Path) -> DomainSource:
     return source
 
 
-def memory_source(texts: dict[str, bytes]) -> DomainSource:
+def memory_source(texts: dict[str, bytes], kin: dict[str, str] | None = None) -> DomainSource:
     """Return a domain whose files hold these texts, without a disk; limits are obeyed as for plain text."""
+    kin = kin or {}
 
     def read(path, limit):
         text = texts[path.name]
-        yield text[:limit] if limit else text
+        yield CutText(text[:limit]) if 0 < limit < len(text) else text
 
-    return DomainSource("memory", tuple(SourceFile(Path(name), name, read) for name in sorted(texts)))
+    return DomainSource(
+        "memory", tuple(SourceFile(Path(name), name, read, kin=kin.get(name, "")) for name in sorted(texts))
+    )

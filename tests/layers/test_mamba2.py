@@ -8,14 +8,16 @@ import torch.nn.functional as F
 
 from mambrane.core.seeding import make_generator
 from mambrane.layers.mamba2 import Mamba2, head_channels
-from mambrane.models.initialisation import initialise
+from mambrane.models.initialisation import draw_default_weights
 
 DIM, D_STATE = 32, 8
 
 
 def make_mixer(*, expand=3, d_conv=4):
     mixer = Mamba2(DIM, expand=expand, d_state=D_STATE, d_conv=d_conv)
-    initialise(mixer, make_generator(0, "weights"))
+    generator = make_generator(0, "weights")
+    draw_default_weights(mixer, generator)
+    mixer.reset_parameters(generator)
     return mixer
 
 

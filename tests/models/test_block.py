@@ -1,112 +1,77 @@
-"""The hybrid block against its formula, written out with loops; Mamba and attention are pinned in tests/layers."""
+"""Kinds of block are found by the names of their files, and say which settings they read and what they run."""
 
-import math
+from dataclasses import replace
 
 import pytest
 import torch
-import torch.nn.functional as F
 
-from mambrane.models.config import ModelConfig
-from tests.models.modes import SMALL, build_awake
+from mambrane.core.seeding import make_generator
+from mambrane.layers.mamba import Mamba
+from mambrane.models.block import Block, BlockKind, MixerBlock, block_kind, missing_of_model, operations_of_model
+from mambrane.models.config import ModelConfig, block_kind_names
 
-MODES = {
-    "spiking": {},
-    "sequential": {"use_mamba": True, "integration_mode": "sequential"},
-    "parallel": {"use_mamba": True, "integration_mode": "parallel"},
-    "bidirectional": {"use_mamba": True, "use_adaptive_gating": True},
-    "cross-attention": {"use_mamba": True, "use_cross_attention": True},
-}
-B, T = 2, 12
+CONFIG = ModelConfig(hidden_dim=16, num_layers=2, spiking_units=8, num_gate_heads=2, cross_attn_heads=2)
 
 
-def build_block(mode):
-    return build_awake(ModelConfig(**SMALL, **MODES[mode])).blocks[0]
+def test_every_file_of_the_folder_is_a_kind_of_block():
+    assert block_kind_names() == ["hybrid", "mamba", "mamba2"]
+    for name in block_kind_names():
+        assert isinstance(block_kind(name), BlockKind)
+        assert isinstance(block_kind(name).build(CONFIG), Block)
 
 
-def rms_norm(x, weight=1.0):
-    return x / torch.sqrt(x.square().mean(dim=-1, keepdim=True) + 1e-5) * weight
-
-
-def fire(currents, taus):
-    """Return spikes and last membranes of neurons with threshold 1 and soft reset, looped over tokens."""
-    v, spikes = torch.zeros_like(currents[:, 0]), []
-    for t in range(currents.shape[1]):
-        v = torch.exp(-1.0 / taus[:, t]) * v + currents[:, t]
-        z = (v >= 1.0).to(v)
-        v = v - z
-        spikes.append(z)
-    return torch.stack(spikes, dim=1), v
-
-
-def by_hand(block, x, mode):
-    """Return the output and the last membrane of the second population, from the weights of a block."""
-    u = rms_norm(x, block.norm.weight)
-    z1, _ = fire(u @ block.input.weight.T, block.first.log_tau.exp().expand(B, T, -1))
-    trace, codes, kept = torch.zeros_like(z1[:, 0]), [], math.exp(-1 / 20)
-    for t in range(T):
-        trace = kept * trace + (1 - kept) * z1[:, t]
-        codes.append(trace)
-    a = torch.stack(codes, dim=1) @ block.adapter.projection.weight.T
-    drive, scale = z1 @ block.plastic.weight.T, 1.0
-    if mode == "sequential":
-        m, _ = block.mamba(a)
-        drive = drive + m @ block.mamba_to_second.weight.T
-    elif mode == "parallel":
-        m, _ = block.mamba(u)
-    elif mode != "spiking":
-        B_extra, C_extra = a @ block.spikes_to_B.weight.T, a @ block.spikes_to_C.weight.T
-        m, _ = block.mamba(u + a, B_extra_BTN=B_extra, C_extra_BTN=C_extra)
-        scale = 0.5 + torch.sigmoid(m @ block.mamba_to_tau.weight.T)
-    z2, last = fire(drive, (block.second.log_tau.exp() * scale).expand(B, T, -1))
-    s = a + z2 @ block.readout.weight.T
-    if mode == "spiking":
-        return x + rms_norm(s, block.spiking_norm.weight) @ block.output.weight.T, last
-    if mode == "cross-attention":
-        from_mamba, _ = block.spiking_reads_mamba(rms_norm(s), rms_norm(m))
-        from_spiking, _ = block.mamba_reads_spiking(rms_norm(m), rms_norm(s))
-        s, m = s + from_mamba, m + from_spiking
-    fusion, heads = block.fusion, 4
-    s, m = rms_norm(s, fusion.spiking_norm.weight), rms_norm(m, fusion.mamba_norm.weight)
-    both = torch.cat([s, m], dim=-1)
-    scores = fusion.bias if fusion.weight is None else both @ fusion.weight.T + fusion.bias
-    gate = torch.sigmoid(scores).expand(B, T, heads).repeat_interleave(x.shape[-1] // heads, dim=-1)
-    return x + (gate * s + (1 - gate) * m) @ block.output.weight.T, last
-
-
-@pytest.mark.parametrize("mode", MODES)
-@torch.no_grad()
-def test_a_block_computes_its_formula(mode):
-    block = build_block(mode)
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(B, T, 32, generator=generator, dtype=torch.float64)
-    expected, last_membrane = by_hand(block, x, mode)
-    output, state, activity = block(x)
-    torch.testing.assert_close(output, expected, rtol=0, atol=1e-9)
-    torch.testing.assert_close(state.second_BS, last_membrane, rtol=0, atol=1e-9)
-    assert 0.01 < activity.post_spikes_BTS.mean() < 0.9
+def test_every_setting_that_a_kind_reads_is_one_of_the_model():
+    for name in block_kind_names():
+        assert set(block_kind(name).SETTINGS) <= set(ModelConfig.__dataclass_fields__)
 
 
 @torch.no_grad()
-def test_mamba_steers_time_constants_between_a_half_and_one_and_a_half_times():
-    block = build_block("bidirectional")
-    block.plastic.weight.zero_()
-    x = torch.randn(1, 1, 32, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    charged = block(x)[1]._replace(second_BS=torch.full((1, 24), 0.8, dtype=torch.float64))
-    scales = []
-    for weight in (0.0, 1e3, -1e3):
-        block.mamba_to_tau.weight.fill_(weight)
-        kept = block(x, state=charged)[1].second_BS / 0.8
-        scales.append((-1.0 / torch.log(kept) / block.second.log_tau.exp()).mean().item())
-    assert scales[0] == pytest.approx(1.0)
-    assert sorted(scales[1:]) == pytest.approx([0.5, 1.5])
+def test_a_block_of_a_mixer_is_the_stream_plus_the_mixer_of_its_norm():
+    block = MixerBlock(2, Mamba(2, expand=1, d_state=3, d_conv=2, dt_rank=1))
+    block.mixer.reset_parameters(make_generator(0, "weights"))
+    block.norm.weight.copy_(torch.tensor([1.0, 2.0]))
+    x = torch.tensor([[[3.0, 4.0], [1.0, -1.0]]])
+    normalised = torch.stack([x[0, 0] / 12.5**0.5, x[0, 1]]) * torch.tensor([1.0, 2.0])
+    expected = x + block.mixer(normalised.unsqueeze(0))[0]
+    torch.testing.assert_close(block(x)[0], expected, rtol=1e-4, atol=1e-5)
 
 
-@torch.no_grad()
-def test_activity_holds_the_mean_rates_and_the_share_of_the_spiking_path():
-    block = build_block("parallel")
-    block.fusion.bias.fill_(-2.0)
-    x = torch.randn(B, T, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    activity = block(x)[2]
-    assert activity.first_rate.item() == pytest.approx(activity.pre_spikes_BTS.sum().item() / (B * T * 24))
-    assert activity.second_rate.item() == pytest.approx(activity.post_spikes_BTS.sum().item() / (B * T * 24))
-    assert activity.gate.tolist() == pytest.approx([F.sigmoid(torch.tensor(-2.0)).item()] * 4)
+@pytest.mark.parametrize(
+    ("changes", "setting", "missing"),
+    [
+        ({}, "mamba_expand", "--use-mamba"),
+        ({"use_mamba": True}, "mamba_expand", ""),
+        ({"block_pattern": "mamba"}, "mamba_expand", ""),
+        ({"block_pattern": "hybrid,mamba2"}, "mamba_expand", ""),
+        ({"block_pattern": "mamba"}, "spiking_units", "a block that reads it in --block-pattern: hybrid"),
+        ({"block_pattern": "mamba"}, "use_mamba", "a block that reads it in --block-pattern: hybrid"),
+        ({"block_pattern": "mamba,hybrid"}, "spiking_units", ""),
+        ({"use_mamba": True}, "cross_attn_window", "--use-cross-attention"),
+        ({"liquid_backbone": "cfc"}, "liquid_units", ""),
+        ({}, "liquid_units", "--liquid-backbone cfc or ltc"),
+        ({"spike_to_mamba_method": "rate"}, "spike_temporal_tau", "--spike-to-mamba-method temporal"),
+    ],
+)
+def test_a_setting_that_no_block_reads_lacks_something(changes, setting, missing):
+    assert missing_of_model(replace(CONFIG, **changes))[setting] == missing
+
+
+@pytest.mark.parametrize(
+    ("changes", "operations"),
+    [
+        ({}, {"lif", "causal_trace"}),
+        ({"spike_to_mamba_method": "rate"}, {"lif", "causal_conv"}),
+        ({"use_mamba": True}, {"lif", "causal_trace", "causal_conv", "selective_scan", "gated_skip"}),
+        ({"use_mamba": True, "mamba_version": 2}, {"lif", "causal_trace", "causal_conv"}),
+        ({"liquid_backbone": "ltc"}, {"lif", "causal_trace", "ltc"}),
+        ({"block_pattern": "mamba"}, {"causal_conv", "selective_scan", "gated_skip"}),
+        ({"block_pattern": "mamba2"}, {"causal_conv"}),
+        ({"block_pattern": "hybrid,mamba2"}, {"lif", "causal_trace", "causal_conv"}),
+        (
+            {"use_mamba": True, "use_cross_attention": True},
+            {"lif", "causal_trace", "causal_conv", "selective_scan", "gated_skip", "windowed_attention"},
+        ),
+    ],
+)
+def test_the_operations_to_compile_are_those_that_the_blocks_call(changes, operations):
+    assert set(operations_of_model(replace(CONFIG, **changes))) == operations

@@ -9,7 +9,6 @@ import torch
 from mambrane.core.seeding import make_generator
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
-from mambrane.models.mamba_language_model import MambaLanguageModel
 
 D, S, N, E, R, VOCAB, LAYERS, INNER = 64, 48, 8, 128, 4, 300, 4, 32
 
@@ -94,9 +93,10 @@ def test_the_output_of_a_block_is_the_identity_over_the_root_of_the_number_of_la
 
 @torch.no_grad()
 def test_a_plain_mamba_model_starts_as_published():
-    model = MambaLanguageModel(VOCAB, dim=D, num_layers=4, generator=make_generator(0, "weights"))
+    config = ModelConfig(block_pattern="mamba", hidden_dim=D, num_layers=4)
+    model = LanguageModel(config, VOCAB, make_generator(0, "weights"))
     assert model.embedding.weight.std().item() == pytest.approx(0.02, rel=0.03)
-    for mixer in model.mixers:
+    for mixer in (block.mixer for block in model.blocks):
         # Divided by the root of the number of layers, so that the stream does not grow with depth.
         assert mixer.out_proj.weight.std().item() == pytest.approx(0.5 / math.sqrt(3 * E), rel=0.05)
         assert mixer.in_proj.weight.std().item() == pytest.approx(1 / math.sqrt(3 * D), rel=0.05)

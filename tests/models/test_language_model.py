@@ -100,6 +100,8 @@ SWITCHES = {
     "expand": (ModelConfig(**SMALL, use_mamba=True), {"mamba_expand": 3}),
     "d_state": (ModelConfig(**SMALL, use_mamba=True), {"mamba_d_state": 4}),
     "d_conv": (ModelConfig(**SMALL, use_mamba=True), {"mamba_d_conv": 2}),
+    "block pattern": (ModelConfig(**SMALL), {"block_pattern": "hybrid,mamba"}),
+    "d_state of plain Mamba": (ModelConfig(**SMALL, block_pattern="mamba"), {"mamba_d_state": 4}),
     "gate heads": (ModelConfig(**SMALL, use_mamba=True, use_adaptive_gating=True), {"num_gate_heads": 2}),
     "attention heads": (ModelConfig(**SMALL, use_mamba=True, use_cross_attention=True), {"cross_attn_heads": 2}),
     "attention window": (ModelConfig(**SMALL, use_mamba=True, use_cross_attention=True), {"cross_attn_window": 3}),
@@ -115,6 +117,26 @@ def test_each_switch_changes_the_logits(name):
     tokens = random_tokens(2, 24)
     off, on = (build_awake(c)(tokens).logits_BTV for c in (config, replace(config, **change)))
     assert not torch.equal(off, on)
+
+
+DROPPING = {"plain": {}, "hybrid": {"use_mamba": True}, "mixed": {"block_pattern": "hybrid,mamba"}}
+
+
+@pytest.mark.parametrize("parts", DROPPING.values(), ids=DROPPING)
+@torch.no_grad()
+def test_dropout_changes_training_and_nothing_else(parts):
+    tokens = random_tokens(2, 24)
+    off, on = (build_awake(ModelConfig(**SMALL, **parts, dropout=p)) for p in (0.0, 0.2))
+    assert all(torch.equal(a, b) for a, b in zip(off.parameters(), on.parameters(), strict=True))
+    plain = off.train()(tokens).logits_BTV
+    assert not torch.equal(on.train()(tokens).logits_BTV, plain)
+    assert torch.equal(on.eval()(tokens).logits_BTV, plain)
+    assert torch.equal(off.eval()(tokens).logits_BTV, plain)
+
+
+def test_without_dropout_the_model_holds_nothing_of_it():
+    assert not any("dropout" in name for name in build_awake(ModelConfig(**SMALL)).state_dict())
+    assert sum("dropout" in name for name in build_awake(ModelConfig(**SMALL, dropout=0.1)).state_dict()) == 3
 
 
 @pytest.mark.parametrize("change", [{"surrogate": "atan"}, {"surrogate_slope": 2.0}, {"detach_reset": True}], ids=str)
@@ -200,3 +222,36 @@ def test_with_targets_it_returns_the_nats_of_its_logits():
     assert output.logits_BTV is None
     expected = functional.cross_entropy(model(tokens).logits_BTV.transpose(1, 2), targets, reduction="none")
     torch.testing.assert_close(output.nats_BT, expected)
+
+
+@torch.no_grad()
+def test_a_pattern_that_spells_out_the_default_changes_no_bit():
+    from dataclasses import replace
+
+    config = ModelConfig(**SMALL, use_mamba=True)
+    models = [
+        LanguageModel(c, VOCAB_SIZE, make_generator(0, "weights"))
+        for c in (config, replace(config, block_pattern="hybrid,hybrid"))
+    ]
+    weights = [model.state_dict() for model in models]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert torch.equal(*(model(random_tokens(2, 12)).logits_BTV for model in models))
+
+
+def test_parameters_keep_the_names_under_which_earlier_checkpoints_hold_them():
+    model = LanguageModel(ModelConfig(**SMALL, use_mamba=True), VOCAB_SIZE, make_generator(0, "weights"))
+    names = set(model.state_dict())
+    assert {"embedding.weight", "norm.weight", "blocks.0.norm.weight", "blocks.1.plastic.weight"} <= names
+    assert {"blocks.0.input.weight", "blocks.0.mamba.A_log", "blocks.1.first.log_tau"} <= names
+
+
+@torch.no_grad()
+def test_only_blocks_that_have_them_report_spikes_and_plastic_synapses():
+    model = build_awake(ModelConfig(**SMALL, block_pattern="mamba,hybrid"))
+    activity = model(random_tokens(2, 12)).activity
+    assert activity[0] == (None,) * 5
+    assert list(model.plastic_synapses()) == ["blocks.1.plastic.weight"]
+    pre, post = model.synapse_spikes(activity)["blocks.1.plastic.weight"]
+    assert torch.equal(pre, activity[1].pre_spikes_BTS)
+    assert torch.equal(post, activity[1].post_spikes_BTS)

@@ -3,8 +3,12 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import mambrane.ops
+from mambrane.ops.warm_up import WITH_KERNELS
 
 COMPILE = """
 from mambrane.ops import compile_kernels
@@ -64,19 +68,18 @@ print("equal")
 """
 
 NOTHING_IS_LEFT_TO_COMPILE = """
+import pickle
 from dataclasses import replace
+from unittest import mock
 import torch
-from numba.core.event import Listener, install_listener
+from mambrane.kernels import compiler_process
 from mambrane.run.kernels import operations_of
 from mambrane.run.config import RunConfig
 from mambrane.ops import compile_kernels
 from tests.models.modes import all_modes, build_awake, random_tokens
 
-class Refusal(Listener):
-    def on_start(self, event):
-        raise AssertionError(f"{event.data['dispatcher']} for {event.data['args']}")
-    def on_end(self, event):
-        pass
+def refuse(function, signature):
+    raise AssertionError(f"{function} for {pickle.loads(signature)}")
 
 options = ({}, {"spike_reset": "zero"}, {"detach_reset": True}, {"surrogate": "atan"})
 for number, config in enumerate(all_modes()):
@@ -84,7 +87,7 @@ for number, config in enumerate(all_modes()):
     compile_kernels(lambda line: None, operations_of(RunConfig(model=config)))
     model, tokens = build_awake(config).float(), random_tokens(2, 11)
     resets = tokens == 0
-    with install_listener("numba:compile", Refusal()):
+    with mock.patch.object(compiler_process, "compile_elsewhere", refuse):
         for uses_bf16 in (False, True):
             with torch.autocast("cpu", torch.bfloat16, enabled=uses_bf16):
                 output = model(tokens, resets_BT=resets, targets_BT=tokens)
@@ -95,9 +98,11 @@ print("nothing left")
 """
 
 NOTHING_IS_LEFT_FOR_PLASTICITY = """
+import pickle
 from dataclasses import replace
+from unittest import mock
 import torch
-from numba.core.event import Listener, install_listener
+from mambrane.kernels import compiler_process
 from mambrane.run.kernels import operations_of
 from mambrane.run.config import RunConfig
 from mambrane.data.batch import MicroBatch
@@ -109,31 +114,28 @@ from mambrane.plasticity.meta_plasticity import MetaPlasticity
 from mambrane.plasticity.stdp import Stdp
 from tests.models.modes import build_awake, random_tokens
 
-class Refusal(Listener):
-    def on_start(self, event):
-        raise AssertionError(f"{event.data['dispatcher']} for {event.data['args']}")
-    def on_end(self, event):
-        pass
+def refuse(function, signature):
+    raise AssertionError(f"{function} for {pickle.loads(signature)}")
 
 model_config = ModelConfig(hidden_dim=16, num_layers=1, spiking_units=8, spike_to_mamba_method="rate")
 rule = PlasticityConfig(use_stdp=True, use_meta_plasticity=True)
 compile_kernels(lambda line: None, operations_of(RunConfig(model=model_config, plasticity=rule)))
 model, tokens = build_awake(model_config).float(), random_tokens(2, 11)
 batch = MicroBatch(tokens, tokens, tokens == 0)
-with install_listener("numba:compile", Refusal()):
+with mock.patch.object(compiler_process, "compile_elsewhere", refuse):
     output = model(tokens, resets_BT=batch.resets_BT)
     for name in ("homeostatic", "classical", "triplet", "bcm"):
         view = StepView(
-            model=model, micro_batches=[batch], outputs=[output.activity], num_targets=tokens.numel(),
+            model=model, micro_batches=[batch], activities=[output.activity], num_targets=tokens.numel(),
             applied_step=1, learning_rate=1e-3,
         )
         Stdp(replace(rule, stdp_type=name), model).after_step(view)
     weights = dict(model.named_parameters())
-    for weight in weights.values():
-        weight.grad = torch.ones_like(weight)
     meta = MetaPlasticity(rule, model)
     for task in range(2):
-        meta.gate({name: weight.detach() - 1.0 for name, weight in weights.items()}, weights)
+        meta.observe({name: torch.ones_like(weight) for name, weight in weights.items()})
+        before = {name: weight.detach() - 1.0 for name, weight in weights.items()}
+        meta.gate(before, {name: weight.detach() for name, weight in weights.items()})
         meta.boundary(BoundaryView(model=model, loader=None, task_index=task, device=torch.device("cpu")))
 print("nothing left")
 """
@@ -151,6 +153,11 @@ def run_python(program, **environment):
     return found.stdout
 
 
+def test_every_operation_with_kernels_has_an_example_that_compiles_them():
+    folder = Path(mambrane.ops.__file__).parent
+    assert list(WITH_KERNELS) == sorted(path.parent.name for path in folder.glob("*/numba_cpu.py"))
+
+
 @pytest.mark.slow
 def test_compilation_is_announced_once_and_again_when_a_shared_file_changes(tmp_path):
     first, second = (run_python(COMPILE, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
@@ -165,6 +172,19 @@ def test_compilation_is_announced_once_and_again_when_a_shared_file_changes(tmp_
 def test_a_run_that_finds_no_kernels_computes_the_same_bits_as_one_that_reads_them(tmp_path):
     first, second = (run_python(HASH, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
     assert first == second
+
+
+@pytest.mark.slow
+def test_kernels_that_nobody_compiled_ahead_and_that_cannot_be_kept_compute_the_same_bits(tmp_path):
+    kept = run_python(HASH)
+    cannot_write = """
+from mambrane.kernels import kernel_cache
+def refuse(path, payload):
+    raise OSError(30, "Read-only file system")
+kernel_cache._write = refuse
+"""
+    not_ahead = HASH.replace("compile_kernels(", "(lambda *a, **b: None)(")
+    assert run_python(cannot_write + not_ahead, NUMBA_CACHE_DIR=str(tmp_path)) == kept
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mambrane.core.errors import UserError
-from mambrane.models.mamba_language_model import from_published
+from mambrane.models.published import from_published
 
 transformers = pytest.importorskip("transformers", reason="pip install -r requirements/parity.txt")
 pytestmark = pytest.mark.peer
@@ -31,8 +31,8 @@ def test_gradients_agree(peer):
     peer.zero_grad()
     peer(tokens).logits.square().mean().backward()
     model(tokens).logits_BTV.square().mean().backward()
-    for layer, mixer in zip(peer.backbone.layers, model.mixers, strict=True):
-        ours = dict(mixer.named_parameters())
+    for layer, block in zip(peer.backbone.layers, model.blocks, strict=True):
+        ours = dict(block.mixer.named_parameters())
         for name, parameter in layer.mixer.named_parameters():
             assert (parameter.grad - ours[name].grad).abs().max() < 1e-4 * parameter.grad.abs().max(), name
 

@@ -16,8 +16,8 @@ from mambrane.data.tokenizer import BytesTokenizer
 from mambrane.measure.energy import estimate_energy
 from mambrane.measure.generation import encode_prompt
 from mambrane.measure.probe import probe_model
-from mambrane.models.accounting import account
 from mambrane.models.config import ModelConfig
+from mambrane.models.cost import count_costs
 from mambrane.models.language_model import LanguageModel
 from mambrane.report.report import Sample, read_report_data, report_page, write_report
 from tests.measured import Loss
@@ -105,7 +105,7 @@ def whole(tmp_path_factory):
     return dataclasses.replace(
         read_report_data(folder),
         probe=probe,
-        energy=estimate_energy(account(model, probe.firing_rates)),
+        energy=estimate_energy(count_costs(model, probe.firing_rates)),
         samples=(Sample("if a <", " b & c:", "temperature 0.8, seed 0", title="python"),),
         weights="averaged weights",
     )

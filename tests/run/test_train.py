@@ -23,15 +23,46 @@ def train(data, output, *extra):
 
 def test_text_that_was_moved_and_renamed_resumes_bit_for_bit(tmp_path):
     data = write_domains(tmp_path / "texts")
-    assert train(data, tmp_path / "straight") == 0
-    assert train(data, tmp_path / "run", "--max-windows", "3") == 0
+    assert train(data, tmp_path / "straight", "--max-windows", "4") == 0
+    assert train(data, tmp_path / "run", "--max-windows", "2") == 0
     moved = tmp_path / "else" / "where"
     moved.parent.mkdir()
     data.rename(moved)
     (moved / "domain0.txt").rename(moved / "another [name].txt")
-    assert train(moved, tmp_path / "run") == 0
+    assert train(moved, tmp_path / "run", "--max-windows", "4") == 0
     assert newest_weights(tmp_path / "run") == newest_weights(tmp_path / "straight")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["data"] == [str(moved)]
+
+
+@pytest.mark.parametrize("pattern", ["tokens/*/tokens.bin", "texts/*/text.bin"])
+def test_a_resumed_run_does_not_learn_from_a_damaged_cache(tmp_path, capsys, pattern):
+    data = write_domains(tmp_path / "texts")
+    assert train(data, tmp_path / "straight", "--max-windows", "4") == 0
+    assert train(data, tmp_path / "run", "--max-windows", "2") == 0
+    capsys.readouterr()
+    damaged = list((tmp_path / "cache").glob(pattern))
+    for file in damaged:
+        file.write_bytes(bytes(file.stat().st_size))
+    assert train(data, tmp_path / "run", "--max-windows", "4") == 0
+    assert newest_weights(tmp_path / "run") == newest_weights(tmp_path / "straight")
+    assert capsys.readouterr().out.count("is damaged and made again") == len(damaged) > 0
+
+
+def test_names_in_brackets_are_shown(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    data = write_domains(tmp_path / "texts")
+    (data / "domain0.txt").rename(data / "a [bold] :smile: one.txt")
+    monkeypatch.chdir(tmp_path)
+    run = "[red]"
+    assert train(data, run, "--max-windows", "2") == 0
+    assert main(["evaluate", str(run)]) == 0
+    assert main(["info", str(run)]) == 0
+    told = capsys.readouterr().out
+    evaluation = told.split("held-out bytes")[1]
+    assert "a [bold] :smile: one" in evaluation
+    assert told.count("[red] after") == 2
+    assert train(data, run, "--hidden-dim", "48") == 2
+    assert "[red] holds a run of another configuration" in capsys.readouterr().err
 
 
 def test_a_relative_path_resumes_from_another_folder(tmp_path, monkeypatch):

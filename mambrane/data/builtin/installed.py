@@ -1,8 +1,9 @@
 """Five real domains that every installation holds, so that the first run needs no download.
 
     python   sources of the standard library
-    cpp      C++ headers that come with torch, without the generated ones (one boilerplate file an operator)
-    english  prose of the docstrings of the standard library and of packages that mambrane requires
+    cpp      C++ headers that come with torch: code and comments, without generated files, includes and licences
+    english  prose: licences, Python's reference, manuals, and long docstrings of required packages (none of Python's
+             own, which the first domain holds)
     tables   numbers: font metrics and sample data of matplotlib, literal tables of matplotlib and torch
     markup   YAML, XML, HTML, SVG, JSON and the README (METADATA) of required packages
 
@@ -15,23 +16,30 @@ import os
 import re
 import sysconfig
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 from mambrane.core.errors import UserError
-from mambrane.data.builtin.prose import read_prose
-from mambrane.data.documents import Reader, check_utf8, cut_at_line_end, read_text
+from mambrane.data.builtin.prose import read_docstrings, read_prose, read_topics
+from mambrane.data.builtin.readers import read_font_metrics, read_header, read_numeric_rows, read_readme, typeface_of
+from mambrane.data.documents import Reader, read_text
 from mambrane.data.source_files import DomainSource, SourceFile
 
 _LEFT_OUT = frozenset({"test", "tests", "idle_test", "__pycache__", "site-packages", "dist-packages", "_vendor"})
-_PROSE_PACKAGES = ("torch", "numpy", "matplotlib", "networkx", "sympy")
+_DOCSTRING_PACKAGES = """
+    numpy matplotlib networkx sympy numba fsspec pyparsing tyro fontTools mpmath PIL jinja2 werkzeug markdown
+"""
+_MANUALS = ("email/architecture.rst", "idlelib/README.txt", "idlelib/HISTORY.txt", "idlelib/TODO.txt")
 _MARKUP_PACKAGES = ("torch", "torchgen", "matplotlib", "sympy", "numba", "tensorboard", "numpy")
 _MARKUP_SUFFIXES = frozenset({".yaml", ".yml", ".json", ".xml", ".xsl", ".html", ".svg", ".rst", ".md", ".toml"})
-_README_PACKAGES = """
+_REQUIRED_PACKAGES = """
     torch numpy numba safetensors tokenizers jaxtyping rich tyro matplotlib tensorboard sympy networkx
     jinja2 fsspec filelock fonttools pyparsing pillow contourpy kiwisolver cycler mpmath markdown werkzeug pygments
+    llvmlite absl-py grpcio protobuf packaging typing_extensions
 """
-_NUMERIC_ROW = re.compile(rb"^[\s\[\](){},:;.0-9eE+-]*[0-9][\s\[\](){},:;.0-9eE+-]*$")
+
+_LICENCE = re.compile(r"(licen[cs]e|copying|notice)", re.IGNORECASE)
 
 
 def builtin_sources() -> list[DomainSource]:
@@ -56,40 +64,49 @@ def builtin_sources() -> list[DomainSource]:
     return sources
 
 
-def read_numeric_rows(path: Path, limit: int) -> Iterator[bytes]:
-    """Yield the lines of a source file that hold numbers only: the body of its literal tables."""
-    rows = [line.strip() + b"\n" for line in path.read_bytes().splitlines() if _NUMERIC_ROW.match(line)]
-    text = b"".join(rows)
-    yield cut_at_line_end(text, limit) if limit else text
-
-
-def read_readme(path: Path, limit: int) -> Iterator[bytes]:
-    """Yield the long description of a package's METADATA: what follows the first empty line."""
-    text = path.read_bytes().partition(b"\n\n")[2]
-    check_utf8(text, str(path))
-    yield cut_at_line_end(text, limit) if limit else text
-
-
 def _python_files() -> Iterator[SourceFile]:
-    # The encodings are tables written as Python; they would be an eighth of the domain.
+    # The encodings are tables written as Python, an eighth of the domain; the texts of pydoc_data are English.
     library = Path(sysconfig.get_path("stdlib"))
-    yield from _files(library, "python", {".py"}, read_text, leave_out=_LEFT_OUT | {"encodings", "lib2to3"})
+    yield from _files(
+        library, "python", {".py"}, read_text, leave_out=_LEFT_OUT | {"encodings", "lib2to3", "pydoc_data"}
+    )
 
 
 def _cpp_files() -> Iterator[SourceFile]:
     headers = _package("torch") / "include"
-    yield from _files(headers, "torch/include", {".h", ".hpp", ".cuh"}, read_text, leave_out=_LEFT_OUT | {"ops"})
+    leave_out = _LEFT_OUT | {"ops", "generated"}
+    yield from _files(headers, "torch/include", {".h", ".hpp", ".cuh"}, read_header, leave_out=leave_out)
 
 
 def _english_files() -> Iterator[SourceFile]:
-    yield from _files(Path(sysconfig.get_path("stdlib")), "python", {".py"}, read_prose)
-    for package in _PROSE_PACKAGES:
-        yield from _files(_package(package), package, {".py"}, read_prose)
+    library = Path(sysconfig.get_path("stdlib"))
+    for path in (library / name for name in _MANUALS):
+        if path.is_file():
+            yield SourceFile(path, f"manuals/{path.relative_to(library).as_posix()}", read_prose)
+    topics = library / "pydoc_data" / "topics.py"
+    if topics.is_file():
+        yield SourceFile(topics, "manuals/topics.py", read_topics)
+    yield from _licence_files(library)
+    for package in _DOCSTRING_PACKAGES.split():
+        yield from _files(_package(package), package, {".py"}, read_docstrings)
+
+
+def _licence_files(library: Path) -> Iterator[SourceFile]:
+    # They quote each other, so all of them are learned, or none.
+    if (library / "LICENSE.txt").is_file():
+        yield SourceFile(library / "LICENSE.txt", "licences/python/LICENSE.txt", read_prose, kin="licences")
+    for name in _REQUIRED_PACKAGES.split():
+        readme = _metadata_path(name)
+        for path in sorted(readme.parent.rglob("*")) if readme else []:
+            if _LICENCE.match(path.name) and path.is_file():
+                relative = f"licences/{name}/{path.relative_to(readme.parent).as_posix()}"
+                yield SourceFile(path, relative, read_prose, kin="licences")
 
 
 def _table_files() -> Iterator[SourceFile]:
     matplotlib = _package("matplotlib")
-    yield from _files(matplotlib / "mpl-data" / "fonts", "matplotlib/fonts", {".afm"}, read_text)
+    for file in _files(matplotlib / "mpl-data" / "fonts", "matplotlib/fonts", {".afm"}, read_font_metrics):
+        yield replace(file, kin=typeface_of(file.path))
     yield from _files(matplotlib / "mpl-data" / "sample_data", "matplotlib/sample_data", {".csv"}, read_text)
     literal_tables = [*sorted(matplotlib.glob("_cm*.py")), _package("torch") / "sparse" / "_triton_ops_meta.py"]
     for path in literal_tables:
@@ -99,8 +116,10 @@ def _table_files() -> Iterator[SourceFile]:
 
 def _markup_files() -> Iterator[SourceFile]:
     for package in _MARKUP_PACKAGES:
-        yield from _files(_package(package), package, _MARKUP_SUFFIXES, read_text)
-    for name in _README_PACKAGES.split():
+        for file in _files(_package(package), package, _MARKUP_SUFFIXES, read_text):
+            if not _LICENCE.match(file.path.name):
+                yield file
+    for name in _REQUIRED_PACKAGES.split():
         path = _metadata_path(name)
         if path is not None:
             yield SourceFile(path, f"readme/{name}", read_readme)

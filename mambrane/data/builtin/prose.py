@@ -1,18 +1,20 @@
-"""English prose out of Python files: the sentences of docstrings, without code, tables and markup.
+"""English prose out of what is installed: sentences, without code, tables, lists and markup.
 
-A docstring is cut into paragraphs. A paragraph stays if it starts at the docstring's own margin, reads like
-sentences (capital letter, full stop, at least eight words, a fair share of the commonest English words) and
-holds no formula, prompt or table.
+Text is cut into paragraphs. A paragraph stays if it reads like sentences (capital letter, full stop, at least eight
+words, a fair share of the commonest English words) and holds no formula, prompt or table; of a docstring also only if
+it starts at the docstring's own margin. Docstrings that say a line or two are left out: of a file they are read only if
+1,500 bytes are in paragraphs of several lines.
 """
 
 import ast
 import inspect
+import itertools
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mambrane.data.documents import cut_at_line_end
+from mambrane.data.documents import cut_at_line_end, limited
 
 _Scope = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 _COMMON_WORD_LIST = """
@@ -20,26 +22,48 @@ _COMMON_WORD_LIST = """
     its at was but all any only used use each one into than then no does should must may
 """
 _COMMON_WORDS = frozenset(_COMMON_WORD_LIST.split())
+_LONG_PARAGRAPH = 160
+_ENOUGH_PROSE = 1500
 _NOT_PROSE = re.compile(r">>>|:math:|\\|::|^\s*[-*+|.:=~#>\[{(]|[{}<>=|]{2}|https?:|^\w+ : |_{2}|\t", re.MULTILINE)
 _ROLE = re.compile(r":[\w:]+:`~?([^`]*)`|``([^`]*)``|`([^`]*)`_{0,2}")
 
 
 def read_prose(path: Path, limit: int) -> Iterator[bytes]:
-    """Yield the prose of a Python file as one document, a paragraph a line; nothing if there is none."""
+    """Yield the prose of a plain text as one document, a paragraph a line; nothing if there is none."""
+    yield from _document(_paragraphs_of_page(path.read_text(encoding="utf-8", errors="replace")), limit)
+
+
+def read_topics(path: Path, limit: int) -> Iterator[bytes]:
+    """Yield the prose of each page of Python's reference (`pydoc_data/topics.py`, a dict of texts) as a document."""
+    pages = [node.value for node in ast.walk(ast.parse(path.read_bytes())) if isinstance(node, ast.Constant)]
+    documents = (_document(_paragraphs_of_page(page), 0) for page in pages if isinstance(page, str) and "\n" in page)
+    yield from limited(itertools.chain.from_iterable(documents), limit)
+
+
+def read_docstrings(path: Path, limit: int) -> Iterator[bytes]:
+    """Yield the prose of the docstrings of a Python file as one document, if they say more than a line or two."""
     source = path.read_bytes()
-    if b'"""' not in source:
+    if sum(map(len, source.split(b'"""')[1::2])) < 2 * _ENOUGH_PROSE:
         return
-    paragraphs: list[str] = []
-    total = 0
-    for docstring in _docstrings(source):
-        for paragraph in prose_paragraphs(docstring):
-            paragraphs.append(paragraph)
-            total += len(paragraph.encode()) + 1
-        if limit and total > limit:
-            break
+    paragraphs = [paragraph for docstring in _docstrings(source) for paragraph in prose_paragraphs(docstring)]
+    long_ones = {paragraph for paragraph in paragraphs if len(paragraph) >= _LONG_PARAGRAPH}
+    if sum(map(len, long_ones)) >= _ENOUGH_PROSE:
+        yield from _document(paragraphs, limit)
+
+
+def _document(paragraphs: Iterable[str], limit: int) -> Iterator[bytes]:
     text = "".join(paragraph + "\n" for paragraph in dict.fromkeys(paragraphs)).encode()
     if text:
         yield cut_at_line_end(text, limit) if limit else text
+
+
+def _paragraphs_of_page(page: str) -> Iterator[str]:
+    """Yield the paragraphs of a page, whatever their margin; a paragraph in capitals only is skipped."""
+    for block in re.split(r"\n\s*\n", page):
+        lines = [line.strip() for line in block.splitlines()]
+        for paragraph in prose_paragraphs("\n".join(lines)):
+            if sum(map(str.isupper, paragraph)) < 0.3 * len(paragraph):
+                yield paragraph
 
 
 def prose_paragraphs(docstring: str) -> Iterator[str]:

@@ -6,9 +6,9 @@ from torch import Tensor
 from mambrane.core.shapes import Resets
 from mambrane.kernels.arguments import require_shape, require_tokens
 from mambrane.ops.dispatch import Backend, Operation
-from mambrane.ops.windowed_attention.ring import AttentionState, roll_ring
+from mambrane.ops.windowed_attention.kv_cache import KeyValueCache, append_to_cache
 
-__all__ = ["AttentionState", "windowed_attention"]
+__all__ = ["KeyValueCache", "windowed_attention"]
 
 _run = Operation("windowed_attention")
 
@@ -20,11 +20,11 @@ def windowed_attention(
     *,
     heads: int,
     window: int,
-    state: AttentionState | None = None,
+    state: KeyValueCache | None = None,
     resets_BT: Resets | None = None,
     backend: Backend = "auto",
-) -> tuple[Float[Tensor, "B T I"], AttentionState]:
-    """Attend from each token to the last W; gradients flow to queries, keys, values and the ring's keys and values.
+) -> tuple[Float[Tensor, "B T I"], KeyValueCache]:
+    """Attend from each token to the last W; gradients flow to queries, keys, values and the cache's keys and values.
 
     Args:
         query_BTI: what each token asks; head h owns numbers h I / heads, ..., (h + 1) I / heads - 1.
@@ -37,7 +37,7 @@ def windowed_attention(
         backend: "auto", or one by name; see `mambrane.ops.dispatch`.
 
     Returns:
-        What each query reads, [B, T, I] in the type of the queries, and the ring after the last token.
+        What each query reads, [B, T, I] in the type of the queries, and the cache after the last token.
 
     Raises:
         ValueError: shapes that do not belong together.
@@ -53,7 +53,7 @@ def windowed_attention(
     read_BTI = _run(
         backend, query_BTI, key_BTI, value_BTI, heads=heads, window=window, state=state, resets_BT=resets_BT
     )
-    return read_BTI, roll_ring(state, key_BTI, value_BTI, window, resets_BT)
+    return read_BTI, append_to_cache(state, key_BTI, value_BTI, window, resets_BT)
 
 
 def _check(
@@ -62,7 +62,7 @@ def _check(
     value_BTI: Tensor,
     heads: int,
     window: int,
-    state: AttentionState | None,
+    state: KeyValueCache | None,
     resets_BT: Tensor | None,
 ) -> None:
     batch, _, inner = query_BTI.shape

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mambrane.ops.windowed_attention.ring import AttentionState, empty_ring, number_documents
+from mambrane.ops.windowed_attention.kv_cache import KeyValueCache, empty_cache, number_documents
 
 
 def windowed_attention_chunked(
@@ -18,14 +18,14 @@ def windowed_attention_chunked(
     *,
     heads: int,
     window: int,
-    state: AttentionState | None,
+    state: KeyValueCache | None,
     resets_BT: Tensor | None,
 ) -> Tensor:
     """Return what the queries read; arguments as in `mambrane.ops.windowed_attention.windowed_attention`."""
     num_tokens = query_BTI.shape[1]
     if state is None:
         # A short text from the start has nothing before it to attend to.
-        state = empty_ring(key_BTI, window if num_tokens > window else 0)
+        state = empty_cache(key_BTI, window if num_tokens > window else 0)
     keys = torch.cat([state.keys_BWI.to(key_BTI.dtype), key_BTI], dim=1)
     values = torch.cat([state.values_BWI.to(value_BTI.dtype), value_BTI], dim=1)
     query, keys, values = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query_BTI, keys, values))

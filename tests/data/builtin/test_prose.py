@@ -2,7 +2,7 @@
 
 import pytest
 
-from mambrane.data.builtin.prose import prose_paragraphs, read_prose
+from mambrane.data.builtin.prose import prose_paragraphs, read_docstrings, read_prose, read_topics
 
 SENTENCE = "The membrane of a neuron is a leaky store that fires when it is full."
 
@@ -40,13 +40,37 @@ def test_markup_around_words_goes_and_the_words_stay():
     assert list(prose_paragraphs(block)) == ["The class a.b.Neuron is used by run and by step for all of the models."]
 
 
+LONG = " ".join(
+    f"The {word} of a neuron is a leaky store that fires when it is full." for word in ("axon", "soma", "gate")
+)
+
+
 def test_docstrings_of_modules_classes_and_functions_are_read_once(tmp_path):
     path = tmp_path / "module.py"
+    several = "\n\n".join(f"{LONG} It is of kind {kind}." for kind in "abcdefgh")
+    path.write_text(f'"""{several}"""\nclass A:\n    """{several}"""\n    def f(self):\n        """{SENTENCE}"""\n')
+    expected = [*several.split("\n\n"), SENTENCE]
+    assert list(read_docstrings(path, 0)) == ["".join(f"{paragraph}\n" for paragraph in expected).encode()]
+    assert list(read_docstrings(path, len(expected[0]) + 5)) == [f"{expected[0]}\n".encode()]
+
+
+def test_a_file_whose_docstrings_say_a_line_each_is_left_out(tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text("".join(f'def f{n}():\n    """{SENTENCE[:-1]} {n}."""\n' for n in range(100)))
+    assert list(read_docstrings(path, 0)) == []
+
+
+def test_a_plain_text_gives_its_paragraphs_whatever_their_margin_but_not_its_capitals(tmp_path):
+    path = tmp_path / "LICENCE"
+    path.write_text(f"TITLE\n\n   {SENTENCE[:30]}\n   {SENTENCE[30:]}\n\n{SENTENCE.upper()}\n\n  code = 1\n")
+    assert list(read_prose(path, 0)) == [f"{SENTENCE[:30].strip()} {SENTENCE[30:].strip()}\n".encode()]
+
+
+def test_each_page_of_the_reference_is_a_document(tmp_path):
+    path = tmp_path / "topics.py"
     other = SENTENCE.replace("neuron", "cell")
-    method = f'    def f(self):\n        """{SENTENCE}"""\n        return """{SENTENCE} No."""\n'
-    path.write_text(f'"""{SENTENCE}"""\nclass A:\n    """{other}"""\n{method}')
-    assert list(read_prose(path, 0)) == [f"{SENTENCE}\n{other}\n".encode()]
-    assert list(read_prose(path, len(SENTENCE) + 5)) == [f"{SENTENCE}\n".encode()]
+    path.write_text(f"topics = {{'one': {SENTENCE + chr(10)!r}, 'two': {other + chr(10)!r}}}\n")
+    assert list(read_topics(path, 0)) == [f"{SENTENCE}\n".encode(), f"{other}\n".encode()]
 
 
 @pytest.mark.parametrize(
@@ -55,4 +79,4 @@ def test_docstrings_of_modules_classes_and_functions_are_read_once(tmp_path):
 def test_a_file_without_prose_gives_nothing(tmp_path, content):
     path = tmp_path / "module.py"
     path.write_text(content)
-    assert list(read_prose(path, 0)) == []
+    assert list(read_docstrings(path, 0)) == []

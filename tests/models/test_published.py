@@ -5,7 +5,7 @@ import torch
 
 from mambrane.core.errors import UserError
 from mambrane.layers.mamba import Mamba
-from mambrane.models.mamba_language_model import from_published
+from mambrane.models.published import from_published
 
 D, VOCAB, LAYERS = 16, 11, 2
 

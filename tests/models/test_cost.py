@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mambrane.models.accounting import account
+from mambrane.layers.cost import FiringRates
 from mambrane.models.config import ModelConfig
+from mambrane.models.cost import count_costs
 from mambrane.ops.ssd import CHUNK_TOKENS
 from tests.models.modes import SMALL, all_modes, build_awake, describe, random_tokens
 
@@ -13,7 +14,20 @@ from tests.models.modes import SMALL, all_modes, build_awake, describe, random_t
 @pytest.mark.parametrize("config", all_modes(), ids=describe)
 def test_the_parts_hold_every_parameter_once(config):
     model = build_awake(config)
-    assert sum(part.parameters for part in account(model)) == sum(p.numel() for p in model.parameters())
+    assert sum(part.parameters for part in count_costs(model)) == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("config", all_modes(), ids=describe)
+@torch.no_grad()
+def test_the_components_count_every_number_that_is_remembered(config):
+    def num_numbers(tree):
+        if isinstance(tree, torch.Tensor):
+            return tree.numel() * tree.is_floating_point()
+        return 0 if tree is None else sum(map(num_numbers, tree))
+
+    model = build_awake(config)
+    counted = sum(cost.state_numbers for cost in count_costs(model))
+    assert counted == num_numbers(model(random_tokens(1, 3)).state)
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -24,14 +38,14 @@ def test_matrix_products_agree_with_the_flop_counter_of_torch(version):
     num_tokens = 2 * CHUNK_TOKENS
     with FlopCounterMode(display=False) as counter:
         model(random_tokens(1, num_tokens))
-    parts = account(model)
+    parts = count_costs(model)
     counted = sum(part.dense_macs_per_token + part.spike_macs_per_token for part in parts)
     assert counter.get_total_flops() == pytest.approx(2 * counted * num_tokens, rel=1e-6)
 
 
 def test_synaptic_operations_follow_the_firing_rate():
     model = build_awake(ModelConfig(**SMALL))
-    full, tenth = account(model), account(model, [(0.1, 0.1)] * 2)
+    full, tenth = count_costs(model), count_costs(model, [FiringRates(0.1, 0.1)] * 2)
     assert sum(p.synaptic_operations_per_token for p in tenth) == pytest.approx(
         0.1 * sum(p.synaptic_operations_per_token for p in full)
     )
@@ -60,7 +74,7 @@ def test_each_part_of_a_small_model_costs_what_paper_says():
             part.synaptic_operations_per_token,
             part.state_updates_per_token,
         )
-        for part in account(build_awake(config), [(0.5, 0.25)])
+        for part in count_costs(build_awake(config), [FiringRates(0.5, 0.25)])
     }
     assert rows == {
         "first population": (8 + 32 + 4, 32, 0, 0, 2 * 4),

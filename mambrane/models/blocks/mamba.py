@@ -1,0 +1,17 @@
+"""A plain Mamba block, version 1: x + mamba(norm(x))."""
+
+from mambrane.layers.mamba import Mamba
+from mambrane.models.block import MixerBlock
+from mambrane.models.config import ModelConfig
+
+SETTINGS = {"mamba_expand": None, "mamba_d_state": None, "mamba_d_conv": None}
+
+
+def build(config: ModelConfig) -> MixerBlock:
+    """Return a block."""
+    return MixerBlock(config.hidden_dim, Mamba(config.hidden_dim, **config.mamba_sizes, dt_rank=config.dt_rank))
+
+
+def operations(config: ModelConfig) -> tuple[str, ...]:
+    """Return the operations with compiled kernels that such a block calls."""
+    return Mamba.operations

@@ -1,0 +1,189 @@
+"""A damaged file of a run is named; what does not depend on it is shown, and no command ends in a traceback."""
+
+import json
+import shutil
+from functools import partial
+
+import pytest
+import torch
+
+from mambrane.app.cli import main
+from mambrane.continual.matrix import load_matrix
+from mambrane.core.errors import UserError
+from mambrane.report.data import read_report_data
+from mambrane.report.report import report_page
+from mambrane.run.config import from_dict
+from mambrane.storage.checkpoint import Checkpoints
+from mambrane.storage.run_folder import RunFolder
+from tests.contract.main_job import write_domains
+
+WORDS = (
+    "--preset tiny --epochs 2 --hidden-dim 16 --num-layers 1 --spiking-units 8 --sequence-length 32 --batch-size 4 "
+    "--continual-learning --num-tasks 2 --max-heldout-bytes 64 --max-windows 4"
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("damaged")
+    write_domains(folder / "texts")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAMBRANE_CACHE", str(folder / "cache"))
+        assert (
+            main(["train", *WORDS.split(), "--data", str(folder / "texts"), "--output-dir", str(folder / "run")]) == 0
+        )
+    return folder
+
+
+@pytest.fixture
+def run(made, tmp_path, monkeypatch):
+    """A copy of the run that may be damaged."""
+    monkeypatch.setenv("MAMBRANE_CACHE", str(made / "cache"))
+    monkeypatch.setenv("COLUMNS", "160")
+    shutil.copytree(made / "run", tmp_path / "run")
+    return tmp_path / "run"
+
+
+def commands(made, run):
+    train = ["train", *WORDS.split(), "--data", str(made / "texts"), "--output-dir", str(run)]
+    return {
+        "info": ["info", str(run)],
+        "evaluate": ["evaluate", str(run)],
+        "generate": ["generate", str(run), "--max-tokens", "2"],
+        "report": ["report", str(run)],
+        "train": train,
+    }
+
+
+CONTENTS = {
+    "null": b"null",
+    "list": b"[]",
+    "number": b"3",
+    "text": b'"x"',
+    "empty": b"",
+    "object": b"{}",
+    "binary": b"\x00\xff\xfe\x00",
+    "deep": b"[" * 100_000,
+    "digits": b"9" * 5000,
+    "nan": b'{"model": NaN, "domains": NaN}',
+}
+NEEDED = {"config.json", "tokenizer.json", "manifest.json"}
+"""Without one of these there is no model."""
+
+
+def path_of(run, name):
+    return max((run / "checkpoints").iterdir()) / name if name == "manifest.json" else run / name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("content", ["list", "binary", "deep"])
+@pytest.mark.parametrize(
+    "name", ["matrix.json", "events.jsonl", "config.json", "domains.json", "tokenizer.json", "manifest.json"]
+)
+def test_every_command_answers_or_names_the_file(made, run, capsys, name, content):
+    tail = b"\n" if name == "events.jsonl" else b""
+    for command, words in commands(made, run).items():
+        path_of(run, name).write_bytes(CONTENTS[content] + tail)
+        capsys.readouterr()
+        code = main(words)
+        told = capsys.readouterr()
+        assert "Traceback" not in told.err + told.out
+        assert code in ((0, 2) if name in NEEDED else (0,)), (command, told.err)
+        if code == 2:
+            assert name in told.err
+            assert "way out" in told.err
+        reads = {"matrix.json": ["report"], "events.jsonl": ["info", "report"], "manifest.json": ["info", "evaluate"]}
+        if command in reads.get(name, []):
+            assert name in told.err, (command, told.err)
+
+
+@pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)
+def test_a_damaged_matrix_or_configuration_is_refused_by_name(tmp_path, content):
+    (tmp_path / "matrix.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"matrix\.json is damaged"):
+        load_matrix(tmp_path / "matrix.json")
+    (tmp_path / "config.json").write_bytes(content)
+    if content not in (b"{}", CONTENTS["nan"]):
+        with pytest.raises(UserError, match=r"config\.json is damaged"):
+            RunFolder(tmp_path).read_config()
+
+
+def refusal_of(read):
+    """Return what a reader refuses with, or None where it takes what it reads."""
+    try:
+        read()
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def every_part(value, path=()):
+    """Yield the path of every value inside a JSON value."""
+    yield path
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, child in children:
+        yield from every_part(child, (*path, key))
+
+
+def with_part(value, path, part):
+    if not path:
+        return part
+    changed = value.copy()
+    changed[path[0]] = with_part(value[path[0]], path[1:], part)
+    return changed
+
+
+@pytest.mark.parametrize("part", [None, [], 3, -1, "x", {}, 1e400, float("nan"), 10**30, True], ids=repr)
+def test_a_matrix_with_any_part_replaced_is_taken_or_refused_by_name(run, tmp_path, part):
+    whole, damaged = json.loads((run / "matrix.json").read_text()), tmp_path / "damaged.json"
+    for path in every_part(whole):
+        damaged.write_text(json.dumps(with_part(whole, path, part)))
+        refusal = refusal_of(partial(load_matrix, damaged))
+        assert refusal is None or "damaged.json" in refusal
+
+
+@pytest.mark.parametrize("part", [None, [], 3, "x", {}, 1e400, -1, 10**30, True], ids=repr)
+def test_a_configuration_with_any_part_replaced_is_taken_or_refused_by_name(run, part):
+    whole = json.loads((run / "config.json").read_text())
+    for path in every_part(whole):
+        sections = with_part(whole, path, part) if path else {"model": part}
+        refusal = refusal_of(partial(from_dict, sections, source="config.json"))
+        assert refusal is None or "config.json" in refusal or refusal.startswith("--")
+
+
+@pytest.mark.parametrize("part", [None, [], 3, "x", {}, 1e400, -1, 10**30, True], ids=repr)
+def test_events_with_any_field_replaced_are_left_out_of_the_report_or_shown(run, part, capsys):
+    lines = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
+    latest = {event["event"]: event for event in lines}
+    changed = [{**event, name: part} for event in latest.values() for name in event]
+    lacking = [
+        {key: value for key, value in event.items() if key != name} for event in latest.values() for name in event
+    ]
+    text = "".join(json.dumps(event) + "\n" for event in [*lines, *changed, *lacking])
+    (run / "events.jsonl").write_text(text)
+    told = []
+    page = report_page(read_report_data(run, tell_damage=told.append))
+    assert any("events.jsonl" in sentence for sentence in told)
+    assert "Damaged: " in page
+
+
+@pytest.mark.parametrize("command", ["evaluate", "generate", "report"])
+def test_weights_that_are_not_finite_are_named(run, capsys, command, monkeypatch):
+    original = Checkpoints.load
+
+    def load(checkpoints, path):
+        checkpoint = original(checkpoints, path)
+        next(iter(checkpoint.weights["model"].values())).flatten()[0] = torch.nan
+        return checkpoint
+
+    monkeypatch.setattr(Checkpoints, "load", load)
+    words = [command, str(run)]
+    assert main(words) == 2
+    assert "is not finite" in capsys.readouterr().err
+
+
+def test_a_configuration_of_another_size_than_the_weights_is_told(run, capsys):
+    file = run / "config.json"
+    file.write_text(file.read_text().replace('"hidden_dim": 16', '"hidden_dim": 32'))
+    assert main(["info", str(run)]) == 2
+    assert "do not fit" in capsys.readouterr().err
