@@ -196,6 +196,33 @@ def test_a_flag_given_at_the_value_of_the_preset_is_warned_of_too(words, sentenc
     assert settings_without_effect(config, base, given_settings(words.split())) == [sentence]
 
 
+SEQUENCE_OF_TASKS = "--continual-learning with --num-tasks 2 or more"
+
+
+@pytest.mark.parametrize(
+    ("on", "setting", "missing"),
+    [
+        ({}, ("plasticity", "meta_kappa", 2.0), f"--use-meta-plasticity and {SEQUENCE_OF_TASKS}"),
+        ({"plasticity": "use_meta_plasticity"}, ("plasticity", "meta_kappa", 2.0), SEQUENCE_OF_TASKS),
+        ({"continual": "continual_learning"}, ("plasticity", "meta_kappa", 2.0), "--use-meta-plasticity"),
+        (
+            {},
+            ("plasticity", "use_meta_plasticity", True),
+            f"{SEQUENCE_OF_TASKS} (to gate) or --use-stdp (to consolidate)",
+        ),
+        ({}, ("plasticity", "stdp_target_rate", 0.2), "--use-stdp"),
+        ({"continual": "continual_learning"}, ("continual", "fisher_sequences", 9), "--consolidation-strength above 0"),
+        ({"continual": "continual_learning"}, ("continual", "replay_fraction", 0.2), "--use-replay"),
+    ],
+)
+def test_all_that_a_setting_needs_and_lacks_is_named_and_nothing_else(on, setting, missing):
+    config = RunConfig()
+    for section, switch in on.items():
+        config = with_setting(config, section, switch, True)
+    (sentence,) = settings_without_effect(with_setting(config, *setting), config)
+    assert sentence.endswith(f" has no effect without {missing}")
+
+
 @pytest.mark.parametrize(
     "words",
     [
