@@ -154,7 +154,9 @@ def _parse_line(line: bytes) -> Event | None:
         return None
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         return None
-    return event if all(_is_right(name, value) for name, value in event.items()) else None
+    # Tables of a matrix stand under the names of what is measured, elsewhere the names of single numbers.
+    is_right = event["event"] == "matrix" or all(_is_right(name, value) for name, value in event.items())
+    return event if is_right else None
 
 
 def _is_right(name: str, value: Any) -> bool:  # noqa: ANN401 -- any JSON value
