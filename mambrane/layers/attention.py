@@ -2,7 +2,7 @@
 
     out[t] = W_o sum_j softmax_j(q[t] . k[j] / sqrt(d)) v[j]        t - W < j <= t, same document
 
-The state is a ring of the last W keys and values: constant for each generated token.
+The state is a KV cache of the last W tokens: its size is constant.
 There is no position code: both paths are recurrent, so what they carry already tells how long ago something was.
 """
 
@@ -11,7 +11,7 @@ from torch import nn
 from mambrane.core.shapes import Activations, Resets
 from mambrane.layers.cost import ComponentCost, macs, num_parameters
 from mambrane.layers.linear import Linear
-from mambrane.ops import AttentionState, windowed_attention
+from mambrane.ops import KeyValueCache, windowed_attention
 
 
 class WindowedCrossAttention(nn.Module):
@@ -29,16 +29,16 @@ class WindowedCrossAttention(nn.Module):
         asking_BTD: Activations,
         answering_BTD: Activations,
         *,
-        state: AttentionState | None = None,
+        state: KeyValueCache | None = None,
         resets_BT: Resets | None = None,
-    ) -> tuple[Activations, AttentionState]:
-        """Return what the asking path reads from the answering one, [B, T, D], and the ring of keys and values."""
+    ) -> tuple[Activations, KeyValueCache]:
+        """Return what the asking path reads from the answering one, [B, T, D], and the KV cache."""
         query_BTI = self.query(asking_BTD)
         key_BTI, value_BTI = self.key_value.parts(answering_BTD, [self.output.in_features] * 2)
-        read_BTI, ring = windowed_attention(
+        read_BTI, cache = windowed_attention(
             query_BTI, key_BTI, value_BTI, heads=self.heads, window=self.window, state=state, resets_BT=resets_BT
         )
-        return self.output(read_BTI), ring
+        return self.output(read_BTI), cache
 
     def cost(self) -> ComponentCost:
         """Return what the attention costs with a full window."""

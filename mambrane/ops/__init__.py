@@ -20,12 +20,12 @@ from mambrane.ops.spike_pairs import SpikePairs, spike_pairs
 from mambrane.ops.ssd import ssd
 from mambrane.ops.update_gate import hold_back_, note_usage_
 from mambrane.ops.warm_up import compile_kernels
-from mambrane.ops.windowed_attention import AttentionState, windowed_attention
+from mambrane.ops.windowed_attention import KeyValueCache, windowed_attention
 
 __all__ = [
-    "AttentionState",
     "Backend",
     "CfcWeights",
+    "KeyValueCache",
     "LifOutput",
     "LtcWeights",
     "SpikePairs",

@@ -60,3 +60,11 @@ def test_a_liquid_population_has_no_spikes(backbone):
 def test_a_fixed_gate_and_no_gate_are_told_apart():
     assert probe_model(build(), TOKENS, TOKENIZER).blocks[0].gate.shape == (4,)
     assert probe_model(build(use_mamba=False), TOKENS, TOKENIZER).blocks[0].gate is None
+
+
+def test_a_block_without_neurons_has_nothing_to_show():
+    probe = probe_model(build(block_pattern="mamba,hybrid"), TOKENS, TOKENIZER)
+    assert probe.blocks[0] == (None,) * 5
+    assert probe.firing_rates[0] == (None, None)
+    assert probe.spiking_blocks == [1]
+    assert probe.firing_rates[1].first == pytest.approx(probe.blocks[1].first_rates.mean())

@@ -1,4 +1,4 @@
-"""Windowed attention: kernels and chunks equal the reference, forward and backward; a ring carries the past."""
+"""Windowed attention: kernels and chunks equal the reference, forward and backward; a cache carries the past."""
 
 import inspect
 
@@ -9,7 +9,7 @@ from torch.utils.checkpoint import checkpoint
 import mambrane.ops.windowed_attention.numba_cpu  # noqa: F401 -- registers torch.ops.mambrane.windowed_attention
 from mambrane.core.seeding import make_generator
 from mambrane.kernels.vectors import LANES
-from mambrane.ops import AttentionState, windowed_attention
+from mambrane.ops import KeyValueCache, windowed_attention
 from mambrane.ops.windowed_attention.numba_cpu import BLOCK_TOKENS
 from tests.ops.gradients import outputs_and_gradients
 from tests.ops.tolerances import RATIO, assert_close
@@ -20,11 +20,11 @@ FAST_FORMS = pytest.mark.parametrize("form", ["numba", "chunked"])
 EVERY_FORM = pytest.mark.parametrize("form", ["reference", "numba", "chunked"])
 
 
-def make_inputs(tokens, *, heads=HEADS, numbers=NUMBERS, window=WINDOW, batch=BATCH, dtype=torch.float32, ring=True):
+def make_inputs(tokens, *, heads=HEADS, numbers=NUMBERS, window=WINDOW, batch=BATCH, dtype=torch.float32, cache=True):
     generator = make_generator(0, "attention")
     names = ("query_BTI", "key_BTI", "value_BTI")
     shapes = dict.fromkeys(names, (batch, tokens, heads * numbers))
-    if ring:
+    if cache:
         shapes |= dict.fromkeys(("keys_BWI", "values_BWI"), (batch, window, heads * numbers))
     return {name: torch.randn(shape, generator=generator).to(dtype) for name, shape in shapes.items()}
 
@@ -36,16 +36,16 @@ def make_resets(batch, tokens, *where):
 
 
 def attend(query_BTI, key_BTI, value_BTI, keys_BWI=None, values_BWI=None, *, heads=HEADS, num_valid=None, **options):
-    """Call the operation with the ring as plain tensors; the oldest slots of the first sequence may hold nothing."""
+    """Call the operation with the cache as plain tensors; the oldest slots of the first sequence may hold nothing."""
     options = {"window": WINDOW} | options
     state = None
     if keys_BWI is not None:
         valid_BW = torch.ones(keys_BWI.shape[:2], dtype=torch.bool)
         if num_valid is not None:
             valid_BW[0, : options["window"] - num_valid] = False
-        state = AttentionState(keys_BWI, values_BWI, valid_BW)
-    read_BTI, ring = windowed_attention(query_BTI, key_BTI, value_BTI, heads=heads, state=state, **options)
-    return read_BTI, ring.keys_BWI, ring.values_BWI
+        state = KeyValueCache(keys_BWI, values_BWI, valid_BW)
+    read_BTI, cache = windowed_attention(query_BTI, key_BTI, value_BTI, heads=heads, state=state, **options)
+    return read_BTI, cache.keys_BWI, cache.values_BWI
 
 
 def assert_form_equals_reference(form, inputs, dtype=torch.float32, **options):
@@ -69,7 +69,7 @@ def test_a_form_equals_the_reference_forward_and_backward(form, tokens, dtype):
 @FAST_FORMS
 @pytest.mark.parametrize("tokens", [1, 5, 8, 30])
 def test_a_form_equals_the_reference_without_a_ring(form, tokens):
-    assert_form_equals_reference(form, make_inputs(tokens, ring=False))
+    assert_form_equals_reference(form, make_inputs(tokens, cache=False))
 
 
 @FAST_FORMS
@@ -97,11 +97,11 @@ def test_any_number_of_heads_sequences_and_slots_gives_the_reference(batch, head
 
 
 @pytest.mark.parametrize("window", [1, 3, BLOCK_TOKENS + 5])
-@pytest.mark.parametrize("ring", [True, False])
-def test_blocks_of_queries_give_the_reference(window, ring):
+@pytest.mark.parametrize("cache", [True, False])
+def test_blocks_of_queries_give_the_reference(window, cache):
     tokens = 2 * BLOCK_TOKENS + 7
     resets_BT = make_resets(BATCH, tokens, BLOCK_TOKENS - 1, BLOCK_TOKENS, 2 * BLOCK_TOKENS + 1)
-    inputs = make_inputs(tokens, window=window, ring=ring, heads=1, numbers=2) | {"resets_BT": resets_BT}
+    inputs = make_inputs(tokens, window=window, cache=cache, heads=1, numbers=2) | {"resets_BT": resets_BT}
     assert_form_equals_reference("numba", inputs, heads=1, window=window)
 
 
@@ -115,15 +115,15 @@ def test_a_window_of_one_token_reads_the_token_itself(form):
 @EVERY_FORM
 @pytest.mark.parametrize("tokens", [1, 3, 8, 20])
 def test_the_ring_holds_the_newest_keys_and_says_which_count(form, tokens):
-    query, key, value = make_inputs(tokens, ring=False).values()
+    query, key, value = make_inputs(tokens, cache=False).values()
     resets_BT = make_resets(BATCH, tokens, tokens - 1)
-    _, ring = windowed_attention(query, key, value, heads=HEADS, window=WINDOW, resets_BT=resets_BT, backend=form)
+    _, cache = windowed_attention(query, key, value, heads=HEADS, window=WINDOW, resets_BT=resets_BT, backend=form)
     kept = min(tokens, WINDOW)
-    assert torch.equal(ring.keys_BWI[:, WINDOW - kept :], key[:, tokens - kept :])
-    assert torch.equal(ring.values_BWI[:, WINDOW - kept :], value[:, tokens - kept :])
-    assert not ring.keys_BWI[:, : WINDOW - kept].any()
-    assert ring.valid_BW.sum(dim=1).tolist() == [1, kept]
-    assert ring.valid_BW[:, -1].all()
+    assert torch.equal(cache.keys_BWI[:, WINDOW - kept :], key[:, tokens - kept :])
+    assert torch.equal(cache.values_BWI[:, WINDOW - kept :], value[:, tokens - kept :])
+    assert not cache.keys_BWI[:, : WINDOW - kept].any()
+    assert cache.valid_BW.sum(dim=1).tolist() == [1, kept]
+    assert cache.valid_BW[:, -1].all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -131,7 +131,7 @@ def test_the_ring_holds_the_newest_keys_and_says_which_count(form, tokens):
     "cuts", [(37,), (1, 2, 3, 4), (8, 16, 17), tuple(range(1, 50))], ids=lambda cuts: str(cuts[:4])
 )
 def test_a_split_sequence_equals_the_whole_bit_for_bit(cuts, dtype):
-    query, key, value = make_inputs(50, dtype=dtype, ring=False).values()
+    query, key, value = make_inputs(50, dtype=dtype, cache=False).values()
     resets_BT = make_resets(BATCH, 50, 6, 35)
     options = {"heads": HEADS, "window": WINDOW}
     whole, last = windowed_attention(query, key, value, resets_BT=resets_BT, **options)
@@ -146,7 +146,7 @@ def test_a_split_sequence_equals_the_whole_bit_for_bit(cuts, dtype):
 
 @EVERY_FORM
 def test_gradients_flow_through_the_ring_of_pieces_as_through_the_whole(form):
-    inputs = make_inputs(30, dtype=torch.float64, ring=False)
+    inputs = make_inputs(30, dtype=torch.float64, cache=False)
 
     def in_pieces(query, key, value):
         state, pieces = None, []
@@ -256,7 +256,7 @@ def test_what_is_kept_for_the_backward_pass_does_not_grow_with_the_window():
     kept = []
     for window in (4, 64):
         sizes = []
-        query, key, value = (x.requires_grad_() for x in make_inputs(128, ring=False).values())
+        query, key, value = (x.requires_grad_() for x in make_inputs(128, cache=False).values())
         with torch.autograd.graph.saved_tensors_hooks(lambda x, sizes=sizes: sizes.append(x.numel()) or x, lambda x: x):
             windowed_attention(query, key, value, heads=HEADS, window=window)
         kept.append(sum(sizes))
@@ -268,7 +268,7 @@ def test_what_is_kept_for_the_backward_pass_does_not_grow_with_the_window():
     [
         ({"key_BTI": torch.ones(BATCH, 2, HEADS * NUMBERS)}, r"key_BTI has shape \[2, 2, 15\]; wanted \[2, 3, 15\]"),
         ({"values_BWI": torch.ones(BATCH, 2, HEADS * NUMBERS)}, r"values_BWI has shape \[2, 2, 15\]; wanted"),
-        ({"heads": 4}, "4 heads and a window of 8 for 15 numbers"),
+        ({"heads": 4}, "4 heads for 15 numbers; wanted a divisor"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(change, message, monkeypatch):

@@ -22,6 +22,7 @@ from mambrane.core.shapes import Activations, Resets
 from mambrane.layers.adapter import SpikeAdapter
 from mambrane.layers.attention import WindowedCrossAttention
 from mambrane.layers.cost import ComponentCost, FiringRates, macs, num_parameters
+from mambrane.layers.elementwise import sigmoid
 from mambrane.layers.fusion import GatedFusion
 from mambrane.layers.linear import Linear
 from mambrane.layers.liquid import LiquidPopulation
@@ -32,7 +33,7 @@ from mambrane.layers.spiking import SpikingPopulation, Ticks, firing_rate_per_ti
 from mambrane.models.block import Need
 from mambrane.models.config import ModelConfig
 from mambrane.models.state import BlockActivity
-from mambrane.ops import AttentionState
+from mambrane.ops import KeyValueCache
 
 INPUT_GAIN = 2.0
 """W_in is drawn so much wider than torch's default, so that neurons fire from the first step."""
@@ -97,8 +98,8 @@ class HybridState(NamedTuple):
     adapter: Tensor | None = None
     """Trace [B, S] (temporal) or last spikes [B, S, 9] (rate)."""
     mamba: MambaState | Mamba2State | None = None
-    spiking_reads_mamba: AttentionState | None = None
-    mamba_reads_spiking: AttentionState | None = None
+    spiking_reads_mamba: KeyValueCache | None = None
+    mamba_reads_spiking: KeyValueCache | None = None
 
 
 class HybridBlock(nn.Module):
@@ -231,7 +232,7 @@ class HybridBlock(nn.Module):
         time_scale_BTS = None
         if self.mode == "bidirectional":
             # Half to one and a half times the population's own time constants; 1 while the weights are zero.
-            time_scale_BTS = self.ticks.spread(0.5 + torch.sigmoid(self.mamba_to_tau(mamba_BTD)))
+            time_scale_BTS = self.ticks.spread(0.5 + sigmoid(self.mamba_to_tau(mamba_BTD)))
         second = self.second(current_BTS, state_BS=state.second_BS, resets_BT=resets, time_scale_BTS=time_scale_BTS)
         post_spikes_BTS = second.spikes_BTS if isinstance(self.second, SpikingPopulation) else None
         return self.ticks.mean(second[0]), second[-1], post_spikes_BTS

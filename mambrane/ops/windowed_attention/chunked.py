@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mambrane.ops.windowed_attention.ring import AttentionState, empty_ring, number_documents
+from mambrane.ops.windowed_attention.kv_cache import KeyValueCache, empty_cache, number_documents
 
 
 def windowed_attention_chunked(
@@ -18,14 +18,14 @@ def windowed_attention_chunked(
     *,
     heads: int,
     window: int,
-    state: AttentionState | None,
+    state: KeyValueCache | None,
     resets_BT: Tensor | None,
 ) -> Tensor:
     """Return what the queries read; arguments as in `mambrane.ops.windowed_attention.windowed_attention`."""
     num_tokens = query_BTI.shape[1]
     if state is None:
         # A short text from the start has nothing before it to attend to.
-        state = empty_ring(key_BTI, window if num_tokens > window else 0)
+        state = empty_cache(key_BTI, window if num_tokens > window else 0)
     keys = torch.cat([state.keys_BWI.to(key_BTI.dtype), key_BTI], dim=1)
     values = torch.cat([state.values_BWI.to(value_BTI.dtype), value_BTI], dim=1)
     query, keys, values = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query_BTI, keys, values))
@@ -46,7 +46,8 @@ def windowed_attention_chunked(
     distance = positions[-chunk:].unsqueeze(1) - positions
     mask = (same_document & (distance >= 0) & (distance < window)).unsqueeze(1)
     read = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-    return read.transpose(1, 2).reshape(query_BTI.shape[0], -1, query_BTI.shape[2])[:, :num_tokens]
+    read_BTI = read.transpose(1, 2).reshape(query_BTI.shape[0], num_tokens + missing, query_BTI.shape[2])
+    return read_BTI[:, :num_tokens]
 
 
 def _spans(x: Tensor, chunk: int, window: int) -> Tensor:

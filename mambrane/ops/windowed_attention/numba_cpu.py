@@ -13,8 +13,8 @@ weights p[j] again. With g the gradient of a query's output, and q already divid
     dq = sum over j of ds[j] k[j] / sqrt(d)        dk[j] += ds[j] q
 
 The keys of a block begin in the one before it. Their gradients go to an edge of the block, which is added to those of
-the tokens in a fixed order at the end; the edge of the first block is the gradient of the ring.
-Letters beyond core/shapes: I heads x d, R slots of the ring (W, or none), G groups of LANES heads, L lanes, J blocks of
+the tokens in a fixed order at the end; the edge of the first block is the gradient of the cache.
+Letters beyond core/shapes: I heads x d, R slots of the cache (W or 0), G groups of LANES heads, L lanes, J blocks of
 queries, N numbers of a head (d filled up with zeros), P tokens of a block, Q queries taken together, W rows they see.
 """
 
@@ -43,7 +43,7 @@ from mambrane.kernels.tiles import (
     sum_rows,
 )
 from mambrane.kernels.vectors import LANES, choose, filled, fused, load, store
-from mambrane.ops.windowed_attention.ring import AttentionState, empty_ring
+from mambrane.ops.windowed_attention.kv_cache import KeyValueCache, empty_cache
 
 BLOCK_TOKENS = 256
 
@@ -55,13 +55,13 @@ def windowed_attention_numba(
     *,
     heads: int,
     window: int,
-    state: AttentionState | None,
+    state: KeyValueCache | None,
     resets_BT: Tensor | None,
 ) -> Tensor:
     """Return what the queries read; arguments as in `mambrane.ops.windowed_attention.windowed_attention`."""
     dtype = inner_type(query_BTI)
     if state is None:
-        state = empty_ring(key_BTI, 0)
+        state = empty_cache(key_BTI, 0)
     floats = (query_BTI, key_BTI, value_BTI, state.keys_BWI, state.values_BWI)
     read_BTI, _ = _attend(
         *(each.to(dtype).contiguous() for each in floats),
@@ -111,7 +111,7 @@ def _fill(given: _Arguments, outputs: _Outputs) -> None:
 
 
 def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
-    """Return the gradients of queries, keys, values, and of the ring's keys and values."""
+    """Return the gradients of queries, keys, values, and of the cache's keys and values."""
     *tensors, heads, window = kept
     (batch, tokens, inner), num_slots = kept.query_BTI.shape, kept.ring_key_BRI.shape[1]
     block_tokens = max(BLOCK_TOKENS, window)
@@ -133,8 +133,8 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
         for block in range(1, num_blocks):
             start = block * block_tokens
             grad_BTI[:, start - window : start] += edge_JBWI[block]
-    rings = (edge_JBWI[0][:, edge_size - num_slots :].clone() for edge_JBWI in (edge_key_JBWI, edge_value_JBWI))
-    return grad_query_BTI, grad_key_BTI, grad_value_BTI, *rings
+    edges = (edge_JBWI[0][:, edge_size - num_slots :].clone() for edge_JBWI in (edge_key_JBWI, edge_value_JBWI))
+    return grad_query_BTI, grad_key_BTI, grad_value_BTI, *edges
 
 
 _attend = differentiable(
@@ -251,7 +251,7 @@ def _backward(
 
 @kernel(makes_arrays=True)
 def _find_windows(group, heads, window, ring_key_BRI, num_valid_B, resets_BT, start, stop):
-    """Return the oldest token that a block needs (negative in the ring), and the first visible row of each lane."""
+    """Return the oldest token that a block needs (negative in the cache), and the first visible row of each lane."""
     oldest = max(start - window + 1, -ring_key_BRI.shape[1])
     num_sequences, num_rows = resets_BT.shape[0], _pad(stop - start, QUERIES_TOGETHER)
     first_PL = np.zeros((num_rows, LANES), ring_key_BRI.dtype)

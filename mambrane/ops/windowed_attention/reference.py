@@ -3,7 +3,7 @@
     read[t] = sum over j of softmax_j(q[t] . k[j] / sqrt(d)) v[j]        t - W < j <= t, same document
 
 for each of H heads with d numbers: head h owns the numbers h d, ..., (h + 1) d - 1 of queries, keys and values. Keys
-and values before the first token stand in a ring of W slots.
+and values before the first token stand in a cache of W slots.
 Source: Beltagy et al. 2020, Longformer, arXiv 2004.05150, section 3 (sliding window).
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from mambrane.kernels.arguments import inner_type
-from mambrane.ops.windowed_attention.ring import AttentionState, empty_ring, number_documents
+from mambrane.ops.windowed_attention.kv_cache import KeyValueCache, empty_cache, number_documents
 
 
 def windowed_attention_reference(
@@ -23,12 +23,12 @@ def windowed_attention_reference(
     *,
     heads: int,
     window: int,
-    state: AttentionState | None,
+    state: KeyValueCache | None,
     resets_BT: Tensor | None,
 ) -> Tensor:
     """Return what the queries read; arguments as in `mambrane.ops.windowed_attention.windowed_attention`."""
     inner, num_tokens = inner_type(query_BTI), query_BTI.shape[1]
-    state = empty_ring(key_BTI, 0) if state is None else state
+    state = empty_cache(key_BTI, 0) if state is None else state
     query_BTHd, key_BPHd, value_BPHd = (
         each.to(inner).unflatten(-1, (heads, -1))
         for each in (
