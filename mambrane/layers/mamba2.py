@@ -41,7 +41,7 @@ class Mamba2State(NamedTuple):
 class Mamba2(nn.Module):
     """One Mamba-2 mixer: width D in, width D out; no residual. The norm inside belongs to the published layer."""
 
-    operations = ("causal_conv", "selective_scan", "gated_skip")
+    operations = ("causal_conv", "ssd", "gated_skip")
     """Operations with compiled kernels that it calls."""
 
     def __init__(self, dim: int, *, expand: int, d_state: int, d_conv: int) -> None:

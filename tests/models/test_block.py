@@ -56,8 +56,7 @@ def test_a_setting_that_no_block_reads_lacks_something(changes, setting, missing
     assert missing_of_model(replace(CONFIG, **changes))[setting] == missing
 
 
-# Its scan is a special case of version 1's, and runs in the same kernels.
-MAMBA_2 = {"causal_conv", "selective_scan", "gated_skip"}
+MAMBA_2 = {"causal_conv", "ssd", "gated_skip"}
 
 
 @pytest.mark.parametrize(
