@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
@@ -23,13 +23,22 @@ from mambrane.engine.accumulation import (
     reduce_over_ranks_,
 )
 from mambrane.engine.ema import WeightAverage
-from mambrane.engine.extensions import Extensions, StepView
+from mambrane.engine.extensions import Extensions, StepChange, StepView
 from mambrane.engine.objective import ObjectiveFunction
 from mambrane.engine.optimizer import set_learning_rate
 from mambrane.engine.precision import Precision
 from mambrane.engine.ranks import true_on_all_ranks
 from mambrane.engine.schedule import Schedule
 from mambrane.engine.snapshot import Snapshot
+from mambrane.engine.weights import (
+    first_nonfinite,
+    refuse_misfit,
+    refuse_second_change,
+    refuse_writing,
+    require_finite,
+    write_weights,
+    writes_to,
+)
 from mambrane.engine.window import WindowState, WindowTransaction
 
 
@@ -154,6 +163,7 @@ class TrainingStep:
 
         self._divide(sums, parameters, expected_targets)
         window.advance(WindowState.UNSCALED)
+        loss_gradients = self._loss_gradients(sums)
         penalties = self._add_penalties()
         norm = get_total_norm([parameter.grad for parameter in parameters.values() if parameter.grad is not None])
         is_finite = true_on_all_ranks(bool(torch.isfinite(norm)), self.device)
@@ -162,8 +172,11 @@ class TrainingStep:
             window.advance(WindowState.SKIPPED)
             self.precision.update(is_finite=False)
             before.restore_buffers()
-            return replace(result, state=WindowState.SKIPPED, reason=name_the_culprit(parameters))
+            reason = first_nonfinite(_gradients(parameters), "the gradient")
+            return replace(result, state=WindowState.SKIPPED, reason=reason)
 
+        for gate in self.extensions.update_gates:
+            gate.observe(loss_gradients)
         if self.gradient_clip > 0:
             clip_grads_with_norm_(parameters.values(), self.gradient_clip, norm)
         window.advance(WindowState.CLIPPED)
@@ -171,10 +184,11 @@ class TrainingStep:
         window.advance(WindowState.COMMITTED)
         self.precision.update(is_finite=True)
         self._update_weights(parameters, learning_rate)
-        numbers = self._act_after_step(sums, applied + 1, learning_rate)
+        change = self._act_after_step(before.parameters, sums, applied + 1, learning_rate)
+        require_finite(parameters | {name: before.parameters[name] for name in change.weights})
         if self.average is not None:
             self.average.update(self.model)
-        return replace(result, state=WindowState.COMMITTED, numbers=numbers)
+        return replace(result, state=WindowState.COMMITTED, numbers=change.numbers)
 
     def _accumulate(
         self, micro_batches: Iterable[MicroBatch], parameters: dict[str, nn.Parameter], expected_targets: int
@@ -196,6 +210,14 @@ class TrainingStep:
         for name, gradient in sums.gradients.items():
             parameters[name].grad = gradient
 
+    def _loss_gradients(self, sums: WindowSums) -> dict[str, Tensor]:
+        """Return the gradient of the loss as it stands before penalties and clipping change it; empty without gates."""
+        if not self.extensions.update_gates:
+            return {}
+        if not self.extensions.window_penalties:
+            return sums.gradients
+        return dict(zip(sums.gradients, torch._foreach_clone(list(sums.gradients.values())), strict=True))
+
     def _add_penalties(self) -> dict[str, float]:
         """Add the gradient of each window penalty, once; returns the penalties by extension."""
         penalties = {}
@@ -215,39 +237,51 @@ class TrainingStep:
         set_learning_rate(self.optimizers, learning_rate)
         for optimizer in self.optimizers:
             optimizer.step()
+        after: dict[str, Tensor] = {name: weight.detach() for name, weight in moved.items()}
         for extension in gates:
-            extension.gate(before, moved)
+            after = extension.gate(before, after)
+            refuse_misfit(extension.name, after, moved, are_all=True)
+        write_weights(moved, after)
 
     @torch.no_grad()
-    def _act_after_step(self, sums: WindowSums, applied_step: int, learning_rate: float) -> dict[str, float]:
-        """Let plasticity and probes act on the new weights; returns their numbers as "extension/number"."""
+    def _act_after_step(
+        self, parameters: dict[str, nn.Parameter], sums: WindowSums, applied_step: int, learning_rate: float
+    ) -> StepChange:
+        """Put into effect what plasticity changes; returns all changes, and all numbers as "extension/number"."""
         view = StepView(
             model=self.model,
             micro_batches=sums.micro_batches,
-            outputs=sums.activities,
+            activities=sums.activities,
             num_targets=sums.num_targets,
             applied_step=applied_step,
             learning_rate=learning_rate,
         )
-        return {
-            f"{extension.name}/{name}": number
-            for extension in self.extensions.after_steps
-            for name, number in extension.after_step(view).items()
-        }
+        numbers: dict[str, float] = {}
+        weights: dict[str, Tensor] = {}
+        for extension in self.extensions.after_steps:
+            writes = writes_to(parameters)
+            change = extension.after_step(view)
+            refuse_writing(extension.name, parameters, writes)
+            refuse_misfit(extension.name, change.weights, parameters)
+            refuse_second_change(extension.name, weights.keys() & change.weights.keys())
+            numbers |= {f"{extension.name}/{name}": number for name, number in change.numbers.items()}
+            weights |= change.weights
+        write_weights(parameters, weights)
+        return StepChange(numbers, weights)
 
 
 class WindowStart:
     """What a window finds when it opens, and what brings it back when the window is aborted."""
 
     def __init__(self, model: nn.Module, extensions: Extensions) -> None:
-        self._parameters = dict(model.named_parameters())
-        self.trainable = {name: weight for name, weight in self._parameters.items() if weight.requires_grad}
+        self.parameters = dict(model.named_parameters())
+        self.trainable = {name: weight for name, weight in self.parameters.items() if weight.requires_grad}
         self._snapshot = Snapshot(model)
         self._undo_mixing = [mixer.undo_point() for mixer in extensions.batch_mixers]
 
     def clear_gradients(self) -> None:
         """Drop every gradient of the model."""
-        clear_gradients(self._parameters)
+        clear_gradients(self.parameters)
 
     def restore_buffers(self) -> None:
         """Put the buffers back: a window that is not applied must not leave its numbers there."""
@@ -260,11 +294,5 @@ class WindowStart:
             undo()
 
 
-def name_the_culprit(parameters: dict[str, nn.Parameter]) -> str:
-    """Return which parameter's gradient is the first that is not finite, in words."""
-    gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
-    for name, gradient in gradients.items():
-        if not torch.isfinite(gradient).all():
-            return f"the gradient of {name} is not finite"
-    largest = max(gradients, key=lambda name: float(gradients[name].abs().max()))
-    return f"the norm of the gradient overflowed; the largest is that of {largest}"
+def _gradients(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    return {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}

@@ -57,6 +57,9 @@ def train(config: RunConfig, *, listeners: Sequence[Callable[[Event], None]] = (
         >>> run = train(replace(config, run=replace(config.run, output_dir="runs/mine")))  # doctest: +SKIP
     """
     device = resolve_device(config.run.device)
+    if device.type == "cuda":
+        # What asks for "the" GPU, such as the state of its generator, then asks for this one and touches no other.
+        torch.cuda.set_device(device)
     seed_global_generators(config.run.seed)
     texts, said = _read_texts(config, listeners)
     folder = RunFolder(config.folder_for([text.content_hash for text in texts]))

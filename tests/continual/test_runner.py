@@ -196,7 +196,7 @@ def test_the_learning_rate_rises_anew_in_each_task(straight: Session):
 def test_a_run_killed_after_any_save_ends_bit_for_bit_the_same(
     straight: Session, domains: list[Domain], build_model: Callable
 ):
-    # Rows 0 to 3, each with the boundary before it, and every third window; every other save comes by all kinds.
+    # Rows 0 to 3, every third window; every other save is enough to come by all kinds.
     assert len(straight.saves) == 4 + 4
     for saved in straight.saves[::2]:
         resumed = Session(domains, build_model, saved=saved)

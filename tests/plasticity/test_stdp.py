@@ -11,10 +11,12 @@ from mambrane.core.errors import UserError
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import AfterStep
 from mambrane.models.language_model import LanguageModel
+from mambrane.models.state import BlockActivity, ModelOutput
 from mambrane.plasticity import rules
 from mambrane.plasticity.config import PlasticityConfig
 from mambrane.plasticity.stdp import HOMEOSTATIC_GAIN, MAX_CONSOLIDATION, Stdp
 from mambrane.storage.state_files import decode_state, encode_state
+from tests.plasticity.conftest import act
 
 RULES = ("classical", "triplet", "bcm", "homeostatic")
 CONFIG = PlasticityConfig(
@@ -28,7 +30,7 @@ def plastic_weights(model: LanguageModel) -> list[torch.Tensor]:
 
 def change_of(model: LanguageModel, stdp: Stdp, view: object) -> list[torch.Tensor]:
     before = plastic_weights(model)
-    stdp.after_step(view)
+    act(stdp, view)
     return [after - old for old, after in zip(before, plastic_weights(model), strict=True)]
 
 
@@ -72,7 +74,7 @@ def test_the_change_is_the_rule_averaged_over_the_tokens_of_the_window(
     stdp = Stdp(replace(CONFIG, stdp_type="classical"), model)
     for index, change in enumerate(change_of(model, stdp, view)):
         expected = torch.zeros_like(change)
-        for batch, activity in zip(batches, view.outputs, strict=True):
+        for batch, activity in zip(batches, view.activities, strict=True):
             counted = (batch.targets_BT != -100).float()[..., None]
             spikes = ([activity[index].pre_spikes_BTS * counted], [activity[index].post_spikes_BTS * counted])
             trains = rules.Trains(*spikes, batch.resets_BT, tau_plus_ticks=6.0, tau_minus_ticks=9.0)
@@ -118,7 +120,7 @@ def test_with_several_ticks_a_token_time_constants_and_rates_are_still_per_token
     resets[:, ::3] = batch.resets_BT
     stdp = Stdp(replace(CONFIG, stdp_type="classical"), model)
     change = change_of(model, stdp, view)[0]
-    activity = view.outputs[0][0]
+    activity = view.activities[0][0]
     spikes = ([activity.pre_spikes_BTS], [activity.post_spikes_BTS])
     part = rules.pair(rules.Trains(*spikes, resets, tau_plus_ticks=18.0, tau_minus_ticks=27.0))
     expected = 0.01 * (part.potentiation_NUS - part.depression_NUS)[0] / batch.num_targets
@@ -132,7 +134,7 @@ def test_weights_stay_inside_the_bounds(bounds: str, build_model: Callable, text
     rate = 100.0 if bounds == "hard" else 0.1
     stdp = Stdp(replace(CONFIG, stdp_learning_rate=rate, stdp_max_weight=2.5, stdp_bounds=bounds), model)
     for seed in range(5):
-        numbers = stdp.after_step(view_of(model, text(seed)))
+        numbers = act(stdp, view_of(model, text(seed)))
         assert all(weight.abs().max() <= 2.5 for weight in plastic_weights(model))
     assert (numbers["at_bounds"] > 0.5) == (bounds == "hard")
 
@@ -146,7 +148,7 @@ def test_a_weight_outside_the_bounds_is_not_pulled_back_but_may_return(
         weight.copy_(torch.where(torch.rand_like(weight) < 0.5, -1.0, 1.0) * 0.3)
     stdp = Stdp(replace(CONFIG, stdp_learning_rate=1e-4, stdp_max_weight=0.2), model)
     before = weight.detach().clone()
-    stdp.after_step(view_of(model, text(1)))
+    act(stdp, view_of(model, text(1)))
     assert (weight.abs() <= before.abs()).all()
     assert (weight.abs() > 0.29).all()
     assert (weight != before).any()
@@ -161,11 +163,11 @@ def test_homeostasis_brings_every_unit_of_a_lif_population_near_its_target_rate(
     stdp = Stdp(config, model)
 
     def rates() -> torch.Tensor:
-        return view_of(model, text(0, batch_size=32)).outputs[0][0].post_spikes_BTS.mean(dim=(0, 1))
+        return view_of(model, text(0, batch_size=32)).activities[0][0].post_spikes_BTS.mean(dim=(0, 1))
 
     before = (rates() - target).abs()
     for seed in range(150):
-        stdp.after_step(view_of(model, text(seed, batch_size=8)))
+        act(stdp, view_of(model, text(seed, batch_size=8)))
     after = (rates() - target).abs()
     assert before.max() > 0.5 * target
     assert after.mean() < 0.2 * target
@@ -178,8 +180,8 @@ def test_without_homeostasis_the_same_rates_do_not_reach_the_target(
     model = build_model(num_layers=1)
     stdp = Stdp(replace(CONFIG, stdp_type="classical", stdp_target_rate=0.05), model)
     for seed in range(150):
-        stdp.after_step(view_of(model, text(seed, batch_size=8)))
-    rates = view_of(model, text(0, batch_size=32)).outputs[0][0].post_spikes_BTS.mean(dim=(0, 1))
+        act(stdp, view_of(model, text(seed, batch_size=8)))
+    rates = view_of(model, text(0, batch_size=32)).activities[0][0].post_spikes_BTS.mean(dim=(0, 1))
     assert (rates - 0.05).abs().mean() > 0.05
 
 
@@ -200,8 +202,8 @@ def test_bcm_threshold_follows_the_squared_rate(build_model: Callable, text: Cal
     batch = text(1, batch_size=16)
     view = view_of(model, batch)
     for _ in range(200):
-        stdp.after_step(view)
-    y = rules.spike_trace(view.outputs[0][0].post_spikes_BTS, math.exp(-1 / 9.0), batch.resets_BT) * (
+        act(stdp, view)
+    y = rules.spike_trace(view.activities[0][0].post_spikes_BTS, math.exp(-1 / 9.0), batch.resets_BT) * (
         1 - math.exp(-1 / 9.0)
     )
     expected = y.square().mean(dim=(0, 1)) / CONFIG.stdp_target_rate
@@ -231,7 +233,7 @@ def test_consolidation_grows_towards_its_cap_and_never_beyond(build_model: Calla
     view = view_of(model, text(1))
     sizes = []
     for _ in range(100):
-        stdp.after_step(view)
+        act(stdp, view)
         sizes.append(stdp.synapses[0].consolidation_NUS.max().item())
     assert sizes == sorted(sizes)
     assert 0.9 * MAX_CONSOLIDATION < sizes[-1] <= MAX_CONSOLIDATION
@@ -243,7 +245,7 @@ def test_meta_plasticity_at_rate_zero_equals_off_bit_for_bit(build_model: Callab
         model = build_model()
         stdp = Stdp(config, model)
         for seed in range(3):
-            stdp.after_step(view_of(model, text(seed)))
+            act(stdp, view_of(model, text(seed)))
         weights.append(plastic_weights(model))
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
 
@@ -254,15 +256,15 @@ def test_a_restart_goes_on_bit_for_bit(rule: str, build_model: Callable, text: C
     straight = build_model()
     stdp = Stdp(config, straight)
     for seed in range(3):
-        stdp.after_step(view_of(straight, text(seed)))
+        act(stdp, view_of(straight, text(seed)))
     saved, weights = encode_state(stdp.state_dict(), copy=True), straight.state_dict()
     resumed = build_model()
     resumed.load_state_dict(weights)
     again = Stdp(config, resumed)
     again.load_state_dict(decode_state(*saved))
     for seed in range(3, 6):
-        stdp.after_step(view_of(straight, text(seed)))
-        again.after_step(view_of(resumed, text(seed)))
+        act(stdp, view_of(straight, text(seed)))
+        act(again, view_of(resumed, text(seed)))
     for one, other in zip(plastic_weights(straight), plastic_weights(resumed), strict=True):
         assert torch.equal(one, other)
     assert isinstance(stdp, AfterStep)
@@ -290,7 +292,7 @@ def test_blocks_without_a_plastic_synapse_stand_between_those_that_have_one(
     changes = change_of(model, stdp, view)
     assert list(stdp.state_dict()) == ["blocks.0.plastic.weight", "blocks.2.plastic.weight"]
     for index, change in zip((0, 2), changes, strict=True):
-        did = view.outputs[0][index]
+        did = view.activities[0][index]
         trains = rules.Trains(
             [did.pre_spikes_BTS], [did.post_spikes_BTS], batch.resets_BT, tau_plus_ticks=6.0, tau_minus_ticks=9.0
         )
@@ -330,10 +332,10 @@ def test_synapses_of_other_shapes_beside_it_change_nothing_about_a_synapse(
 def test_a_restart_finds_synapses_of_two_shapes_by_name(build_model: Callable, text: Callable, view_of: Callable):
     straight, resumed = with_blocks_of_two_sizes(build_model), with_blocks_of_two_sizes(build_model)
     stdp, again = Stdp(META, straight), Stdp(META, resumed)
-    stdp.after_step(view_of(straight, text(0)))
+    act(stdp, view_of(straight, text(0)))
     resumed.load_state_dict(straight.state_dict())
     again.load_state_dict(decode_state(*encode_state(stdp.state_dict(), copy=True)))
-    numbers = [s.after_step(view_of(m, text(1))) for s, m in ((stdp, straight), (again, resumed))]
+    numbers = [act(s, view_of(m, text(1))) for s, m in ((stdp, straight), (again, resumed))]
     assert numbers[0] == numbers[1]
     for one, other in zip(plastic_weights(straight), plastic_weights(resumed), strict=True):
         assert torch.equal(one, other)
@@ -342,3 +344,63 @@ def test_a_restart_finds_synapses_of_two_shapes_by_name(build_model: Callable, t
 def test_a_model_without_a_plastic_synapse_is_refused_with_the_way_out(build_model: Callable):
     with pytest.raises(UserError, match="no block has a plastic synapse"):
         Stdp(CONFIG, build_model(block_pattern="mamba"))
+
+
+def firing(build_model: Callable, weights: list[float], pre: list[int], post: list[int]) -> LanguageModel:
+    """Return a model of one synapse with these weights onto each unit, whose populations fire as they are told."""
+    model = build_model(num_layers=1, spiking_units=len(weights))
+    (synapse,) = model.plastic_synapses().values()
+    synapse.data = torch.tensor([weights] * len(weights))
+    pre_BTS, post_BTS = (torch.tensor(train).float()[None, :, None].repeat(1, 1, len(weights)) for train in (pre, post))
+    activity = (BlockActivity(pre_BTS, post_BTS, pre_BTS.mean(), post_BTS.mean(), None),)
+    model.forward = lambda inputs_BT, resets_BT: ModelOutput(None, (), activity)
+    return model
+
+
+TWO_TOKENS = MicroBatch(torch.zeros(1, 2).long(), torch.zeros(1, 2).long(), torch.zeros(1, 2).bool())
+
+
+def test_soft_bounds_weigh_potentiation_by_the_room_above_and_depression_by_the_room_below(
+    build_model: Callable, view_of: Callable
+):
+    config = replace(CONFIG, stdp_type="classical", stdp_bounds="soft", stdp_max_weight=20.0)
+    weights = [-10.0, 0.0, 10.0]
+    # One pair, a tick apart: pre before post potentiates by exp(-1/6), post before pre depresses by 0.7 exp(-1/9),
+    # where 0.7 = 1.05 * 6 / 9. The rate is 0.01, and the text has 2 tokens.
+    for spikes, size, shares in (
+        (([1, 0], [0, 1]), 0.01 * 0.846482 / 2, [1.5, 1.0, 0.5]),
+        (([0, 1], [1, 0]), -0.01 * 0.7 * 0.894839 / 2, [0.5, 1.0, 1.5]),
+    ):
+        model = firing(build_model, weights, *spikes)
+        (change,) = change_of(model, Stdp(config, model), view_of(model, TWO_TOKENS))
+        assert change[0].tolist() == pytest.approx([size * share for share in shares], rel=1e-3)
+
+
+def test_a_silent_unit_gains_a_hundredth_of_its_weights_at_the_first_step(build_model: Callable, view_of: Callable):
+    # Its running rate falls by a tenth of the target, the scaling is (1 - 0.9) |w|, ten times the learning rate 0.01.
+    config = replace(CONFIG, stdp_type="homeostatic", stdp_target_rate=0.1)
+    model = firing(build_model, [2.0, -2.0], [0, 0], [0, 0])
+    stdp = Stdp(config, model)
+    (change,) = change_of(model, stdp, view_of(model, TWO_TOKENS))
+    assert change[0].tolist() == pytest.approx([0.02, 0.02], rel=1e-4)
+    assert stdp.synapses[0].rate_NU.tolist() == [pytest.approx([0.09, 0.09])]
+    change_of(model, stdp, view_of(model, TWO_TOKENS))
+    assert stdp.synapses[0].rate_NU.tolist() == [pytest.approx([0.081, 0.081])]
+
+
+@pytest.mark.parametrize(("times_target", "expected"), [(1.9, 0.0), (2.1, 2.5)])
+def test_a_synapse_is_consolidated_by_ticks_at_which_both_rates_are_above_twice_the_target(
+    times_target: float, expected: float, build_model: Callable, view_of: Callable
+):
+    # A spike makes a rate of 1 - exp(-1/6); at one of two ticks it is high, so m = 0.5 * 1/2 * 10.
+    config = replace(
+        META,
+        stdp_type="classical",
+        stdp_tau_plus=6.0,
+        stdp_tau_minus=6.0,
+        stdp_target_rate=(1 - math.exp(-1 / 6)) / times_target,
+    )
+    model = firing(build_model, [1.0], [1, 0], [1, 0])
+    stdp = Stdp(config, model)
+    change_of(model, stdp, view_of(model, TWO_TOKENS))
+    assert stdp.synapses[0].consolidation_NUS.item() == pytest.approx(expected)
