@@ -69,7 +69,7 @@ def training(data: ReportData) -> str:
             " Ring: loss on the held-out text of the task that ends there, in the same unit; a ring far above the "
             "line says that the text was memorised."
         )
-    replayed = history.series("replayed_fraction")
+    replayed = history.series("replay/fraction")
     if replayed is not None and replayed.values.any():
         mean = wording.percent(replayed.values[replayed.values > 0].mean())
         caption += (
