@@ -43,13 +43,15 @@ MODEL = [
     "--cross-attn-heads",
     "16",
 ]
+WITHOUT = ["--no-use-stdp", "--no-use-meta-plasticity", "--no-use-replay"]
+"""What the preset turns on and an arm does not have; of two forms of a flag the later one counts."""
 ARMS = {
-    "naive": [],
-    "replay": ["--use-replay"],
-    "meta-plasticity": ["--use-meta-plasticity"],
-    "stdp": ["--use-stdp"],
-    "consolidation": ["--consolidation-strength", "1"],
-    "distillation": ["--distillation-strength", "1"],
+    "naive": [*WITHOUT],
+    "replay": [*WITHOUT, "--use-replay"],
+    "meta-plasticity": [*WITHOUT, "--use-meta-plasticity"],
+    "stdp": [*WITHOUT, "--use-stdp"],
+    "consolidation": [*WITHOUT, "--consolidation-strength", "1"],
+    "distillation": [*WITHOUT, "--distillation-strength", "1"],
     "everything": ["--use-stdp", "--use-meta-plasticity", "--use-replay"],
 }
 SHOWN = ("final_average", "learned_average", "forgetting", "backward_transfer")

@@ -32,6 +32,7 @@ from mambrane.data.loader import WindowLoader
 from mambrane.data.tokens import TokenFile, token_file_from
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import Extensions
+from mambrane.engine.objective import next_token_objective
 from mambrane.engine.trainer import Trainer
 from mambrane.measure.metrics import heldout_loss
 from mambrane.models.config import ModelConfig
@@ -123,7 +124,14 @@ def measure(name: str, seed: int, train_tokens: TokenFile, heldout: TokenFile, v
     model, numbers = train(CONTENDERS[name], seed, train_tokens, vocab_size)
     parameters = sum(p.numel() for p in model.parameters())
     assert parameters <= MAX_PARAMETERS, f"{name} has {parameters:,} parameters, more than {MAX_PARAMETERS:,}"
-    loss = heldout_loss(model, heldout, sequence_length=SEQUENCE_LENGTH, batch_size=64, device=torch.device("cpu"))
+    loss = heldout_loss(
+        model,
+        heldout,
+        sequence_length=SEQUENCE_LENGTH,
+        batch_size=64,
+        device=torch.device("cpu"),
+        objective=next_token_objective,
+    )
     rates = {key.removeprefix("activity/"): value for key, value in numbers.items() if "rate" in key}
     return {
         "model": name,

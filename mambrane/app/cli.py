@@ -1,50 +1,75 @@
 """The command line: words in, one command out. Everything slow is imported after the words have been understood."""
 
+import io
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from contextlib import redirect_stderr
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 
 from mambrane import __version__
+from mambrane.app.help import command_help, train_help
 from mambrane.app.streams import flush_or_give_up, give_up, open_closed_streams, tell
 from mambrane.app.waiting import let_waiting_threads_sleep
+from mambrane.app.words import check_run, check_words, given_settings, hints_of, long_forms
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.bounds import Bounds, Seed, check_settings
 from mambrane.core.errors import INTERRUPTED_EXIT_CODE, MambraneError, UserError
+from mambrane.core.events import EventLog
 from mambrane.data.config import DataConfig
+from mambrane.data.sources import find_sources
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
 from mambrane.run.config import RunConfig, RunOptions, Weights, from_dict, read_config_file
 from mambrane.run.effects import settings_without_effect
-from mambrane.run.presets import PRESETS
+from mambrane.run.presets import COSTS, PRESETS
+from mambrane.run.switches import with_fitting_heads, without_lost_ground
 
 USAGE = """\
 Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained task after task without forgetting.
 
-  mambrane train    [--preset tiny] ...       train; run it again to resume
+  mambrane train    --preset tiny             train (minutes on two cores); run it again to resume
   mambrane evaluate RUN                       bits per byte of every domain
   mambrane generate RUN --prompt "..."        write text
   mambrane report   RUN                       one HTML page about the run
-  mambrane info     RUN                       what the model is made of and what it costs
+  mambrane info     RUN                       what the model is made of and what it has learned
+  mambrane info                               versions, processor, caches: what a bug report needs
 
 RUN is the folder of a run. `mambrane COMMAND --help` explains each command.
 """
+TRAIN_INTRODUCTION = """\
+mambrane train [settings]: train a model on a sequence of text domains.
+Run the same command again after any interruption: it resumes.
+
+  mambrane train --preset tiny                 the built-in text, as five tasks
+  mambrane train --preset tiny --data texts/   your own: a file or folder is a task
+  mambrane train --preset tiny --dry-run       only say what would happen
+
+A preset is a whole recipe: Mamba, gating, cross-attention, continual learning,
+replay, STDP and meta-plasticity are on; --no-use-replay and its like switch one
+off. What the presets take on the built-in text, on two cores:
+
+{presets}
+"""
+HELP_WORDS = ("-h", "--help")
 USER_ERROR_EXIT_CODE = 2
 LOST_OUTPUT_EXIT_CODE = 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StartOptions:
-    """Where the defaults come from: a preset, then a file, then the flags below."""
+    """What is read ahead of the settings: where their defaults come from, and how a plan is printed."""
 
     preset: Literal["tiny", "small", "base"] = "base"
-    """Size of the run: tiny (minutes on two cores), small, base."""
+    """Recipe to start from; the settings given beside it change single things."""
     config: Path | None = None
-    """JSON file with settings by section, such as the config.json of another run."""
+    """File with settings by section, such as the config.json of another run; it stands between preset and flags."""
+    json: bool = False
+    """With --dry-run: print configuration and plan as one JSON object and nothing else."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +85,7 @@ class TrainArguments:
     continual: ContinualConfig = field(default_factory=ContinualConfig)
 
 
+T = TypeVar("T")
 Run = Annotated[Path, tyro.conf.Positional]
 
 
@@ -116,10 +142,10 @@ class ReportArguments:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class InfoArguments:
-    """Show what a run's model is made of and what it costs, part by part."""
+    """Show what a run's model is made of, what it costs and what it has learned; without a run, this machine."""
 
-    run: Run
-    """Folder of the run."""
+    run: Annotated[Path | None, tyro.conf.Positional] = None
+    """Folder of the run; left out: versions, processor, operations and cache folders, as a bug report needs them."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -192,43 +218,103 @@ def parse_train(words: Sequence[str]) -> RunConfig:
     """Return the configuration that the words of `mambrane train` describe.
 
     Raises:
-        UserError: a file or a combination of settings that does not fit.
-        SystemExit: help was asked for, or a word was not understood.
+        UserError: a word, a file or a combination of settings that does not fit.
     """
-    start = _parse_start(words)
-    base = PRESETS[start.preset]()
-    if start.config is not None:
-        base = from_dict(read_config_file(start.config), source=str(start.config), base=base)
-    default = TrainArguments(start=start, **{f.name: getattr(base, f.name) for f in fields(RunConfig)})
-    parsed = _parse(TrainArguments, words, command="train", default=default)
+    base = base_of(words)
+    default = TrainArguments(start=_parse_start(words), **{f.name: getattr(base, f.name) for f in fields(RunConfig)})
+    parsed = _parse(TrainArguments, long_forms(words), command="train", default=default)
     return RunConfig(**{f.name: getattr(parsed, f.name) for f in fields(RunConfig)})
 
 
-def given_settings(words: Sequence[str]) -> set[str]:
-    """Return the names of the settings whose flags are among the words."""
-    return {word[2:].split("=")[0].replace("-", "_") for word in words if word.startswith("--")}
+def base_of(words: Sequence[str]) -> RunConfig:
+    """Return what the flags start from: the preset, changed by the --config file, fitted to what was chosen."""
+    words = long_forms(words)
+    check_words(words, hints_of(TrainArguments), command="train")
+    start, given = _parse_start(words), given_settings(words)
+    sections = {} if start.config is None else read_config_file(start.config)
+    chosen = {name: value for values in sections.values() for name, value in values.items()}
+    base = without_lost_ground(PRESETS[start.preset](), chosen)
+    base = from_dict(sections, source=str(start.config), base=base)
+    ground = _parse_known(Ground, words, default=Ground(**{f.name: _setting(base, f.name) for f in fields(Ground)}))
+    chosen |= {name: getattr(ground, name, None) for name in given}
+    if ground.continual_learning and "num_tasks" not in chosen:
+        num_tasks = num_domains_in(ground.data)
+        base = replace(base, continual=replace(base.continual, num_tasks=num_tasks))
+        if num_tasks == 1 and "continual_learning" not in chosen:
+            base = without_lost_ground(base, chosen | {"continual_learning": False})
+            base = replace(base, continual=replace(base.continual, continual_learning=False))
+        chosen["num_tasks"] = num_tasks
+    base = without_lost_ground(base, chosen)
+    if ground.hidden_dim < 1 or "hidden_dim" not in chosen:
+        return base
+    # The width and what must divide it are checked together, so they change together.
+    return with_fitting_heads(base, ground.hidden_dim, chosen)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ground:
+    """The settings that decide about others, read ahead of them."""
+
+    data: tuple[str, ...]
+    hidden_dim: int
+    use_mamba: bool
+    integration_mode: str
+    liquid_backbone: str
+    continual_learning: bool
+    num_tasks: int
+
+
+def _setting(config: RunConfig, name: str) -> Any:  # noqa: ANN401 -- any setting's value
+    sections = (getattr(config, f.name) for f in fields(config))
+    (value,) = (getattr(section, name) for section in sections if name in {f.name for f in fields(section)})
+    return value
+
+
+def num_domains_in(locations: tuple[str, ...]) -> int:
+    """Return how many domains `--data` names; nothing of their text is read."""
+    if locations == ("builtin",):
+        return ContinualConfig().num_tasks
+    return len(find_sources(locations, EventLog()))
 
 
 def _parse_start(words: Sequence[str]) -> StartOptions:
     """Read --preset and --config ahead of the rest, because they decide the other defaults."""
-    without_help = [word for word in words if word not in ("-h", "--help")]
-    start, _ = tyro.cli(
-        tyro.conf.OmitArgPrefixes[StartOptions],
-        args=without_help,
+    return _parse_known(StartOptions, words, default=StartOptions())
+
+
+def _parse_known(kind: type[T], words: Sequence[str], *, default: T) -> T:
+    """Read some settings and pass over all others."""
+    parsed, _ = tyro.cli(
+        tyro.conf.OmitArgPrefixes[kind],
+        args=list(words),
+        default=default,
         prog="mambrane train",
         return_unknown_args=True,
         add_help=False,
     )
-    return start
+    return parsed
 
 
 def _train(words: Sequence[str]) -> int:
-    config = parse_train(words)
-    base = PRESETS[_parse_start(words).preset]()
+    if _asks_for_help(words):
+        return _print(_train_help(words))
+    config, base, start = parse_train(words), base_of(words), _parse_start(words)
+    if start.json and not config.run.dry_run:
+        raise UserError("--json without --dry-run", wanted="a plan to print", way_out="add --dry-run")
     warnings = settings_without_effect(config, base, given_settings(words))
     from mambrane.app.train import train
 
-    return train(config, warnings)
+    return train(config, warnings, plan_as_json=start.json)
+
+
+def _train_help(words: Sequence[str]) -> str:
+    """Return the help of `mambrane train`; with --preset among the words, with the defaults of that preset."""
+    known = [word for word in words if word not in HELP_WORDS]
+    start = _parse_start(known)
+    config = PRESETS[start.preset]()
+    defaults = TrainArguments(start=start, **{f.name: getattr(config, f.name) for f in fields(RunConfig)})
+    costs = "\n".join(f"  {name:7}{cost}" for name, cost in COSTS.items())
+    return train_help(defaults, TRAIN_INTRODUCTION.format(presets=costs))
 
 
 def _evaluate(words: Sequence[str]) -> int:
@@ -254,6 +340,10 @@ def _report(words: Sequence[str]) -> int:
 
 def _info(words: Sequence[str]) -> int:
     arguments = _parse(InfoArguments, words, command="info")
+    if arguments.run is None:
+        from mambrane.app.machine import print_machine
+
+        return print_machine()
     from mambrane.app.info import info
 
     return info(arguments.run)
@@ -268,6 +358,35 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 }
 
 
-def _parse(kind: type, words: Sequence[str], *, command: str, default: object | None = None):  # noqa: ANN202 -- `kind`
+def _parse(kind: type[T], words: Sequence[str], *, command: str, default: T | None = None) -> T:
+    """Return what the words of a command say; its help is printed, and the program left, where they ask for it."""
+    if default is None:
+        if _asks_for_help(words):
+            raise SystemExit(_print(command_help(command, kind)))
+        check_words(words, hints_of(kind), command=command, num_positional=1)
+        if kind is not InfoArguments:
+            check_run(words, hints_of(kind), command=command)
     options = {} if default is None else {"default": default}
-    return tyro.cli(tyro.conf.OmitArgPrefixes[kind], args=list(words), prog=f"mambrane {command}", **options)
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            kind_of_words = tyro.conf.OmitArgPrefixes[kind]
+            return tyro.cli(kind_of_words, args=list(words), prog=f"mambrane {command}", add_help=False, **options)
+    except SystemExit as left:
+        # Where a setting refused its value, tyro keeps our error behind its own.
+        error: BaseException | None = left
+        while error is not None and not isinstance(error, UserError):
+            error = error.__cause__ or error.__context__
+        if error is not None:
+            raise error from None
+        sys.stderr.write(told.getvalue())
+        raise
+
+
+def _asks_for_help(words: Sequence[str]) -> bool:
+    return any(word in HELP_WORDS for word in words)
+
+
+def _print(text: str) -> int:
+    sys.stdout.write(text)
+    return 0

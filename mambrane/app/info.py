@@ -1,4 +1,4 @@
-"""`mambrane info RUN`: what the model is made of and what it costs, part by part."""
+"""`mambrane info RUN`: what the model is made of and costs, part by part, and what it has learned."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +13,10 @@ from mambrane.layers.cost import ComponentCost, FiringRates
 from mambrane.models.cost import count_costs
 from mambrane.run.run import Run
 from mambrane.run.saved import SavedRun
+from mambrane.run.switches import on_and_off
+from mambrane.watch.history import read_history
+from mambrane.watch.table import learning_table, matrix_tables, metrics_table
+from mambrane.watch.wording import switches
 
 FOOTNOTE = (
     "Per token of a forward pass; one multiply-accumulate (MAC) is two FLOPs. Spike MACs read exactly 0 or 1 and are "
@@ -23,17 +27,30 @@ FOOTNOTE = (
 
 
 def info(run: Path) -> int:
-    """Print the parts of a run's model and their cost."""
-    saved = Run.open(run, events=announced_events()).saved
+    """Print the parts of a run's model and their cost, its switches, and what it has learned."""
+    opened = Run.open(run, events=announced_events())
+    saved = opened.saved
     rates = last_firing_rates(saved)
     console = Console(highlight=False, markup=False, emoji=False)
+    console.print(switches(*on_and_off(saved.config)), soft_wrap=True)
     costs = count_costs(saved.model, rates)
-    console.print(parts_table(costs, title=f"{run} after {saved.step:,} windows"))
-    at = "counted at the firing rates of the last window" if rates else "counted as if every neuron always fired"
-    console.print(
-        FOOTNOTE.format(rates=at, state=sum(cost.state_numbers for cost in costs)), style="dim", soft_wrap=True
-    )
+    console.print(parts_table(costs, title=f"{run} after {saved.step:,} steps"))
+    at = "counted at the firing rates of the last step" if rates else "counted as if every neuron always fired"
+    console.print(FOOTNOTE.format(rates=at, state=sum(cost.state_numbers for cost in costs)), style="dim")
+    print_learned(opened, console)
     return 0
+
+
+def print_learned(run: Run, console: Console, *, with_matrix: bool = True) -> None:
+    """Print the forgetting matrix with its metrics, and training beside held-out loss, where the run has them."""
+    matrix = run.matrix
+    if matrix is None:
+        return
+    if with_matrix:
+        console.print("", *matrix_tables(matrix, console.width), metrics_table(matrix), sep="\n")
+    learned = learning_table(read_history(run.events()), matrix)
+    if learned is not None:
+        console.print(learned)
 
 
 def parts_table(costs: Sequence[ComponentCost], title: str) -> Table:
@@ -50,7 +67,7 @@ def parts_table(costs: Sequence[ComponentCost], title: str) -> Table:
 
 
 def last_firing_rates(saved: SavedRun) -> list[FiringRates] | None:
-    """Return the firing rates of both populations of each block in the last applied window, if the log has one."""
+    """Return the firing rates of both populations of each block in the last applied step, if the log has one."""
     if not saved.folder.events_file.exists():
         return None
     numbers: dict[str, float] = {}

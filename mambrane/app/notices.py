@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mambrane.core.events import Event, EventLog
+from mambrane.watch.event_words import warning_of
 
 
 def announced_events() -> EventLog:
@@ -14,20 +15,11 @@ def announced_events() -> EventLog:
 
 
 def _announce(event: Event) -> None:
-    kind = event["event"]
-    if kind == "checkpoint_damaged":
-        _warn(f"{event['path']} is damaged ({event['file']}: {event['found']}); an older checkpoint is used")
-    elif kind == "file_skipped":
-        others = f" and {event['count'] - 1} more" if event.get("count", 1) > 1 else ""
-        _warn(f"{event['path']}{others} passed over: {event['reason']}")
-    elif kind in ("warning", "text_left_out", "cache_damaged"):
-        _warn(event["message"])
-    elif kind == "compiling":
+    warning = warning_of(event)
+    if warning is not None:
+        _say(Text.assemble(("warning", "yellow"), " ", warning))
+    elif event["event"] == "compiling":
         _say(Text(event["message"]))
-
-
-def _warn(words: str) -> None:
-    _say(Text.assemble(("warning", "yellow"), " ", words))
 
 
 def _say(line: Text) -> None:

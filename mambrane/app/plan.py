@@ -1,113 +1,75 @@
 """`mambrane train --dry-run`: what would happen, how long it may take, and nothing else."""
 
-import time
-from pathlib import Path
+import json
+import sys
+from collections.abc import Iterator, Sequence
 
-import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from mambrane.app.info import parts_table
-from mambrane.continual.stream import Stream
-from mambrane.data.loader import WindowLoader
-from mambrane.engine.objective import fused_next_token_objective
-from mambrane.engine.precision import Precision, choose_precision
-from mambrane.models.cost import count_costs
-from mambrane.models.language_model import LanguageModel
-from mambrane.run.build import build_task_kind, windows_by_task
+from mambrane.app.notices import announced_events
+from mambrane.core.device import resolve_device
+from mambrane.core.events import EventLog
 from mambrane.run.config import RunConfig
-from mambrane.watch.wording import duration
+from mambrane.run.kernels import compile_kernels_of
+from mambrane.run.plan import Plan, make_plan
+from mambrane.run.switches import on_and_off
+from mambrane.run.timing import TIMED_MICRO_BATCHES
+from mambrane.watch.event_words import warning_of
+from mambrane.watch.wording import duration, percent, size, switches
 
-BYTES_PER_NUMBER = 4
-"""float32, as all that is kept for each parameter."""
-TIMED_STEPS = 2
+
+def print_plan(config: RunConfig, warnings: Sequence[str], *, as_json: bool) -> int:
+    """Print the plan of a run, warnings included, as tables or as one JSON object; progress goes to standard error."""
+    device = resolve_device(config.run.device)
+    said = list(warnings)
+    events = EventLog()
+    events.listeners.append(lambda event: said.extend(filter(None, [warning_of(event)])))
+    compile_kernels_of(config, device, announced_events())
+    plan = make_plan(config, device, events)
+    if as_json:
+        sys.stdout.write(json.dumps(plan.to_dict(said), indent=2) + "\n")
+        return 0
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(f"plan of {plan.folder}\n{switches(*on_and_off(config))}\n", soft_wrap=True)
+    console.print(_text_table(plan), _tasks_table(plan), parts_table(plan.parts, title="model"), sep="")
+    for line in (*_memory_and_time(plan), *(f"warning    {sentence}" for sentence in said)):
+        console.print(line, soft_wrap=True)
+    return 0
 
 
-def print_plan(config: RunConfig, stream: Stream, model: LanguageModel, device: torch.device, folder: Path) -> None:
-    """Print tasks, tokens, parameters, memory and the expected time."""
-    console = Console()
-    tasks = Table(box=box.SIMPLE, title=f"plan of {folder}", title_justify="left", show_footer=True)
-    kind_of_task = build_task_kind(config, device)
-    loaders = [kind_of_task.make_loader(task) for task in stream.tasks]
-    tokens = [loader.num_tokens * task.num_epochs for loader, task in zip(loaders, stream.tasks, strict=True)]
-    windows = windows_by_task(config, stream)
-    tasks.add_column("task", footer="total")
-    for heading, total in (("epochs", config.run.epochs), ("windows", sum(windows)), ("tokens", sum(tokens))):
-        tasks.add_column(heading, justify="right", footer=f"{total:,}")
-    for task, num_windows, num_tokens in zip(stream.tasks, windows, tokens, strict=True):
-        tasks.add_row(task.name, f"{task.num_epochs:,}", f"{num_windows:,}", f"{num_tokens:,}")
-    console.print(tasks)
-    console.print(parts_table(count_costs(model), title="model"))
+def _text_table(plan: Plan) -> Table:
+    table = Table(box=box.SIMPLE, title="text", title_justify="left")
+    table.add_column("domain")
+    for heading in ("there", "read", "to learn", "held out", "overlap"):
+        table.add_column(heading, justify="right")
+    for domain in plan.domains:
+        there = "unknown" if domain.bytes_there is None else size(domain.bytes_there)
+        read = (domain.bytes_read, domain.train_bytes, domain.heldout_bytes)
+        table.add_row(domain.name, there, *map(size, read), percent(domain.overlap_ratio))
+    return table
 
-    kind = choose_precision(config.engine.precision, mixed_precision=config.engine.mixed_precision, device=device)
-    step_seconds, activation_bytes = _measure(model, loaders[0], device, kind)
-    micro_batches = sum(
-        loader.num_batches * task.num_epochs for loader, task in zip(loaders, stream.tasks, strict=True)
+
+def _tasks_table(plan: Plan) -> Table:
+    table = Table(box=box.SIMPLE, title="tasks", title_justify="left", show_footer=True)
+    table.add_column("task", footer="total")
+    totals = (plan.config.run.epochs, plan.steps, sum(task.tokens for task in plan.tasks))
+    for heading, total in zip(("epochs", "steps", "tokens"), totals, strict=True):
+        table.add_column(heading, justify="right", footer=f"{total:,}")
+    for task in plan.tasks:
+        table.add_row(task.name, f"{task.epochs:,}", f"{task.steps:,}", f"{task.tokens:,}")
+    return table
+
+
+def _memory_and_time(plan: Plan) -> Iterator[str]:
+    parts = ", ".join(f"{what} {num_bytes / 2**20:,.0f}" for what, num_bytes in plan.memory_bytes.items())
+    yield f"memory     about {sum(plan.memory_bytes.values()) / 2**20:,.0f} MiB beside the program: {parts}"
+    yield (
+        f"time       about {duration(plan.time.seconds)} in {plan.precision}, {duration(plan.time.evaluation_s)} of it "
+        f"evaluation, from {TIMED_MICRO_BATCHES} micro-batches measured now"
     )
-    num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    sizes = {what: BYTES_PER_NUMBER * number * num_parameters for what, number in kept_by_parameter(config).items()}
-    sizes["activations"] = activation_bytes
-    parts = ", ".join(f"{what} {size / 2**20:,.0f}" for what, size in sizes.items())
-    console.print(f"memory     about {sum(sizes.values()) / 2**20:,.0f} MiB: {parts}", soft_wrap=True)
-    about = f"about {duration(step_seconds * micro_batches)} in {kind}"
-    console.print(f"time       {about}, from {TIMED_STEPS} micro-batches measured now")
-    if device.type == "cpu" and kind == "fp32":
-        # Which one is faster depends on processor and sizes; only the user may give up exactness for it.
-        bf16_seconds, _ = _measure(model, loaders[0], device, "bf16")
-        console.print(
-            f"           about {duration(bf16_seconds * micro_batches)} with --precision bf16, measured alike"
-        )
-    console.print("           (evaluations, Fisher information, distillation and checkpoints come on top)")
-
-
-def kept_by_parameter(config: RunConfig) -> dict[str, int]:
-    """Return how many numbers the run keeps for each parameter, by what needs them, from its second task on."""
-    kept = {"weights, gradients and moments": 4}
-    if config.engine.ema_decay > 0:
-        kept["average"] = 1
-    if config.plasticity.use_meta_plasticity:
-        # Usage and the weights before the update; once there is an earlier task, importance, anchor and 1 - f.
-        kept["meta-plasticity"] = 5 if config.has_earlier_tasks else 2
-    if config.continual.consolidation_strength > 0:
-        # Importance and anchor; si also walks with start, path, last weights and last gradients.
-        springs = 2 if config.has_earlier_tasks else 0
-        kept["consolidation"] = springs + 4 * (config.continual.consolidation_method == "si")
-    if config.continual.distillation_strength > 0:
-        kept["teacher"] = 1 if config.has_earlier_tasks else 0
-    return kept
-
-
-def _measure(model: LanguageModel, loader: WindowLoader, device: torch.device, kind: str) -> tuple[float, int]:
-    """Return seconds and saved activation bytes of a micro-batch, forward and backward; weights stay as they are."""
-    precision = Precision(kind, device)
-    batch = next(iter(loader.epoch_batches())).to(device)
-    model.to(device)
-    saved: dict[int, int] = {}
-
-    def note(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    def run() -> None:
-        with precision.autocast():
-            loss_sum = fused_next_token_objective(model, batch).loss_sum
-        loss_sum.backward()
-        model.zero_grad(set_to_none=True)
-
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        run()
-    started_s = now_s(device)
-    for _ in range(TIMED_STEPS):
-        run()
-    seconds = (now_s(device) - started_s) / TIMED_STEPS
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    return seconds, sum(size for pointer, size in saved.items() if pointer not in weights)
-
-
-def now_s(device: torch.device) -> float:
-    """Return the time when all that was asked of the device is done: a GPU works on after the call has returned."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+    if plan.time_in_bf16 is not None:
+        yield f"           about {duration(plan.time_in_bf16.seconds)} with --precision bf16, measured alike"
+    yield "           (Fisher information, distillation, checkpoints and samples come on top)"

@@ -1,19 +1,34 @@
 """Printing what a model writes."""
 
+import textwrap
 from collections.abc import Sequence
 
 from rich.console import Console
 from rich.text import Text
 
 from mambrane.report.data import Sample
+from mambrane.watch.wording import visible
+
+GIVEN, WRITTEN = "given    | ", "written  | "
+"""Left margins, so that a log without colours shows too where the model begins."""
 
 
 def print_samples(samples: Sequence[Sample]) -> None:
-    """Print each beginning dim and its continuation plain."""
+    """Print each beginning and its continuation, each with its own margin, control characters made visible."""
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(
-        f"\nWhat the model writes ({samples[0].settings}) after the dim words, which it never saw in training:"
+        f"\nWhat the model writes ({samples[0].settings}). The given beginnings were never trained on.", soft_wrap=True
     )
     for sample in samples:
-        console.print(Text(f"\n{sample.title}", style="bold"))
-        console.print(Text.assemble((sample.prompt, "dim"), sample.continuation))
+        console.print(Text(f"\n{visible(sample.title)}", style="bold"))
+        for margin, text, style in ((GIVEN, sample.prompt, "dim"), (WRITTEN, sample.continuation, "")):
+            for line in sample_lines(text, console.width - len(margin)):
+                console.print(Text.assemble((margin, "dim"), (line, style)), soft_wrap=True)
+
+
+def sample_lines(text: str, width: int) -> list[str]:
+    """Return text in lines of at most that width, words kept whole where they fit; nothing but spaces gets lost."""
+    lines = []
+    for line in visible(text, keep="\n").rstrip("\n").split("\n"):
+        lines += textwrap.wrap(line, width, drop_whitespace=False, break_on_hyphens=False) or [""]
+    return [line.rstrip() for line in lines]

@@ -1,52 +1,41 @@
 """`mambrane train`: start a run, or go on with it. The same words do both."""
 
+import shlex
+import sys
 from contextlib import closing, suppress
 
-import torch
+from rich.console import Console
 
+from mambrane.app.info import print_learned
 from mambrane.app.memory import keep_freed_memory
-from mambrane.app.notices import announced_events
 from mambrane.app.plan import print_plan
 from mambrane.app.samples import print_samples
 from mambrane.app.streams import flush_or_give_up
-from mambrane.continual.stream import build_stream
-from mambrane.core.device import resolve_device
-from mambrane.core.events import EventLog
-from mambrane.data.domains import load_domains
-from mambrane.run.build import build_model
 from mambrane.run.config import RunConfig
-from mambrane.run.folders import cache_folder
-from mambrane.run.kernels import compile_kernels_of
 from mambrane.run.train import train as train_run
 from mambrane.watch.console import ConsoleListener
 
+NEXT = """
+mambrane report {run}      one HTML page with pictures
+mambrane generate {run} --prompt "..."
+"""
 
-def train(config: RunConfig, warnings: list[str]) -> int:
+
+def train(config: RunConfig, warnings: list[str], *, plan_as_json: bool = False) -> int:
     """Train, or resume; returns 0 at the end and 128 + signal number after a signal."""
     keep_freed_memory()
-    console = ConsoleListener()
     if config.run.dry_run:
-        return _print_plan(config, warnings, console, resolve_device(config.run.device))
+        return print_plan(config, warnings, as_json=plan_as_json)
+    console = ConsoleListener()
     with closing(console):
         run = train_run(config, listeners=[console], warnings=warnings)
     if run.outcome.is_finished:
         samples = run.samples()
         with suppress(OSError, SystemExit):
+            # The console has shown the matrix at the end of the training.
+            print_learned(run, Console(highlight=False), with_matrix=False)
             print_samples(samples)
+            sys.stdout.write(NEXT.format(run=shlex.quote(str(run.folder))))
     # Whether anybody could read along changes nothing about the run.
     flush_or_give_up("stdout")
     return run.outcome.exit_code
-
-
-def _print_plan(config: RunConfig, warnings: list[str], console: ConsoleListener, device: torch.device) -> int:
-    events = EventLog()
-    events.listeners.append(console)
-    num_domains = config.continual.num_tasks if config.continual.continual_learning else None
-    tokenizer, domains = load_domains(config.data, cache_folder(), events, num_domains)
-    for sentence in warnings:
-        events.emit("warning", message=sentence)
-    stream = build_stream(domains, config.continual, config.run.epochs)
-    compile_kernels_of(config, device, announced_events())
-    folder = config.folder_for([domain.content_hash for domain in domains])
-    print_plan(config, stream, build_model(config, tokenizer.vocab_size), device, folder)
-    return 0

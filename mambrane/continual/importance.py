@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.epoch import Loader
+from mambrane.engine.snapshot import evaluation_mode
 
 
 def sampled_fisher(
@@ -90,7 +91,9 @@ def _mean_over_sequences(
     for sequence in sequences:
         inputs_BT, targets_BT, resets_BT = sequence.to(device)
         model.zero_grad(set_to_none=True)
-        logits_BTV = model(inputs_BT, resets_BT=resets_BT).logits_BTV
+        # The model that has learned is looked at, without dropout.
+        with evaluation_mode(model):
+            logits_BTV = model(inputs_BT, resets_BT=resets_BT).logits_BTV
         scalar_of(logits_BTV[targets_BT != IGNORED_TARGET].float()).backward()
         for name, parameter in parameters.items():
             if parameter.grad is not None:

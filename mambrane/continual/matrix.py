@@ -16,7 +16,10 @@ as an accuracy, enters with its sign turned, and averages of it come out with it
 
 Sources: Lopez-Paz and Ranzato, Gradient Episodic Memory (arXiv 1706.08840), for A, BWT, FWT; Chaudhry et al.,
 Riemannian Walk (arXiv 1801.10112), for F and I, with max turned into min for losses; Riemer et al., Meta-Experience
-Replay (arXiv 1810.11910), for LA. Perplexities are kept for display and never averaged.
+Replay (arXiv 1810.11910), for LA. Two definitions differ from the source on purpose: F takes the best loss since a
+domain was learned (j <= l < T; the source takes it over all l < T, so that a good start counts as something to forget),
+and I compares with one joint model of all T tasks (the source with a joint model of tasks 1..j for each j). Details
+such as perplexities are kept for display and never averaged.
 """
 
 import dataclasses
@@ -67,6 +70,11 @@ class ForgettingMatrix:
     def missing(self, row: int) -> list[int]:
         """Return the columns of the row that are not measured yet."""
         return [column for column, cell in enumerate(self.values[row]) if cell is None]
+
+    @property
+    def has_values(self) -> bool:
+        """Whether any cell is measured."""
+        return any(cell is not None for row in self.values for cell in row)
 
     @property
     def why_no_transfer(self) -> str | None:

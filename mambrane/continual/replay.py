@@ -30,7 +30,7 @@ from mambrane.continual.memory import Memory
 from mambrane.core.seeding import make_generator
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.extensions import BoundaryView, StepView
+from mambrane.engine.extensions import BoundaryView, StepChange, StepView
 from mambrane.engine.objective import nats_of
 from mambrane.models.state import ModelOutput
 
@@ -90,13 +90,13 @@ class Replay:
         self._seen |= zip(self.memory.fingerprints_of(batch).tolist(), losses_B.tolist(), strict=True)
         return None
 
-    def after_step(self, view: StepView) -> dict[str, float]:
-        """Note the losses seen; returns the share of rows replayed since the last applied window, and the fill."""
+    def after_step(self, view: StepView) -> StepChange:
+        """Note the losses seen; shows the share of rows replayed since the last applied window, and the fill."""
         if self._seen:
             self._record_losses(view.micro_batches)
         fraction = self._replayed_since_step / max(1, self._rows_since_step)
         self._rows_since_step = self._replayed_since_step = 0
-        return {"fraction": fraction, "windows_remembered": float(self.memory.size)}
+        return StepChange({"fraction": fraction, "windows_remembered": float(self.memory.size)})
 
     def _record_losses(self, micro_batches: list[MicroBatch]) -> None:
         """Note the finite losses of these micro-batches, and forget what was seen of windows that were not applied."""

@@ -1,12 +1,17 @@
-"""The run as a state machine over tasks, resumable in every state.
+"""The loop over tasks, resumable at every point.
 
-    EVALUATE row 0 -> BEGIN task 1 -> TRAIN -> BOUNDARY -> EVALUATE row 1 -> BEGIN task 2 -> ... -> EVALUATE row T
-    -> DONE
+    evaluate row 0
+    for each task:
+        begin                      the learning rate rises anew
+        for each epoch of the task, for each step (engine/step.py):
+            accumulate, reduce, divide, clip, apply, after-step
+            save, every `save_every` applied steps
+        boundary                   replay, consolidation, distillation and meta-plasticity look back
+        evaluate                   every domain: a row of the matrix
+        save
 
-EVALUATE measures every domain; BEGIN lets the learning rate rise anew; TRAIN runs the task's epochs; BOUNDARY lets
-replay, consolidation, distillation and meta-plasticity look back. The run is saved after each boundary and each row,
-after every `save_every` applied windows, and when it is stopped. Stopped or killed, it goes on from there and ends with
-the same weights and the same matrix.
+The run is saved after each row of the matrix, after every `save_every` applied windows, and when it is stopped. Stopped
+or killed, it goes on from there and ends with the same weights and the same matrix.
 """
 
 import time
@@ -26,23 +31,20 @@ from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain
 from mambrane.data.loader import WindowLoader
 from mambrane.engine.config import EngineConfig
+from mambrane.engine.epoch import EpochLoss
 from mambrane.engine.step import WindowResult
 from mambrane.engine.trainer import Trainer
 from mambrane.engine.window import TailPolicy, WindowState
 
 
 class Phase(StrEnum):
-    """What the run does next."""
+    """What the run does next; where a resumed run takes the loop up."""
 
     EVALUATE = "evaluate"
     BEGIN = "begin"
     TRAIN = "train"
     BOUNDARY = "boundary"
     DONE = "done"
-
-
-SAVED_ON_ENTRY = frozenset({Phase.EVALUATE, Phase.BEGIN, Phase.DONE})
-"""Phases before which the run is saved: a boundary and a row of the matrix are work that should not be lost."""
 
 
 class Outcome(NamedTuple):
@@ -58,6 +60,13 @@ class Outcome(NamedTuple):
     def exit_code(self) -> int:
         """128 + signal number, as a shell reports a program that a signal has ended; 0 without one."""
         return 0 if self.signal_number is None else 128 + self.signal_number
+
+
+class _StopError(Exception):
+    """Leaves the loop, from however deep, for the place that saves."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
 
 
 class Runner:
@@ -120,71 +129,55 @@ class Runner:
 
     def run(self) -> Outcome:
         """Go on from where the state is to the end, or until something asks to stop."""
-        actions = {
-            Phase.EVALUATE: self._evaluate_row,
-            Phase.BEGIN: self._begin_task,
-            Phase.TRAIN: self._train,
-            Phase.BOUNDARY: self._end_task,
-        }
+        if self.matrix.has_values:
+            self.events.emit("matrix", **self.matrix.state_dict())
         if self.phase is Phase.TRAIN:
             self._announce_task()
-        while self.phase is not Phase.DONE:
-            why_stopped = actions[self.phase]()
-            if why_stopped is not None or self.phase in SAVED_ON_ENTRY:
+        try:
+            while self.phase is not Phase.DONE:
+                if self.phase is Phase.BEGIN:
+                    self._begin_task()
+                if self.phase is Phase.TRAIN:
+                    self._train()
+                if self.phase is Phase.BOUNDARY:
+                    self._end_task()
+                self._evaluate_row()
                 self.save()
-            if why_stopped is not None:
-                self.events.emit("stopped", reason=why_stopped)
-                return Outcome(False, why_stopped)
+        except _StopError as stop:
+            self.save()
+            self.events.emit("stopped", reason=stop.reason)
+            return Outcome(False, stop.reason)
         self.events.emit("run_finished", step=self.trainer.counters.applied)
         return Outcome(True, "finished")
 
-    def _evaluate_row(self) -> str | None:
-        """Measure what is missing in the row; what is measured survives a stop."""
-        row = self.num_learned
-        with self.trainer.evaluation():
-            for column in self.matrix.missing(row):
-                if self.trainer.should_stop():
-                    return "a stop was asked for"
-                domain = self.stream.domains[column]
-                measured = self.evaluate(self.trainer.model, domain)
-                self.matrix.record(row, column, measured)
-                self.events.emit("evaluation", **evaluation_event(self.matrix.measure, measured, row, domain.name))
-        self.events.emit("matrix", **self.matrix.state_dict())
-        if self.matrix_path is not None:
-            self.matrix.save(self.matrix_path)
-        self.phase = Phase.BEGIN if row < len(self.stream.tasks) else Phase.DONE
-        return None
-
     def _begin_task(self) -> None:
+        """Open the task's text and let the learning rate rise anew."""
         self.loader = self.make_loader(self.task)
         self.windows_closed = 0
         self.trainer.begin_task(self._windows_of(self.task))
         self._announce_task()
         self.phase = Phase.TRAIN
 
-    def _train(self) -> str | None:
+    def _train(self) -> None:
+        """Take every step of the task's epochs that is left."""
         while self.loader.epoch < self.task.num_epochs:
-            why_stopped = self._train_epoch()
-            if why_stopped is not None:
-                return why_stopped
-        self.phase = Phase.BOUNDARY
-        return None
-
-    def _train_epoch(self) -> str | None:
-        """Train on the rest of an epoch, saving in between; returns why it was left early, if it was."""
-        epoch = self.loader.epoch
-        windows = self.trainer.windows(self.loader)
-        while not (self._is_at_limit and self.loader.epoch == epoch):
+            epoch, loss = self.loader.epoch, EpochLoss()
+            self._stop_at_limit()
             started_s = time.perf_counter()
-            try:
-                result = next(windows)
-            except StopIteration as end:
-                if not end.value.is_finished:
-                    return "a stop was asked for"
-                self.events.emit("epoch_finished", task=self.task.index, epoch=epoch, loss=end.value.loss)
-                return None
-            self._close_window(result, epoch, time.perf_counter() - started_s)
-        return f"--max-windows {self.max_windows} reached"
+            for result in self.trainer.windows(self.loader):
+                loss.add(result)
+                self._close_window(result, epoch, time.perf_counter() - started_s)
+                if self.loader.epoch == epoch:
+                    self._stop_at_limit()
+                started_s = time.perf_counter()
+            if self.loader.epoch == epoch:
+                raise _StopError("a stop was asked for")
+            self.events.emit("epoch_finished", task=self.task.index, epoch=epoch, loss=loss.mean)
+        self.phase = Phase.BOUNDARY
+
+    def _stop_at_limit(self) -> None:
+        if 0 < self.max_windows <= self.trainer.counters.applied:
+            raise _StopError(f"--max-windows {self.max_windows} reached")
 
     def _close_window(self, result: WindowResult, epoch: int, seconds: float) -> None:
         if result.state is WindowState.ABORTED:
@@ -205,9 +198,21 @@ class Runner:
         self.num_learned += 1
         self.phase = Phase.EVALUATE
 
-    @property
-    def _is_at_limit(self) -> bool:
-        return 0 < self.max_windows <= self.trainer.counters.applied
+    def _evaluate_row(self) -> None:
+        """Measure what is missing in the row; what is measured survives a stop."""
+        row = self.num_learned
+        with self.trainer.evaluation():
+            for column in self.matrix.missing(row):
+                if self.trainer.should_stop():
+                    raise _StopError("a stop was asked for")
+                domain = self.stream.domains[column]
+                measured = self.evaluate(self.trainer.model, domain)
+                self.matrix.record(row, column, measured)
+                self.events.emit("evaluation", **evaluation_event(self.matrix.measure, measured, row, domain.name))
+        self.events.emit("matrix", **self.matrix.state_dict())
+        if self.matrix_path is not None:
+            self.matrix.save(self.matrix_path)
+        self.phase = Phase.BEGIN if row < len(self.stream.tasks) else Phase.DONE
 
     def _announce_task(self) -> None:
         self.events.emit(

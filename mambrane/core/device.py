@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -44,6 +45,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "mambrane": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
+        **{name: version(name) for name in ("numpy", "numba", "llvmlite")},
         "system": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),

@@ -22,8 +22,8 @@ class DataConfig:
     batch_size: Annotated[int, Bounds(1, 1_048_576)] = 8
     """Windows of text in a micro-batch."""
     epoch_tokens: Annotated[int, Bounds(0, 1_000_000_000_000)] = 0
-    """Tokens in an epoch, new ones until the text of the task has all been read; 0: its whole text, or with several
-    domains at once as much as one of them has on average."""
+    """Most tokens in an epoch: it goes on in the text where the last one stopped, until all of it has been read once;
+    then in a new order. 0: the whole text. Of all domains as one task, an epoch is as long as a domain's on average."""
     max_domain_bytes: Bytes = 0
     """Read at most this many bytes of text of each domain, a fair sample of its files; 0 reads all."""
     max_heldout_bytes: Bytes = 0

@@ -4,8 +4,8 @@ Each pass over the text cuts every stream, read as a ring, into ceil(n / T) wind
 of that pass in [0, T), and shuffles the windows of all streams together. Every token is an input once and a target
 once; the last window of a stream is padded where n is not a multiple of T.
 
-An epoch is a pass, or a budget of tokens: then it takes that many windows from where the epoch before it stopped, so
-that no text comes a second time before all of it has come once, and the next pass begins where one ends.
+An epoch is a pass, or a smaller budget of tokens: then it takes that many windows from where the epoch before it
+stopped, so that no text comes a second time before all of it has come once, and a pass begins where one ends.
 
 The cursor counts samples in two positions. Handing out a batch moves the first; `commit` moves the second up to
 it, and only the second is saved. So a window that was read and never applied is read again after a restart.
@@ -54,7 +54,8 @@ class WindowLoader:
             batch_size: windows in a micro-batch.
             seed: of the run.
             name: which of its loaders this is.
-            epoch_tokens: tokens in an epoch, rounded up to whole windows; 0: all tokens of all streams.
+            epoch_tokens: tokens in an epoch, rounded up to whole windows; 0, or more than there are: all tokens of all
+                streams.
         """
         assert domains, "a loader needs at least one token file"
         self._streams = list(domains)
@@ -75,14 +76,14 @@ class WindowLoader:
     @property
     def num_samples(self) -> int:
         """Windows in an epoch; the same in each."""
-        return -(-self._epoch_tokens // self._sequence_length) or sum(self._windows_of)
+        in_a_pass = sum(self._windows_of)
+        return min(-(-self._epoch_tokens // self._sequence_length) or in_a_pass, in_a_pass)
 
     @property
     def num_tokens(self) -> int:
         """Tokens in an epoch; where it is a budget, a little less if short windows are among its windows."""
-        if self._epoch_tokens:
-            return self.num_samples * self._sequence_length
-        return sum(stream.num_tokens for stream in self._streams)
+        in_a_pass = sum(stream.num_tokens for stream in self._streams)
+        return min(self.num_samples * self._sequence_length, in_a_pass)
 
     @property
     def num_batches(self) -> int:

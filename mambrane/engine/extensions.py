@@ -2,8 +2,9 @@
 
     mix a micro-batch -> add loss terms -> add window penalties -> gate the update -> act after the step -> task ends
 
-Each seam returns its result to the engine; none is given the engine. Every extension is named and Stateful, or it is
-refused: a run that cannot be resumed exactly must not start.
+Each seam returns its result to the engine, which puts it into effect; none is given the engine, and none changes the
+model by itself. Two extensions that would change the same weight after a step are refused, so their order decides
+nothing. Every extension is named and Stateful, or it is refused: a run that cannot be resumed exactly must not start.
 """
 
 from collections.abc import Callable, Iterator
@@ -22,15 +23,25 @@ class StepView(NamedTuple):
     """What an after-step extension sees of an applied window."""
 
     model: nn.Module
+    """To be read: changes are returned."""
     micro_batches: list[MicroBatch]
     """The micro-batches that were back-propagated, as they were run (mixed, and split when memory was short)."""
-    outputs: list[Any]
+    activities: list[Any]
     """The detached `activity` of the model's output for each of them."""
     num_targets: int
     """Counted targets of the window, over all ranks."""
     applied_step: int
     """Applied windows of the run, this one included."""
     learning_rate: float
+
+
+class StepChange(NamedTuple):
+    """What an after-step extension gives back."""
+
+    numbers: dict[str, float]
+    """Shown by name."""
+    weights: dict[str, Tensor] = {}
+    """New values of parameters, by parameter name; the engine writes them."""
 
 
 class BoundaryView(NamedTuple):
@@ -90,8 +101,17 @@ class WindowPenalty(Extension, Protocol):
 class UpdateGate(Extension, Protocol):
     """Changes how far the optimizer's update moves the weights (meta-plasticity)."""
 
-    def gate(self, before: dict[str, Tensor], after: dict[str, nn.Parameter]) -> None:
-        """Change `after`, the updated parameters by name, in place; at zero strength not a bit of them."""
+    def observe(self, gradients: dict[str, Tensor]) -> None:
+        """Note the gradient of the loss, before penalties and clipping; called in each window that is applied."""
+        ...
+
+    def gate(self, before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return the weights to go on with, by name; at zero strength not a bit differs from `after`.
+
+        Args:
+            before: weights before the optimizer's update.
+            after: weights after it. They are given away: what is returned may be made in their memory.
+        """
         ...
 
 
@@ -99,8 +119,8 @@ class UpdateGate(Extension, Protocol):
 class AfterStep(Extension, Protocol):
     """Acts after the optimizer's update in an applied window (STDP, homeostasis, probes)."""
 
-    def after_step(self, view: StepView) -> dict[str, float]:
-        """Return numbers to be shown, by name."""
+    def after_step(self, view: StepView) -> StepChange:
+        """Return numbers to be shown, and weights to be changed."""
         ...
 
 

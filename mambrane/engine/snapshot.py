@@ -31,7 +31,8 @@ def global_random_state() -> dict[str, Any]:
             "gauss": float(numpy_state["gauss"]),
         },
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else [],
+        # Of the device in use only: asking every visible GPU would make a context on each.
+        "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],
     }
 
 
@@ -49,9 +50,8 @@ def set_global_random_state(state: dict[str, Any]) -> None:
         }
     )
     torch.set_rng_state(state["torch"])
-    # A run saved on a machine with more GPUs leaves states that have no device here.
-    for device, cuda_state in enumerate(state["cuda"][: torch.cuda.device_count()]):
-        torch.cuda.set_rng_state(cuda_state, device)
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"][0])
 
 
 class Snapshot:
@@ -61,7 +61,7 @@ class Snapshot:
         self._python_state = random.getstate()
         self._numpy_state = np.random.get_state()
         self._torch_state = torch.get_rng_state()
-        self._cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        self._cuda_state = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
         self._buffers: list[tuple[Tensor, Tensor]] = [(buffer, buffer.clone()) for buffer in model.buffers()]
 
     def restore(self) -> None:
@@ -69,8 +69,8 @@ class Snapshot:
         random.setstate(self._python_state)
         np.random.set_state(self._numpy_state)
         torch.set_rng_state(self._torch_state)
-        for device, state in enumerate(self._cuda_states):
-            torch.cuda.set_rng_state(state, device)
+        if self._cuda_state is not None:
+            torch.cuda.set_rng_state(self._cuda_state)
         self.restore_buffers()
 
     @torch.no_grad()

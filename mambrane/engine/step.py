@@ -6,14 +6,15 @@
 A window that is not finite leaves weights, moments, average, schedule, plasticity and buffers bit-identical.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
+from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.accumulation import (
@@ -23,7 +24,7 @@ from mambrane.engine.accumulation import (
     reduce_over_ranks_,
 )
 from mambrane.engine.ema import WeightAverage
-from mambrane.engine.extensions import Extensions, StepView
+from mambrane.engine.extensions import ExtensionRefusedError, Extensions, StepView
 from mambrane.engine.objective import ObjectiveFunction
 from mambrane.engine.optimizer import set_learning_rate
 from mambrane.engine.precision import Precision
@@ -31,6 +32,10 @@ from mambrane.engine.ranks import true_on_all_ranks
 from mambrane.engine.schedule import Schedule
 from mambrane.engine.snapshot import Snapshot
 from mambrane.engine.window import WindowState, WindowTransaction
+
+
+class NonFiniteWeightsError(UserError, ArithmeticError):
+    """An update left a weight that is not finite; nothing of it is saved."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,6 +159,7 @@ class TrainingStep:
 
         self._divide(sums, parameters, expected_targets)
         window.advance(WindowState.UNSCALED)
+        loss_gradients = self._loss_gradients(sums)
         penalties = self._add_penalties()
         norm = get_total_norm([parameter.grad for parameter in parameters.values() if parameter.grad is not None])
         is_finite = true_on_all_ranks(bool(torch.isfinite(norm)), self.device)
@@ -162,8 +168,11 @@ class TrainingStep:
             window.advance(WindowState.SKIPPED)
             self.precision.update(is_finite=False)
             before.restore_buffers()
-            return replace(result, state=WindowState.SKIPPED, reason=name_the_culprit(parameters))
+            reason = first_nonfinite(_gradients(parameters), "the gradient")
+            return replace(result, state=WindowState.SKIPPED, reason=reason)
 
+        for gate in self.extensions.update_gates:
+            gate.observe(loss_gradients)
         if self.gradient_clip > 0:
             clip_grads_with_norm_(parameters.values(), self.gradient_clip, norm)
         window.advance(WindowState.CLIPPED)
@@ -172,6 +181,7 @@ class TrainingStep:
         self.precision.update(is_finite=True)
         self._update_weights(parameters, learning_rate)
         numbers = self._act_after_step(sums, applied + 1, learning_rate)
+        self._require_finite(parameters)
         if self.average is not None:
             self.average.update(self.model)
         return replace(result, state=WindowState.COMMITTED, numbers=numbers)
@@ -196,6 +206,14 @@ class TrainingStep:
         for name, gradient in sums.gradients.items():
             parameters[name].grad = gradient
 
+    def _loss_gradients(self, sums: WindowSums) -> dict[str, Tensor]:
+        """Return the gradient of the loss as it stands before penalties and clipping change it; empty without gates."""
+        if not self.extensions.update_gates:
+            return {}
+        if not self.extensions.window_penalties:
+            return sums.gradients
+        return dict(zip(sums.gradients, torch._foreach_clone(list(sums.gradients.values())), strict=True))
+
     def _add_penalties(self) -> dict[str, float]:
         """Add the gradient of each window penalty, once; returns the penalties by extension."""
         penalties = {}
@@ -215,25 +233,46 @@ class TrainingStep:
         set_learning_rate(self.optimizers, learning_rate)
         for optimizer in self.optimizers:
             optimizer.step()
+        after: dict[str, Tensor] = {name: weight.detach() for name, weight in moved.items()}
         for extension in gates:
-            extension.gate(before, moved)
+            after = extension.gate(before, after)
+        write_weights(moved, after)
 
     @torch.no_grad()
     def _act_after_step(self, sums: WindowSums, applied_step: int, learning_rate: float) -> dict[str, float]:
-        """Let plasticity and probes act on the new weights; returns their numbers as "extension/number"."""
+        """Put into effect what plasticity changes; returns its numbers and those of probes as "extension/number"."""
         view = StepView(
             model=self.model,
             micro_batches=sums.micro_batches,
-            outputs=sums.activities,
+            activities=sums.activities,
             num_targets=sums.num_targets,
             applied_step=applied_step,
             learning_rate=learning_rate,
         )
-        return {
-            f"{extension.name}/{name}": number
-            for extension in self.extensions.after_steps
-            for name, number in extension.after_step(view).items()
-        }
+        numbers: dict[str, float] = {}
+        weights: dict[str, Tensor] = {}
+        for extension in self.extensions.after_steps:
+            change = extension.after_step(view)
+            numbers |= {f"{extension.name}/{name}": number for name, number in change.numbers.items()}
+            _refuse_second_change(extension.name, weights.keys() & change.weights.keys())
+            weights |= change.weights
+        if weights:
+            write_weights(dict(self.model.named_parameters()), weights)
+        return numbers
+
+    def _require_finite(self, parameters: dict[str, nn.Parameter]) -> None:
+        """Refuse to go on with weights that are not finite; the window stays open, so that nothing can be saved.
+
+        Raises:
+            NonFiniteWeightsError: it names the first such parameter.
+        """
+        if not torch.isfinite(get_total_norm(list(parameters.values()))):
+            raise NonFiniteWeightsError(
+                f"after the update {first_nonfinite(dict(parameters), 'the weight')}",
+                wanted="finite weights",
+                way_out="a lower --learning-rate, --weight-decay or strength of the rule that changed it, in another "
+                "--output-dir; what this run saved before is whole",
+            )
 
 
 class WindowStart:
@@ -260,11 +299,30 @@ class WindowStart:
             undo()
 
 
-def name_the_culprit(parameters: dict[str, nn.Parameter]) -> str:
-    """Return which parameter's gradient is the first that is not finite, in words."""
-    gradients = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
-    for name, gradient in gradients.items():
-        if not torch.isfinite(gradient).all():
-            return f"the gradient of {name} is not finite"
-    largest = max(gradients, key=lambda name: float(gradients[name].abs().max()))
-    return f"the norm of the gradient overflowed; the largest is that of {largest}"
+def write_weights(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
+    """Copy new values into parameters, by name; values that were made in a parameter's own memory are there."""
+    new = {name: weight for name, weight in weights.items() if weight.data_ptr() != parameters[name].data_ptr()}
+    if new:
+        torch._foreach_copy_([parameters[name] for name in new], list(new.values()))
+
+
+def _gradients(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
+    return {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
+
+
+def first_nonfinite(tensors: dict[str, Tensor], kind: str) -> str:
+    """Return which of the tensors, or None, is the first that is not finite, in words: "the gradient of x is ..."."""
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            return f"{kind} of {name} is not finite"
+    largest = max(tensors, key=lambda name: float(tensors[name].abs().max()))
+    return f"the norm of {kind} overflowed; the largest is that of {largest}"
+
+
+def _refuse_second_change(extension: str, names: Set[str]) -> None:
+    if names:
+        raise ExtensionRefusedError(
+            f"{extension} changes {', '.join(sorted(names))} after the step, and so does an extension before it",
+            wanted="one extension for each weight, so that their order decides nothing",
+            way_out="leave one of them out",
+        )

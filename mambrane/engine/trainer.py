@@ -7,7 +7,7 @@ It knows no tasks, no spikes and no files: the continual runner says when a task
 plasticity, and `state_dict` is all that a checkpoint needs.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import chain
 from typing import Any
@@ -22,7 +22,7 @@ from mambrane.data.batch import MicroBatch
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.counters import Counters
 from mambrane.engine.ema import WeightAverage
-from mambrane.engine.epoch import EpochResult, EpochTally, Loader
+from mambrane.engine.epoch import Loader
 from mambrane.engine.extensions import BoundaryView, Extensions
 from mambrane.engine.loss_watch import LossWatch
 from mambrane.engine.objective import ObjectiveFunction, next_token_objective
@@ -122,19 +122,8 @@ class Trainer:
             extension.boundary(view)
         self.model.zero_grad(set_to_none=True)
 
-    def run_epoch(self, loader: Loader, on_window: Callable[[WindowResult], None] | None = None) -> EpochResult:
-        """Train on the rest of the loader's epoch; `on_window` is called after each closed window."""
-        windows = self.windows(loader)
-        while True:
-            try:
-                result = next(windows)
-            except StopIteration as end:
-                return end.value
-            if on_window is not None:
-                on_window(result)
-
-    def windows(self, loader: Loader) -> Generator[WindowResult, None, EpochResult]:
-        """Train on the rest of the loader's epoch, yielding after each closed window; returns the epoch's result.
+    def windows(self, loader: Loader) -> Iterator[WindowResult]:
+        """Train on the rest of the loader's epoch, yielding after each closed window; ends early when asked to stop.
 
         Between two windows the state is whole: the caller may save, evaluate or leave the loop for good.
 
@@ -152,21 +141,20 @@ class Trainer:
             TailPolicy(self.config.tail_policy),
         )
         stream = iter(grouped)
-        tally = EpochTally()
+        is_empty = True
         while true_on_all_ranks(not self.should_stop(), self.device):
             window = self._next_window(stream, grouped, loader)
             expected_targets = self._expect_targets(window)
             if expected_targets == 0:
                 loader.commit()
-                if tally.num_windows == 0:
+                if is_empty:
                     self.events.emit("epoch_without_windows", carried=len(self.carried))
-                return tally.result(is_finished=True)
+                return
+            is_empty = False
             result = self._train_on(window, expected_targets, loader)
-            tally.add(result)
             yield result
             if result.state is WindowState.ABORTED:
-                break
-        return tally.result(is_finished=False)
+                return
 
     def evaluation(self) -> AbstractContextManager[None]:
         """Return a context in which the model may be evaluated, with the averaged weights if there are any."""

@@ -11,12 +11,12 @@ import math
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from mambrane.data.loader import heldout_batches
 from mambrane.data.tokens import TokenFile
-from mambrane.engine.objective import nats_of
+from mambrane.engine.objective import ObjectiveFunction, fused_next_token_objective, nats_of
 from mambrane.engine.snapshot import evaluation_mode
-from mambrane.models.language_model import LanguageModel
 
 
 class HeldoutLoss(NamedTuple):
@@ -53,22 +53,24 @@ class HeldoutLoss(NamedTuple):
 
 
 def heldout_loss(
-    model: LanguageModel,
+    model: nn.Module,
     token_file: TokenFile,
     *,
     sequence_length: int,
     batch_size: int,
     device: torch.device,
+    objective: ObjectiveFunction = fused_next_token_objective,
 ) -> HeldoutLoss:
     """Return the loss on every target of a token file, read in windows that each start from the zero state.
 
-    The model is in evaluation mode meanwhile and gets its mode back; nothing random is drawn.
+    The model is in evaluation mode meanwhile and gets its mode back; nothing random is drawn. The default objective
+    asks the model for the nats of the targets, so that B x T x V logits never exist; `next_token_objective` takes them
+    from the logits of a model that gives nothing else.
     """
     nats_sum, num_targets = 0.0, 0
     with evaluation_mode(model), torch.inference_mode():
         for batch in heldout_batches(token_file, sequence_length, batch_size):
             batch = batch.to(device)
-            output = model(batch.inputs_BT, resets_BT=batch.resets_BT)
-            nats_sum += nats_of(output, batch).double().sum().item()
+            nats_sum += nats_of(objective(model, batch).output, batch).double().sum().item()
             num_targets += batch.num_targets
     return HeldoutLoss(nats_sum, num_targets, token_file.num_bytes)

@@ -20,6 +20,8 @@ class ModelConfig:
     """Blocks of the stack."""
     block_pattern: str = "hybrid"
     """Kinds of the blocks, first to last, separated by commas and repeated over the layers: hybrid,mamba,mamba."""
+    dropout: Annotated[float, Bounds(0, 1, "most")] = 0.0
+    """Part of the embedding, and of what each block adds to the residual stream, that is set to zero in training."""
     spiking_units: Size = 128
     """Spiking neurons S of the first population, in each block."""
     liquid_units: Size = 128

@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor, nn
 
+from mambrane.core.seeding import derive_seed
 from mambrane.core.shapes import Resets, Spikes, Tokens
+from mambrane.layers.dropout import Dropout
 from mambrane.layers.norm import RmsNorm
 from mambrane.models.block import block_kind
 from mambrane.models.config import ModelConfig
@@ -22,6 +24,10 @@ class LanguageModel(nn.Module):
         self.embedding = nn.Embedding(vocab_size, config.hidden_dim)
         self.blocks = nn.ModuleList(block_kind(name).build(config) for name in config.block_kinds)
         self.norm = RmsNorm(config.hidden_dim)
+        self.dropouts = None
+        if config.dropout > 0:
+            seeds = (derive_seed(generator.initial_seed(), place) for place in range(1 + config.num_layers))
+            self.dropouts = nn.ModuleList(Dropout(config.dropout, seed=seed) for seed in seeds)
         self.embedding.weight.no_weight_decay = True
         self.reset_parameters(generator)
 
@@ -67,13 +73,22 @@ class LanguageModel(nn.Module):
     ) -> ModelOutput:
         """Return what `forward` does, with the hidden states before the head [B, T, D] and no logits."""
         states = (None,) * len(self.blocks) if state is None else state.blocks
-        x_BTD = self.embedding(tokens_BT)
+        x_BTD = self._drop(0, self.embedding(tokens_BT))
         new_states, activities = [], []
-        for block, block_state in zip(self.blocks, states, strict=True):
-            x_BTD, block_state, activity = block(x_BTD, state=block_state, resets_BT=resets_BT)
+        for index, (block, block_state) in enumerate(zip(self.blocks, states, strict=True)):
+            y_BTD, block_state, activity = block(x_BTD, state=block_state, resets_BT=resets_BT)
+            # What the block has added is its residual branch.
+            x_BTD = x_BTD + self._drop(1 + index, y_BTD - x_BTD) if self._drops else y_BTD
             new_states.append(block_state)
             activities.append(activity)
         return ModelOutput(None, ModelState(tuple(new_states)), tuple(activities), hidden_BTD=self.norm(x_BTD))
+
+    @property
+    def _drops(self) -> bool:
+        return self.dropouts is not None and self.training
+
+    def _drop(self, place: int, x_BTD: Tensor) -> Tensor:
+        return self.dropouts[place](x_BTD) if self._drops else x_BTD
 
     def step(self, tokens_B: Tensor, state: ModelState | None = None) -> ModelOutput:
         """Read one token [B] of each sequence: `forward` with T = 1, at constant cost and memory."""

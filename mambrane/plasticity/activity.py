@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from mambrane.engine.extensions import StepView
+from mambrane.engine.extensions import StepChange, StepView
 
 
 class ActivityProbe:
@@ -16,12 +16,12 @@ class ActivityProbe:
 
     name = "activity"
 
-    def after_step(self, view: StepView) -> dict[str, float]:
-        """Return the window's rates and gate shares, each the mean over its micro-batches."""
-        per_batch = [_numbers(activity) for activity in view.outputs]
+    def after_step(self, view: StepView) -> StepChange:
+        """Show the window's rates and gate shares, each the mean over its micro-batches."""
+        per_batch = [_numbers(activity) for activity in view.activities]
         numbers = {name: sum(batch[name] for batch in per_batch) / len(per_batch) for name in per_batch[0]}
         rates = [value for name, value in numbers.items() if "rate" in name]
-        return {"firing_rate": sum(rates) / len(rates), **numbers} if rates else numbers
+        return StepChange({"firing_rate": sum(rates) / len(rates), **numbers} if rates else numbers)
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: a probe remembers nothing."""

@@ -6,9 +6,10 @@
     u <- (1 - meta_lr) u + meta_lr g^2                 in each applied window: how much the loss leans on the weight
     h <- unit(0.9 h + unit(u)),   u <- 0,   anchor <- w        when a task ends
 
-g is the gradient of the window; unit divides a tensor by its mean, so h is relative to the other weights of the same
-tensor. The first task is not gated. The update is scaled and not the gradient: Adam divides a constant factor of the
-gradient out again. The way back to the anchor is free, so replay and consolidation are not hindered.
+g is the gradient of the loss, before penalties and clipping; unit divides a tensor by its mean, so h is relative to the
+other weights of the same tensor. The first task is not gated. The update is scaled and not the gradient: Adam divides a
+constant factor of the gradient out again. The way back to the anchor is free, so replay and consolidation are not
+hindered.
 
 Sources: f is the plasticity 1 / precision of a Laplace posterior, as in MESU (Bonnet et al., arXiv 2504.13569), with
 squared gradients for the precision; gating one direction only: Laborieux et al., Nature Communications 12 (2021).
@@ -20,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mambrane.engine.extensions import BoundaryView, StepView
+from mambrane.engine.extensions import BoundaryView, StepChange, StepView
 from mambrane.ops.update_gate import hold_back_, note_usage_
 from mambrane.plasticity.config import PlasticityConfig
 
@@ -51,19 +52,25 @@ class MetaPlasticity:
         self._prepare_gate()
 
     @torch.no_grad()
-    def gate(self, before: dict[str, Tensor], after: dict[str, nn.Parameter]) -> None:
-        """Note the gradients, then hold back the part of each update that leads away from the anchor."""
-        starts = [self._starts[name] for name in after]
-        note_usage_(self.usage_W, [weight.grad for weight in after.values()], starts, rate=self.config.meta_lr)
-        if self._gated:
-            hold_back_(list(after.values()), list(before.values()), self.anchor_W, self._held_back_W, starts)
+    def observe(self, gradients: dict[str, Tensor]) -> None:
+        """Note how much the loss leans on each weight."""
+        starts = [self._starts[name] for name in gradients]
+        note_usage_(self.usage_W, list(gradients.values()), starts, rate=self.config.meta_lr)
 
-    def after_step(self, view: StepView) -> dict[str, float]:
-        """Return the mean of f over all gated weights, 1 when there are none.
+    @torch.no_grad()
+    def gate(self, before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Hold back, in the memory of `after`, the part of each update that leads away from the anchor."""
+        if self._gated:
+            starts = [self._starts[name] for name in after]
+            hold_back_(list(after.values()), list(before.values()), self.anchor_W, self._held_back_W, starts)
+        return after
+
+    def after_step(self, view: StepView) -> StepChange:
+        """Show the mean of f over all gated weights, 1 when there are none.
 
         A run without the gate whose learning rate is lower by this factor is the control that the gate must beat.
         """
-        return {"mean_plasticity": self.mean_plasticity}
+        return StepChange({"mean_plasticity": self.mean_plasticity})
 
     @torch.no_grad()
     def boundary(self, view: BoundaryView) -> None:

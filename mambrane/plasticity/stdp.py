@@ -26,7 +26,7 @@ from torch import Tensor
 from mambrane.core.errors import UserError
 from mambrane.core.shapes import IGNORED_TARGET, Spikes
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.extensions import StepView
+from mambrane.engine.extensions import StepChange, StepView
 from mambrane.layers.spiking import Ticks
 from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity import rules
@@ -102,20 +102,20 @@ class Stdp:
         self.synapses = [self._fresh(names, weights) for names in by_shape.values()]
 
     @torch.no_grad()
-    def after_step(self, view: StepView) -> dict[str, float]:
-        """Change the weights in place; returns how much, how many stand at a bound, and the firing rate."""
+    def after_step(self, view: StepView) -> StepChange:
+        """Return the new weights, how much they changed, how many stand at a bound, and the firing rate."""
         weights, before, after = view.model.plastic_synapses(), [], []
-        spikes = [view.model.synapse_spikes(activity) for activity in view.outputs]
+        spikes = [view.model.synapse_spikes(activity) for activity in view.activities]
+        changed: dict[str, Tensor] = {}
         for synapses in self.synapses:
             observed = Observed()
             for batch, batch_spikes in zip(view.micro_batches, spikes, strict=True):
                 self._observe(synapses, observed, batch, [batch_spikes[name] for name in synapses.names])
             self._remember(synapses, observed, view.num_targets * self.ticks_per_token)
-            same_shape = [weights[name] for name in synapses.names]
-            before.append(torch.stack(same_shape))
+            before.append(torch.stack([weights[name] for name in synapses.names]))
             after.append(self._changed(synapses, before[-1], observed, view.num_targets))
-            torch._foreach_copy_(same_shape, after[-1].unbind())
-        return self._numbers(before, after)
+            changed |= zip(synapses.names, after[-1].unbind(), strict=True)
+        return StepChange(self._numbers(before, after), changed)
 
     def _observe(
         self, synapses: Synapses, observed: Observed, batch: MicroBatch, spikes: list[tuple[Spikes, Spikes]]

@@ -48,14 +48,26 @@ class Panel(NamedTuple):
     """Height beside the other panels of a picture."""
     is_by_domain: bool = False
     """Draw each task's part in the colour of its domain, and mark the windows that were skipped."""
+    heldout: tuple[float | None, ...] = ()
+    """What each task measured on its own held-out text when it ended; a ring at its end."""
 
 
-def training_picture(history: RunHistory) -> Picture:
-    """Return loss, learning rate and gradient norm by applied window, tasks marked."""
-    loss = Panel(loss_title(history), (Curve(loss_series(history), FIRST_POPULATION),), 3.0, True)
-    rest = [("learning_rate", "learning rate"), ("gradient_norm", "gradient norm before clipping")]
+def training_picture(history: RunHistory, matrix: ForgettingMatrix | None) -> Picture:
+    """Return training loss with held-out loss after each task, learning rate and gradient norm, tasks marked."""
+    heldout = heldout_by_task(history, matrix)
+    title = loss_title(history) + "; ring: the task's held-out text" * bool(heldout)
+    loss = Panel(title, (Curve(loss_series(history), FIRST_POPULATION),), 3.0, True, heldout)
+    rest = [("learning_rate", "learning rate, per step"), ("gradient_norm", "gradient norm before clipping")]
     rest += [(name, f"{name.partition('/')[2]}: added to the loss, nats per token") for name in history.added_losses()]
     return panels_picture("training", history, [loss, *number_panels(history, rest)])
+
+
+def heldout_by_task(history: RunHistory, matrix: ForgettingMatrix | None) -> tuple[float | None, ...]:
+    """Return each task's loss on its own held-out text at its end; empty where none has the unit of the curve."""
+    if matrix is None or matrix.num_tasks != len(matrix.domains) or history.series(matrix.measure.name) is None:
+        return ()
+    heldout = tuple(matrix.values[column + 1][column] for column in range(matrix.num_tasks))
+    return heldout if any(loss is not None for loss in heldout) else ()
 
 
 def loss_series(history: RunHistory) -> Series:
@@ -97,7 +109,7 @@ def panels_picture(name: str, history: RunHistory, panels: Sequence[Panel]) -> P
         name,
         70 + sum(round(42 + 62 * panel.height) for panel in panels),
         partial(_draw_panels, history=history, panels=panels),
-        description="; ".join(panel.title for panel in panels) + ", by applied window",
+        description="; ".join(panel.title for panel in panels) + ", by optimizer step",
     )
 
 
@@ -109,13 +121,14 @@ def _draw_panels(figure: "Figure", *, history: RunHistory, panels: Sequence[Pane
         if panel.is_by_domain:
             _draw_by_domain(axes, panel.curves[0].series, tasks)
             _mark_skipped(axes, history)
+            _mark_heldout(axes, panel.heldout, tasks)
         else:
             _draw_curves(axes, panel.curves)
         with_names = number == 0 and len(tasks) > 1
         axes.set_title(panel.title, pad=22 if with_names else 6)
         mark_tasks(axes, tasks, with_names=with_names)
         _tidy(axes, panel)
-    all_axes[-1].set_xlabel("applied windows")
+    all_axes[-1].set_xlabel("optimizer steps")
 
 
 def _draw_curves(axes: "Axes", curves: Sequence[Curve]) -> None:
@@ -132,6 +145,15 @@ def _draw_by_domain(axes: "Axes", series: Series, tasks: Sequence[TaskSpan]) -> 
             own = Series(series.steps[inside], series.values[inside])
             num_points = math.ceil(POINTS_PER_CURVE * len(own.steps) / len(series.steps))
             draw_series(axes, own, domain_colour(task.task), num_points=num_points)
+
+
+def _mark_heldout(axes: "Axes", heldout: Sequence[float | None], tasks: Sequence[TaskSpan]) -> None:
+    """Put a ring at the end of each task where its held-out loss stands."""
+    for task in tasks:
+        loss = heldout[task.task] if task.task < len(heldout) else None
+        if loss is not None:
+            ring = {"markerfacecolor": "white", "markersize": 7, "markeredgewidth": 1.8, "clip_on": False, "zorder": 5}
+            axes.plot(task.last_step, loss, "o", color=domain_colour(task.task), **ring)
 
 
 def _tidy(axes: "Axes", panel: Panel) -> None:

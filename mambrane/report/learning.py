@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.report import page
 from mambrane.report.data import ReportData
-from mambrane.report.figures_learning import forgetting_picture, loss_series, training_picture
+from mambrane.report.figures_learning import forgetting_picture, heldout_by_task, loss_series, training_picture
 from mambrane.watch import wording
 from mambrane.watch.history import RunHistory
 from mambrane.watch.table import metric_title
@@ -21,7 +21,7 @@ def head(data: ReportData) -> str:
     facts = []
     if "parameters" in history.run_start:
         facts.append(("parameters", wording.count(history.run_start["parameters"]), ""))
-    facts.append(("applied windows", wording.count(history.last_step), ""))
+    facts.append(("optimizer steps", wording.count(history.last_step), ""))
     if history.total("tokens"):
         facts.append(("tokens read", wording.count(history.total("tokens")), ""))
         facts.append(("running time", wording.duration(history.seconds), ""))
@@ -61,13 +61,25 @@ def training(data: ReportData) -> str:
     if not history.windows:
         return page.section("training", "Training", page.paragraph("No window has been applied yet."))
     caption = (
-        f"Line: mean; band: lowest and highest of the windows behind each point. The last window's loss is "
+        f"Line: mean training loss; band: lowest and highest of the steps behind each point. The last step's loss is "
         f"{loss_series(history).values[-1]:.3f}. The learning rate rises anew for each task."
     )
+    if heldout_by_task(history, data.matrix):
+        caption += (
+            " Ring: loss on the held-out text of the task that ends there, in the same unit; a ring far above the "
+            "line says that the text was memorised."
+        )
+    replayed = history.series("replayed_fraction")
+    if replayed is not None and replayed.values.any():
+        mean = wording.percent(replayed.values[replayed.values > 0].mean())
+        caption += (
+            f" Batches hold replayed text of earlier tasks ({mean} where there is any), so the line is the loss on a "
+            "mixture and the ring is not."
+        )
     if history.skipped_steps:
         number = len(history.skipped_steps)
-        caption += f" Red marks: {number} window{'s' * (number > 1)} skipped because the gradient was not finite."
-    return page.section("training", "Training", page.figure(training_picture(history), caption))
+        caption += f" Red marks: {number} step{'s' * (number > 1)} skipped because the gradient was not finite."
+    return page.section("training", "Training", page.figure(training_picture(history, data.matrix), caption))
 
 
 def memory(data: ReportData) -> str:

@@ -6,6 +6,7 @@ from functools import partial
 from html import escape
 
 from mambrane.report.figures import INK, NARROW_PX, PAPER, RULE, SOFT_INK, WIDE_PX, Picture
+from mambrane.watch.wording import visible
 
 STYLE = f"""
 :root {{ color-scheme: light; }}
@@ -51,7 +52,8 @@ h3 {{ font-size: 14px; margin: 0 0 4px; }}
 .settings dt {{ color: {SOFT_INK}; }}
 .settings dd {{ margin: 0; text-align: right; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }}
 .sample {{ white-space: pre-wrap; overflow-wrap: anywhere; border-left: 3px solid {RULE}; padding: 2px 0 2px 18px;
-  margin: 8px 0 28px; font-size: 15px; tab-size: 4; }}
+  margin: 8px 0 28px; font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace;
+  tab-size: 4; }}
 .sample span {{ color: {SOFT_INK}; }}
 ul {{ padding-left: 18px; margin: 12px 0; }}
 li {{ margin-bottom: 6px; }}
@@ -196,7 +198,8 @@ def settings(sections: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> str:
 def sample(title: str, prompt: str, continuation: str) -> str:
     """Return a text that the model went on with; the given part is pale."""
     heading = f"<h3>{escape(title)}</h3>" if title else ""
-    return f'{heading}<div class="sample"><span>{escape(prompt)}</span>{escape(continuation)}</div>'
+    given, written = (visible(text, keep="\n") for text in (prompt, continuation))
+    return f'{heading}<div class="sample"><span>{escape(given)}</span>{escape(written)}</div>'
 
 
 def bullets(items: Sequence[str]) -> str:

@@ -38,6 +38,8 @@ class RunOptions:
     """auto, cpu, cuda or cuda:N."""
     output_dir: str = ""
     """Folder of the run; left out: runs/NAME, where NAME follows from the configuration."""
+    require_same_environment: bool = False
+    """Refuse to resume where torch, Numba, the processor or the number of threads is not as when the run was saved."""
     dry_run: bool = False
     """Print the plan (tasks, tokens, parameters, memory, time) and train nothing."""
 
@@ -63,7 +65,7 @@ class RunConfig:
             raise UserError(
                 f"--epochs {self.run.epochs} for {tasks} tasks",
                 wanted="at least one epoch for each task",
-                way_out=f"--epochs {tasks}, or fewer --num-tasks",
+                way_out=f"--epochs {tasks}, fewer --num-tasks, or --no-continual-learning",
             )
         if self.plasticity.use_stdp and self.model.liquid_backbone != "lif":
             raise UserError(
@@ -104,6 +106,7 @@ OPERATIONAL = (
     "run.max_windows",
     "run.output_dir",
     "run.dry_run",
+    "run.require_same_environment",
     "engine.save_every",
     "engine.keep_checkpoints",
 )

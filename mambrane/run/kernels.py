@@ -16,6 +16,12 @@ def compile_kernels_of(config: RunConfig, device: torch.device, events: EventLog
         compile_kernels(lambda message: events.emit("compiling", message=message), operations_of(config))
 
 
+def all_operations_of(config: RunConfig) -> list[str]:
+    """Return the operations that a run uses, those without kernels of their own included."""
+    uses_ssd = config.model.use_mamba and config.model.mamba_version == 2
+    return [*operations_of(config), "linear", "linear_cross_entropy", *["ssd"] * uses_ssd]
+
+
 def operations_of(config: RunConfig) -> list[str]:
     """Return the operations with kernels that a run uses, as its blocks and its rules name them."""
     operations = list(operations_of_model(config.model))

@@ -71,7 +71,8 @@ def open_run(
     compile_kernels_of(config, device, events)
     model = LanguageModel(config.model, tokenizer.vocab_size, torch.Generator())
     try:
-        model.load_state_dict(checkpoint.weights[kind])
+        # The average holds parameters only; buffers are the model's.
+        model.load_state_dict({**checkpoint.weights["model"], **checkpoint.weights[kind]})
     except (RuntimeError, KeyError) as error:
         raise UserError(
             f"the weights of {checkpoint.path} do not fit {folder.config_file} and {folder.tokenizer_file}",

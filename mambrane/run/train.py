@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 
 import torch
 
-from mambrane.continual.runner import Outcome
+from mambrane.continual.runner import Outcome, Runner
 from mambrane.continual.stream import build_stream
 from mambrane.core.device import describe_environment, resolve_device
 from mambrane.core.events import Event, EventLog
@@ -19,10 +19,14 @@ from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import explain
 from mambrane.run.build import build_model, build_runner, restore, windows_by_task
 from mambrane.run.config import OPERATIONAL, RunConfig, settings_left_unsaid, to_dict
+from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
-from mambrane.run.kernels import compile_kernels_of
+from mambrane.run.kernels import all_operations_of, compile_kernels_of
+from mambrane.run.presets import smaller_presets
 from mambrane.run.run import Run
 from mambrane.run.saved import read_domain_records, read_tokenizer, texts_as_saved
+from mambrane.run.switches import on_and_off
+from mambrane.run.timing import expected_time_now
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.run_folder import RunFolder
@@ -53,6 +57,9 @@ def train(config: RunConfig, *, listeners: Sequence[Callable[[Event], None]] = (
         >>> run = train(replace(config, run=replace(config.run, output_dir="runs/mine")))  # doctest: +SKIP
     """
     device = resolve_device(config.run.device)
+    if device.type == "cuda":
+        # What asks for "the" GPU, such as the state of its generator, then asks for this one and touches no other.
+        torch.cuda.set_device(device)
     seed_global_generators(config.run.seed)
     texts, said = _read_texts(config, listeners)
     folder = RunFolder(config.folder_for([text.content_hash for text in texts]))
@@ -82,6 +89,8 @@ def _train_in(
     events: EventLog,
     device: torch.device,
 ) -> Outcome:
+    here = describe_environment(device)
+    compare_environment(folder, here, events, must_be_same=config.run.require_same_environment)
     with StopRequest(events) as stop:
         tokenizer, domains = _tokenize(config, folder, texts, events)
         model = build_model(config, tokenizer.vocab_size)
@@ -102,6 +111,7 @@ def _train_in(
             if checkpoint is not None:
                 restore(runner, checkpoint)
                 events.emit("resumed", step=checkpoint.step)
+            _announce_time(config, runner, tokenizer.vocab_size, device, events)
             outcome = runner.run()
     return outcome._replace(signal_number=stop.signal_number)
 
@@ -165,7 +175,27 @@ def _announce(
         device=str(device),
         environment=describe_environment(device),
     )
+    on, off = on_and_off(config)
+    events.emit("switches", on=on, off=off)
     for sentence in warnings:
         events.emit("warning", message=sentence)
-    events.emit("operations", **explain(device))
+    reasons = explain(device)
+    events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})
     compile_kernels_of(config, device, events)
+
+
+def _announce_time(config: RunConfig, runner: Runner, vocab_size: int, device: torch.device, events: EventLog) -> None:
+    """Say about how long what is left will take; a finished run has nothing left."""
+    steps = windows_by_task(config, runner.stream)
+    steps_left = sum(steps[runner.num_learned :]) - runner.windows_closed
+    if config.run.max_windows > 0:
+        steps_left = min(steps_left, config.run.max_windows - runner.trainer.counters.applied)
+    if steps_left <= 0:
+        return
+    time = expected_time_now(config, runner.stream, vocab_size, device)
+    events.emit(
+        "expected_time",
+        seconds=time.seconds * steps_left / sum(steps),
+        steps_left=steps_left,
+        smaller_presets=smaller_presets(config),
+    )

@@ -1,7 +1,7 @@
 """The folder of a run: where each file is, the lock that keeps a second process out, and the run's configuration.
 
-    config.json  domains.json  tokenizer.json  events.jsonl  matrix.json  tensorboard/  report.html  checkpoints/
-    run.lock
+    config.json  environment.json  domains.json  tokenizer.json  events.jsonl  matrix.json  tensorboard/  report.html
+    checkpoints/  run.lock
 
 The lock is flock on run.lock: the kernel gives it back when its holder ends, however it ends, so the file itself
 staying behind means nothing. Reading a run needs no lock.

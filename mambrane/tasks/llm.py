@@ -28,11 +28,12 @@ class Kind:
     def make_loader(self, task: Task) -> WindowLoader:
         """Return the text of a task, from its beginning.
 
-        Without a budget, an epoch of several domains is as long as one of a domain is on average: so training on all
-        domains at once sees as many tokens as learning them one after another in as many epochs.
+        An epoch of several domains is as long as one of a domain is on average: so training on all domains at once sees
+        as many tokens as learning them one after another in as many epochs.
         """
-        mean_tokens = -(-sum(file.num_tokens for file in task.train) // len(task.train))
-        budget = self._data.epoch_tokens or (mean_tokens if len(task.train) > 1 else 0)
+        most = self._data.epoch_tokens or math.inf
+        mean_tokens = sum(min(file.num_tokens, most) for file in task.train) / len(task.train)
+        budget = math.ceil(mean_tokens) if len(task.train) > 1 else self._data.epoch_tokens
         return WindowLoader(
             task.train,
             sequence_length=self._data.sequence_length,

@@ -1,27 +1,21 @@
 """The run as one watches it: a live display on a terminal, plain lines at a steady rhythm in a log file.
 
-A listener of the event log: it shows what the events say and nothing else, so a log can be replayed through it. It
-reads these kinds and fields (others are printed as `kind field=value`, so that nothing is silent; `task_finished`,
-`checkpoint_loaded` and `checkpoint_removed` say nothing new):
+A listener of the event log: it shows what the events say and nothing else, so a log can be replayed through it. Most
+kinds are a line in `watch/event_words.py`; a kind that nobody has words for stays in the log. Here are those that need
+the numbers of others, with the fields that are read:
 
     run_started       num_tasks, total_windows, parameters, output_dir, device
-    settings_filled_in  settings (by dotted name: those that the run was saved without)
-    resumed           step
+    expected_time     seconds, steps_left, smaller_presets
+    domain            name, train_bytes, heldout_bytes, bytes_there
+    operations        for each operation, what computes it and why
     task_started      task (from 0), name, epochs, windows (of the whole task), windows_before (of earlier tasks),
                       windows_done (after a resume)
     window            state (COMMITTED, SKIPPED, EMPTY), step, epoch (from 0), loss (nats per token), bits_per_byte,
                       tokens, tokens_per_s, gradient_norm, learning_rate, scale, firing_rate, replayed_fraction
-    window_skipped    window (closed windows of the run), reason
     epoch_finished    task, epoch, loss
     evaluation        row (tasks learned so far), domain, measure (its name), unit, the value by that name, perplexity
     matrix            the state of a ForgettingMatrix
-    domain            name, train_bytes, heldout_bytes
     checkpoint_saved  step, num_bytes
-    text_left_out     message
-    cache_damaged     message
-    tokenizer_trained  message
-    warning           message
-    operations        for each operation, what computes it and why
     stopped           reason
     run_finished      step
 """
@@ -29,7 +23,7 @@ reads these kinds and fields (others are printed as `kind field=value`, so that 
 import io
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -42,11 +36,16 @@ from rich.text import Text
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.core.events import Event
 from mambrane.watch import wording
+from mambrane.watch.event_words import note_of, warning_of
 from mambrane.watch.progress import RunProgress
-from mambrane.watch.table import matrix_table, metrics_table
+from mambrane.watch.table import matrix_tables, metrics_table
 
 SECONDS_BETWEEN_LINES = 10.0
-LOG_WIDTH = 160
+LOG_WIDTH = 80
+LONG_S = 3 * 3600.0
+"""A run that is expected to take longer is told of smaller presets."""
+NO_BREAK = "\u00a0"
+"""A space at which no line is broken: between a number and its unit."""
 
 
 class ConsoleListener:
@@ -70,33 +69,28 @@ class ConsoleListener:
         self._matrix: ForgettingMatrix | None = None
         self._show: dict[str, Callable[[Event], None]] = {
             "run_started": self._run_started,
-            "resumed": lambda event: self._say(event, f"resumed after window {wording.count(event['step'])}"),
-            "settings_filled_in": self._settings_filled_in,
+            "expected_time": self._expected_time,
             "task_started": self._task_started,
             "window": self._window,
-            "window_skipped": self._window_skipped,
             "epoch_finished": self._epoch_finished,
             "domain": self._domain,
             "evaluation": self._evaluation,
-            "matrix": self._keep_matrix,
+            "matrix": self._matrix_measured,
             "checkpoint_saved": self._checkpoint_saved,
             "stopped": self._stopped,
             "run_finished": self._run_finished,
             "operations": self._operations,
-            "task_finished": _say_nothing,
-            "checkpoint_loaded": _say_nothing,
-            "checkpoint_removed": _say_nothing,
-            "compiling": lambda event: self._say(event, event["message"]),
-            "text_left_out": lambda event: self._say(event, f"text left out: {event['message']}", "yellow"),
-            "tokenizer_trained": lambda event: self._say(event, event["message"]),
-            "cache_damaged": lambda event: self._say(event, event["message"], "yellow"),
-            "warning": lambda event: self._say(event, f"warning: {event['message']}", "yellow"),
         }
+
+    @property
+    def kinds(self) -> set[str]:
+        """Kinds that it shows in its own way."""
+        return set(self._show)
 
     def __call__(self, event: Event) -> None:
         """Show one event."""
         self.progress(event)
-        self._show.get(event["event"], self._unknown)(event)
+        self._show.get(event["event"], self._one_line)(event)
 
     def close(self) -> None:
         """Take the live display away; lines printed so far stay."""
@@ -118,14 +112,18 @@ class ConsoleListener:
         parts += [str(event["device"])] if "device" in event else []
         self._say(event, "   ".join(parts), "bold")
 
-    def _settings_filled_in(self, event: Event) -> None:
-        settings = ", ".join(f"{name} = {wording.value(item)}" for name, item in event["settings"].items())
-        self._say(event, f"the run was saved before these settings existed; they stand at {settings}", "yellow")
+    def _expected_time(self, event: Event) -> None:
+        steps = wording.count(event["steps_left"])
+        about = f"about {wording.duration(event['seconds'])} for {steps} steps, at the speed of a few measured now"
+        self._say(event, about, "bold")
+        if event["seconds"] > LONG_S and event["smaller_presets"]:
+            presets = " or ".join(f"--preset {name}" for name in event["smaller_presets"])
+            self._say(event, f"that is long; {presets} takes less (mambrane train --help says how much)", "yellow")
 
     def _task_started(self, event: Event) -> None:
         epochs = f"{event['epochs']} epoch" + "s" * (event["epochs"] > 1)
-        windows = f"{wording.count(event['windows'])} windows"
-        self._say(event, f"{task_words(self.progress)} starts: {epochs}, {windows}", "bold")
+        steps = f"{wording.count(event['windows'])} steps"
+        self._say(event, f"{task_words(self.progress)} starts: {epochs}, {steps}", "bold")
 
     def _operations(self, event: Event) -> None:
         names_by_reason: dict[str, list[str]] = {}
@@ -151,9 +149,6 @@ class ConsoleListener:
             self._live.start()
         self._live.update(live_display(self.progress))
 
-    def _window_skipped(self, event: Event) -> None:
-        self._say(event, f"window {wording.count(event['window'])} skipped: {event['reason']}", "yellow")
-
     def _epoch_finished(self, event: Event) -> None:
         loss = (
             "nothing was learned" if event["loss"] is None else f"mean loss {wording.decimal(event['loss'])} nats/token"
@@ -163,43 +158,52 @@ class ConsoleListener:
 
     def _domain(self, event: Event) -> None:
         learned, heldout = wording.size(event["train_bytes"]), wording.size(event["heldout_bytes"])
-        self._say(event, f"domain {event['name']}: {learned} of text to learn, {heldout} held out")
+        there = f", of {wording.size(event['bytes_there'])}" if event.get("bytes_there") else ""
+        self._say(event, f"domain {wording.visible(event['name'])}: {learned} to learn, {heldout} held out{there}")
 
     def _evaluation(self, event: Event) -> None:
-        when = "before training" if event["row"] == 0 else f"after task {event['row']}"
+        row = event["row"]
+        when = "before training" if row == 0 else f"after {row} task{'s' * (row > 1)}"
         value = f"{wording.decimal(event[event['measure']])} {event['unit']}"
-        details = f" (perplexity {wording.compact(event['perplexity'])})" if "perplexity" in event else ""
-        self._say(event, f"{when}: {event['domain']} {value}{details}")
+        self._say(event, f"{when}: held-out {wording.visible(event['domain'])} {value}")
 
-    def _keep_matrix(self, event: Event) -> None:
-        self._matrix = ForgettingMatrix(event["domains"], event["num_tasks"])
-        self._matrix.load_state_dict(event)
+    def _matrix_measured(self, event: Event) -> None:
+        """Keep the matrix; where a task has just been learned, put its training and held-out loss side by side."""
+        self._matrix = matrix = ForgettingMatrix(event["domains"], event["num_tasks"])
+        matrix.load_state_dict(event)
+        task, training = self.progress.task, self.progress.mean(matrix.measure.name)
+        if training is None or matrix.num_tasks != len(matrix.domains) or matrix.missing(task + 1):
+            return
+        unit, heldout = matrix.measure.unit, wording.decimal(matrix.values[task + 1][task], 2)
+        replayed = self.progress.mean("replayed_fraction")
+        mixed = f" (batches with {wording.percent(replayed)} replayed text)" if replayed else ""
+        words = f"training {wording.decimal(training, 2)} {unit}{mixed}, held-out {heldout} {unit}"
+        self._say(event, f"{task_words(self.progress)} learned: {words}", "bold")
 
     def _checkpoint_saved(self, event: Event) -> None:
         step = wording.count(event["step"])
-        self._say(event, f"checkpoint after window {step} saved ({wording.size(event['num_bytes'])})", "dim")
+        self._say(event, f"checkpoint after step {step} saved ({wording.size(event['num_bytes'])})", "dim")
 
     def _stopped(self, event: Event) -> None:
         self.close()
-        self._say(event, f"stopped: {event['reason']}; the run can be resumed", "yellow")
+        self._say(event, f"stopped: {event['reason']}; the same command goes on from here", "yellow")
         if self._matrix is not None and not self._matrix.missing(1):
-            self.console.print(matrix_table(self._matrix))
+            self.console.print(*matrix_tables(self._matrix, self.console.width), sep="\n")
 
     def _run_finished(self, event: Event) -> None:
         self.close()
-        steps = f" after {wording.count(event['step'])} windows" if "step" in event else ""
+        steps = f" after {wording.count(event['step'])} steps" if "step" in event else ""
         self._say(event, f"finished{steps}", "bold")
         if self._matrix is not None:
-            self.console.print()
-            self.console.print(matrix_table(self._matrix), metrics_table(self._matrix), sep="\n")
+            tables = matrix_tables(self._matrix, self.console.width)
+            self.console.print("", *tables, metrics_table(self._matrix), sep="\n")
 
-    def _unknown(self, event: Event) -> None:
-        fields = "  ".join(f"{key}={wording.value(item)}" for key, item in event.items() if key not in HEADER_FIELDS)
-        self._say(event, f"{event['event']}  {fields}".rstrip())
-
-
-def _say_nothing(event: Event) -> None:
-    pass
+    def _one_line(self, event: Event) -> None:
+        warning, note = warning_of(event), note_of(event)
+        if warning is not None:
+            self._say(event, f"warning: {warning}", "yellow")
+        elif note is not None:
+            self._say(event, note)
 
 
 HEADER_FIELDS = ("time_s", "event")
@@ -207,31 +211,35 @@ HEADER_FIELDS = ("time_s", "event")
 
 def task_words(progress: RunProgress) -> str:
     """Return which task is running: `task 2/5 python`."""
-    return f"task {progress.task + 1}/{progress.num_tasks} {progress.task_name}".rstrip()
+    return f"task {progress.task + 1}/{progress.num_tasks} {wording.visible(progress.task_name)}".rstrip()
 
 
 def position_words(progress: RunProgress) -> list[str]:
-    """Return where in the task the run is: epoch and window, each out of how many."""
+    """Return where in the task the run is: epoch and step, each out of how many."""
     total = wording.count(progress.num_windows)
     return [
         f"epoch {progress.latest['epoch'] + 1}/{progress.num_epochs}",
-        f"window {wording.count(progress.window).rjust(len(total))}/{total}",
+        f"step {wording.count(progress.window).rjust(len(total))}/{total}",
     ]
 
 
 def number_words(progress: RunProgress) -> list[str]:
     """Return the measured numbers, each with its unit; those that a run does not have are left out."""
     latest, left = progress.latest, progress.seconds_left
+    bits = progress.mean("bits_per_byte")
     shown: list[tuple[Any, Callable[[Any], str]]] = [
-        (progress.mean("loss"), lambda loss: f"loss {wording.decimal(loss)} nats/token"),
-        (progress.mean("bits_per_byte"), lambda bits: f"{wording.decimal(bits, 2)} bits/byte"),
+        (bits, lambda bits: f"training loss {wording.decimal(bits, 2)} bits/byte"),
+        (
+            progress.mean("loss") if bits is None else None,
+            lambda loss: f"training loss {wording.decimal(loss)} nats/token",
+        ),
         (progress.tokens_per_s, lambda speed: f"{wording.count(speed)} tokens/s"),
         (latest.get("firing_rate"), lambda rate: f"firing {wording.percent(rate)}"),
         (latest.get("gradient_norm"), lambda norm: f"gradient {wording.compact(norm)}"),
         (latest.get("learning_rate"), lambda rate: f"lr {wording.compact(rate)}"),
         (latest.get("scale"), lambda scale: f"scale {wording.compact(scale)}" if scale != 1 else ""),
-        (latest.get("replayed_fraction"), lambda part: f"replayed {wording.percent(part)}" if part else ""),
-        (progress.num_skipped or None, lambda number: f"{number} skipped"),
+        (progress.mean("replayed_fraction"), lambda part: f"{wording.percent(part)} replayed text" if part else ""),
+        (progress.num_skipped or None, lambda number: f"{number} step{'s' * (number > 1)} skipped"),
         (left, lambda seconds: f"{wording.duration(seconds)} left"),
     ]
     words = [say(number) for number, say in shown if number is not None]
@@ -240,10 +248,13 @@ def number_words(progress: RunProgress) -> list[str]:
 
 def live_display(progress: RunProgress) -> Group:
     """Return the display that is redrawn in place: the task, a bar, the numbers."""
-    heading = Text("   ".join([task_words(progress), *position_words(progress)]), style="bold")
+    heading = Text(_unbroken([task_words(progress), *position_words(progress)]), style="bold")
     bar = Table.grid(padding=(0, 2))
-    bar.add_row(
-        ProgressBar(total=1.0, completed=progress.done_ratio, width=60),
-        f"{100 * progress.done_ratio:.0f} %",
-    )
-    return Group(heading, bar, Text("   ".join(number_words(progress))))
+    done = f"{100 * progress.done_ratio:.0f} %"
+    bar.add_row(ProgressBar(total=1.0, completed=progress.done_ratio, width=60), done)
+    return Group(heading, bar, Text(_unbroken(number_words(progress))))
+
+
+def _unbroken(parts: Sequence[str]) -> str:
+    """Return the parts in a line that may be broken between them only."""
+    return f"{NO_BREAK}{NO_BREAK} ".join(part.replace(" ", NO_BREAK) for part in parts)

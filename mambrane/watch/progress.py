@@ -5,7 +5,7 @@ from collections import deque
 from mambrane.core.events import Event
 
 SMOOTHED_WINDOWS = 20
-"""Loss and speed are shown as means over this many applied windows."""
+"""Loss and speed are shown as means over this many applied windows of a task."""
 
 
 class RunProgress:
@@ -78,6 +78,7 @@ class RunProgress:
         self.task, self.task_name = event["task"], event["name"]
         self.num_epochs, self.num_windows = event["epochs"], event["windows"]
         self.windows_before = event.get("windows_before")
+        self._recent.clear()
         self.window = event.get("windows_done", 0)
 
     def _close_window(self, event: Event) -> None:

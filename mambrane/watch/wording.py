@@ -1,7 +1,10 @@
 """Numbers as a reader wants them: 1 h 12 min, 1,131, 0.00092, 12.1 %. The same words in the console and the report."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
+
+from mambrane.core.printable import printable
 
 
 def duration(seconds: int | float) -> str:
@@ -62,3 +65,27 @@ def value(any_value: Any) -> str:  # noqa: ANN401 -- any JSON value
     if isinstance(any_value, list | tuple):
         return ", ".join(value(item) for item in any_value) or "none"
     return str(any_value) or "none"
+
+
+def switches(on: Sequence[str], off: Sequence[str]) -> str:
+    """Return in one line what is switched on in a run and what is not."""
+    return f"on: {', '.join(on) or 'nothing'}; off: {', '.join(off) or 'nothing'}"
+
+
+def visible(text: str, keep: str = "") -> str:
+    r"""Return text whose control characters can be seen: a tab is four spaces, an escape `\x1b`.
+
+    Args:
+        text: any text.
+        keep: control characters that stay as they are, such as the line end.
+    """
+    return "".join(c if c in keep else printable(c) for c in text.replace("\t", "    "))
+
+
+def shortened(name: str, width: int) -> str:
+    """Return a name in at most that many characters, its middle left out where it is longer."""
+    name = visible(name)
+    if len(name) <= width:
+        return name
+    end = (width - 2) // 2
+    return f"{name[: width - 2 - end]}..{name[len(name) - end :]}"

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mambrane.app.cli import given_settings, main, parse_train
+from mambrane.app.cli import base_of, main, parse_train
+from mambrane.app.words import given_settings
 from mambrane.core.errors import UserError
 from mambrane.run import config as run_config
 from mambrane.run.config import RunConfig, fingerprint, from_dict, settings_left_unsaid, to_dict
@@ -20,7 +21,7 @@ FLAGS_FILE = Path(__file__).parent / "flags.txt"
 def flags() -> list[str]:
     sections = dataclasses.fields(RunConfig)
     names = [f.name for s in sections for f in dataclasses.fields(getattr(RunConfig(), s.name))]
-    return sorted("--" + name.replace("_", "-") for name in [*names, "preset", "config"])
+    return sorted("--" + name.replace("_", "-") for name in [*names, "preset", "config", "json"])
 
 
 def test_the_flags_are_the_recorded_ones():
@@ -102,12 +103,12 @@ def test_a_bad_configuration_file_is_refused_by_name(tmp_path, capsys, text, mes
 
 
 REFUSED = {
-    "--use-cross-attention": "way out: add these two flags",
-    "--use-adaptive-gating": "add --use-mamba",
+    "--use-cross-attention --no-use-mamba": "way out: add these two flags",
+    "--use-adaptive-gating --no-use-mamba": "add --use-mamba",
     "--use-mamba --num-gate-heads 7": "--num-gate-heads 4",
-    "--use-replay": "add --continual-learning",
-    "--consolidation-strength 1": "add --continual-learning",
-    "--distillation-strength 1": "add --continual-learning",
+    "--use-replay --no-continual-learning": "add --continual-learning",
+    "--consolidation-strength 1 --no-continual-learning": "add --continual-learning",
+    "--distillation-strength 1 --no-continual-learning": "add --continual-learning",
     "--distillation-temperature 0": "--distillation-temperature 2",
     "--use-stdp --liquid-backbone cfc": "--liquid-backbone lif",
     "--continual-learning --num-tasks 5 --epochs 4": "--epochs 5",
@@ -119,7 +120,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("words", REFUSED)
 def test_an_impossible_combination_is_refused_with_the_way_out(words):
-    result = run("train", *words.split())
+    result = run("train", "--dry-run", *words.split())
     assert result.returncode == 2
     told = " ".join(result.stderr.replace("│", " ").split())
     assert REFUSED[words] in told
@@ -165,35 +166,40 @@ def test_a_setting_without_its_switch_is_warned_of(section, name):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("--num-tasks 5", "--num-tasks 5 has no effect without --continual-learning"),
-        ("--mamba-expand=2", "--mamba-expand 2 has no effect without --use-mamba"),
-        ("--stdp_bounds hard", "--stdp-bounds hard has no effect without --use-stdp"),
+        ("--num-tasks 5 --no-continual-learning", "--num-tasks 5 has no effect without --continual-learning"),
+        ("--mamba-expand=2 --no-use-mamba", "--mamba-expand 2 has no effect without --use-mamba"),
+        ("--stdp_bounds hard --no-use-stdp", "--stdp-bounds hard has no effect without --use-stdp"),
         (
-            "--continual-learning --consolidation-strength 1 --consolidation-method si --fisher-sequences 64",
+            "--consolidation-strength 1 --consolidation-method si --fisher-sequences 64",
             "--fisher-sequences 64 has no effect without --consolidation-method ewc or mas",
         ),
         (
-            "--use-meta-plasticity --use-stdp",
+            "--use-meta-plasticity --no-continual-learning",
             "--use-meta-plasticity gates no update without --continual-learning with --num-tasks 2 or more; it "
             "consolidates synapses",
         ),
     ],
 )
 def test_a_flag_given_at_the_value_of_the_preset_is_warned_of_too(words, sentence):
-    config = parse_train(words.split())
-    assert settings_without_effect(config, RunConfig(), given_settings(words.split())) == [sentence]
+    config, base = parse_train(words.split()), base_of(words.split())
+    assert settings_without_effect(config, base, given_settings(words.split())) == [sentence]
 
 
 @pytest.mark.parametrize(
     "words",
     [
+        "",
+        "--no-use-mamba",
+        "--no-continual-learning",
+        "--liquid-backbone cfc",
+        "--num-tasks 1",
         "--no-use-replay --no-use-meta-plasticity --consolidation-strength 0 --distillation-strength 0",
         "--use-meta-plasticity --meta-kappa 3 --continual-learning --use-replay --consolidation-strength 1",
     ],
 )
 def test_what_is_switched_off_or_at_work_is_not_warned_of(words):
-    config = parse_train(words.split())
-    assert settings_without_effect(config, RunConfig(), given_settings(words.split())) == []
+    config, base = parse_train(words.split()), base_of(words.split())
+    assert settings_without_effect(config, base, given_settings(words.split())) == []
 
 
 def test_the_main_command_has_no_setting_without_effect():
@@ -209,8 +215,8 @@ def test_every_rule_that_reads_the_target_rate_is_known(words):
 
 
 def test_the_target_rate_without_a_rule_that_reads_it_is_warned_of():
-    config = parse_train(["--use-stdp", "--stdp-target-rate", "0.2", "--stdp-type", "classical"])
-    (sentence,) = settings_without_effect(config, PRESETS["base"]())
+    words = ["--use-stdp", "--stdp-target-rate", "0.2", "--stdp-type", "classical", "--no-use-meta-plasticity"]
+    (sentence,) = settings_without_effect(parse_train(words), base_of(words))
     assert sentence.startswith("--stdp-target-rate 0.2 has no effect without --stdp-type")
 
 
@@ -233,7 +239,8 @@ def test_operational_settings_do_not_change_the_identity():
 
 
 def test_a_whole_number_for_a_fraction_is_the_same_configuration():
-    assert from_dict({"engine": {"learning_rate": 1}}, source="test").name == parse_train(["--learning-rate", "1"]).name
+    from_file = from_dict({"engine": {"learning_rate": 1}}, source="test", base=PRESETS["base"]())
+    assert from_file.name == parse_train(["--learning-rate", "1"]).name
 
 
 def test_a_setting_that_is_added_does_not_change_the_name_of_a_run(monkeypatch):

@@ -99,7 +99,7 @@ def weights_after_two_tasks(
     for task, domain in enumerate(domains[:2]):
         loader = loader_of(domain)
         trainer.begin_task(4)
-        trainer.run_epoch(loader)
+        list(trainer.windows(loader))
         trainer.end_task(loader, task)
     return {name: weight.clone() for name, weight in model.state_dict().items()}
 

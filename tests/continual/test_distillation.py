@@ -174,7 +174,7 @@ class Sitting:
 
     def learn(self, task: int) -> None:
         self.trainer.begin_task(4)
-        self.trainer.run_epoch(self.loaders[task])
+        list(self.trainer.windows(self.loaders[task]))
 
     def end(self, task: int) -> None:
         self.trainer.end_task(self.loaders[task], task)
@@ -246,7 +246,7 @@ def test_a_run_resumed_in_the_middle_of_a_task_ends_bit_for_bit_the_same(build_m
     resumed.load(stopped.saved())
     ends = []
     for sitting in (straight, resumed):
-        sitting.trainer.run_epoch(sitting.loaders[1])
+        list(sitting.trainer.windows(sitting.loaders[1]))
         before_boundary = sitting.saved()
         sitting.end(1)
         ends.append((before_boundary, sitting.saved()))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.consolidation import Consolidation
@@ -66,12 +66,6 @@ def languages() -> list[Domain]:
     return domains
 
 
-def twin_of(weight: nn.Parameter) -> nn.Parameter:
-    twin = nn.Parameter(weight.detach().clone())
-    twin.grad = weight.grad
-    return twin
-
-
 class EqualPlasticity:
     """The control of meta-plasticity: as plastic as it on average, and every weight as plastic as every other."""
 
@@ -80,10 +74,12 @@ class EqualPlasticity:
     def __init__(self, meta: MetaPlasticity) -> None:
         self.meta = meta
 
-    def gate(self, before: dict[str, Tensor], after: dict[str, nn.Parameter]) -> None:
-        self.meta.gate(before, {name: twin_of(weight) for name, weight in after.items()})
-        for name, weight in after.items():
-            weight.copy_(before[name] + self.meta.mean_plasticity * (weight - before[name]))
+    def observe(self, gradients: dict[str, Tensor]) -> None:
+        self.meta.observe(gradients)
+
+    def gate(self, before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, Tensor]:
+        share = self.meta.mean_plasticity
+        return {name: before[name] + share * (weight - before[name]) for name, weight in after.items()}
 
     def boundary(self, view: BoundaryView) -> None:
         self.meta.boundary(view)

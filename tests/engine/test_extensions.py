@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from mambrane.core.errors import UserError
-from mambrane.engine.extensions import ExtensionRefusedError, Extensions
+from mambrane.engine.extensions import ExtensionRefusedError, Extensions, StepChange
+from mambrane.engine.step import NonFiniteWeightsError
+from mambrane.engine.trainer import TornStateError
 from tests.engine.tiny_training import (
     INFINITE,
     AddOne,
@@ -72,15 +74,19 @@ class Recorder:
     def penalty(self, model):
         self.note("penalty")
 
+    def observe(self, gradients):
+        self.note("observe")
+
     def gate(self, before, after):
         self.note("gate")
         assert before.keys() == after.keys()
         assert not any(torch.equal(before[name], after[name]) for name in after)
+        return after
 
     def after_step(self, view):
         self.note("after_step")
         self.state += 1
-        return {"state": float(self.state)}
+        return StepChange({"state": float(self.state)})
 
     def boundary(self, view):
         self.note("boundary")
@@ -132,10 +138,10 @@ def test_the_order_within_a_window_is_fixed():
     trainer = make_trainer(extensions=extensions, accumulation_steps=2)
     loader = ListLoader(make_batches(2))
     (result,) = trainer.windows(loader)
-    seams = ("undo_point", "mix", "term", "penalty", "gate", "after_step")
+    seams = ("undo_point", "mix", "term", "penalty", "observe", "gate", "after_step")
     both = [[("first", seam), ("second", seam)] for seam in seams]
-    undo_point, mix, term, penalty, gate, after_step = both
-    assert journal == [*undo_point, *mix, *term, *mix, *term, *penalty, *gate, *after_step]
+    undo_point, mix, term, penalty, observe, gate, after_step = both
+    assert journal == [*undo_point, *mix, *term, *mix, *term, *penalty, *observe, *gate, *after_step]
     assert result.numbers == {"first/state": 1.0, "second/state": 1.0}
     journal.clear()
     trainer.end_task(loader, 0)
@@ -162,8 +168,7 @@ def test_extensions_that_do_nothing_change_no_bit():
 def test_a_gate_sees_the_weights_before_and_after_and_may_hold_them_back():
     class Half(Recorder):
         def gate(self, before, after):
-            for name, weight in after.items():
-                weight.copy_(before[name] + 0.5 * (weight - before[name]))
+            return {name: before[name] + 0.5 * (weight - before[name]) for name, weight in after.items()}
 
     def moved(extensions):
         trainer = make_trainer(extensions=extensions, ema_decay=0.0)
@@ -174,6 +179,72 @@ def test_a_gate_sees_the_weights_before_and_after_and_may_hold_them_back():
     free, held = moved(Extensions()), moved(Extensions(update_gates=(Half(),)))
     for name in free:
         torch.testing.assert_close(held[name], 0.5 * free[name], rtol=1e-9, atol=1e-15)
+
+
+def test_a_gate_observes_the_gradient_of_the_loss_without_penalties_and_clipping():
+    class Observer(Recorder):
+        def observe(self, gradients):
+            self.gradients = {name: gradient.clone() for name, gradient in gradients.items()}
+
+    class Pull(Recorder):
+        def penalty(self, model):
+            return 100.0 * sum(weight.square().sum() for weight in model.parameters())
+
+    seen = []
+    for penalties, clip in (((), 0.0), ((), 1e-3), ((Pull("pull"),), 1e-3)):
+        observer = Observer()
+        extensions = Extensions(window_penalties=penalties, update_gates=(observer,))
+        list(make_trainer(extensions=extensions, gradient_clip=clip).windows(ListLoader(make_batches(4))))
+        seen.append(observer.gradients)
+    for other in seen[1:]:
+        assert other.keys() == seen[0].keys()
+        assert all(torch.equal(other[name], gradient) for name, gradient in seen[0].items())
+
+
+def test_two_extensions_that_change_the_same_weight_after_a_step_are_refused():
+    class Second(Drift):
+        def __init__(self):
+            super().__init__()
+            self.name = "second"
+
+    trainer = make_trainer(extensions=Extensions(after_steps=(Drift(), Second())))
+    with pytest.raises(ExtensionRefusedError, match=r"second changes hidden.weight after the step"):
+        list(trainer.windows(ListLoader(make_batches(4))))
+
+
+class Poison(Recorder):
+    """Makes one weight infinite or not a number, in one seam."""
+
+    def __init__(self, seam, value):
+        super().__init__()
+        self.seam, self.value = seam, value
+
+    def gate(self, before, after):
+        return {name: weight * self.value if self.seam == "gate" else weight for name, weight in after.items()}
+
+    def after_step(self, view):
+        bad = torch.full_like(view.model.hidden.weight, self.value)
+        return StepChange({}, {"hidden.weight": bad} if self.seam == "after_step" else {})
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+@pytest.mark.parametrize("seam", ["gate", "after_step"])
+def test_weights_that_an_extension_left_not_finite_are_an_error_that_names_one_and_nothing_is_saved(seam, value):
+    poison = Poison(seam, value)
+    trainer = make_trainer(extensions=Extensions(update_gates=(poison,), after_steps=(poison,)), ema_decay=0.9)
+    average = {name: tensor.clone() for name, tensor in trainer.average.average.items()}
+    with pytest.raises(NonFiniteWeightsError, match=r"the weight of [a-z.]+ is not finite"):
+        list(trainer.windows(ListLoader(make_batches(4))))
+    with pytest.raises(TornStateError):
+        trainer.state_dict()
+    assert all(torch.equal(trainer.average.average[name], tensor) for name, tensor in average.items())
+
+
+def test_weights_that_the_optimizer_left_not_finite_are_an_error_that_names_one():
+    trainer = make_trainer()
+    trainer.optimizers[0].param_groups[0]["weight_decay"] = float("inf")
+    with pytest.raises(NonFiniteWeightsError, match="is not finite"):
+        list(trainer.windows(ListLoader(make_batches(4))))
 
 
 def test_the_average_averages_what_plasticity_left():
@@ -188,7 +259,7 @@ def test_an_after_step_extension_sees_the_micro_batches_as_they_were_run():
     class Watcher(Recorder):
         def after_step(self, view):
             self.view = view
-            return {}
+            return StepChange({})
 
     watcher, mixer = Watcher(), AddOne()
     trainer = make_trainer(extensions=Extensions(batch_mixers=(mixer,), after_steps=(watcher,)), accumulation_steps=3)
@@ -196,9 +267,9 @@ def test_an_after_step_extension_sees_the_micro_batches_as_they_were_run():
     (result,) = trainer.windows(ListLoader(batches))
     view = watcher.view
     assert (view.num_targets, view.applied_step, view.learning_rate) == (30, 1, result.learning_rate)
-    assert len(view.micro_batches) == len(view.outputs) == 3
+    assert len(view.micro_batches) == len(view.activities) == 3
     assert any(not torch.equal(a.inputs_BT, b.inputs_BT) for a, b in zip(view.micro_batches, batches, strict=True))
-    assert not any(tensor.requires_grad for activity in view.outputs for tensor in activity)
+    assert not any(tensor.requires_grad for activity in view.activities for tensor in activity)
 
 
 def test_a_boundary_may_use_gradients_and_leaves_none():

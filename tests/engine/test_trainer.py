@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mambrane.core.errors import UserError
 from mambrane.core.stateful import Stateful
 from mambrane.data.batch import MicroBatch
+from mambrane.engine.epoch import EpochLoss
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.signals import StopRequest
 from mambrane.engine.trainer import Trainer
@@ -57,10 +58,11 @@ def test_an_empty_loader_is_told_and_changes_nothing_before_and_after_the_first_
     trainer = make_trainer(precision=precision, events=events)
     for batches in ([], make_batches(4), []):
         before = copy.deepcopy(trainer.state_dict())
-        result = trainer.run_epoch(ListLoader(batches))
-        assert result.is_finished
+        loader = ListLoader(batches)
+        results = list(trainer.windows(loader))
+        assert loader.epoch == 1
         if not batches:
-            assert (result.num_windows, result.num_applied, result.loss) == (0, 0, None)
+            assert results == []
             assert training_differences(before, trainer.state_dict()) == []
     assert events.kinds() == ["epoch_without_windows"] * 2
 
@@ -225,16 +227,18 @@ def test_a_stop_closes_or_aborts_the_window_and_the_resumed_run_is_the_uninterru
 
     stop["asked"] = batches_before_the_stop == 0
     trainer, loader = busy_trainer(objective=objective, should_stop=lambda: stop["asked"]), ListLoader(batches)
-    interrupted = trainer.run_epoch(loader)
+    list(trainer.windows(loader))
+    was_interrupted = loader.epoch == 0
     state, cursor = copy.deepcopy(trainer.state_dict()), loader.state_dict()
     resumed, loader = busy_trainer(), ListLoader(batches)
     resumed.load_state_dict(state)
     loader.load_state_dict(cursor)
     while loader.epoch == 0:
-        resumed.run_epoch(loader)
-    straight = busy_trainer()
-    assert straight.run_epoch(ListLoader(batches)).is_finished
-    assert interrupted.is_finished == (not stop["asked"])
+        list(resumed.windows(loader))
+    straight, whole = busy_trainer(), ListLoader(batches)
+    list(straight.windows(whole))
+    assert whole.epoch == 1
+    assert not was_interrupted or stop["asked"]
     assert training_differences(straight.state_dict(), resumed.state_dict(), besides=["counters"]) == []
     assert resumed.counters.applied == straight.counters.applied
     assert resumed.counters.aborted <= 1
@@ -362,13 +366,15 @@ def test_the_counters_add_up_and_tell_what_happened(kinds, accumulation_steps, p
     assert loader.epoch == 1
 
 
-def test_run_epoch_reports_the_mean_loss_over_the_tokens_of_applied_windows():
+def test_the_loss_of_an_epoch_is_the_mean_over_the_tokens_of_applied_windows():
     batches = [make_batch(0, num_targets=9), make_batch(1, num_targets=1), make_batch(2, first_token=INFINITE)]
-    trainer, seen = make_trainer(accumulation_steps=1), []
-    result = trainer.run_epoch(ListLoader(batches), seen.append)
+    trainer, loss = make_trainer(accumulation_steps=1), EpochLoss()
+    assert loss.mean is None
+    seen = list(trainer.windows(ListLoader(batches)))
+    for result in seen:
+        loss.add(result)
     assert [window.state.name for window in seen] == ["COMMITTED", "COMMITTED", "SKIPPED"]
-    assert result.loss == pytest.approx((9 * seen[0].loss + seen[1].loss) / 10)
-    assert (result.num_windows, result.num_applied, result.num_targets, result.is_finished) == (3, 2, 10, True)
+    assert loss.mean == pytest.approx((9 * seen[0].loss + seen[1].loss) / 10)
 
 
 def test_leaving_the_loop_after_a_window_loses_nothing():
@@ -527,7 +533,8 @@ def test_a_signal_in_any_phase_ends_at_a_closed_window_and_the_resumed_run_is_th
     resumed, rest = busy_trainer(), ListLoader(mixed_batches(8))
     resumed.load_state_dict(state)
     rest.load_state_dict(sender.loader.state_dict())
-    assert resumed.run_epoch(rest).is_finished
+    list(resumed.windows(rest))
+    assert rest.epoch == 1
     straight = busy_trainer()
-    straight.run_epoch(ListLoader(mixed_batches(8)))
+    list(straight.windows(ListLoader(mixed_batches(8))))
     assert training_differences(straight.state_dict(), resumed.state_dict(), besides=["counters"]) == []

@@ -12,7 +12,7 @@ from mambrane.core.seeding import make_generator
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.config import EngineConfig
-from mambrane.engine.extensions import Extensions
+from mambrane.engine.extensions import Extensions, StepChange
 from mambrane.engine.objective import Objective, next_token_objective
 from mambrane.engine.precision import Precision
 from mambrane.engine.trainer import Trainer
@@ -216,13 +216,13 @@ class Drift:
         self.generator = make_generator(0, "drift")
         self.views: list[Any] = []
 
-    def after_step(self, view: Any) -> dict[str, float]:
-        self.views.append((view.num_targets, view.applied_step, len(view.micro_batches), len(view.outputs)))
-        for (hidden,) in view.outputs:
+    def after_step(self, view: Any) -> StepChange:
+        self.views.append((view.num_targets, view.applied_step, len(view.micro_batches), len(view.activities)))
+        for (hidden,) in view.activities:
             self.trace = 0.9 * self.trace + 0.1 * hidden.mean(dim=(0, 1))
         noise = torch.randn(8, generator=self.generator, dtype=torch.float64)
-        view.model.hidden.weight += self.rate * (self.trace + noise)[:, None]
-        return {"trace": float(self.trace.mean())}
+        nudged = view.model.hidden.weight + self.rate * (self.trace + noise)[:, None]
+        return StepChange({"trace": float(self.trace.mean())}, {"hidden.weight": nudged})
 
     def state_dict(self) -> dict[str, Any]:
         return {"trace": self.trace, "generator": self.generator.get_state()}

@@ -1,14 +1,18 @@
 """Held-out loss in bits per byte."""
 
+import importlib
 import math
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from mambrane.core.seeding import make_generator
 from mambrane.data.tokenizer import BytesTokenizer
 from mambrane.data.tokens import token_file_from
+from mambrane.engine.objective import next_token_objective
 from mambrane.measure.metrics import HeldoutLoss, heldout_loss
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
@@ -49,6 +53,33 @@ def test_it_is_the_cross_entropy_of_the_stream_read_at_once(model):
     expected = F.cross_entropy(logits[0].double(), targets[0], reduction="sum")
     loss = heldout_loss(model, TOKEN_FILE, sequence_length=tokens.shape[1], batch_size=1, device=CPU)
     assert loss.nats_sum == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_it_is_the_same_from_the_logits(model):
+    from_logits = heldout_loss(
+        model, TOKEN_FILE, sequence_length=16, batch_size=2, device=CPU, objective=next_token_objective
+    )
+    loss = heldout_loss(model, TOKEN_FILE, sequence_length=16, batch_size=2, device=CPU)
+    assert loss.nats_sum == pytest.approx(from_logits.nats_sum, rel=1e-6)
+
+
+def test_no_logits_of_a_whole_batch_exist_while_it_is_measured(model, monkeypatch):
+    """Each tensor that an operation makes is smaller than batch x tokens x vocabulary, once the chunks are."""
+    chunked = importlib.import_module("mambrane.ops.linear_cross_entropy.chunked")
+    monkeypatch.setattr(chunked, "CHUNK_LOGITS", 8 * 257)
+
+    class Largest(TorchDispatchMode):
+        size = 0
+
+        def __torch_dispatch__(self, function, types, arguments=(), options=None):
+            result = function(*arguments, **(options or {}))
+            tensors = [tensor for tensor in tree_leaves(result) if isinstance(tensor, torch.Tensor)]
+            Largest.size = max([Largest.size, *(tensor.numel() for tensor in tensors)])
+            return result
+
+    with Largest():
+        heldout_loss(model, TOKEN_FILE, sequence_length=16, batch_size=2, device=CPU)
+    assert Largest.size < 2 * 16 * 257
 
 
 def test_evaluating_leaves_no_trace(model):

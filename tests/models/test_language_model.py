@@ -119,6 +119,26 @@ def test_each_switch_changes_the_logits(name):
     assert not torch.equal(off, on)
 
 
+DROPPING = {"plain": {}, "hybrid": {"use_mamba": True}, "mixed": {"block_pattern": "hybrid,mamba"}}
+
+
+@pytest.mark.parametrize("parts", DROPPING.values(), ids=DROPPING)
+@torch.no_grad()
+def test_dropout_changes_training_and_nothing_else(parts):
+    tokens = random_tokens(2, 24)
+    off, on = (build_awake(ModelConfig(**SMALL, **parts, dropout=p)) for p in (0.0, 0.2))
+    assert all(torch.equal(a, b) for a, b in zip(off.parameters(), on.parameters(), strict=True))
+    plain = off.train()(tokens).logits_BTV
+    assert not torch.equal(on.train()(tokens).logits_BTV, plain)
+    assert torch.equal(on.eval()(tokens).logits_BTV, plain)
+    assert torch.equal(off.eval()(tokens).logits_BTV, plain)
+
+
+def test_without_dropout_the_model_holds_nothing_of_it():
+    assert not any("dropout" in name for name in build_awake(ModelConfig(**SMALL)).state_dict())
+    assert sum("dropout" in name for name in build_awake(ModelConfig(**SMALL, dropout=0.1)).state_dict()) == 3
+
+
 @pytest.mark.parametrize("change", [{"surrogate": "atan"}, {"surrogate_slope": 2.0}, {"detach_reset": True}], ids=str)
 def test_settings_of_the_backward_pass_change_gradients_and_no_logit(change):
     from dataclasses import replace

@@ -126,16 +126,16 @@ with mock.patch.object(compiler_process, "compile_elsewhere", refuse):
     output = model(tokens, resets_BT=batch.resets_BT)
     for name in ("homeostatic", "classical", "triplet", "bcm"):
         view = StepView(
-            model=model, micro_batches=[batch], outputs=[output.activity], num_targets=tokens.numel(),
+            model=model, micro_batches=[batch], activities=[output.activity], num_targets=tokens.numel(),
             applied_step=1, learning_rate=1e-3,
         )
         Stdp(replace(rule, stdp_type=name), model).after_step(view)
     weights = dict(model.named_parameters())
-    for weight in weights.values():
-        weight.grad = torch.ones_like(weight)
     meta = MetaPlasticity(rule, model)
     for task in range(2):
-        meta.gate({name: weight.detach() - 1.0 for name, weight in weights.items()}, weights)
+        meta.observe({name: torch.ones_like(weight) for name, weight in weights.items()})
+        before = {name: weight.detach() - 1.0 for name, weight in weights.items()}
+        meta.gate(before, {name: weight.detach() for name, weight in weights.items()})
         meta.boundary(BoundaryView(model=model, loader=None, task_index=task, device=torch.device("cpu")))
 print("nothing left")
 """

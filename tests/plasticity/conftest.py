@@ -7,11 +7,20 @@ import torch
 
 from mambrane.core.seeding import make_generator
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.extensions import StepView
+from mambrane.engine.extensions import AfterStep, StepView
+from mambrane.engine.step import write_weights
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
 
 VOCAB_SIZE, END_OF_TEXT = 17, 16
+
+
+def act(extension: AfterStep, view: StepView) -> dict[str, float]:
+    """Let an extension act as the engine does: its changes go into the weights; returns its numbers."""
+    change = extension.after_step(view)
+    with torch.no_grad():
+        write_weights(dict(view.model.named_parameters()), change.weights)
+    return change.numbers
 
 
 @pytest.fixture
@@ -48,7 +57,7 @@ def view_of() -> Callable[..., StepView]:
         return StepView(
             model=model,
             micro_batches=list(batches),
-            outputs=activities,
+            activities=activities,
             num_targets=sum(batch.num_targets for batch in batches),
             applied_step=1,
             learning_rate=1e-3,

@@ -15,6 +15,7 @@ from mambrane.plasticity import rules
 from mambrane.plasticity.config import PlasticityConfig
 from mambrane.plasticity.stdp import HOMEOSTATIC_GAIN, MAX_CONSOLIDATION, Stdp
 from mambrane.storage.state_files import decode_state, encode_state
+from tests.plasticity.conftest import act
 
 RULES = ("classical", "triplet", "bcm", "homeostatic")
 CONFIG = PlasticityConfig(
@@ -28,7 +29,7 @@ def plastic_weights(model: LanguageModel) -> list[torch.Tensor]:
 
 def change_of(model: LanguageModel, stdp: Stdp, view: object) -> list[torch.Tensor]:
     before = plastic_weights(model)
-    stdp.after_step(view)
+    act(stdp, view)
     return [after - old for old, after in zip(before, plastic_weights(model), strict=True)]
 
 
@@ -72,7 +73,7 @@ def test_the_change_is_the_rule_averaged_over_the_tokens_of_the_window(
     stdp = Stdp(replace(CONFIG, stdp_type="classical"), model)
     for index, change in enumerate(change_of(model, stdp, view)):
         expected = torch.zeros_like(change)
-        for batch, activity in zip(batches, view.outputs, strict=True):
+        for batch, activity in zip(batches, view.activities, strict=True):
             counted = (batch.targets_BT != -100).float()[..., None]
             spikes = ([activity[index].pre_spikes_BTS * counted], [activity[index].post_spikes_BTS * counted])
             trains = rules.Trains(*spikes, batch.resets_BT, tau_plus_ticks=6.0, tau_minus_ticks=9.0)
@@ -118,7 +119,7 @@ def test_with_several_ticks_a_token_time_constants_and_rates_are_still_per_token
     resets[:, ::3] = batch.resets_BT
     stdp = Stdp(replace(CONFIG, stdp_type="classical"), model)
     change = change_of(model, stdp, view)[0]
-    activity = view.outputs[0][0]
+    activity = view.activities[0][0]
     spikes = ([activity.pre_spikes_BTS], [activity.post_spikes_BTS])
     part = rules.pair(rules.Trains(*spikes, resets, tau_plus_ticks=18.0, tau_minus_ticks=27.0))
     expected = 0.01 * (part.potentiation_NUS - part.depression_NUS)[0] / batch.num_targets
@@ -132,7 +133,7 @@ def test_weights_stay_inside_the_bounds(bounds: str, build_model: Callable, text
     rate = 100.0 if bounds == "hard" else 0.1
     stdp = Stdp(replace(CONFIG, stdp_learning_rate=rate, stdp_max_weight=2.5, stdp_bounds=bounds), model)
     for seed in range(5):
-        numbers = stdp.after_step(view_of(model, text(seed)))
+        numbers = act(stdp, view_of(model, text(seed)))
         assert all(weight.abs().max() <= 2.5 for weight in plastic_weights(model))
     assert (numbers["at_bounds"] > 0.5) == (bounds == "hard")
 
@@ -146,7 +147,7 @@ def test_a_weight_outside_the_bounds_is_not_pulled_back_but_may_return(
         weight.copy_(torch.where(torch.rand_like(weight) < 0.5, -1.0, 1.0) * 0.3)
     stdp = Stdp(replace(CONFIG, stdp_learning_rate=1e-4, stdp_max_weight=0.2), model)
     before = weight.detach().clone()
-    stdp.after_step(view_of(model, text(1)))
+    act(stdp, view_of(model, text(1)))
     assert (weight.abs() <= before.abs()).all()
     assert (weight.abs() > 0.29).all()
     assert (weight != before).any()
@@ -161,11 +162,11 @@ def test_homeostasis_brings_every_unit_of_a_lif_population_near_its_target_rate(
     stdp = Stdp(config, model)
 
     def rates() -> torch.Tensor:
-        return view_of(model, text(0, batch_size=32)).outputs[0][0].post_spikes_BTS.mean(dim=(0, 1))
+        return view_of(model, text(0, batch_size=32)).activities[0][0].post_spikes_BTS.mean(dim=(0, 1))
 
     before = (rates() - target).abs()
     for seed in range(150):
-        stdp.after_step(view_of(model, text(seed, batch_size=8)))
+        act(stdp, view_of(model, text(seed, batch_size=8)))
     after = (rates() - target).abs()
     assert before.max() > 0.5 * target
     assert after.mean() < 0.2 * target
@@ -178,8 +179,8 @@ def test_without_homeostasis_the_same_rates_do_not_reach_the_target(
     model = build_model(num_layers=1)
     stdp = Stdp(replace(CONFIG, stdp_type="classical", stdp_target_rate=0.05), model)
     for seed in range(150):
-        stdp.after_step(view_of(model, text(seed, batch_size=8)))
-    rates = view_of(model, text(0, batch_size=32)).outputs[0][0].post_spikes_BTS.mean(dim=(0, 1))
+        act(stdp, view_of(model, text(seed, batch_size=8)))
+    rates = view_of(model, text(0, batch_size=32)).activities[0][0].post_spikes_BTS.mean(dim=(0, 1))
     assert (rates - 0.05).abs().mean() > 0.05
 
 
@@ -200,8 +201,8 @@ def test_bcm_threshold_follows_the_squared_rate(build_model: Callable, text: Cal
     batch = text(1, batch_size=16)
     view = view_of(model, batch)
     for _ in range(200):
-        stdp.after_step(view)
-    y = rules.spike_trace(view.outputs[0][0].post_spikes_BTS, math.exp(-1 / 9.0), batch.resets_BT) * (
+        act(stdp, view)
+    y = rules.spike_trace(view.activities[0][0].post_spikes_BTS, math.exp(-1 / 9.0), batch.resets_BT) * (
         1 - math.exp(-1 / 9.0)
     )
     expected = y.square().mean(dim=(0, 1)) / CONFIG.stdp_target_rate
@@ -231,7 +232,7 @@ def test_consolidation_grows_towards_its_cap_and_never_beyond(build_model: Calla
     view = view_of(model, text(1))
     sizes = []
     for _ in range(100):
-        stdp.after_step(view)
+        act(stdp, view)
         sizes.append(stdp.synapses[0].consolidation_NUS.max().item())
     assert sizes == sorted(sizes)
     assert 0.9 * MAX_CONSOLIDATION < sizes[-1] <= MAX_CONSOLIDATION
@@ -243,7 +244,7 @@ def test_meta_plasticity_at_rate_zero_equals_off_bit_for_bit(build_model: Callab
         model = build_model()
         stdp = Stdp(config, model)
         for seed in range(3):
-            stdp.after_step(view_of(model, text(seed)))
+            act(stdp, view_of(model, text(seed)))
         weights.append(plastic_weights(model))
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
 
@@ -254,15 +255,15 @@ def test_a_restart_goes_on_bit_for_bit(rule: str, build_model: Callable, text: C
     straight = build_model()
     stdp = Stdp(config, straight)
     for seed in range(3):
-        stdp.after_step(view_of(straight, text(seed)))
+        act(stdp, view_of(straight, text(seed)))
     saved, weights = encode_state(stdp.state_dict(), copy=True), straight.state_dict()
     resumed = build_model()
     resumed.load_state_dict(weights)
     again = Stdp(config, resumed)
     again.load_state_dict(decode_state(*saved))
     for seed in range(3, 6):
-        stdp.after_step(view_of(straight, text(seed)))
-        again.after_step(view_of(resumed, text(seed)))
+        act(stdp, view_of(straight, text(seed)))
+        act(again, view_of(resumed, text(seed)))
     for one, other in zip(plastic_weights(straight), plastic_weights(resumed), strict=True):
         assert torch.equal(one, other)
     assert isinstance(stdp, AfterStep)

@@ -191,3 +191,20 @@ def test_writing_leaves_one_file_beside_the_run(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     write_report(read_report_data(tmp_path), tmp_path / "report.html")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "report.html"]
+
+
+def test_training_and_held_out_loss_stand_in_one_picture_that_says_what_the_batches_held(whole):
+    without = report_page(dataclasses.replace(whole, matrix=None))
+    with_rings = report_page(whole)
+    assert "ring: the task's held-out text" in with_rings
+    assert "ring: the task's held-out text" not in without
+    assert "replayed text" not in with_rings
+    for event in whole.history.windows.values():
+        event["replayed_fraction"] = 0.5
+    assert "Batches hold replayed text of earlier tasks (50.0" in report_page(whole)
+
+
+def test_samples_are_monospaced_and_their_control_characters_visible(whole):
+    html = report_page(dataclasses.replace(whole, samples=(Sample("a\tb", "c\x1bd\x00", "seed 0"),)))
+    assert "a    b</span>c\\x1bd\\x00</div>" in html
+    assert re.search(r"\.sample \{[^}]*monospace", html)

@@ -41,10 +41,11 @@ def text_of(num_tokens: int) -> TokenFile:
     return TokenFile(tokens, 0, num_bytes=num_tokens, num_documents=1, content_hash=f"{num_tokens} zeros")
 
 
-@pytest.mark.parametrize("epoch_tokens", [0, 128])
+@pytest.mark.parametrize("epoch_tokens", [0, 128, 480])
 def test_all_domains_at_once_see_as_many_tokens_as_one_after_another(epoch_tokens):
     texts = [text_of(num_tokens) for num_tokens in (320, 640, 960)]
     kind = task_kind("llm")(DataConfig(sequence_length=32, epoch_tokens=epoch_tokens), seed=0, device=CPU)
     alone = [kind.make_loader(Task(index=0, name="text", train=(text,), num_epochs=2)) for text in texts]
     joint = kind.make_loader(Task(index=0, name="joint", train=tuple(texts), num_epochs=6))
-    assert 6 * joint.num_tokens == sum(2 * loader.num_tokens for loader in alone)
+    # To a window an epoch.
+    assert abs(6 * joint.num_tokens - sum(2 * loader.num_tokens for loader in alone)) < 6 * 32

@@ -2,11 +2,14 @@
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 
+import mambrane
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.watch.console import ConsoleListener
+from mambrane.watch.event_words import NOTES, WARNINGS, WITHOUT_WORDS
 from tests.measured import Loss
 
 
@@ -69,8 +72,8 @@ def lines_with(word, text):
 def test_a_window_line_gives_every_number_with_its_unit():
     run = {"time_s": 999.0, "event": "run_started", "num_tasks": 5, "parameters": 872340}
     line = lines_with("loss", shown([run, task_started(), window(1)]))[0]
-    assert re.match(r"\d\d:\d\d:\d\d  task 1/5 python  epoch 1/6  window  1/30  loss 4.000 nats/token", line)
-    for words in ("5.77 bits/byte", "1,024 tokens/s", "firing 12.1 %", "gradient 0.831", "lr 0.00092"):
+    assert re.match(r"\d\d:\d\d:\d\d  task 1/5 python  epoch 1/6  step  1/30  training loss 5.77 bits/byte", line)
+    for words in ("1,024 tokens/s", "firing 12.1 %", "gradient 0.831", "lr 0.00092"):
         assert words in line
     # 29 windows here and 4 tasks of 30 windows after it, two seconds each.
     assert line.endswith("4 min 58 s left")
@@ -81,7 +84,7 @@ def test_the_time_left_counts_the_windows_of_every_task():
     # After a resume, in the second task: 20 windows lie before it, 5 of its 30 are done; two seconds each.
     events = [run, task_started(task=1, windows_before=20, windows_done=4), window(25)]
     line = lines_with("loss", shown(events))[0]
-    assert "window  5/30" in line
+    assert "step  5/30" in line
     assert line.endswith("2 min 30 s left")
 
 
@@ -93,7 +96,7 @@ def test_numbers_that_say_nothing_are_left_out():
 
 def test_a_log_file_gets_a_line_every_ten_seconds_and_the_last_window():
     text = shown([task_started(), *(window(step) for step in range(1, 31))])
-    assert re.findall(r"window +(\d+)/30", text) == ["1", "11", "21", "30"]
+    assert re.findall(r"step +(\d+)/30", text) == ["1", "11", "21", "30"]
 
 
 def test_a_log_file_holds_plain_text_only():
@@ -109,17 +112,18 @@ def test_a_terminal_draws_in_place_and_leaves_no_window_lines():
 
 
 def test_the_loss_is_a_mean_over_applied_windows():
-    events = [task_started(), window(1, loss=3.0), window(2, loss=5.0), window(2, loss="nan", state="SKIPPED")]
+    losses = [window(1, bits_per_byte=3.0), window(2, bits_per_byte=5.0), window(2, loss="nan", state="SKIPPED")]
+    events = [task_started(), *losses]
     line = lines_with("loss", shown(events, seconds_between_lines=0.0))[-1]
-    assert "loss 4.000" in line
-    assert "1 skipped" in line
+    assert "loss 4.00 bits/byte" in line
+    assert "1 step skipped" in line
 
 
 def test_after_a_resume_the_count_goes_on_where_it_was():
     events = [{"time_s": 1.0, "event": "resumed", "step": 12}, task_started(windows_done=12), window(13)]
     text = shown(events)
-    assert "resumed after window 12" in text
-    assert "window 13/30" in text
+    assert "resumed after step 12" in text
+    assert "step 13/30" in text
 
 
 def test_an_evaluation_says_when_what_and_how_good():
@@ -137,26 +141,27 @@ def test_an_evaluation_says_when_what_and_how_good():
         for row in (0, 2)
     ]
     text = shown(events)
-    assert "before training: prose 2.500 bits/byte (perplexity 5.66)" in text
-    assert "after task 2: prose" in text
+    assert "before training: held-out prose 2.500 bits/byte" in text
+    assert "after 2 tasks: held-out prose" in text
 
 
 def test_a_finished_run_ends_with_its_matrix_and_metrics():
     text = shown([matrix_event(), {"time_s": 1101.0, "event": "run_finished", "step": 30}])
-    assert "finished after 30 windows" in text
-    assert lines_with("2 prose", text)[0].split("│")[2].strip().startswith("4.000")
+    assert "finished after 30 steps" in text
+    assert lines_with("2 prose", text)[0].split() == ["2", "prose", "4.000", "2.000"]
     assert "forgetting" in text
-    assert "1.0000" in lines_with("forgetting, bits per byte (0 is none)", text)[0]
+    assert "1.000 bits/byte" in lines_with("forgetting (0 is none)", text)[0]
+    assert "20.0 %" in lines_with("part of the gain that was lost", text)[0]
 
 
 def test_a_skipped_window_says_why():
     event = {"time_s": 1.0, "event": "window_skipped", "window": 1204, "reason": "blocks.0.input.weight is inf"}
-    assert "window 1,204 skipped: blocks.0.input.weight is inf" in shown([event])
+    assert "step 1,204 skipped: blocks.0.input.weight is inf" in shown([event])
 
 
 def test_a_checkpoint_says_how_large_it_is():
     event = {"time_s": 1.0, "event": "checkpoint_saved", "step": 40, "num_bytes": 3_400_000, "path": "x"}
-    assert "checkpoint after window 40 saved (3.4 MB)" in shown([event])
+    assert "checkpoint after step 40 saved (3.4 MB)" in shown([event])
 
 
 def test_an_epoch_ends_with_its_mean_loss():
@@ -166,7 +171,8 @@ def test_an_epoch_ends_with_its_mean_loss():
 
 def test_a_domain_says_how_much_text_it_holds():
     event = {"time_s": 1.0, "event": "domain", "name": "prose", "train_bytes": 80_000, "heldout_bytes": 8192}
-    assert "domain prose: 80.0 kB of text to learn, 8.2 kB held out" in shown([event])
+    event["bytes_there"] = 10_400_000
+    assert "domain prose: 80.0 kB to learn, 8.2 kB held out, of 10.4 MB" in shown([event])
 
 
 def test_the_speed_is_tokens_over_time_and_not_a_mean_of_speeds():
@@ -208,14 +214,58 @@ def test_a_stopped_run_shows_the_matrix_so_far():
 
 def test_a_stop_says_why():
     text = shown([{"time_s": 1.0, "event": "stopped", "reason": "SIGTERM", "step": 7}])
-    assert "stopped: SIGTERM; the run can be resumed" in text
+    assert "stopped: SIGTERM; the same command goes on from here" in text
 
 
-def test_an_unknown_event_is_shown_too():
+def test_an_event_without_words_stays_in_the_log():
     event = {"time_s": 1.0, "event": "kernel_chosen", "op": "lif", "why": ["float32", "cpu"], "score": 0.25}
-    assert "kernel_chosen  op=lif  why=float32, cpu  score=0.25" in shown([event])
+    assert shown([event]) == ""
+
+
+def test_every_event_that_the_program_emits_has_words_or_is_known_to_need_none():
+    package = Path(mambrane.__file__).parent
+    source = "\n".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
+    kinds = set(re.findall(r"""emit\(\s*"(\w+)""", source))
+    assert len(kinds) > 20
+    listener = ConsoleListener(io.StringIO())
+    speaks_by_its_message = set(re.findall(r"""emit\(\s*"(\w+)"[^)]*\bmessage=""", source))
+    for kind in kinds - speaks_by_its_message:
+        assert kind in listener.kinds | WARNINGS.keys() | NOTES.keys() | WITHOUT_WORDS, f"{kind} has no words"
 
 
 @pytest.mark.parametrize("text", ["[bold]", ":smile:", "http://x/[0]"])
 def test_text_from_outside_is_shown_as_it_is(text):
-    assert text in shown([{"time_s": 1.0, "event": "note", "text": text}])
+    assert text in shown([{"time_s": 1.0, "event": "note", "message": text}])
+
+
+def test_the_switches_are_one_line():
+    event = {"time_s": 1.0, "event": "switches", "on": ["Mamba 1", "replay"], "off": ["distillation"]}
+    (line,) = shown([event]).splitlines()
+    assert line.endswith("on: Mamba 1, replay; off: distillation")
+
+
+@pytest.mark.parametrize(("seconds", "is_long"), [(600.0, False), (40_000.0, True)])
+def test_the_expected_time_is_told_and_a_long_one_names_smaller_presets(seconds, is_long):
+    event = {"time_s": 1.0, "event": "expected_time", "seconds": seconds, "steps_left": 1200}
+    text = shown([{**event, "smaller_presets": ["small", "tiny"]}])
+    assert "for 1,200 steps" in text
+    assert ("--preset small or --preset tiny" in text) == is_long
+    assert "--preset" not in shown([{**event, "smaller_presets": []}])
+
+
+def test_a_learned_task_shows_training_and_held_out_loss_and_what_the_batches_held():
+    events = [task_started(), window(1, bits_per_byte=1.26, replayed_fraction=0.5), matrix_event()]
+    (line,) = lines_with("learned", shown(events))
+    assert "training 1.26 bits/byte (batches with 50.0 % replayed text), held-out 3.00 bits/byte" in line
+
+
+def test_a_log_file_has_tables_of_at_most_80_columns_without_wrapped_words():
+    domains = [f"a-rather-long-name-{index}" for index in range(9)]
+    matrix = ForgettingMatrix(domains, num_tasks=9)
+    for row in range(10):
+        for column in range(9):
+            matrix.record(row, column, Loss(bits_per_byte=10.0 + column, perplexity=2.0))
+    events = [{"time_s": 1.0, "event": "matrix", **matrix.state_dict()}, {"time_s": 1.0, "event": "run_finished"}]
+    lines = shown(events).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines_with("18.000", "\n".join(lines))) == 10

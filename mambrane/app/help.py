@@ -1,0 +1,141 @@
+"""What `--help` prints: every setting in plain words, the everyday ones first."""
+
+import ast
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+EVERYDAY = (
+    "preset", "data", "output_dir", "epochs", "learning_rate", "batch_size", "seed", "device", "dry_run", "json",
+    "config",
+)  # fmt: skip
+TITLES = {
+    "start": "Where the defaults come from",
+    "run": "The run",
+    "data": "The text",
+    "model": "The model",
+    "engine": "Training",
+    "plasticity": "Plasticity",
+    "continual": "Continual learning",
+}
+PLACEHOLDERS = {"data": "PATH ...", "output_dir": "FOLDER", "prompt": "TEXT", "config": "FILE", "output": "FILE"}
+FLAG_WIDTH = 30
+WIDTH = 80
+
+
+class Setting(NamedTuple):
+    """One setting as help shows it."""
+
+    name: str
+    hint: Any
+    default: Any
+    sentence: str
+
+
+def settings_of(arguments: Any) -> Iterator[tuple[str, list[Setting]]]:  # noqa: ANN401 -- any dataclass
+    """Yield each group of settings with its name; "" for those that stand in no group."""
+    types, sentences = get_type_hints(type(arguments)), sentences_of(type(arguments))
+    alone = []
+    for field in fields(arguments):
+        value = getattr(arguments, field.name)
+        if is_dataclass(value):
+            yield field.name, [setting for _, group in settings_of(value) for setting in group]
+        else:
+            alone.append(Setting(field.name, types[field.name], value, sentences.get(field.name, "")))
+    if alone:
+        yield "", alone
+
+
+def sentences_of(kind: type) -> dict[str, str]:
+    """Return the sentence below each field of a dataclass, by name."""
+    tree = ast.parse(Path(sys.modules[kind.__module__].__file__ or "").read_text(encoding="utf-8"))
+    (body,) = (node.body for node in tree.body if isinstance(node, ast.ClassDef) and node.name == kind.__name__)
+    return {
+        field.target.id: " ".join(str(below.value.value).split())
+        for field, below in pairwise(body)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant)
+    }
+
+
+def train_help(defaults: Any, introduction: str) -> str:  # noqa: ANN401 -- the arguments of the command
+    """Return the help of `mambrane train`: the introduction, the everyday settings, then all others by group."""
+    groups = dict(settings_of(defaults))
+    by_name = {setting.name: setting for group in groups.values() for setting in group}
+    everyday = [by_name[name] for name in EVERYDAY if name in by_name]
+    blocks = [introduction.rstrip(), group_help("Everyday settings", everyday)]
+    for name, group in groups.items():
+        rest = [setting for setting in group if setting.name not in EVERYDAY]
+        if rest:
+            blocks.append(group_help(TITLES[name], rest))
+    return "\n\n".join(blocks) + "\n"
+
+
+def command_help(command: str, kind: type) -> str:
+    """Return the help of a command that takes the folder of a run and a few settings."""
+    types, sentences = get_type_hints(kind), sentences_of(kind)
+    shown = [Setting(f.name, types[f.name], f.default, sentences[f.name]) for f in fields(kind)]
+    run, settings = shown[0], shown[1:]
+    is_needed = run.default is not None
+    usage = f"mambrane {command} {'RUN' if is_needed else '[RUN]'}" + " [settings]" * bool(settings)
+    blocks = [f"{usage}\n\n{fill(kind.__doc__ or '')}", "\n".join(_entry("RUN", run.sentence))]
+    if settings:
+        blocks.append(group_help("Settings", settings))
+    return "\n\n".join(blocks) + "\n"
+
+
+def group_help(title: str, settings: Iterable[Setting]) -> str:
+    """Return a titled list of settings with what each means and where it stands."""
+    lines = [title]
+    for setting in settings:
+        stands_at = default_words(setting.default)
+        lines += _entry(flag_words(setting), setting.sentence + f" [{stands_at}]" * bool(stands_at))
+    return "\n".join(lines)
+
+
+def flag_words(setting: Setting) -> str:
+    """Return how a setting is written: `--epochs NUMBER`, `--use-mamba, --no-use-mamba`."""
+    flag = "--" + setting.name.replace("_", "-")
+    if setting.hint is bool:
+        # A question that is off by itself needs no second form to be left off.
+        return flag if setting.name in ("dry_run", "json") else f"{flag}, --no-{flag[2:]}"
+    flag = "--lr, --learning-rate" if setting.name == "learning_rate" else flag
+    return f"{flag} {_placeholder(setting)}"
+
+
+def default_words(default: Any) -> str:  # noqa: ANN401 -- any setting's value
+    """Return a value in words: on, off, 0.001; empty for what stands at nothing."""
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    if isinstance(default, float):
+        return f"{default:g}"
+    if isinstance(default, tuple):
+        return " ".join(default)
+    return "" if default is None else str(default)
+
+
+def fill(text: str, indent: str = "") -> str:
+    """Return text in lines of at most 80 columns."""
+    lines = textwrap.wrap(" ".join(text.split()), WIDTH, initial_indent=indent, subsequent_indent=indent)
+    return "\n".join(lines)
+
+
+def _placeholder(setting: Setting) -> str:
+    if get_origin(setting.hint) is Literal:
+        return "|".join(map(str, get_args(setting.hint)))
+    if setting.hint in (int, float):
+        return "NUMBER"
+    return PLACEHOLDERS.get(setting.name, "NAME")
+
+
+def _entry(flag: str, sentence: str) -> Sequence[str]:
+    """Return the lines of one setting: its flag left, what it means right; below where the flag is long."""
+    indent = " " * FLAG_WIDTH
+    meaning = textwrap.wrap(sentence, WIDTH - FLAG_WIDTH, break_on_hyphens=False)
+    if len(flag) + 4 > FLAG_WIDTH:
+        return [f"  {flag}", *(indent + line for line in meaning)]
+    return [f"  {flag}".ljust(FLAG_WIDTH) + meaning[0], *(indent + line for line in meaning[1:])]

@@ -1,0 +1,103 @@
+"""`mambrane info` without a run: what a bug report needs to know about this machine."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from mambrane import __version__
+from mambrane.ops.dispatch import explain
+from mambrane.run.folders import cache_folder
+from mambrane.watch.wording import size
+
+PACKAGES = ("torch", "numba", "llvmlite", "numpy", "safetensors", "tokenizers", "rich", "tyro", "matplotlib")
+
+
+def print_machine() -> int:
+    """Print versions, processor, threads, the form that each operation takes and why, and the cache folders."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    for what, answer in machine_facts().items():
+        if isinstance(answer, dict):
+            console.print(what)
+            for name, line in answer.items():
+                console.print(f"  {name.ljust(22)} {line}", soft_wrap=True)
+        else:
+            console.print(f"{what.ljust(24)} {answer}", soft_wrap=True)
+    return 0
+
+
+def machine_facts() -> dict[str, Any]:
+    """Return what is printed, by name; a nested dict is a list of its own."""
+    return {
+        "mambrane": __version__,
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "system": platform.platform(),
+        "packages": {name: _version_of(name) for name in PACKAGES},
+        "processor": _processor(),
+        "CPU capability of torch": torch.backends.cpu.get_cpu_capability(),
+        "cores": f"{os.cpu_count()} in the machine, {len(os.sched_getaffinity(0))} for this process"
+        if hasattr(os, "sched_getaffinity")
+        else str(os.cpu_count()),
+        "threads of torch": str(torch.get_num_threads()),
+        "GPU": _gpu(),
+        "operations": explain(),
+        "cache folders": {what: _size_words(folders) for what, folders in cache_folders().items()},
+        "variables": dict(_variables()) or {"none": ""},
+    }
+
+
+def cache_folders() -> dict[str, list[Path]]:
+    """Return the folders that Mambrane keeps things in beside those of runs, by what they hold."""
+    package = Path(__file__).parent.parent
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    in_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
+    beside_source = [path for path in package.rglob("__pycache__") if any(path.glob("*.nbi"))]
+    return {
+        "text and tokens": [cache_folder()],
+        "compiled kernels": [Path(named)] if named else beside_source or [in_home],
+    }
+
+
+def _version_of(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    """Return the name of the processor as the system has it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} ({platform.machine()})" if names else platform.machine()
+
+
+def _gpu() -> str:
+    if not torch.cuda.is_available():
+        return "none that torch can use"
+    return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
+
+
+def _size_words(folders: list[Path]) -> str:
+    """Return where, and how much is in it; of several folders the one that holds them all."""
+    place = Path(os.path.commonpath(folders))
+    # Not an error if a file goes between being listed and being asked for its size: another run tidies up.
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    sizes = [path.stat().st_size for path in files if path.exists()]
+    return f"{place}: {size(sum(sizes))} in {len(sizes):,} files"
+
+
+def _variables() -> Iterator[tuple[str, str]]:
+    """Yield the variables of the environment that change what happens here."""
+    for name, value in sorted(os.environ.items()):
+        if name.startswith(("MAMBRANE_", "NUMBA_", "OMP_", "GOMP_", "MKL_", "CUDA_")):
+            yield name, value

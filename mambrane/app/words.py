@@ -1,0 +1,143 @@
+"""The words of a command: short forms, which settings they name, and what is said about a word that fits nothing."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from mambrane.core.errors import UserError
+
+SHORT_FORMS = {"--lr": "--learning-rate"}
+NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
+
+
+def long_forms(words: Sequence[str]) -> list[str]:
+    """Return the words with every short form written out."""
+    whole = []
+    for word in words:
+        flag, equals, value = word.partition("=")
+        whole.append(SHORT_FORMS.get(flag, flag) + equals + value if word.startswith("--") else word)
+    return whole
+
+
+def given_settings(words: Sequence[str]) -> set[str]:
+    """Return the names of the settings whose flags are among the words, those switched off by --no-NAME included."""
+    names = {_name(word) for word in long_forms(words) if word.startswith("--")}
+    return names | {name.removeprefix("no_") for name in names}
+
+
+def hints_of(arguments: type) -> dict[str, Any]:
+    """Return the type of each setting by name; those of nested dataclasses stand beside the others."""
+    hints: dict[str, Any] = {}
+    types = get_type_hints(arguments)
+    for field in fields(arguments):
+        hint = types[field.name]
+        hints |= hints_of(hint) if is_dataclass(hint) else {field.name: hint}
+    return hints
+
+
+def check_words(words: Sequence[str], hints: Mapping[str, Any], *, command: str, num_positional: int = 0) -> None:
+    """Refuse words that the command does not know, with the nearest one that it does.
+
+    Raises:
+        UserError: an unknown flag, a value that its flag does not take, a word too many.
+    """
+    left, switch = list(words), ""
+    while left:
+        word = left.pop(0)
+        if not word.startswith("-") or word == "-":
+            num_positional -= 1
+            if num_positional < 0:
+                raise _stray(word, switch, hints, command)
+            continue
+        hint = _hint_of(word, hints, command)
+        switch = word if hint is bool else ""
+        if hint is bool:
+            continue
+        if "=" in word:
+            _check_value(word.partition("=")[0], word.partition("=")[2], hint)
+        elif get_origin(hint) is tuple:
+            while left and not left[0].startswith("--"):
+                left.pop(0)
+        elif not left:
+            raise UserError(f"{word} without a value", wanted=_wanted(hint), way_out=f"mambrane {command} --help")
+        else:
+            _check_value(word, left.pop(0), hint)
+
+
+def check_run(words: Sequence[str], hints: Mapping[str, Any], *, command: str) -> None:
+    """Refuse the words of a command that has no folder of a run among them.
+
+    Raises:
+        UserError: there is none.
+    """
+    left = list(words)
+    while left:
+        word = left.pop(0)
+        if not word.startswith("-"):
+            return
+        hint = _hint_of(word, hints, command)
+        if get_origin(hint) is tuple:
+            while left and not left[0].startswith("--"):
+                left.pop(0)
+        elif hint is not bool and "=" not in word and left:
+            left.pop(0)
+    way_out = f"mambrane {command} runs/NAME; `ls runs` shows which there are"
+    raise UserError(f"mambrane {command} without a run", wanted="the folder of a run", way_out=way_out)
+
+
+def _hint_of(word: str, hints: Mapping[str, Any], command: str) -> Any:  # noqa: ANN401 -- an annotation
+    name = _name(word)
+    if word.startswith("--") and name in hints:
+        return hints[name]
+    if word.startswith("--no") and hints.get(name.removeprefix("no_")) is bool:
+        return bool
+    raise UserError(
+        f"{word.partition('=')[0]} is no flag of `mambrane {command}`",
+        wanted=_did_you_mean(name, hints) or f"a flag of `mambrane {command}`",
+        way_out=f"mambrane {command} --help lists them all",
+    )
+
+
+def _did_you_mean(name: str, hints: Mapping[str, Any]) -> str | None:
+    """Return the flags that are spelt alike, or hold the name as the beginning of a word."""
+    names = [*hints, *(f"no_{known}" for known, hint in hints.items() if hint is bool)]
+    names += [_name(short) for short in SHORT_FORMS if SHORT_FORMS[short][2:].replace("-", "_") in hints]
+    alike = difflib.get_close_matches(name, names, n=3, cutoff=0.7)
+    alike += [known for known in names if f"_{name}" in f"_{known}" and known not in alike][:3]
+    return "did you mean " + " or ".join(f"--{known.replace('_', '-')}" for known in alike[:3]) + "?" if alike else None
+
+
+def _check_value(flag: str, value: str, hint: Any) -> None:  # noqa: ANN401 -- an annotation
+    if get_origin(hint) is Literal:
+        choices = [str(choice) for choice in get_args(hint)]
+        if value not in choices:
+            alike = difflib.get_close_matches(value, choices, n=1)
+            way_out = f"{flag} {alike[0] if alike else choices[0]}"
+            raise UserError(f"{flag} {value}", wanted=_wanted(hint), way_out=way_out)
+        return
+    if hint in NUMBERS:
+        try:
+            hint(value)
+        except ValueError as error:
+            raise UserError(
+                f"{flag} {value}", wanted=_wanted(hint), way_out=f"{flag} followed by {_wanted(hint)}"
+            ) from error
+
+
+def _wanted(hint: Any) -> str:  # noqa: ANN401 -- an annotation
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    return NUMBERS.get(hint, "a value after it")
+
+
+def _stray(word: str, switch: str, hints: Mapping[str, Any], command: str) -> UserError:
+    if switch:
+        off = "--no-" + switch[2:]
+        return UserError(f"{switch} {word}", wanted=f"no value: {switch}, or {off}", way_out=f"leave {word!r} out")
+    way_out = f"--data {word} for text of your own" if "data" in hints else f"mambrane {command} --help"
+    return UserError(f"{word!r} belongs to no flag", wanted="flags and their values", way_out=way_out)
+
+
+def _name(word: str) -> str:
+    return word.lstrip("-").partition("=")[0].replace("-", "_")

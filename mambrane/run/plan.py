@@ -1,0 +1,155 @@
+"""The plan of a run as a value: tasks, steps, parameters, memory and time, before anything is trained."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from mambrane.continual.stream import build_stream
+from mambrane.core.events import EventLog
+from mambrane.data.domains import Domain, load_domains
+from mambrane.engine.precision import choose_precision
+from mambrane.layers.cost import ComponentCost
+from mambrane.models.cost import count_costs
+from mambrane.run.build import build_model, build_task_kind, windows_by_task
+from mambrane.run.config import RunConfig, to_dict
+from mambrane.run.folders import cache_folder
+from mambrane.run.timing import ExpectedTime, expected_time, measure_micro_batch
+
+BYTES_PER_NUMBER = 4
+"""float32, as all that is kept for each parameter."""
+
+
+class TaskPlan(NamedTuple):
+    """What is learned between two boundaries."""
+
+    name: str
+    epochs: int
+    steps: int
+    tokens: int
+
+
+class DomainPlan(NamedTuple):
+    """How much text of a domain there is, and what of it is used."""
+
+    name: str
+    bytes_there: int | None
+    """Text that the domain's files hold; None where only reading all of it could tell."""
+    bytes_read: int
+    train_bytes: int
+    heldout_bytes: int
+    overlap_ratio: float
+    """Part of the held-out bytes whose lines stand in the training text of any domain too."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a run would do."""
+
+    config: RunConfig
+    folder: Path
+    """Folder of the run."""
+    domains: tuple[DomainPlan, ...]
+    tasks: tuple[TaskPlan, ...]
+    parts: tuple[ComponentCost, ...]
+    """Parameters and cost of the model, part by part."""
+    precision: str
+    memory_bytes: dict[str, int]
+    """Memory by what needs it."""
+    time: ExpectedTime
+    time_in_bf16: ExpectedTime | None
+    """The same with --precision bf16, where that is another choice on this device."""
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return sum(task.steps for task in self.tasks)
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of the model."""
+        return sum(part.parameters for part in self.parts)
+
+    def to_dict(self, warnings: Sequence[str] = ()) -> dict[str, Any]:
+        """Return the plan as JSON values."""
+        return {
+            "config": to_dict(self.config),
+            "output_dir": str(self.folder),
+            "domains": [domain._asdict() for domain in self.domains],
+            "tasks": [task._asdict() for task in self.tasks],
+            "steps": self.steps,
+            "parameters": self.parameters,
+            "precision": self.precision,
+            "memory_bytes": sum(self.memory_bytes.values()),
+            "memory_bytes_by_part": self.memory_bytes,
+            "seconds": round(self.time.seconds, 1),
+            "seconds_by_part": {name.removesuffix("_s"): round(part, 1) for name, part in self.time._asdict().items()},
+            "warnings": list(warnings),
+        }
+
+
+def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan:
+    """Read the text, build the model and measure a few micro-batches; nothing is left behind but the text's cache.
+
+    Raises:
+        UserError: a setting or a text that a run would be refused for.
+    """
+    num_domains = config.continual.num_tasks if config.continual.continual_learning else None
+    tokenizer, domains = load_domains(config.data, cache_folder(), events, num_domains)
+    stream = build_stream(domains, config.continual, config.run.epochs)
+    model = build_model(config, tokenizer.vocab_size)
+    kind = choose_precision(config.engine.precision, mixed_precision=config.engine.mixed_precision, device=device)
+    kind_of_task = build_task_kind(config, device)
+    loaders = [kind_of_task.make_loader(task) for task in stream.tasks]
+    batch = next(iter(loaders[0].epoch_batches()))
+    cost = measure_micro_batch(config, model, batch, device, kind)
+    in_bf16 = None
+    if device.type == "cpu" and kind == "fp32":
+        # Which one is faster depends on processor and sizes; only the user may give up exactness for it.
+        in_bf16 = expected_time(config, stream, measure_micro_batch(config, model, batch, device, "bf16").seconds)
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    memory = {what: BYTES_PER_NUMBER * number * num_parameters for what, number in kept_by_parameter(config).items()}
+    return Plan(
+        config=config,
+        folder=config.folder_for([domain.content_hash for domain in domains]),
+        domains=tuple(_domain_plan(domain) for domain in domains),
+        tasks=tuple(
+            TaskPlan(task.name, task.num_epochs, steps, loader.num_tokens * task.num_epochs)
+            for task, loader, steps in zip(stream.tasks, loaders, windows_by_task(config, stream), strict=True)
+        ),
+        parts=tuple(count_costs(model)),
+        precision=kind,
+        memory_bytes={**memory, "activations": cost.activation_bytes},
+        time=expected_time(config, stream, cost.seconds),
+        time_in_bf16=in_bf16,
+    )
+
+
+def _domain_plan(domain: Domain) -> DomainPlan:
+    return DomainPlan(
+        name=domain.name,
+        bytes_there=domain.bytes_there,
+        bytes_read=domain.bytes_read,
+        train_bytes=domain.train.num_bytes,
+        heldout_bytes=domain.heldout_bytes,
+        overlap_ratio=domain.overlap_ratio,
+    )
+
+
+def kept_by_parameter(config: RunConfig) -> dict[str, int]:
+    """Return how many numbers the run keeps for each parameter, by what needs them, from its second task on."""
+    kept = {"weights, gradients and moments": 4}
+    if config.engine.ema_decay > 0:
+        kept["average"] = 1
+    if config.plasticity.use_meta_plasticity:
+        # Usage and the weights before the update; once there is an earlier task, importance, anchor and 1 - f.
+        kept["meta-plasticity"] = 5 if config.has_earlier_tasks else 2
+    if config.continual.consolidation_strength > 0:
+        # Importance and anchor; si also walks with start, path, last weights and last gradients.
+        springs = 2 if config.has_earlier_tasks else 0
+        kept["consolidation"] = springs + 4 * (config.continual.consolidation_method == "si")
+    if config.continual.distillation_strength > 0:
+        kept["teacher"] = 1 if config.has_earlier_tasks else 0
+    return kept

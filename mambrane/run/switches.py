@@ -1,0 +1,91 @@
+"""The switches of a run: which are on, and which of a preset's go off when what they lean on is taken away."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from mambrane.run.config import RunConfig
+
+Values = Mapping[str, Any]
+
+
+def _has_several_tasks(values: Values) -> bool:
+    return values["continual_learning"] and values["num_tasks"] != 1
+
+
+LEANS_ON: dict[tuple[str, str], Callable[[Values], bool]] = {
+    ("model", "use_cross_attention"): lambda v: v["use_mamba"] and v["integration_mode"] == "bidirectional",
+    ("model", "use_adaptive_gating"): lambda v: v["use_mamba"],
+    ("plasticity", "use_stdp"): lambda v: v["liquid_backbone"] == "lif",
+    ("plasticity", "use_meta_plasticity"): _has_several_tasks,
+    ("continual", "use_replay"): _has_several_tasks,
+    ("continual", "consolidation_strength"): _has_several_tasks,
+    ("continual", "distillation_strength"): _has_several_tasks,
+}
+"""For each switch that needs other settings, whether they are there."""
+
+GROUND = ("use_mamba", "integration_mode", "liquid_backbone", "continual_learning", "num_tasks")
+"""The settings that others lean on."""
+
+
+def without_lost_ground(base: RunConfig, chosen: Values) -> RunConfig:
+    """Return a preset whose switches go off where the user's choices take away what they lean on.
+
+    A switch that the user has chosen stays: the configuration is then refused with the reason.
+
+    Args:
+        base: the preset.
+        chosen: the user's settings by name, those in GROUND at least.
+    """
+    values = {f.name: getattr(section, f.name) for section in _sections(base) for f in fields(section)}
+    values |= {name: chosen[name] for name in GROUND if name in chosen}
+    for (section, name), is_there in LEANS_ON.items():
+        if name not in chosen and values[name] and not is_there(values):
+            off = type(values[name])(0)
+            base = replace(base, **{section: replace(getattr(base, section), **{name: off})})
+    return base
+
+
+def with_fitting_heads(base: RunConfig, hidden_dim: int, chosen: Values) -> RunConfig:
+    """Return a preset of that width, with as many heads as divide it; heads that the user has chosen stay.
+
+    Args:
+        base: the preset.
+        hidden_dim: the width that the user has chosen.
+        chosen: the user's settings by name.
+    """
+    heads = {"num_gate_heads": hidden_dim, "cross_attn_heads": max(hidden_dim // 2, 1)}
+    fitting = {
+        name: max(count for count in range(1, getattr(base.model, name) + 1) if width % count == 0)
+        for name, width in heads.items()
+        if name not in chosen
+    }
+    # Chosen heads are set again by their flags; until then they must not stand in the way of the width.
+    unset = {name: 1 for name in heads if name in chosen}
+    return replace(base, model=replace(base.model, hidden_dim=hidden_dim, **fitting, **unset))
+
+
+def on_and_off(config: RunConfig) -> tuple[list[str], list[str]]:
+    """Return, in words, what is switched on in a run and what is switched off."""
+    model, plasticity, continual = config.model, config.plasticity, config.continual
+    tasks = f"continual learning ({continual.num_tasks} task{'s' * (continual.num_tasks > 1)})"
+    mamba = f"Mamba {model.mamba_version} ({model.integration_mode})" if model.use_mamba else "Mamba"
+    second = "liquid cells" if model.liquid_backbone == "lif" else f"liquid cells ({model.liquid_backbone})"
+    switches = {
+        mamba: model.use_mamba,
+        "adaptive gating": model.use_adaptive_gating,
+        "cross-attention": model.use_cross_attention,
+        second: model.liquid_backbone != "lif",
+        tasks if continual.continual_learning else "continual learning": continual.continual_learning,
+        "replay": continual.use_replay,
+        "STDP": plasticity.use_stdp,
+        "meta-plasticity": plasticity.use_meta_plasticity,
+        f"consolidation ({continual.consolidation_method})": continual.consolidation_strength > 0,
+        "distillation": continual.distillation_strength > 0,
+        "averaged weights": config.engine.ema_decay > 0,
+    }
+    return [name for name, is_on in switches.items() if is_on], [name for name, is_on in switches.items() if not is_on]
+
+
+def _sections(config: RunConfig) -> list[Any]:
+    return [getattr(config, f.name) for f in fields(config)]

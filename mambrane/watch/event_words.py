@@ -1,0 +1,81 @@
+"""Events in words, for whoever reads along. Kinds with more than a line to say are the console's own affair."""
+
+from collections.abc import Callable
+
+from mambrane.core.events import Event
+from mambrane.watch import wording
+
+Words = Callable[[Event], str]
+
+
+def skipped_file(event: Event) -> str:
+    """Return which file was passed over, of how many of its kind, and why."""
+    others = f" and {event['count'] - 1:,} more" if event.get("count", 1) > 1 else ""
+    return f"{wording.visible(event['path'])}{others} passed over: {event['reason']}"
+
+
+def _filled_in(event: Event) -> str:
+    settings = ", ".join(f"{name} = {wording.value(item)}" for name, item in event["settings"].items())
+    return f"the run was saved before these settings existed; they stand at {settings}"
+
+
+WARNINGS: dict[str, Words] = {
+    "warning": lambda e: e["message"],
+    "text_left_out": lambda e: f"text left out: {e['message']}",
+    "cache_damaged": lambda e: e["message"],
+    "heldout_text_repeats_training_text": lambda e: e["message"],
+    "listener_failed": lambda e: e["message"],
+    "file_skipped": skipped_file,
+    "domains_left_out": lambda e: f"text that no task learns: {', '.join(map(wording.visible, e['names']))}",
+    "tokenizer_smaller_than_asked": lambda e: (
+        f"the text gives {e['vocab_size']:,} tokens in place of the {e['asked']:,} that --tokenizer asks for"
+    ),
+    "settings_filled_in": _filled_in,
+    "checkpoint_damaged": lambda e: f"{e['path']} is damaged ({e['file']}: {e['found']}); an older checkpoint is used",
+    "checkpoints_not_pruned": lambda e: f"old checkpoints could not be removed: {e['reason']}",
+    "leftover_not_removed": lambda e: f"{e['path']}, left over from a save, could not be removed: {e['reason']}",
+    "window_skipped": lambda e: f"step {wording.count(e['window'])} skipped: {e['reason']}",
+    "window_empty": lambda e: f"step {wording.count(e['window'])} has nothing to learn: {e['reason']}",
+    "loss_spike": lambda e: (
+        f"loss spike at step {wording.count(e['step'])}: {wording.decimal(e['loss'])} nats/token where "
+        f"{wording.decimal(e['usual'])} is usual"
+    ),
+    "out_of_memory": lambda e: (
+        f"memory ran out on {wording.count(e['tokens'])} tokens at once; they are computed in two halves"
+        if e["samples"] > 1
+        else f"memory ran out on {wording.count(e['tokens'])} tokens"
+    ),
+    "precision_changed": lambda e: (
+        f"the run was saved in {e['saved']} and goes on in {e['now']}: its numbers will differ"
+    ),
+    "epoch_without_windows": lambda e: (
+        f"an epoch has fewer micro-batches than a step takes; {e['carried']} wait for the next"
+    ),
+    "tail_dropped": lambda e: f"the last {e['micro_batches']} micro-batches are not learned: {e['reason']}",
+    "signals_not_watched": lambda e: f"Ctrl-C and SIGTERM end this run without a save: {e['reason']}",
+}
+"""What a reader should know about and may want to act on."""
+
+NOTES: dict[str, Words] = {
+    "compiling": lambda e: e["message"],
+    "parameters_added": lambda e: f"parameters added to the optimizer: {', '.join(e['names'])}",
+    "resumed": lambda e: f"resumed after step {wording.count(e['step'])}",
+    "switches": lambda e: wording.switches(e["on"], e["off"]),
+}
+
+WITHOUT_WORDS = frozenset({"task_finished", "checkpoint_loaded", "checkpoint_removed", "window_aborted", "text_read"})
+"""Kinds that say nothing new to a reader who saw the others."""
+
+
+def warning_of(event: Event) -> str | None:
+    """Return what an event warns of; None where it warns of nothing."""
+    words = WARNINGS.get(event["event"])
+    return None if words is None else words(event)
+
+
+def note_of(event: Event) -> str | None:
+    """Return what an event tells in a line; a kind that is not known here speaks by its `message`, or not at all."""
+    kind = event["event"]
+    if kind in NOTES:
+        return NOTES[kind](event)
+    return None if kind in WITHOUT_WORDS else event.get("message")

@@ -1,0 +1,43 @@
+"""A run that goes on in another environment says what changed, or refuses."""
+
+import pytest
+import torch
+
+from mambrane.core.device import describe_environment
+from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
+from mambrane.run.environment import CHANGE_BITS, compare_environment
+from mambrane.storage.run_folder import RunFolder
+
+HERE = describe_environment(torch.device("cpu"))
+
+
+def compared(folder, here, *, must_be_same=False):
+    heard, log = [], EventLog()
+    log.listeners.append(heard.append)
+    compare_environment(RunFolder(folder), here, log, must_be_same=must_be_same)
+    return [event["message"] for event in heard]
+
+
+def test_the_same_environment_is_silent(tmp_path):
+    assert set(CHANGE_BITS) <= HERE.keys()
+    assert compared(tmp_path, HERE, must_be_same=True) == []
+    assert compared(tmp_path, HERE, must_be_same=True) == []
+
+
+@pytest.mark.parametrize("name", CHANGE_BITS)
+def test_what_changed_is_named_once_or_refused(tmp_path, name):
+    compared(tmp_path, HERE)
+    other = {**HERE, name: "other"}
+    with pytest.raises(UserError, match=f"{name} .* -> other"):
+        compared(tmp_path, other, must_be_same=True)
+    (sentence,) = compared(tmp_path, other)
+    assert f"{name} {HERE[name]} -> other" in sentence
+    assert compared(tmp_path, other) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"\xff", b"[" * 100_000, b"{}"])
+def test_a_damaged_record_is_written_anew(tmp_path, content):
+    (tmp_path / "environment.json").write_bytes(content)
+    assert compared(tmp_path, HERE, must_be_same=True) == []
+    assert len(compared(tmp_path, {**HERE, "num_threads": -1})) == 1
