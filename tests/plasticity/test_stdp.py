@@ -291,7 +291,7 @@ def test_blocks_without_a_plastic_synapse_stand_between_those_that_have_one(
     changes = change_of(model, stdp, view)
     assert list(stdp.state_dict()) == ["blocks.0.plastic.weight", "blocks.2.plastic.weight"]
     for index, change in zip((0, 2), changes, strict=True):
-        did = view.outputs[0][index]
+        did = view.activities[0][index]
         trains = rules.Trains(
             [did.pre_spikes_BTS], [did.post_spikes_BTS], batch.resets_BT, tau_plus_ticks=6.0, tau_minus_ticks=9.0
         )
@@ -331,10 +331,10 @@ def test_synapses_of_other_shapes_beside_it_change_nothing_about_a_synapse(
 def test_a_restart_finds_synapses_of_two_shapes_by_name(build_model: Callable, text: Callable, view_of: Callable):
     straight, resumed = with_blocks_of_two_sizes(build_model), with_blocks_of_two_sizes(build_model)
     stdp, again = Stdp(META, straight), Stdp(META, resumed)
-    stdp.after_step(view_of(straight, text(0)))
+    act(stdp, view_of(straight, text(0)))
     resumed.load_state_dict(straight.state_dict())
     again.load_state_dict(decode_state(*encode_state(stdp.state_dict(), copy=True)))
-    numbers = [s.after_step(view_of(m, text(1))) for s, m in ((stdp, straight), (again, resumed))]
+    numbers = [act(s, view_of(m, text(1))) for s, m in ((stdp, straight), (again, resumed))]
     assert numbers[0] == numbers[1]
     for one, other in zip(plastic_weights(straight), plastic_weights(resumed), strict=True):
         assert torch.equal(one, other)
