@@ -46,7 +46,7 @@ mambrane train [settings]: train a model on a sequence of text domains.
 Run the same command again after any interruption: it resumes.
 
   mambrane train --preset tiny                 the built-in text, as five tasks
-  mambrane train --preset tiny --data texts/   your own: a file or folder is a task
+  mambrane train --preset tiny --data texts/   your own: each file is a task
   mambrane train --preset tiny --dry-run       only say what would happen
 
 A preset is a whole recipe: Mamba, gating, cross-attention, continual learning,

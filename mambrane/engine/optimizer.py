@@ -25,7 +25,7 @@ def takes_decay(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
         parameter.ndim >= 2
         and not vars(parameter).get("no_weight_decay", False)
         and not isinstance(owner, (nn.Embedding, nn.Conv1d))
-        and not any("conv" in part or "embedding" in part for part in name.split("."))
+        and not any("conv" in part for part in name.split("."))
         and name.split(".")[-1] not in WITHOUT_DECAY
     )
 

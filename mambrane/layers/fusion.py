@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations
 from mambrane.layers.cost import ComponentCost, num_parameters
+from mambrane.layers.elementwise import sigmoid
 from mambrane.layers.norm import RmsNorm
 
 INITIAL_BIAS = -2.0
@@ -35,7 +36,7 @@ class GatedFusion(nn.Module):
             gate = torch.sigmoid(self.bias)
         else:
             both = torch.cat([spiking_BTD, mamba_BTD], dim=-1)
-            gate = torch.sigmoid(F.linear(both, self.weight) + self.bias)
+            gate = sigmoid(F.linear(both, self.weight) + self.bias)
         spiking_heads = spiking_BTD.unflatten(-1, (self.heads, -1))
         mamba_heads = mamba_BTD.unflatten(-1, (self.heads, -1))
         mixed = mamba_heads + gate.unsqueeze(-1) * (spiking_heads - mamba_heads)

@@ -12,11 +12,11 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
 from mambrane.layers.cost import ComponentCost, macs, num_parameters
+from mambrane.layers.elementwise import softplus
 from mambrane.layers.linear import Linear
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.gated_skip import gated_skip
@@ -92,7 +92,7 @@ class Mamba(nn.Module):
             B_BTN = B_BTN + B_extra_BTN
         if C_extra_BTN is not None:
             C_BTN = C_BTN + C_extra_BTN
-        delta_BTE = F.softplus(self.dt_proj(dt_BTR))
+        delta_BTE = softplus(self.dt_proj(dt_BTR))
         A_EN = -torch.exp(self.A_log)
         y_BTE, scan_BEN = selective_scan(x_BTE, delta_BTE, A_EN, B_BTN, C_BTN, state_BEN=scan_BEN, resets_BT=resets_BT)
         return self.out_proj(gated_skip(y_BTE, x_BTE, self.D, gate_BTE)), MambaState(conv_BEK, scan_BEN)

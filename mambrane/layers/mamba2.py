@@ -13,15 +13,16 @@ Source: Dao & Gu 2024, Transformers are SSMs, arXiv 2405.21060, section 7; initi
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
 from mambrane.layers.cost import ComponentCost, macs, num_parameters
+from mambrane.layers.elementwise import softplus
 from mambrane.layers.linear import Linear
 from mambrane.layers.mamba import draw_dt_bias
 from mambrane.layers.norm import RmsNorm
 from mambrane.ops.causal_conv import causal_conv
+from mambrane.ops.gated_skip import gated_skip
 from mambrane.ops.ssd import CHUNK_TOKENS, ssd
 
 MAX_HEAD_CHANNELS = 64
@@ -40,7 +41,7 @@ class Mamba2State(NamedTuple):
 class Mamba2(nn.Module):
     """One Mamba-2 mixer: width D in, width D out; no residual. The norm inside belongs to the published layer."""
 
-    operations = ("causal_conv",)
+    operations = ("causal_conv", "ssd", "gated_skip")
     """Operations with compiled kernels that it calls."""
 
     def __init__(self, dim: int, *, expand: int, d_state: int, d_conv: int) -> None:
@@ -89,14 +90,15 @@ class Mamba2(nn.Module):
         if C_extra_BTN is not None:
             C_BTN = C_BTN + C_extra_BTN
         x_BTHP = x_BTE.unflatten(-1, (heads, self.head_channels))
-        delta_BTH = F.softplus(dt_BTH + self.dt_bias)
+        delta_BTH = softplus(dt_BTH + self.dt_bias)
         A_H = -torch.exp(self.A_log)
         y_BTHP, scan_BHPN = ssd(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=scan_BHPN, resets_BT=resets_BT)
-        y_BTE = (y_BTHP + self.D[:, None] * x_BTHP).flatten(2)
-        return self.out_proj(self.norm(y_BTE * F.silu(gate_BTE))), Mamba2State(conv_BEK, scan_BHPN)
+        skip_E = self.D.repeat_interleave(self.head_channels)
+        y_BTE = gated_skip(y_BTHP.flatten(2), x_BTE, skip_E, gate_BTE)
+        return self.out_proj(self.norm(y_BTE)), Mamba2State(conv_BEK, scan_BHPN)
 
     def cost(self) -> ComponentCost:
-        """Return what the mixer costs, in whole chunks.
+        """Return what the mixer costs as matrix products over whole chunks; the CPU's kernel does less.
 
         Every token scores its chunk and reads it; the state is written and read once a token.
         """

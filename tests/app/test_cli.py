@@ -12,7 +12,7 @@ from mambrane.app.words import given_settings
 from mambrane.core.errors import UserError
 from mambrane.run import config as run_config
 from mambrane.run.config import RunConfig, fingerprint, from_dict, settings_left_unsaid, to_dict
-from mambrane.run.effects import NEEDS, settings_without_effect
+from mambrane.run.effects import settings_without_effect
 from mambrane.run.presets import PRESETS
 
 FLAGS_FILE = Path(__file__).parent / "flags.txt"
@@ -150,7 +150,16 @@ OTHER_WORDS = {
 }
 
 
-@pytest.mark.parametrize(("section", "name"), NEEDS)
+DEPENDENT = {
+    "plasticity": """stdp_type stdp_learning_rate stdp_tau_plus stdp_tau_minus stdp_target_rate stdp_bounds
+        stdp_max_weight use_meta_plasticity meta_lr meta_kappa""",
+    "continual": """num_tasks use_replay replay_buffer_size replay_strategy replay_fraction consolidation_strength
+        consolidation_method consolidation_decay fisher_sequences distillation_strength distillation_temperature""",
+}
+"""Settings that do nothing while what they belong to is off."""
+
+
+@pytest.mark.parametrize(("section", "name"), [(s, name) for s, names in DEPENDENT.items() for name in names.split()])
 def test_a_setting_without_its_switch_is_warned_of(section, name):
     off = RunConfig()
     if name in ("use_replay", "consolidation_strength", "distillation_strength"):
@@ -183,6 +192,33 @@ def test_a_setting_without_its_switch_is_warned_of(section, name):
 def test_a_flag_given_at_the_value_of_the_preset_is_warned_of_too(words, sentence):
     config, base = parse_train(words.split()), base_of(words.split())
     assert settings_without_effect(config, base, given_settings(words.split())) == [sentence]
+
+
+SEQUENCE_OF_TASKS = "--continual-learning with --num-tasks 2 or more"
+
+
+@pytest.mark.parametrize(
+    ("on", "setting", "missing"),
+    [
+        ({}, ("plasticity", "meta_kappa", 2.0), f"--use-meta-plasticity and {SEQUENCE_OF_TASKS}"),
+        ({"plasticity": "use_meta_plasticity"}, ("plasticity", "meta_kappa", 2.0), SEQUENCE_OF_TASKS),
+        ({"continual": "continual_learning"}, ("plasticity", "meta_kappa", 2.0), "--use-meta-plasticity"),
+        (
+            {},
+            ("plasticity", "use_meta_plasticity", True),
+            f"{SEQUENCE_OF_TASKS} (to gate) or --use-stdp (to consolidate)",
+        ),
+        ({}, ("plasticity", "stdp_target_rate", 0.2), "--use-stdp"),
+        ({"continual": "continual_learning"}, ("continual", "fisher_sequences", 9), "--consolidation-strength above 0"),
+        ({"continual": "continual_learning"}, ("continual", "replay_fraction", 0.2), "--use-replay"),
+    ],
+)
+def test_all_that_a_setting_needs_and_lacks_is_named_and_nothing_else(on, setting, missing):
+    config = RunConfig()
+    for section, switch in on.items():
+        config = with_setting(config, section, switch, True)
+    (sentence,) = settings_without_effect(with_setting(config, *setting), config)
+    assert sentence.endswith(f" has no effect without {missing}")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The plan says what a run would do, and touches nothing."""
 
+import json
+
 import pytest
 import torch
 
@@ -52,6 +54,22 @@ def test_a_dry_run_prints_tasks_parameters_memory_and_time_and_leaves_nothing(tm
     ):
         assert word in told
     assert not output.exists()
+
+
+def test_the_plan_as_json_is_one_object_and_nothing_beside_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MAMBRANE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("mambrane.run.kernels.compile_kernels", lambda announce, operations: announce("compiling"))
+    data = write_domains(tmp_path / "texts")
+    words = ["train", *SIZE.split(), *SWITCHES.split(), "--data", str(data), "--dry-run", "--json"]
+    assert main([*words, "--liquid-units", "64"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["config"]["model"]["hidden_dim"] == 32
+    assert [domain["name"] for domain in plan["domains"]] == [f"domain{index}" for index in range(5)]
+    assert plan["domains"][0].keys() >= {"bytes_there", "bytes_read", "heldout_bytes", "overlap_ratio"}
+    assert plan["steps"] == sum(task["steps"] for task in plan["tasks"]) > 0
+    assert min(plan[name] for name in ("parameters", "memory_bytes", "seconds")) > 0
+    assert any("--liquid-units 64 has no effect" in sentence for sentence in plan["warnings"])
+    assert main([word for word in words if word != "--dry-run"]) == 2
 
 
 def kept_numbers(value):

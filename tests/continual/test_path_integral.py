@@ -31,6 +31,14 @@ def test_importance_is_what_the_way_did_for_the_loss_over_how_far_it_led():
     torch.testing.assert_close(path.finish(model)["weight"], expected[None])
 
 
+def test_a_weight_that_hardly_moved_is_not_endlessly_important():
+    model = model_at(1.0, 1.0)
+    path = PathIntegral(model)
+    take_step(model, path, [1.0, 1.0], [-0.1, -0.001])
+    # 0.1 / (0.1^2 + 0.001) and 0.001 / (0.001^2 + 0.001).
+    torch.testing.assert_close(path.finish(model)["weight"], torch.tensor([[9.0909, 0.9990]]), rtol=1e-3, atol=0.0)
+
+
 def test_a_new_task_starts_a_new_path():
     model = model_at(1.0)
     path = PathIntegral(model)

@@ -193,3 +193,12 @@ def test_an_event_that_was_half_written_is_taken_back(tmp_path, monkeypatch):
             log.emit("lost")
         log.emit("b")
     assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["a", "b"]
+
+
+def test_a_matrix_in_the_log_is_no_damage(tmp_path):
+    events, told = EventLog(tmp_path / "events.jsonl"), []
+    events.emit("matrix", domains=["prose"], num_tasks=1, bits_per_byte=[[8.0], [None]])
+    events.close()
+    (event,) = read_events(tmp_path / "events.jsonl", tell_damage=told.append)
+    assert event["bits_per_byte"] == [[8.0], [None]]
+    assert told == []

@@ -22,6 +22,41 @@ def test_ordinary_noise_is_no_spike_and_a_jump_is_one():
     assert watch.mean == pytest.approx(2.03, abs=0.03)
 
 
+def alternating(count):
+    """Losses whose mean is 2 and whose standard deviation is 0.1, when their number is even."""
+    return [2.1 if number % 2 else 1.9 for number in range(count)]
+
+
+@pytest.mark.parametrize(("loss", "is_spike"), [(2.0 + 0.59, False), (2.0 + 0.61, True)])
+def test_a_spike_stands_six_standard_deviations_above_the_mean(loss, is_spike):
+    watch = LossWatch()
+    for ordinary in alternating(20):
+        watch.is_spike(ordinary)
+    assert (watch.mean, watch.variance) == pytest.approx((2.0, 0.01))
+    assert watch.is_spike(loss) is is_spike
+
+
+def test_the_first_twenty_are_not_judged_and_the_next_one_is():
+    watch = LossWatch()
+    for ordinary in alternating(19):
+        watch.is_spike(ordinary)
+    assert not watch.is_spike(100.0)
+    watch = LossWatch()
+    for ordinary in alternating(20):
+        watch.is_spike(ordinary)
+    assert watch.is_spike(100.0)
+
+
+def test_a_later_loss_counts_for_a_twentieth():
+    watch = LossWatch()
+    for ordinary in alternating(40):
+        watch.is_spike(ordinary)
+    mean, variance = watch.mean, watch.variance
+    watch.is_spike(mean + 0.4)
+    assert watch.mean == pytest.approx(mean + 0.02)
+    assert watch.variance == pytest.approx(0.95 * (variance + 0.05 * 0.16))
+
+
 @given(st.lists(st.floats(0, 100), max_size=FIRST_JUDGED))
 def test_nothing_is_judged_before_the_usual_is_known(losses):
     watch = LossWatch()

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from mambrane.core.errors import UserError
 from mambrane.core.seeding import make_generator
 from mambrane.ops import choose_backend, ssd
 from mambrane.ops.ssd.chunked import CHUNK_TOKENS, ssd_chunked
@@ -36,37 +35,41 @@ def make_resets(tokens, *where):
     return resets_BT
 
 
-def assert_chunked_equals_reference(inputs, dtype):
+def assert_forms_equal_reference(inputs, dtype):
     reference = outputs_and_gradients(ssd, inputs, backend="reference")
-    got = outputs_and_gradients(ssd, inputs, backend="chunked")
-    for name in reference:
-        assert_close(name, reference[name], got[name], RATIO[dtype])
+    for form in ("chunked", "numba"):
+        got = outputs_and_gradients(ssd, inputs, backend=form)
+        for name in reference:
+            assert_close(f"{form}: {name}", reference[name], got[name], RATIO[dtype])
 
 
-def in_pieces(inputs, cuts, tokens):
+each_form = pytest.mark.parametrize("backend", ["chunked", "numba"])
+
+
+def in_pieces(inputs, cuts, tokens, backend="auto"):
     inputs = dict(inputs)
     state = inputs.pop("state_BHPN")
     pieces = []
     for start, stop in zip((0, *cuts), (*cuts, tokens), strict=True):
         part = {name: tensor if name == "A_H" else tensor[:, start:stop] for name, tensor in inputs.items()}
-        y, state = ssd(**part, state_BHPN=state)
+        y, state = ssd(**part, state_BHPN=state, backend=backend)
         pieces.append(y)
     return torch.cat(pieces, dim=1), state
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("tokens", [1, 2, 63, 64, 65, 100, 200])
-def test_chunked_equals_reference_forward_and_backward(tokens, dtype):
-    assert_chunked_equals_reference(make_inputs(tokens, dtype=dtype), dtype)
+def test_every_form_equals_reference_forward_and_backward(tokens, dtype):
+    assert_forms_equal_reference(make_inputs(tokens, dtype=dtype), dtype)
 
 
 @pytest.mark.parametrize("where", [(0,), (63,), (64,), (70, 71), (0, 30, 64, 99)], ids=str)
 def test_resets_give_the_reference(where):
-    assert_chunked_equals_reference(make_inputs(100) | {"resets_BT": make_resets(100, *where)}, torch.float32)
+    assert_forms_equal_reference(make_inputs(100) | {"resets_BT": make_resets(100, *where)}, torch.float32)
 
 
 def test_one_head_of_one_channel_and_one_state_gives_the_reference():
-    assert_chunked_equals_reference(make_inputs(70, heads=1, channels=1, states=1), torch.float32)
+    assert_forms_equal_reference(make_inputs(70, heads=1, channels=1, states=1), torch.float32)
 
 
 def test_a_reset_equals_a_fresh_start():
@@ -78,44 +81,66 @@ def test_a_reset_equals_a_fresh_start():
     assert_close("state", fresh_state, state[:1], RATIO[torch.float64])
 
 
-def test_nothing_before_a_reset_moves_a_bit_behind_it():
+@each_form
+def test_nothing_before_a_reset_moves_a_bit_behind_it(backend):
     inputs = make_inputs(100)
     resets_BT = make_resets(100, 75)
     changed = {name: tensor.clone() for name, tensor in inputs.items()}
     for name in ("x_BTHP", "delta_BTH", "B_BTN", "C_BTN"):
         changed[name][0, :75] *= 1.5
     changed["state_BHPN"] += 1.0
-    for before, after in zip(ssd(**inputs, resets_BT=resets_BT), ssd(**changed, resets_BT=resets_BT), strict=True):
+    for before, after in zip(
+        ssd(**inputs, resets_BT=resets_BT, backend=backend),
+        ssd(**changed, resets_BT=resets_BT, backend=backend),
+        strict=True,
+    ):
         kept = slice(75, None) if before.ndim == inputs["x_BTHP"].ndim and before.shape[1] == 100 else slice(None)
         assert torch.equal(before[0, kept], after[0, kept])
 
 
+@each_form
 @pytest.mark.parametrize("token", [1, 40, 63, 64, 99])
 @pytest.mark.parametrize("name", ["x_BTHP", "delta_BTH", "B_BTN", "C_BTN"])
-def test_a_token_changes_no_output_before_it_bit_for_bit(name, token):
+def test_a_token_changes_no_output_before_it_bit_for_bit(name, token, backend):
     inputs = make_inputs(100, heads=2, channels=48, states=16)
     changed = inputs[name].clone()
     changed[:, token] += 1.0
-    before, after = ssd(**inputs)[0], ssd(**inputs | {name: changed})[0]
+    before, after = ssd(**inputs, backend=backend)[0], ssd(**inputs | {name: changed}, backend=backend)[0]
     assert torch.equal(before[:, :token], after[:, :token])
     assert not torch.equal(before[:, token], after[:, token])
 
 
-def test_an_overflow_in_a_later_token_does_not_reach_an_earlier_one():
+@each_form
+def test_an_overflow_in_a_later_token_does_not_reach_an_earlier_one(backend):
     inputs = make_inputs(40)
     changed = {name: tensor.clone() for name, tensor in inputs.items()}
     changed["B_BTN"][:, 30] = 1e30
     changed["C_BTN"][:, :30] *= 1e10
     small = inputs | {"C_BTN": changed["C_BTN"].clone()}
-    assert torch.equal(ssd(**small)[0][:, :30], ssd(**changed)[0][:, :30])
+    assert torch.equal(ssd(**small, backend=backend)[0][:, :30], ssd(**changed, backend=backend)[0][:, :30])
+
+
+CUTS = pytest.mark.parametrize("cuts", [(37,), (64,), (1, 2, 3, 90)], ids=str)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-@pytest.mark.parametrize("cuts", [(37,), (64,), (1, 2, 3, 90)], ids=str)
-def test_a_split_sequence_equals_the_whole(cuts, dtype):
+@CUTS
+def test_a_split_sequence_equals_the_whole_in_chunks(cuts, dtype):
     inputs = make_inputs(100, dtype=dtype)
-    for name, whole, split in zip(("y", "state"), ssd(**inputs), in_pieces(inputs, cuts, 100), strict=True):
-        assert_close(name, whole, split, RATIO[dtype])
+    whole, split = ssd(**inputs, backend="chunked"), in_pieces(inputs, cuts, 100, "chunked")
+    for name, expected, got in zip(("y", "state"), whole, split, strict=True):
+        assert_close(name, expected, got, RATIO[dtype])
+
+
+@CUTS
+def test_on_a_cpu_a_split_sequence_gives_the_bits_of_the_whole(cuts):
+    inputs = make_inputs(100)
+    assert all(map(torch.equal, ssd(**inputs), in_pieces(inputs, cuts, 100)))
+
+
+def test_on_a_cpu_single_steps_give_the_bits_of_the_whole():
+    inputs = make_inputs(20)
+    assert all(map(torch.equal, ssd(**inputs), in_pieces(inputs, range(1, 20), 20)))
 
 
 def test_gradients_pass_through_a_split_as_through_the_whole():
@@ -149,9 +174,10 @@ def test_a_decay_long_after_the_start_of_a_chunk_keeps_its_digits():
     assert_close("y", reference[:, -3:], got[:, -3:], RATIO[torch.float32])
 
 
-def test_a_step_size_of_zero_keeps_the_state():
+@each_form
+def test_a_step_size_of_zero_keeps_the_state(backend):
     inputs = make_inputs(70)
-    _, state = ssd(**inputs | {"delta_BTH": torch.zeros_like(inputs["delta_BTH"])})
+    _, state = ssd(**inputs | {"delta_BTH": torch.zeros_like(inputs["delta_BTH"])}, backend=backend)
     assert torch.equal(state, inputs["state_BHPN"])
 
 
@@ -179,12 +205,9 @@ def test_autocast_leaves_the_products_in_float32():
     assert all(torch.equal(a, b) for a, b in zip(expected, got, strict=True))
 
 
-def test_the_chunked_form_is_chosen_and_a_missing_one_refused():
-    cpu = torch.device("cpu")
-    assert choose_backend("ssd", cpu) == "chunked"
-    assert choose_backend("selective_scan", cpu) == "numba"
-    with pytest.raises(UserError, match='backend "numba" for ssd'):
-        ssd(**make_inputs(3), backend="numba")
+def test_a_cpu_runs_the_kernels_of_the_selective_scan_and_other_devices_chunks():
+    assert choose_backend("ssd", torch.device("cpu")) == "numba"
+    assert choose_backend("ssd", torch.device("mps")) == "chunked"
 
 
 @pytest.mark.gpu

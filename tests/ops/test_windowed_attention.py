@@ -267,7 +267,7 @@ def test_what_is_kept_for_the_backward_pass_does_not_grow_with_the_window():
     [
         ({"key_BTI": torch.ones(BATCH, 2, HEADS * NUMBERS)}, r"key_BTI has shape \[2, 2, 15\]; wanted \[2, 3, 15\]"),
         ({"values_BWI": torch.ones(BATCH, 2, HEADS * NUMBERS)}, r"values_BWI has shape \[2, 2, 15\]; wanted"),
-        ({"heads": 4}, "4 heads and a window of 8 for 15 numbers"),
+        ({"heads": 4}, "4 heads for 15 numbers; wanted a divisor"),
     ],
 )
 def test_what_does_not_belong_together_is_refused(change, message, monkeypatch):

@@ -11,6 +11,7 @@ from mambrane.core.errors import UserError
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import AfterStep
 from mambrane.models.language_model import LanguageModel
+from mambrane.models.state import BlockActivity, ModelOutput
 from mambrane.plasticity import rules
 from mambrane.plasticity.config import PlasticityConfig
 from mambrane.plasticity.stdp import HOMEOSTATIC_GAIN, MAX_CONSOLIDATION, Stdp
@@ -343,3 +344,63 @@ def test_a_restart_finds_synapses_of_two_shapes_by_name(build_model: Callable, t
 def test_a_model_without_a_plastic_synapse_is_refused_with_the_way_out(build_model: Callable):
     with pytest.raises(UserError, match="no block has a plastic synapse"):
         Stdp(CONFIG, build_model(block_pattern="mamba"))
+
+
+def firing(build_model: Callable, weights: list[float], pre: list[int], post: list[int]) -> LanguageModel:
+    """Return a model of one synapse with these weights onto each unit, whose populations fire as they are told."""
+    model = build_model(num_layers=1, spiking_units=len(weights))
+    (synapse,) = model.plastic_synapses().values()
+    synapse.data = torch.tensor([weights] * len(weights))
+    pre_BTS, post_BTS = (torch.tensor(train).float()[None, :, None].repeat(1, 1, len(weights)) for train in (pre, post))
+    activity = (BlockActivity(pre_BTS, post_BTS, pre_BTS.mean(), post_BTS.mean(), None),)
+    model.forward = lambda inputs_BT, resets_BT: ModelOutput(None, (), activity)
+    return model
+
+
+TWO_TOKENS = MicroBatch(torch.zeros(1, 2).long(), torch.zeros(1, 2).long(), torch.zeros(1, 2).bool())
+
+
+def test_soft_bounds_weigh_potentiation_by_the_room_above_and_depression_by_the_room_below(
+    build_model: Callable, view_of: Callable
+):
+    config = replace(CONFIG, stdp_type="classical", stdp_bounds="soft", stdp_max_weight=20.0)
+    weights = [-10.0, 0.0, 10.0]
+    # One pair, a tick apart: pre before post potentiates by exp(-1/6), post before pre depresses by 0.7 exp(-1/9),
+    # where 0.7 = 1.05 * 6 / 9. The rate is 0.01, and the text has 2 tokens.
+    for spikes, size, shares in (
+        (([1, 0], [0, 1]), 0.01 * 0.846482 / 2, [1.5, 1.0, 0.5]),
+        (([0, 1], [1, 0]), -0.01 * 0.7 * 0.894839 / 2, [0.5, 1.0, 1.5]),
+    ):
+        model = firing(build_model, weights, *spikes)
+        (change,) = change_of(model, Stdp(config, model), view_of(model, TWO_TOKENS))
+        assert change[0].tolist() == pytest.approx([size * share for share in shares], rel=1e-3)
+
+
+def test_a_silent_unit_gains_a_hundredth_of_its_weights_at_the_first_step(build_model: Callable, view_of: Callable):
+    # Its running rate falls by a tenth of the target, the scaling is (1 - 0.9) |w|, ten times the learning rate 0.01.
+    config = replace(CONFIG, stdp_type="homeostatic", stdp_target_rate=0.1)
+    model = firing(build_model, [2.0, -2.0], [0, 0], [0, 0])
+    stdp = Stdp(config, model)
+    (change,) = change_of(model, stdp, view_of(model, TWO_TOKENS))
+    assert change[0].tolist() == pytest.approx([0.02, 0.02], rel=1e-4)
+    assert stdp.synapses[0].rate_NU.tolist() == [pytest.approx([0.09, 0.09])]
+    change_of(model, stdp, view_of(model, TWO_TOKENS))
+    assert stdp.synapses[0].rate_NU.tolist() == [pytest.approx([0.081, 0.081])]
+
+
+@pytest.mark.parametrize(("times_target", "expected"), [(1.9, 0.0), (2.1, 2.5)])
+def test_a_synapse_is_consolidated_by_ticks_at_which_both_rates_are_above_twice_the_target(
+    times_target: float, expected: float, build_model: Callable, view_of: Callable
+):
+    # A spike makes a rate of 1 - exp(-1/6); at one of two ticks it is high, so m = 0.5 * 1/2 * 10.
+    config = replace(
+        META,
+        stdp_type="classical",
+        stdp_tau_plus=6.0,
+        stdp_tau_minus=6.0,
+        stdp_target_rate=(1 - math.exp(-1 / 6)) / times_target,
+    )
+    model = firing(build_model, [1.0], [1, 0], [1, 0])
+    stdp = Stdp(config, model)
+    change_of(model, stdp, view_of(model, TWO_TOKENS))
+    assert stdp.synapses[0].consolidation_NUS.item() == pytest.approx(expected)

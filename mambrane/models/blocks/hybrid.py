@@ -22,6 +22,7 @@ from mambrane.core.shapes import Activations, Resets
 from mambrane.layers.adapter import SpikeAdapter
 from mambrane.layers.attention import WindowedCrossAttention
 from mambrane.layers.cost import ComponentCost, FiringRates, macs, num_parameters
+from mambrane.layers.elementwise import sigmoid
 from mambrane.layers.fusion import GatedFusion
 from mambrane.layers.linear import Linear
 from mambrane.layers.liquid import LiquidPopulation
@@ -232,7 +233,7 @@ class HybridBlock(Block):
         time_scale_BTS = None
         if self.mode == "bidirectional":
             # Half to one and a half times the population's own time constants; 1 while the weights are zero.
-            time_scale_BTS = self.ticks.spread(0.5 + torch.sigmoid(self.mamba_to_tau(mamba_BTD)))
+            time_scale_BTS = self.ticks.spread(0.5 + sigmoid(self.mamba_to_tau(mamba_BTD)))
         second = self.second(current_BTS, state_BS=state.second_BS, resets_BT=resets, time_scale_BTS=time_scale_BTS)
         post_spikes_BTS = second.spikes_BTS if isinstance(self.second, SpikingPopulation) else None
         return self.ticks.mean(second[0]), second[-1], post_spikes_BTS

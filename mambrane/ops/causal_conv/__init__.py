@@ -5,11 +5,15 @@ from torch import Tensor
 
 from mambrane.core.shapes import Resets
 from mambrane.ops.causal_conv.reference import Activation
+from mambrane.ops.checks import Arguments, require_option
 from mambrane.ops.dispatch import Backend, Operation
 
 __all__ = ["Activation", "causal_conv"]
 
 _run = Operation("causal_conv")
+_check = Arguments(
+    "causal_conv", x_BTE="B T E", weight_EK="E K", bias_E="E", state_BEK="B E K-1?", resets_BT="bool B T?"
+)
 
 
 def causal_conv(
@@ -43,4 +47,6 @@ def causal_conv(
         >>> y.flatten().tolist(), state.flatten().tolist()
         ([1.0, 12.0, 23.0], [3.0])
     """
+    _check(x_BTE, weight_EK, bias_E, state_BEK, resets_BT)
+    require_option("causal_conv", "activation", activation, ("silu", None))
     return _run(backend, x_BTE, weight_EK, bias_E, state_BEK=state_BEK, resets_BT=resets_BT, activation=activation)

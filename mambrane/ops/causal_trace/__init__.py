@@ -4,11 +4,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
+from mambrane.ops.checks import Arguments, require_number
 from mambrane.ops.dispatch import Backend, Operation
 
 __all__ = ["causal_trace"]
 
 _run = Operation("causal_trace")
+_check = Arguments("causal_trace", x_BTS="B T S", decay="S?", state_BS="B S?", resets_BT="bool B T?")
 
 
 def causal_trace(
@@ -23,7 +25,7 @@ def causal_trace(
 
     Args:
         x_BTS: what is averaged, for example spikes.
-        decay: part of the trace kept per token, exp(-1 / tau_tokens); one number, or one per unit [S].
+        decay: part of the trace kept per token, exp(-1 / tau_tokens); one number from 0 to 1, or one per unit [S].
         state_BS: trace at the token before the first; zero where not given.
         resets_BT: True where a document starts: the trace is set to zero before this token.
         backend: "auto", or one by name; see `mambrane.ops.dispatch`.
@@ -37,4 +39,8 @@ def causal_trace(
         >>> trace.flatten().tolist()
         [0.5, 0.75, 0.875]
     """
+    is_tensor = isinstance(decay, Tensor)
+    _check(x_BTS, decay if is_tensor else None, state_BS, resets_BT)
+    if not is_tensor:
+        require_number("causal_trace", "decay", decay, 0.0, 1.0)
     return _run(backend, x_BTS, decay, state_BS=state_BS, resets_BT=resets_BT)

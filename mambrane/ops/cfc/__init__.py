@@ -6,11 +6,27 @@ from torch import Tensor
 
 from mambrane.core.shapes import Resets
 from mambrane.ops.cfc.reference import CfcOutput, CfcWeights
+from mambrane.ops.checks import Arguments, require_kind
 from mambrane.ops.dispatch import Backend, Operation
 
 __all__ = ["CfcOutput", "CfcWeights", "cfc"]
 
 _run = Operation("cfc")
+_HEADS = {
+    f"{head}_{part}": shape
+    for head in ("ff1", "ff2", "time_a", "time_b")
+    for part, shape in (("weight", "L U"), ("bias", "L"))
+}
+_check = Arguments(
+    "cfc",
+    x_BTI="B T I",
+    **_HEADS,
+    backbone_weight="U I+L",
+    backbone_bias="U",
+    state_BL="B L?",
+    resets_BT="bool B T?",
+    elapsed_BT="B T | B T L?",
+)
 
 
 def cfc(
@@ -45,6 +61,8 @@ def cfc(
         >>> cfc(torch.zeros(1, 3, 3), weights).hidden_BTL.shape
         torch.Size([1, 3, 2])
     """
+    require_kind("cfc", "weights", weights, CfcWeights)
+    _check(x_BTI, *weights[2:], *weights[:2], state_BL, resets_BT, elapsed_BT)
     # Mixed precision is for the layers around the cell: the state is computed in float32.
     with torch.autocast(x_BTI.device.type, enabled=False):
         return _run(backend, x_BTI, weights, state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed_BT)

@@ -50,7 +50,7 @@ def cfc_numba(
         elapsed_BTM = x_BTI.new_empty(batch_size, num_tokens, 0)
         time_weights, time_biases = [w.time_a_weight + w.time_b_weight], [w.time_a_bias + w.time_b_bias]
     else:
-        elapsed_BTM = elapsed_BT.reshape(batch_size, num_tokens, -1)
+        elapsed_BTM = elapsed_BT if elapsed_BT.ndim == 3 else elapsed_BT.unsqueeze(-1)
         time_weights, time_biases = [w.time_a_weight, w.time_b_weight], [w.time_a_bias, w.time_b_bias]
     floats = (
         x_BTI.to(dtype),

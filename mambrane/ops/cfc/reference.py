@@ -71,7 +71,8 @@ def cfc_reference(
     num_units = w.ff1_bias.shape[0]
     h_BL = x_BTI.new_zeros(batch_size, num_units, dtype=inner) if state_BL is None else state_BL.to(inner)
     elapsed_BTL = x_BTI.new_ones(1, 1, 1) if elapsed_BT is None else elapsed_BT
-    elapsed_BTL = elapsed_BTL.to(inner).reshape(*elapsed_BTL.shape[:2], -1).expand(batch_size, num_tokens, -1)
+    elapsed_BTL = elapsed_BTL if elapsed_BTL.ndim == 3 else elapsed_BTL.unsqueeze(-1)
+    elapsed_BTL = elapsed_BTL.to(inner).expand(batch_size, num_tokens, -1)
     hidden = []
     for t in range(num_tokens):
         if resets_BT is not None:

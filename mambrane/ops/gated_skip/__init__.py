@@ -3,11 +3,13 @@
 from jaxtyping import Float
 from torch import Tensor
 
+from mambrane.ops.checks import Arguments
 from mambrane.ops.dispatch import Backend, Operation
 
 __all__ = ["gated_skip"]
 
 _run = Operation("gated_skip")
+_check = Arguments("gated_skip", y_BTE="B T E", x_BTE="B T E", skip_E="E", gate_BTE="B T E")
 
 
 def gated_skip(
@@ -36,4 +38,5 @@ def gated_skip(
         >>> round(gated_skip(one, one, torch.tensor([2.0]), one).item(), 4)
         2.1932
     """
+    _check(y_BTE, x_BTE, skip_E, gate_BTE)
     return _run(backend, y_BTE, x_BTE, skip_E, gate_BTE)

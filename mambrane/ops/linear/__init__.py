@@ -2,12 +2,14 @@
 
 from torch import Tensor
 
+from mambrane.ops.checks import Arguments
 from mambrane.ops.dispatch import Backend, Operation
 
 __all__ = ["linear", "sum_of_outer_products"]
 
 _linear = Operation("linear")
 _sum_of_outer_products = Operation("linear", "sum_of_outer_products")
+_check = Arguments("linear", mixes_types=False, x="... I", weight_OI="O I", bias_O="O?")
 
 
 def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None, *, backend: Backend = "auto") -> Tensor:
@@ -28,6 +30,7 @@ def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None, *, backen
         >>> linear(torch.ones(2, 3), torch.ones(1, 3)).flatten().tolist()
         [3.0, 3.0]
     """
+    _check(x, weight_OI, bias_O)
     return _linear(backend, x, weight_OI, bias_O)
 
 

@@ -13,14 +13,17 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
+from mambrane.kernels.operator import operator
+
 TYPES = (torch.float32,)
 
 
-def supports(*tensors: Tensor | None) -> str | None:
+def supports(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> str | None:
     """Return why PyTorch must compute this product, or None."""
-    if any(tensor is not None and tensor.dtype != torch.float32 for tensor in tensors):
-        return "it is for float32 in all tensors"
-    return "autocast will round the factors" if torch.is_autocast_enabled("cpu") else None
+    if torch.is_autocast_enabled("cpu"):
+        return "autocast will round the factors"
+    is_float32 = x.dtype == weight_OI.dtype == torch.float32 and (bias_O is None or bias_O.dtype == torch.float32)
+    return None if is_float32 else "it is for float32 in all tensors"
 
 
 def linear_onednn(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
@@ -34,6 +37,8 @@ def sum_of_outer_products_onednn(left_RO: Tensor, right_RI: Tensor) -> Tensor:
     # The first factor of a product gets copied into rows: let that be the smaller one.
     num_rows, outputs = left_RO.shape
     inputs = right_RI.shape[1]
+    if num_rows == 0:
+        return left_RO.new_zeros(outputs, inputs)
     if inputs * (num_rows + outputs) < outputs * num_rows:
         return _product(right_RI.T, left_RO.T).T.contiguous()
     return _product(left_RO.T, right_RI.T)
@@ -46,7 +51,23 @@ def _in_rows_or_columns(matrix: Tensor) -> Tensor:
 
 def _product(rows: Tensor, columns: Tensor, bias: Tensor | None = None) -> Tensor:
     """Return rows [..., I] times the transpose of columns [O, I]; both contiguous, or transposes of such."""
+    # torch's compiler has no rule for oneDNN's own operator; without it, the way through ours would only cost time.
+    return _opaque_product(rows, columns, bias) if torch.compiler.is_compiling() else _onednn(rows, columns, bias)
+
+
+def _onednn(rows: Tensor, columns: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(rows, columns, bias, "none", [], "")
+
+
+@operator("linear_product")
+def _opaque_product(rows: Tensor, columns: Tensor, bias: Tensor | None) -> Tensor:
+    """Return the product, as an operator that the compiler calls and does not look into."""
+    return _onednn(rows, columns, bias)
+
+
+@_opaque_product.register_shapes
+def _opaque_product_shape(rows: Tensor, columns: Tensor, bias: Tensor | None) -> Tensor:
+    return rows.new_empty(*rows.shape[:-1], columns.shape[0])
 
 
 class _Linear(torch.autograd.Function):
@@ -74,5 +95,5 @@ def _count_flops(rows_shape: Any, columns_shape: Any, *_: Any, out_shape: Any = 
     return 2 * math.prod(rows_shape) * columns_shape[0]
 
 
-# torch's counter of floating-point operations does not know the operator.
-register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_count_flops)
+# torch's counter of floating-point operations does not know the operators.
+register_flop_formula([torch.ops.mkldnn._linear_pointwise, torch.ops.mambrane.linear_product])(_count_flops)

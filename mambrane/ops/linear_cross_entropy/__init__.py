@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Activations, Tokens
+from mambrane.ops.checks import Arguments
 from mambrane.ops.dispatch import Backend, Operation
 from mambrane.ops.linear_cross_entropy.chunked import CHUNK_LOGITS
 from mambrane.ops.linear_cross_entropy.reference import nats_of_logits
@@ -12,6 +13,7 @@ from mambrane.ops.linear_cross_entropy.reference import nats_of_logits
 __all__ = ["CHUNK_LOGITS", "linear_cross_entropy", "nats_of_logits"]
 
 _run = Operation("linear_cross_entropy")
+_check = Arguments("linear_cross_entropy", mixes_types=False, x_BTD="B T D", weight_VD="V D", targets_BT="int64 B T")
 
 
 def linear_cross_entropy(
@@ -35,6 +37,7 @@ def linear_cross_entropy(
         >>> [round(number, 4) for number in nats.flatten().tolist()]
         [2.0794, 0.0]
     """
+    _check(x_BTD, weight_VD, targets_BT)
     if torch.is_autocast_enabled(x_BTD.device.type):
         dtype = torch.get_autocast_dtype(x_BTD.device.type)
         x_BTD, weight_VD = x_BTD.to(dtype), weight_VD.to(dtype)

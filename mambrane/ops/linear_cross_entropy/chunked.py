@@ -65,7 +65,8 @@ def _counted(targets_N: Tensor) -> tuple[Tensor, Tensor]:
 
 def _chunks(x_ND: Tensor, weight_VD: Tensor) -> list[slice]:
     rows = max(1, CHUNK_LOGITS // weight_VD.shape[0])
-    return [slice(start, start + rows) for start in range(0, x_ND.shape[0], rows)]
+    # A batch of none is one chunk of none.
+    return [slice(start, start + rows) for start in range(0, max(1, x_ND.shape[0]), rows)]
 
 
 def _logits(x_CD: Tensor, weight_VD: Tensor) -> Tensor:

@@ -5,12 +5,33 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
+from mambrane.ops.checks import Arguments, require_kind
 from mambrane.ops.dispatch import Backend, Operation
 from mambrane.ops.ltc.reference import NUM_UNFOLDS, LtcOutput, LtcWeights
 
 __all__ = ["NUM_UNFOLDS", "LtcOutput", "LtcWeights", "ltc"]
 
 _run = Operation("ltc")
+_check = Arguments(
+    "ltc",
+    x_BTI="B T I",
+    input_weight="I",
+    input_bias="I",
+    sensory_w="I L",
+    sensory_mu="I L",
+    sensory_sigma="I L",
+    sensory_erev="I L",
+    w="L L",
+    mu="L L",
+    sigma="L L",
+    erev="L L",
+    cm="L",
+    gleak="L",
+    vleak="L",
+    state_BL="B L?",
+    resets_BT="bool B T?",
+    elapsed_BT="B T | B T L?",
+)
 
 
 def ltc(
@@ -45,6 +66,8 @@ def ltc(
         >>> ltc(torch.zeros(1, 3, 2), LtcWeights(**synapses, **units)).hidden_BTL.shape
         torch.Size([1, 3, 2])
     """
+    require_kind("ltc", "weights", weights, LtcWeights)
+    _check(x_BTI, *weights, state_BL, resets_BT, elapsed_BT)
     # Mixed precision is for the layers around the cell: the state is computed in float32.
     with torch.autocast(x_BTI.device.type, enabled=False):
         return _run(backend, x_BTI, weights, state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed_BT)

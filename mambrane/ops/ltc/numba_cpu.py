@@ -61,7 +61,7 @@ def ltc_numba(
     floats = (
         u_BTI,
         state_BL.to(dtype),
-        elapsed_BT.to(dtype).reshape(batch_size, num_tokens, -1),
+        (elapsed_BT if elapsed_BT.ndim == 3 else elapsed_BT.unsqueeze(-1)).to(dtype),
         torch.stack([p.sensory_w, p.sensory_mu, p.sensory_sigma, p.sensory_erev]),
         torch.stack([p.w, p.mu, p.sigma, p.erev]),
         torch.stack([p.cm, p.gleak, p.vleak]),

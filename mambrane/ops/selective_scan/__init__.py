@@ -4,11 +4,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
+from mambrane.ops.checks import Arguments
 from mambrane.ops.dispatch import Backend, Operation
 
 __all__ = ["selective_scan"]
 
 _run = Operation("selective_scan")
+_check = Arguments(
+    "selective_scan",
+    x_BTE="B T E",
+    delta_BTE="B T E",
+    A_EN="E N",
+    B_BTN="B T N",
+    C_BTN="B T N",
+    state_BEN="B E N?",
+    resets_BT="bool B T?",
+)
 
 
 def selective_scan(
@@ -44,4 +55,5 @@ def selective_scan(
         >>> y.flatten().tolist()
         [1.0, 1.0, 1.0]
     """
+    _check(x_BTE, delta_BTE, A_EN, B_BTN, C_BTN, state_BEN, resets_BT)
     return _run(backend, x_BTE, delta_BTE, A_EN, B_BTN, C_BTN, state_BEN=state_BEN, resets_BT=resets_BT)

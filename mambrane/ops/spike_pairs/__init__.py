@@ -1,5 +1,6 @@
 """Pairs of spikes on both sides of synapses: what STDP counts. The formula stands in `reference.py`."""
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -7,6 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mambrane.kernels.arguments import no_resets
+from mambrane.ops.checks import Arguments, refuse, require_number
 from mambrane.ops.dispatch import Backend, Operation
 from mambrane.ops.spike_pairs.reference import SpikePairs, spike_trace
 
@@ -49,6 +51,11 @@ def spike_pairs(
         >>> spike_pairs([pre], [post], decay_plus=0.5, decay_minus=0.5).causal_NUS.item()
         0.25
     """
+    _check(pre, post, resets_BT, counted_BT)
+    require_number("spike_pairs", "decay_plus", decay_plus, 0.0, 1.0, excludes=1.0)
+    require_number("spike_pairs", "decay_minus", decay_minus, 0.0, 1.0, excludes=1.0)
+    for name, high in (("high_x", high_x), ("high_y", high_y)):
+        require_number("spike_pairs", name, 0.0 if high == math.inf else high)
     return _run(
         backend,
         [pre_BTS.detach() for pre_BTS in pre],
@@ -60,3 +67,19 @@ def spike_pairs(
         resets_BT=no_resets(pre[0]) if resets_BT is None else resets_BT,
         counted_BT=~no_resets(pre[0]) if counted_BT is None else counted_BT,
     )
+
+
+def _check(pre: Sequence[Tensor], post: Sequence[Tensor], resets_BT: Tensor | None, counted_BT: Tensor | None) -> None:
+    if not pre or len(pre) != len(post):
+        refuse("spike_pairs", f"{len(pre)} presynaptic tensors, {len(post)} postsynaptic ones", "one of each, or more")
+    _arguments_of(len(pre))(*pre, *post, resets_BT, counted_BT)
+
+
+@functools.cache
+def _arguments_of(num_synapses: int) -> Arguments:
+    sides = {
+        f"{side}[{n}]": shape
+        for side, shape in (("pre", "full B T S"), ("post", "full B T U"))
+        for n in range(num_synapses)
+    }
+    return Arguments("spike_pairs", mixes_types=False, **sides, resets_BT="bool B T?", counted_BT="bool B T?")

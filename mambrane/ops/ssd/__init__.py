@@ -4,12 +4,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
+from mambrane.ops.checks import Arguments
 from mambrane.ops.dispatch import Backend, Operation
 from mambrane.ops.ssd.chunked import CHUNK_TOKENS
 
 __all__ = ["CHUNK_TOKENS", "ssd"]
 
 _run = Operation("ssd")
+_check = Arguments(
+    "ssd",
+    x_BTHP="B T H P",
+    delta_BTH="B T H",
+    A_H="H",
+    B_BTN="B T N",
+    C_BTN="B T N",
+    state_BHPN="B H P N?",
+    resets_BT="bool B T?",
+)
 
 
 def ssd(
@@ -45,4 +56,5 @@ def ssd(
         >>> y.flatten().tolist()
         [1.0, 1.0, 1.0]
     """
+    _check(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN, resets_BT)
     return _run(backend, x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=state_BHPN, resets_BT=resets_BT)

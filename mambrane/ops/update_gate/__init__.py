@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
+from mambrane.ops.checks import Arguments, refuse, require_number
 from mambrane.ops.dispatch import Backend, Operation
 
 __all__ = ["hold_back_", "note_usage_"]
 
 _note_usage = Operation("update_gate", "note_usage")
 _hold_back = Operation("update_gate", "hold_back")
+_check = Arguments("update_gate", usage_W="full W")
+_check_two = Arguments("update_gate", anchor_W="full W", share_W="full W")
 
 
 def note_usage_(
@@ -39,6 +42,9 @@ def note_usage_(
     """
     if not gradients:
         return
+    _check(usage_W)
+    require_number("update_gate", "rate", rate, 0.0, 1.0)
+    _require_parts(starts, gradients, usage_W)
     _note_usage(backend, usage_W, gradients, starts, rate=rate)
 
 
@@ -70,4 +76,27 @@ def hold_back_(
     """
     if not weights:
         return
+    _check_two(anchor_W, share_W)
+    if [each.shape for each in weights] != [each.shape for each in before]:
+        refuse("update_gate", "weights and what was before them differ in shape", "a tensor before each, of its shape")
+    _require_parts(starts, weights, anchor_W, share_W)
+    _require_parts(starts, before, anchor_W)
     _hold_back(backend, weights, before, anchor_W, share_W, starts)
+
+
+def _require_parts(starts: Sequence[int], tensors: Sequence[Tensor], *vectors: Tensor) -> None:
+    """Raise UserError unless each tensor has its part, of its type and on its device, in every vector."""
+    if len(starts) != len(tensors):
+        refuse("update_gate", f"{len(starts)} starts for {len(tensors)} tensors", "one for each")
+    for vector_W in vectors:
+        if not vector_W.is_contiguous():
+            refuse("update_gate", "a vector whose numbers do not lie side by side", "a contiguous one")
+        for start, tensor in zip(starts, tensors, strict=True):
+            if tensor.dtype != vector_W.dtype or tensor.device != vector_W.device:
+                found = f"a tensor of {tensor.dtype} on {tensor.device}"
+                refuse("update_gate", found, f"{vector_W.dtype} on {vector_W.device}, as the vector")
+            if not tensor.is_contiguous():
+                refuse("update_gate", "a tensor whose numbers do not lie side by side", "a contiguous one")
+            if start < 0 or start + tensor.numel() > vector_W.numel():
+                found = f"a part of {tensor.numel()} numbers from {start} on in a vector of {vector_W.numel()}"
+                refuse("update_gate", found, "a part that lies within")

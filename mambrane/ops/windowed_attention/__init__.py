@@ -4,13 +4,23 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
-from mambrane.kernels.arguments import require_shape, require_tokens
+from mambrane.ops.checks import Arguments, refuse, require_count, require_kind
 from mambrane.ops.dispatch import Backend, Operation
 from mambrane.ops.windowed_attention.kv_cache import KeyValueCache, append_to_cache
 
 __all__ = ["KeyValueCache", "windowed_attention"]
 
 _run = Operation("windowed_attention")
+_check = Arguments(
+    "windowed_attention",
+    query_BTI="B T I",
+    key_BTI="B T I",
+    value_BTI="B T I",
+    resets_BT="bool B T?",
+    keys_BWI="B W I?",
+    values_BWI="B W I?",
+    valid_BW="bool B W?",
+)
 
 
 def windowed_attention(
@@ -39,9 +49,6 @@ def windowed_attention(
     Returns:
         What each query reads, [B, T, I] in the type of the queries, and the cache after the last token.
 
-    Raises:
-        ValueError: shapes that do not belong together.
-
     Example:
         >>> import torch
         >>> zero, value = torch.zeros(1, 3, 1), torch.tensor([[[2.0], [4.0], [8.0]]])
@@ -49,32 +56,16 @@ def windowed_attention(
         >>> read.flatten().tolist(), state.values_BWI.flatten().tolist()
         ([2.0, 3.0, 6.0], [4.0, 8.0])
     """
-    _check(query_BTI, key_BTI, value_BTI, heads, window, state, resets_BT)
+    if state is not None:
+        require_kind("windowed_attention", "state", state, KeyValueCache)
+    sizes = _check(query_BTI, key_BTI, value_BTI, resets_BT, *((None, None, None) if state is None else state))
+    require_count("windowed_attention", "heads", heads)
+    require_count("windowed_attention", "window", window)
+    if sizes["I"] % heads:
+        refuse("windowed_attention", f"{heads} heads for {sizes['I']} numbers", "a divisor")
+    if state is not None and sizes["W"] != window:
+        refuse("windowed_attention", f"a state of {sizes['W']} tokens", f"{window}, as the window says")
     read_BTI = _run(
         backend, query_BTI, key_BTI, value_BTI, heads=heads, window=window, state=state, resets_BT=resets_BT
     )
     return read_BTI, append_to_cache(state, key_BTI, value_BTI, window, resets_BT)
-
-
-def _check(
-    query_BTI: Tensor,
-    key_BTI: Tensor,
-    value_BTI: Tensor,
-    heads: int,
-    window: int,
-    state: KeyValueCache | None,
-    resets_BT: Tensor | None,
-) -> None:
-    batch, _, inner = query_BTI.shape
-    require_tokens("query_BTI", query_BTI)
-    require_shape("key_BTI", key_BTI, query_BTI.shape)
-    require_shape("value_BTI", value_BTI, query_BTI.shape)
-    require_shape("resets_BT", resets_BT, query_BTI.shape[:2])
-    if state is not None:
-        require_shape("keys_BWI", state.keys_BWI, (batch, window, inner))
-        require_shape("values_BWI", state.values_BWI, (batch, window, inner))
-        require_shape("valid_BW", state.valid_BW, (batch, window))
-    if window < 1 or heads < 1 or inner % heads:
-        raise ValueError(
-            f"{heads} heads and a window of {window} for {inner} numbers; wanted a divisor, and at least 1"
-        )

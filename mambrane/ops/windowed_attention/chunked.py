@@ -46,7 +46,8 @@ def windowed_attention_chunked(
     distance = positions[-chunk:].unsqueeze(1) - positions
     mask = (same_document & (distance >= 0) & (distance < window)).unsqueeze(1)
     read = F.scaled_dot_product_attention(query, keys, values, attn_mask=mask)
-    return read.transpose(1, 2).reshape(query_BTI.shape[0], -1, query_BTI.shape[2])[:, :num_tokens]
+    read_BTI = read.transpose(1, 2).reshape(query_BTI.shape[0], num_tokens + missing, query_BTI.shape[2])
+    return read_BTI[:, :num_tokens]
 
 
 def _spans(x: Tensor, chunk: int, window: int) -> Tensor:

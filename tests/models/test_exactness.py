@@ -1,0 +1,27 @@
+"""In float32, the type that is trained in: a text in pieces and token by token gives the bits of the whole."""
+
+import pytest
+import torch
+
+from tests.models.modes import all_modes, build_awake, describe, random_tokens
+
+NUM_TOKENS = 19
+# Every combination would take minutes; each part of a mode is in one of these.
+MODES = [config for n, config in enumerate(all_modes()) if config.mamba_version == 2 or n % 9 == 8]
+CUTS = {"pieces": (1, 9, 14), "steps": tuple(range(1, NUM_TOKENS))}
+
+
+@pytest.mark.parametrize("config", MODES, ids=describe)
+@torch.no_grad()
+def test_pieces_and_steps_give_the_bits_of_the_whole_in_every_mode(config):
+    model, tokens_BT = build_awake(config).float(), random_tokens(3, NUM_TOKENS)
+    resets_BT = torch.zeros(tokens_BT.shape, dtype=torch.bool)
+    resets_BT[0, 5] = resets_BT[2, 15] = True
+    whole = model(tokens_BT, resets_BT=resets_BT).logits_BTV
+    for name, cuts in CUTS.items():
+        parts, state = [], None
+        for start, stop in zip((0, *cuts), (*cuts, NUM_TOKENS), strict=True):
+            output = model(tokens_BT[:, start:stop], state=state, resets_BT=resets_BT[:, start:stop])
+            parts.append(output.logits_BTV)
+            state = output.state
+        assert torch.equal(torch.cat(parts, dim=1), whole), name
