@@ -1,7 +1,7 @@
 # `make check` is what every change must pass; it expects the environment of the README's test command.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check format test
+.PHONY: check format oldest test
 
 check:
 	$(PYTHON) -m ruff format --check .
@@ -15,3 +15,9 @@ format:
 
 test:
 	$(PYTHON) -m pytest
+
+# The oldest allowed versions, in an environment of their own; what they warn of is not an error.
+oldest:
+	python3.11 -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install -q -r requirements/oldest.txt -r requirements/test.txt -e .
+	.venv-oldest/bin/python -m pytest -m "not slow and not peer" -W default

@@ -6,23 +6,23 @@ files run out before the cap is reached; so a capped domain is a fair sample of 
 Equal documents are read once, over all domains, so that no text can stand in both splits.
 
 Held out are whole families of files, in another fixed order, until about the wanted number of bytes is reached. A
-family is one file unless its source says otherwise (the fonts of a typeface). A family is passed over while there are
-others, if more than a hundredth of it stands line by line in other families: the model would be measured on what it
-has learned. If the families are too large (a domain of one file, for example) the rest is the end of the largest
-remaining file, cut between two documents or at a line end.
+family is one file unless its source says otherwise (the fonts of a typeface; each block of a long table). A family is
+passed over while there are others, if more than a fiftieth of it stands line by line in other families: the model would
+be measured on what it has learned. If the families are too large (a domain of one file, for example) the rest is the
+end of the largest remaining file, cut between two documents or at a line end.
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from mmap import mmap
 from typing import NamedTuple
 
 from mambrane.core.errors import UserError
 from mambrane.data.documents import READ_ERRORS, CutText, cut_at_line_end
-from mambrane.data.overlap import Lines, in_several, lines_of
+from mambrane.data.overlap import in_several, lines_of
 from mambrane.data.source_files import DomainSource, SourceFile
 
-MAX_REPEATED_RATIO = 0.01
+MAX_REPEATED_RATIO = 0.02
 """Part of a held-out family, in bytes, that may stand in other families as long as there is a better choice."""
 NUM_HELDOUT_SLICES = 8
 """Documents that a capped held-out split is taken from, at least, where there are so many."""
@@ -84,9 +84,15 @@ def split_documents(
         UserError: one of the two would be empty.
     """
     wanted = round(fraction * sum(extent.length for extent in extents))
-    held = _whole_families(extents, text, source, wanted)
-    train = [extent for extent in extents if source.files[extent.file].family not in held]
-    heldout = [extent for extent in extents if source.files[extent.file].family in held]
+    families = _families(extents, source)
+    held = _whole_families(families, text, wanted)
+    train, heldout = (
+        sorted(
+            (extent for family, part in families.items() if (family in held) is is_held for extent in part),
+            key=lambda extent: extent.start,
+        )
+        for is_held in (False, True)
+    )
     missing = wanted - sum(extent.length for extent in heldout)
     if missing > wanted / 2:
         train, tail = _take_tail(train, text, missing)
@@ -189,14 +195,23 @@ def _texts(source: DomainSource, index: int, limit: int, skipped: SKIPPED) -> It
         ) from error
 
 
-def _whole_families(extents: Sequence[Extent], text: bytes | mmap, source: DomainSource, wanted: int) -> set[str]:
-    """Return families with about `wanted` bytes in all: at most a quarter more, and if possible no quarter less."""
-    num_bytes: dict[str, int] = {}
+def _families(extents: Sequence[Extent], source: DomainSource) -> dict[str, list[Extent]]:
+    """Return what is learned or held out together, by a name that does not depend on the order of reading."""
+    families: dict[str, list[Extent]] = {}
+    num_documents: dict[int, int] = {}
     for extent in extents:
-        family = source.files[extent.file].family
-        num_bytes[family] = num_bytes.get(family, 0) + extent.length
-    order = sorted(num_bytes, key=lambda family: _hash_of("split", family))
-    repeats = _families_that_repeat(extents, text, source, num_bytes)
+        file = source.files[extent.file]
+        number = num_documents[extent.file] = num_documents.get(extent.file, 0) + 1
+        name = f"{file.family}/{number}" if file.has_own_documents else file.family
+        families.setdefault(name, []).append(extent)
+    return families
+
+
+def _whole_families(families: Mapping[str, Sequence[Extent]], text: bytes | mmap, wanted: int) -> set[str]:
+    """Return families with about `wanted` bytes in all: at most a quarter more, and if possible no quarter less."""
+    num_bytes = {family: sum(extent.length for extent in part) for family, part in families.items()}
+    order = sorted(families, key=lambda family: _hash_of("split", family))
+    repeats = _families_that_repeat(families, text, num_bytes)
     held: set[str] = set()
     total = 0
     for family in [*(f for f in order if f not in repeats), *(f for f in order if f in repeats)]:
@@ -207,17 +222,14 @@ def _whole_families(extents: Sequence[Extent], text: bytes | mmap, source: Domai
 
 
 def _families_that_repeat(
-    extents: Sequence[Extent], text: bytes | mmap, source: DomainSource, num_bytes: dict[str, int]
+    families: Mapping[str, Sequence[Extent]], text: bytes | mmap, num_bytes: Mapping[str, int]
 ) -> set[str]:
     """Return the families of which too much stands in others."""
-    if len(num_bytes) == 1:
+    if len(families) == 1:
         return set()
-    of_family: dict[str, list[Extent]] = {family: [] for family in num_bytes}
-    for extent in extents:
-        of_family[source.files[extent.file].family].append(extent)
-    lines: dict[str, Lines] = {
+    lines = {
         family: lines_of(text[extent.start : extent.start + extent.length] for extent in part)
-        for family, part in of_family.items()
+        for family, part in families.items()
     }
     shared = in_several([part.hashes for part in lines.values()])
     return {family for family, part in lines.items() if part.bytes_in(shared) > MAX_REPEATED_RATIO * num_bytes[family]}

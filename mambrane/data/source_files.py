@@ -20,6 +20,8 @@ class SourceFile:
     """Lies on the hub: has a name but no size and time here."""
     kin: str = ""
     """Name that is shared by files with much of their text in common; left out: the file has no such kin."""
+    has_own_documents: bool = False
+    """Its documents are learned or held out each by itself, not the file as a whole."""
 
     @property
     def family(self) -> str:

@@ -6,7 +6,7 @@
 A window that is not finite leaves weights, moments, average, schedule, plasticity and buffers bit-identical.
 """
 
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import Optimizer
 
-from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.accumulation import (
@@ -24,18 +23,23 @@ from mambrane.engine.accumulation import (
     reduce_over_ranks_,
 )
 from mambrane.engine.ema import WeightAverage
-from mambrane.engine.extensions import ExtensionRefusedError, Extensions, StepView
+from mambrane.engine.extensions import Extensions, StepChange, StepView
 from mambrane.engine.objective import ObjectiveFunction
 from mambrane.engine.optimizer import set_learning_rate
 from mambrane.engine.precision import Precision
 from mambrane.engine.ranks import true_on_all_ranks
 from mambrane.engine.schedule import Schedule
 from mambrane.engine.snapshot import Snapshot
+from mambrane.engine.weights import (
+    first_nonfinite,
+    refuse_misfit,
+    refuse_second_change,
+    refuse_writing,
+    require_finite,
+    write_weights,
+    writes_to,
+)
 from mambrane.engine.window import WindowState, WindowTransaction
-
-
-class NonFiniteWeightsError(UserError, ArithmeticError):
-    """An update left a weight that is not finite; nothing of it is saved."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -180,11 +184,11 @@ class TrainingStep:
         window.advance(WindowState.COMMITTED)
         self.precision.update(is_finite=True)
         self._update_weights(parameters, learning_rate)
-        numbers = self._act_after_step(sums, applied + 1, learning_rate)
-        self._require_finite(parameters)
+        change = self._act_after_step(before.parameters, sums, applied + 1, learning_rate)
+        require_finite(parameters | {name: before.parameters[name] for name in change.weights})
         if self.average is not None:
             self.average.update(self.model)
-        return replace(result, state=WindowState.COMMITTED, numbers=numbers)
+        return replace(result, state=WindowState.COMMITTED, numbers=change.numbers)
 
     def _accumulate(
         self, micro_batches: Iterable[MicroBatch], parameters: dict[str, nn.Parameter], expected_targets: int
@@ -236,11 +240,14 @@ class TrainingStep:
         after: dict[str, Tensor] = {name: weight.detach() for name, weight in moved.items()}
         for extension in gates:
             after = extension.gate(before, after)
+            refuse_misfit(extension.name, after, moved, are_all=True)
         write_weights(moved, after)
 
     @torch.no_grad()
-    def _act_after_step(self, sums: WindowSums, applied_step: int, learning_rate: float) -> dict[str, float]:
-        """Put into effect what plasticity changes; returns its numbers and those of probes as "extension/number"."""
+    def _act_after_step(
+        self, parameters: dict[str, nn.Parameter], sums: WindowSums, applied_step: int, learning_rate: float
+    ) -> StepChange:
+        """Put into effect what plasticity changes; returns all changes, and all numbers as "extension/number"."""
         view = StepView(
             model=self.model,
             micro_batches=sums.micro_batches,
@@ -252,41 +259,29 @@ class TrainingStep:
         numbers: dict[str, float] = {}
         weights: dict[str, Tensor] = {}
         for extension in self.extensions.after_steps:
+            writes = writes_to(parameters)
             change = extension.after_step(view)
+            refuse_writing(extension.name, parameters, writes)
+            refuse_misfit(extension.name, change.weights, parameters)
+            refuse_second_change(extension.name, weights.keys() & change.weights.keys())
             numbers |= {f"{extension.name}/{name}": number for name, number in change.numbers.items()}
-            _refuse_second_change(extension.name, weights.keys() & change.weights.keys())
             weights |= change.weights
-        if weights:
-            write_weights(dict(self.model.named_parameters()), weights)
-        return numbers
-
-    def _require_finite(self, parameters: dict[str, nn.Parameter]) -> None:
-        """Refuse to go on with weights that are not finite; the window stays open, so that nothing can be saved.
-
-        Raises:
-            NonFiniteWeightsError: it names the first such parameter.
-        """
-        if not torch.isfinite(get_total_norm(list(parameters.values()))):
-            raise NonFiniteWeightsError(
-                f"after the update {first_nonfinite(dict(parameters), 'the weight')}",
-                wanted="finite weights",
-                way_out="a lower --learning-rate, --weight-decay or strength of the rule that changed it, in another "
-                "--output-dir; what this run saved before is whole",
-            )
+        write_weights(parameters, weights)
+        return StepChange(numbers, weights)
 
 
 class WindowStart:
     """What a window finds when it opens, and what brings it back when the window is aborted."""
 
     def __init__(self, model: nn.Module, extensions: Extensions) -> None:
-        self._parameters = dict(model.named_parameters())
-        self.trainable = {name: weight for name, weight in self._parameters.items() if weight.requires_grad}
+        self.parameters = dict(model.named_parameters())
+        self.trainable = {name: weight for name, weight in self.parameters.items() if weight.requires_grad}
         self._snapshot = Snapshot(model)
         self._undo_mixing = [mixer.undo_point() for mixer in extensions.batch_mixers]
 
     def clear_gradients(self) -> None:
         """Drop every gradient of the model."""
-        clear_gradients(self._parameters)
+        clear_gradients(self.parameters)
 
     def restore_buffers(self) -> None:
         """Put the buffers back: a window that is not applied must not leave its numbers there."""
@@ -299,30 +294,5 @@ class WindowStart:
             undo()
 
 
-def write_weights(parameters: dict[str, nn.Parameter], weights: dict[str, Tensor]) -> None:
-    """Copy new values into parameters, by name; values that were made in a parameter's own memory are there."""
-    new = {name: weight for name, weight in weights.items() if weight.data_ptr() != parameters[name].data_ptr()}
-    if new:
-        torch._foreach_copy_([parameters[name] for name in new], list(new.values()))
-
-
 def _gradients(parameters: dict[str, nn.Parameter]) -> dict[str, Tensor]:
     return {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
-
-
-def first_nonfinite(tensors: dict[str, Tensor], kind: str) -> str:
-    """Return which of the tensors, or None, is the first that is not finite, in words: "the gradient of x is ..."."""
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            return f"{kind} of {name} is not finite"
-    largest = max(tensors, key=lambda name: float(tensors[name].abs().max()))
-    return f"the norm of {kind} overflowed; the largest is that of {largest}"
-
-
-def _refuse_second_change(extension: str, names: Set[str]) -> None:
-    if names:
-        raise ExtensionRefusedError(
-            f"{extension} changes {', '.join(sorted(names))} after the step, and so does an extension before it",
-            wanted="one extension for each weight, so that their order decides nothing",
-            way_out="leave one of them out",
-        )

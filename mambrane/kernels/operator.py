@@ -17,9 +17,10 @@ _libraries: dict[str, torch.library.Library] = {}
 
 
 class Operator:
-    """`torch.ops.mambrane.<name>`, callable here; it computes on the CPU and changes none of its arguments."""
+    """`torch.ops.mambrane.<name>`, callable here; it changes none of its arguments."""
 
-    def __init__(self, name: str, run: Callable) -> None:
+    def __init__(self, name: str, run: Callable, device: str = "CPU") -> None:
+        """Register a function, whose types torch reads, for the tensors of one device (a dispatch key of torch)."""
         self._name = name
         # A module that is loaded again, or whose first import was interrupted, replaces what it registered.
         if name in _libraries:
@@ -27,7 +28,7 @@ class Operator:
         self._library = _libraries[name] = torch.library.Library("mambrane", "FRAGMENT")
         schema = torch.library.infer_schema(run, mutates_args=())
         self._library.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
-        self._library.impl(name, run, "CPU")
+        self._library.impl(name, run, device)
         self._call = getattr(torch.ops.mambrane, name).default
 
     def __call__(self, *arguments: Any) -> Any:  # noqa: ANN401 -- as the function says
@@ -77,6 +78,6 @@ class Operator:
         self._library.impl(self._name, call_and_remember, "Autograd")
 
 
-def operator(name: str) -> Callable[[Callable], Operator]:
+def operator(name: str, device: str = "CPU") -> Callable[[Callable], Operator]:
     """Return a decorator that registers a function, whose types torch reads, as `torch.ops.mambrane.<name>`."""
-    return lambda run: Operator(name, run)
+    return lambda run: Operator(name, run, device)

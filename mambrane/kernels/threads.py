@@ -8,13 +8,18 @@ ends the process when two threads call it at once, omp when a forked child does,
 
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import torch
 
 SMALL_WORK_NS = 200_000
 """Work under which waking another thread costs more than it saves: about 100 us in the middle of a training step."""
+
+SMALL_STEP_PRODUCTS = 200_000_000
+"""Multiply-adds of a model's step under which one thread does it all: its operations are too short to be shared out,
+and on a busy machine each waits for the slowest thread (docs/experiments.md)."""
 
 _MAX_THREADS = 256
 _PARTS_PER_THREAD = 4
@@ -35,6 +40,24 @@ def _renew_pool() -> None:
 # A forked child has none of its parent's threads.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_pool)
+
+
+@contextmanager
+def one_thread_if_small(num_products: int) -> Iterator[None]:
+    """Let torch and the kernels use one thread inside the block where its work is small; the numbers are the same.
+
+    Args:
+        num_products: multiply-adds inside the block, about.
+    """
+    num_threads = torch.get_num_threads()
+    if num_products >= SMALL_STEP_PRODUCTS or num_threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(num_threads)
 
 
 def share_out(kernel: Callable[..., None], num_tasks: int, *arguments: object, work_ns: float | int) -> None:

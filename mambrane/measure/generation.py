@@ -15,6 +15,7 @@ from torch import Tensor
 from mambrane.core.errors import UserError
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.snapshot import evaluation_mode
+from mambrane.kernels.threads import one_thread_if_small
 from mambrane.measure.sampling import Sampling, draw_token
 from mambrane.models.language_model import LanguageModel
 from mambrane.models.state import ModelOutput, ModelState
@@ -157,9 +158,11 @@ def _write(
 def _read_one(model: LanguageModel, tokens_B: Int64[Tensor, " B"], state: ModelState, end_of_text: int) -> ModelOutput:
     """Read one token of each row; rows that read the end-of-text token start from the zero state."""
     resets_B = tokens_B == end_of_text
-    if resets_B.any():
-        return model(tokens_B[:, None], state=state, resets_BT=resets_B[:, None])
-    return model.step(tokens_B, state)
+    # Each weight is multiplied once for each row.
+    with one_thread_if_small(sum(weight.numel() for weight in model.parameters()) * len(tokens_B)):
+        if resets_B.any():
+            return model(tokens_B[:, None], state=state, resets_BT=resets_B[:, None])
+        return model.step(tokens_B, state)
 
 
 def _check_lengths(prompts: Sequence[Sequence[int]], max_tokens: int, prefill_chunk_tokens: int) -> None:

@@ -147,7 +147,7 @@ def fingerprint(config: RunConfig) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def from_dict(sections: dict[str, dict[str, Any]], *, source: str, base: RunConfig | None = None) -> RunConfig:
+def from_dict(sections: dict[str, Any], *, source: str, base: RunConfig | None = None) -> RunConfig:
     """Return the configuration that `to_dict` described; settings left out keep the value of `base`.
 
     Raises:

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 SWITCHES = (
     "--continual-learning --num-tasks 5 --use-stdp --use-meta-plasticity --use-replay --consolidation-strength 1 "
     "--distillation-strength 1 --use-mamba --integration-mode bidirectional --spike-to-mamba-method temporal "
-    "--use-adaptive-gating --num-gate-heads 4 --use-cross-attention --cross-attn-heads 4 --ema-decay 0.9"
+    "--use-adaptive-gating --num-gate-heads 4 --use-cross-attention --cross-attn-heads 4 --ema-decay 0.9 --dropout 0.1"
 )
 SIZE = (
     "--preset tiny --epochs 5 --hidden-dim 32 --num-layers 1 --spiking-units 16 --mamba-d-state 4 --sequence-length 32 "

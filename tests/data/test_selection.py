@@ -131,6 +131,17 @@ def test_files_of_one_kin_are_on_one_side():
     assert not sides["a"] & sides["b"]
 
 
+def test_documents_of_a_file_may_be_held_out_one_by_one():
+    (file,) = memory_source({"one": b""}).files
+    source = DomainSource("memory", (replace(file, has_own_documents=True),))
+    whole = b"".join(b"document %02d\n" % number for number in range(100))
+    extents = [Extent(0, start, 12) for start in range(0, len(whole), 12)]
+    train, heldout = split_documents(extents, whole, source, 0.1)
+    assert sorted(train + heldout) == extents
+    assert 8 <= len(heldout) <= 12
+    assert heldout != extents[-len(heldout) :]
+
+
 def test_files_that_repeat_others_are_not_held_out_while_there_are_better_ones():
     """Twenty of fifty files are copies of each other but for a line."""
     body = b"".join(b"line %d of a text that was copied\n" % number for number in range(20))

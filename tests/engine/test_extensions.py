@@ -8,8 +8,8 @@ import torch
 
 from mambrane.core.errors import UserError
 from mambrane.engine.extensions import ExtensionRefusedError, Extensions, StepChange
-from mambrane.engine.step import NonFiniteWeightsError
 from mambrane.engine.trainer import TornStateError
+from mambrane.engine.weights import NonFiniteWeightsError
 from tests.engine.tiny_training import (
     INFINITE,
     AddOne,
@@ -209,6 +209,48 @@ def test_two_extensions_that_change_the_same_weight_after_a_step_are_refused():
 
     trainer = make_trainer(extensions=Extensions(after_steps=(Drift(), Second())))
     with pytest.raises(ExtensionRefusedError, match=r"second changes hidden.weight after the step"):
+        list(trainer.windows(ListLoader(make_batches(4))))
+
+
+def returning(weights):
+    class Returning(Recorder):
+        def after_step(self, view):
+            return StepChange({}, weights(view.model))
+
+    return Returning()
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        (lambda model: {"hiden.weight": model.hidden.weight}, "returns weights the step does not have: hiden.weight"),
+        (lambda model: {"hidden.weight": torch.zeros(8)}, r"returns hidden.weight of shape \(8,\)"),
+        (lambda model: {"hidden.weight": torch.zeros(())}, r"returns hidden.weight of shape \(\)"),
+        (lambda model: {"hidden.weight": model.hidden.weight.add_(1.0)}, "writes to hidden.weight by itself"),
+    ],
+)
+def test_changes_after_a_step_that_do_not_fit_or_pass_the_engine_by_are_refused(weights, message):
+    trainer = make_trainer(extensions=Extensions(after_steps=(returning(weights),)))
+    with pytest.raises(ExtensionRefusedError, match=message):
+        list(trainer.windows(ListLoader(make_batches(4))))
+    with pytest.raises(TornStateError):
+        trainer.state_dict()
+
+
+def test_a_gate_that_leaves_a_weight_out_is_refused():
+    class Forgetful(Recorder):
+        def gate(self, before, after):
+            return {name: weight for name, weight in after.items() if name != "hidden.weight"}
+
+    trainer = make_trainer(extensions=Extensions(update_gates=(Forgetful(),)))
+    with pytest.raises(ExtensionRefusedError, match=r"returns all weights but hidden\.weight"):
+        list(trainer.windows(ListLoader(make_batches(4))))
+
+
+def test_a_frozen_weight_that_an_extension_left_not_finite_is_an_error_too():
+    trainer = make_trainer(extensions=Extensions(after_steps=(Poison("after_step", float("nan")),)))
+    trainer.model.hidden.weight.requires_grad_(False)
+    with pytest.raises(NonFiniteWeightsError, match=r"the weight of hidden\.weight is not finite"):
         list(trainer.windows(ListLoader(make_batches(4))))
 
 

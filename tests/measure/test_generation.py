@@ -107,6 +107,24 @@ def test_texts_in_a_batch_are_those_written_alone(model):
         assert [token for r, token in batch if r == row] == write(model, prompt, seed=row, max_tokens=12)
 
 
+@pytest.mark.parametrize(("small_step_products", "expected"), [(1_000_000_000, 1), (1, 2)])
+def test_a_small_step_takes_one_thread_and_leaves_the_number_as_it_was(
+    model, monkeypatch, small_step_products, expected
+):
+    monkeypatch.setattr("mambrane.kernels.threads.SMALL_STEP_PRODUCTS", small_step_products)
+    seen, before = [], torch.get_num_threads()
+    handle = model.blocks[0].register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        written = write(model, max_tokens=4)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+        handle.remove()
+    assert seen == [2, *[expected] * 3]
+    assert written == write(model, max_tokens=4)
+
+
 def test_tokens_come_one_by_one_and_the_mode_comes_back(model):
     model.train()
     tokens = generate(model, PROMPT, max_tokens=100_000, end_of_text=END, generator=make_generator(0, "draw"))

@@ -1,9 +1,13 @@
-"""In float32, the type that is trained in: a text in pieces and token by token gives the bits of the whole."""
+"""In float32, the type that is trained in: a text in pieces and token by token gives the bits of the whole.
+
+The exception is one row alone, a single token of a batch of one: its matrix products round in their own way.
+"""
 
 import pytest
 import torch
 
-from tests.models.modes import all_modes, build_awake, describe, random_tokens
+from mambrane.models.config import ModelConfig
+from tests.models.modes import SMALL, all_modes, build_awake, describe, random_tokens
 
 NUM_TOKENS = 19
 # Every combination would take minutes; each part of a mode is in one of these.
@@ -25,3 +29,15 @@ def test_pieces_and_steps_give_the_bits_of_the_whole_in_every_mode(config):
             parts.append(output.logits_BTV)
             state = output.state
         assert torch.equal(torch.cat(parts, dim=1), whole), name
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@torch.no_grad()
+def test_single_steps_of_a_batch_of_one_give_the_whole_within_rounding(version):
+    config = ModelConfig(**SMALL, use_mamba=True, mamba_version=version, use_adaptive_gating=True)
+    model, tokens_BT = build_awake(config).float(), random_tokens(1, NUM_TOKENS)
+    whole, state = model(tokens_BT).logits_BTV, None
+    for t in range(NUM_TOKENS):
+        output = model(tokens_BT[:, t : t + 1], state=state)
+        state = output.state
+        torch.testing.assert_close(output.logits_BTV[:, 0], whole[:, t], rtol=0, atol=3e-6)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import mambrane.ops.causal_conv.numba_cpu  # noqa: F401 -- registers torch.ops.mambrane.causal_conv
 from mambrane.core.seeding import make_generator
 from mambrane.ops import causal_conv
 from tests.ops.gradients import outputs_and_gradients

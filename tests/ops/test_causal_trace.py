@@ -5,6 +5,7 @@ import inspect
 import pytest
 import torch
 
+import mambrane.ops.causal_trace.numba_cpu  # noqa: F401 -- registers torch.ops.mambrane.causal_trace
 from mambrane.core.seeding import make_generator
 from mambrane.ops import causal_trace
 from tests.ops.gradients import outputs_and_gradients

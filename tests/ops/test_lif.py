@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import torch
 
+import mambrane.ops.lif.numba_cpu  # noqa: F401 -- registers torch.ops.mambrane.lif
 from mambrane.core.seeding import make_generator
 from mambrane.ops import lif
 from tests.ops.gradients import outputs_and_gradients

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
+import mambrane.ops.selective_scan.numba_cpu  # noqa: F401 -- registers torch.ops.mambrane.selective_scan
 from mambrane.core.seeding import make_generator
 from mambrane.ops import selective_scan
 from mambrane.ops.selective_scan.numba_cpu import selective_scan_numba

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
+import mambrane.ops.windowed_attention.numba_cpu  # noqa: F401 -- registers torch.ops.mambrane.windowed_attention
 from mambrane.core.seeding import make_generator
 from mambrane.kernels.vectors import LANES
 from mambrane.ops import KeyValueCache, windowed_attention

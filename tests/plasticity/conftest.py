@@ -8,7 +8,7 @@ import torch
 from mambrane.core.seeding import make_generator
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import AfterStep, StepView
-from mambrane.engine.step import write_weights
+from mambrane.engine.weights import write_weights
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
 

@@ -22,7 +22,14 @@ from pathlib import Path
 
 from mambrane.core.errors import UserError
 from mambrane.data.builtin.prose import read_docstrings, read_prose, read_topics
-from mambrane.data.builtin.readers import read_font_metrics, read_header, read_numeric_rows, read_readme, typeface_of
+from mambrane.data.builtin.readers import (
+    in_blocks,
+    read_font_metrics,
+    read_header,
+    read_numeric_rows,
+    read_readme,
+    typeface_of,
+)
 from mambrane.data.documents import Reader, read_text
 from mambrane.data.source_files import DomainSource, SourceFile
 
@@ -39,6 +46,8 @@ _REQUIRED_PACKAGES = """
     llvmlite absl-py grpcio protobuf packaging typing_extensions
 """
 
+_TABLE_BLOCK_BYTES = 2048
+_MARKUP_BLOCK_BYTES = 4096
 _LICENCE = re.compile(r"(licen[cs]e|copying|notice)", re.IGNORECASE)
 
 
@@ -107,22 +116,28 @@ def _table_files() -> Iterator[SourceFile]:
     matplotlib = _package("matplotlib")
     for file in _files(matplotlib / "mpl-data" / "fonts", "matplotlib/fonts", {".afm"}, read_font_metrics):
         yield replace(file, kin=typeface_of(file.path))
-    yield from _files(matplotlib / "mpl-data" / "sample_data", "matplotlib/sample_data", {".csv"}, read_text)
+    for file in _files(matplotlib / "mpl-data" / "sample_data", "matplotlib/sample_data", {".csv"}, read_text):
+        yield _in_blocks(file, _TABLE_BLOCK_BYTES)
     literal_tables = [*sorted(matplotlib.glob("_cm*.py")), _package("torch") / "sparse" / "_triton_ops_meta.py"]
     for path in literal_tables:
         if path.is_file():
-            yield SourceFile(path, f"literals/{path.name}", read_numeric_rows)
+            yield _in_blocks(SourceFile(path, f"literals/{path.name}", read_numeric_rows), _TABLE_BLOCK_BYTES)
 
 
 def _markup_files() -> Iterator[SourceFile]:
     for package in _MARKUP_PACKAGES:
         for file in _files(_package(package), package, _MARKUP_SUFFIXES, read_text):
             if not _LICENCE.match(file.path.name):
-                yield file
+                yield _in_blocks(file, _MARKUP_BLOCK_BYTES)
     for name in _REQUIRED_PACKAGES.split():
         path = _metadata_path(name)
         if path is not None:
-            yield SourceFile(path, f"readme/{name}", read_readme)
+            yield _in_blocks(SourceFile(path, f"readme/{name}", read_readme), _MARKUP_BLOCK_BYTES)
+
+
+def _in_blocks(file: SourceFile, block_bytes: int) -> SourceFile:
+    """Return a file of many entries so that some of them can be held out, because there is no second of its kind."""
+    return replace(file, read=in_blocks(file.read, block_bytes), has_own_documents=True)
 
 
 def _files(

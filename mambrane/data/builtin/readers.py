@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mambrane.data.documents import check_utf8, cut_at_line_end
+from mambrane.data.documents import CutText, Reader, check_utf8, cut_at_line_end
 
 _NUMERIC_ROW = re.compile(rb"^[\s\[\](){},:;.0-9eE+-]*[0-9][\s\[\](){},:;.0-9eE+-]*$")
 _INCLUDE = re.compile(rb"^[ \t]*#[ \t]*(?:include|pragma once)\b.*\n?", re.MULTILINE)
@@ -13,6 +13,23 @@ _GUARD = re.compile(rb"\A#if !defined\(TORCH_STABLE_ONLY\).*\n|^#else\n#error .*
 _LICENCE_COMMENT = re.compile(rb"\A\s*(?:/\*.*?\*/\s*|(?://[^\n]*\n\s*)+)", re.DOTALL)
 _GENERATED = re.compile(rb"@generated|generated (?:by|from)|DO NOT (?:EDIT|MODIFY)", re.IGNORECASE)
 _KERNING_PAIR = re.compile(rb"^KPX .*\n?", re.MULTILINE)
+
+
+def in_blocks(read: Reader, block_bytes: int) -> Reader:
+    """Return a reader of the same text in documents of about so many bytes, cut at line ends."""
+
+    def read_blocks(path: Path, limit: int) -> Iterator[bytes]:
+        for document in read(path, limit):
+            rest = bytes(document)
+            while len(rest) > 1.5 * block_bytes:
+                block = bytes(cut_at_line_end(rest, block_bytes))
+                yield block
+                rest = rest[len(block) :]
+            yield CutText(rest) if isinstance(document, CutText) else rest
+
+    # The cache knows a text by the name of its reader.
+    read_blocks.__name__ = f"{read.__name__}_in_blocks_of_{block_bytes}"
+    return read_blocks
 
 
 def read_header(path: Path, limit: int) -> Iterator[bytes]:

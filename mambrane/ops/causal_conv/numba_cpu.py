@@ -11,7 +11,7 @@ The past inputs and the weight are kept as [B, K-1, E] and [K, E] inside.
 
 # ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,8 +19,8 @@ from torch import Tensor
 from mambrane.kernels.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
 from mambrane.kernels.blocks import add, clear, copy, count_tasks, locate, scratch, widest
 from mambrane.kernels.compiled import kernel
+from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import sigmoid
-from mambrane.kernels.operator import operator
 from mambrane.kernels.threads import share_out
 from mambrane.ops.causal_conv.reference import Activation
 
@@ -51,47 +51,46 @@ def causal_conv_numba(
     return y_BTE.to(x_BTE.dtype), state_BKE.transpose(1, 2)
 
 
-@operator("causal_conv")
-def _conv(
-    x_BTE: Tensor, weight_KE: Tensor, bias_E: Tensor, state_BKE: Tensor, resets_BT: Tensor, applies_silu: bool
-) -> tuple[Tensor, Tensor]:
-    """Return y [B, T, E] and the last inputs [B, K-1, E]."""
-    outputs = torch.empty_like(x_BTE), torch.empty_like(state_BKE)
+class _Arguments(NamedTuple):
+    x_BTE: Tensor
+    weight_KE: Tensor
+    bias_E: Tensor
+    state_BKE: Tensor
+    resets_BT: Tensor
+    applies_silu: bool
+
+
+class _Outputs(NamedTuple):
+    y_BTE: Tensor
+    last_BKE: Tensor
+
+
+def _make_outputs(given: _Arguments) -> _Outputs:
+    return _Outputs(torch.empty_like(given.x_BTE), torch.empty_like(given.state_BKE))
+
+
+def _fill(given: _Arguments, outputs: _Outputs) -> None:
+    *tensors, applies_silu = given
     share_out(
         _forward,
-        count_tasks(x_BTE.shape[0], x_BTE.shape[2]),
-        *arrays(x_BTE, weight_KE, bias_E, state_BKE, resets_BT),
+        count_tasks(given.x_BTE.shape[0], given.x_BTE.shape[2]),
+        *arrays(*tensors),
         applies_silu,
         *arrays(*outputs),
-        work_ns=0.15 * x_BTE.numel() * weight_KE.shape[0],
+        work_ns=0.15 * given.x_BTE.numel() * given.weight_KE.shape[0],
     )
-    return outputs
 
 
-@_conv.register_shapes
-def _(x_BTE: Tensor, weight_KE: Tensor, bias_E: Tensor, state_BKE: Tensor, resets_BT: Tensor, applies_silu: bool):
-    return torch.empty_like(x_BTE), torch.empty_like(state_BKE)
-
-
-@operator("causal_conv_backward")
-def _conv_backward(
-    grad_y_BTE: Tensor,
-    grad_last_BKE: Tensor,
-    x_BTE: Tensor,
-    weight_KE: Tensor,
-    bias_E: Tensor,
-    state_BKE: Tensor,
-    resets_BT: Tensor,
-    applies_silu: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of x, weight [K, E], bias and the past inputs [B, K-1, E]."""
+def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
+    *tensors, applies_silu = kept
+    x_BTE, weight_KE = kept.x_BTE, kept.weight_KE
     batch, channels = x_BTE.shape[0], x_BTE.shape[2]
-    grad_x_BTE, grad_past_BKE = torch.zeros_like(x_BTE), torch.zeros_like(state_BKE)
+    grad_x_BTE, grad_past_BKE = torch.zeros_like(x_BTE), torch.zeros_like(kept.state_BKE)
     partial_weight_BKE, partial_bias_BE = x_BTE.new_zeros(batch, *weight_KE.shape), x_BTE.new_zeros(batch, channels)
     share_out(
         _backward,
         count_tasks(batch, channels),
-        *arrays(grad_y_BTE, grad_last_BKE, x_BTE, weight_KE, bias_E, state_BKE, resets_BT),
+        *arrays(*grads, *tensors),
         applies_silu,
         *arrays(grad_x_BTE, partial_weight_BKE, partial_bias_BE, grad_past_BKE),
         work_ns=0.3 * x_BTE.numel() * weight_KE.shape[0],
@@ -100,33 +99,16 @@ def _conv_backward(
     return grad_x_BTE, *sums, grad_past_BKE
 
 
-@_conv_backward.register_shapes
-def _(
-    grad_y_BTE: Tensor,
-    grad_last_BKE: Tensor,
-    x_BTE: Tensor,
-    weight_KE: Tensor,
-    bias_E: Tensor,
-    state_BKE: Tensor,
-    resets_BT: Tensor,
-    applies_silu: bool,
-):
-    return tuple(torch.empty_like(each) for each in (x_BTE, weight_KE, bias_E, state_BKE))
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401 -- torch's own
-    *tensors, ctx.applies_silu = inputs
-    ctx.save_for_backward(*tensors)
-    ctx.set_materialize_grads(False)
-
-
-def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
-    x_BTE, _, _, state_BKE, _ = saved = ctx.saved_tensors
-    given = (torch.zeros_like(x) if grad is None else grad for grad, x in zip(grads, (x_BTE, state_BKE), strict=True))
-    return *_conv_backward(*(grad.contiguous() for grad in given), *saved, ctx.applies_silu), None, None
-
-
-_conv.register_gradients(_differentiate, _save)
+_conv = differentiable(
+    "causal_conv",
+    _Arguments,
+    _Outputs,
+    _make_outputs,
+    _fill,
+    _differentiate,
+    keeps=_Arguments._fields,
+    gradients={name: name for name in ("x_BTE", "weight_KE", "bias_E", "state_BKE")},
+)
 
 
 @kernel()

@@ -7,7 +7,7 @@ The formula stands in `reference.py`. A task is one sequence and one block of un
 
 # ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from torch import Tensor
 from mambrane.kernels.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
 from mambrane.kernels.blocks import clear, copy, count_tasks, locate, scratch, widest
 from mambrane.kernels.compiled import kernel
-from mambrane.kernels.operator import operator
+from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.threads import share_out
 
 
@@ -38,72 +38,50 @@ def causal_trace_numba(
     return trace_BTS.to(x_BTS.dtype), last_BS
 
 
-@operator("causal_trace")
-def _trace(x_BTS: Tensor, decay_S: Tensor, state_BS: Tensor, resets_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the trace [B, T, S] and its last value [B, S]."""
-    outputs = torch.empty_like(x_BTS), torch.empty_like(state_BS)
-    share_out(
-        _forward,
-        count_tasks(*state_BS.shape),
-        *arrays(x_BTS, decay_S, state_BS, resets_BT, *outputs),
-        work_ns=0.2 * x_BTS.numel(),
+class _Arguments(NamedTuple):
+    x_BTS: Tensor
+    decay_S: Tensor
+    state_BS: Tensor
+    resets_BT: Tensor
+
+
+class _Outputs(NamedTuple):
+    trace_BTS: Tensor
+    last_BS: Tensor
+
+
+def _make_outputs(given: _Arguments) -> _Outputs:
+    return _Outputs(torch.empty_like(given.x_BTS), torch.empty_like(given.state_BS))
+
+
+def _fill(given: _Arguments, outputs: _Outputs) -> None:
+    num_tasks = count_tasks(*given.state_BS.shape)
+    share_out(_forward, num_tasks, *arrays(*given, *outputs), work_ns=0.2 * given.x_BTS.numel())
+
+
+def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
+    grad_x_BTS, grad_first_BS, partial_decay_BS = (
+        torch.empty_like(each) for each in (kept.x_BTS, kept.state_BS, kept.state_BS)
     )
-    return outputs
-
-
-@_trace.register_shapes
-def _(x_BTS: Tensor, decay_S: Tensor, state_BS: Tensor, resets_BT: Tensor):
-    return torch.empty_like(x_BTS), torch.empty_like(state_BS)
-
-
-@operator("causal_trace_backward")
-def _trace_backward(
-    grad_trace_BTS: Tensor,
-    grad_last_BS: Tensor,
-    x_BTS: Tensor,
-    trace_BTS: Tensor,
-    decay_S: Tensor,
-    state_BS: Tensor,
-    resets_BT: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the gradients of x, decay and the first state."""
-    grad_x_BTS, grad_first_BS, partial_decay_BS = (torch.empty_like(each) for each in (x_BTS, state_BS, state_BS))
     share_out(
         _backward,
-        count_tasks(*state_BS.shape),
-        *arrays(grad_trace_BTS, grad_last_BS, x_BTS, trace_BTS, decay_S, state_BS, resets_BT),
-        *arrays(grad_x_BTS, partial_decay_BS, grad_first_BS),
-        work_ns=0.5 * x_BTS.numel(),
+        count_tasks(*kept.state_BS.shape),
+        *arrays(*grads, *kept, grad_x_BTS, partial_decay_BS, grad_first_BS),
+        work_ns=0.5 * kept.x_BTS.numel(),
     )
     return grad_x_BTS, ordered_sum(partial_decay_BS), grad_first_BS
 
 
-@_trace_backward.register_shapes
-def _(
-    grad_trace_BTS: Tensor,
-    grad_last_BS: Tensor,
-    x_BTS: Tensor,
-    trace_BTS: Tensor,
-    decay_S: Tensor,
-    state_BS: Tensor,
-    resets_BT: Tensor,
-):
-    return torch.empty_like(x_BTS), torch.empty_like(decay_S), torch.empty_like(state_BS)
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401 -- torch's own
-    x_BTS, decay_S, state_BS, resets_BT = inputs
-    ctx.save_for_backward(x_BTS, output[0], decay_S, state_BS, resets_BT)
-    ctx.set_materialize_grads(False)
-
-
-def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
-    x_BTS, _, _, state_BS, _ = saved = ctx.saved_tensors
-    given = (torch.zeros_like(x) if grad is None else grad for grad, x in zip(grads, (x_BTS, state_BS), strict=True))
-    return *_trace_backward(*(grad.contiguous() for grad in given), *saved), None
-
-
-_trace.register_gradients(_differentiate, _save)
+_trace = differentiable(
+    "causal_trace",
+    _Arguments,
+    _Outputs,
+    _make_outputs,
+    _fill,
+    _differentiate,
+    keeps=("x_BTS", "trace_BTS", "decay_S", "state_BS", "resets_BT"),
+    gradients={"x_BTS": "x_BTS", "decay_S": "decay_S", "state_BS": "state_BS"},
+)
 
 
 @kernel()

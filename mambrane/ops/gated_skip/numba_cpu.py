@@ -7,15 +7,15 @@ The formula stands in `reference.py`. A task is a block of tokens. With s = 1 / 
 
 # ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from mambrane.kernels.arguments import arrays, inner_type, ordered_sum, require_shape
 from mambrane.kernels.compiled import kernel
+from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import sigmoid
-from mambrane.kernels.operator import operator
 from mambrane.kernels.threads import share_out
 
 BLOCK_TOKENS = 64
@@ -28,54 +28,53 @@ def gated_skip_numba(y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Ten
     require_shape("gate_BTE", gate_BTE, y_BTE.shape)
     require_shape("skip_E", skip_E, y_BTE.shape[2:])
     inputs = (each.to(inner_type(y_BTE)).contiguous() for each in (y_BTE, x_BTE, skip_E, gate_BTE))
-    return _gated_skip(*inputs).to(y_BTE.dtype)
+    return _gated_skip(*inputs).out_BTE.to(y_BTE.dtype)
 
 
-@operator("gated_skip")
-def _gated_skip(y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor) -> Tensor:
-    """Return the gated output [B, T, E]."""
-    out_BTE = torch.empty_like(y_BTE)
-    rows = (each.flatten(0, 1) for each in (y_BTE, x_BTE, gate_BTE, out_BTE))
-    share_out(_forward, _count_blocks(y_BTE), *arrays(skip_E, *rows), work_ns=0.2 * y_BTE.numel())
-    return out_BTE
+class _Arguments(NamedTuple):
+    y_BTE: Tensor
+    x_BTE: Tensor
+    skip_E: Tensor
+    gate_BTE: Tensor
 
 
-@_gated_skip.register_shapes
-def _(y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor):
-    return torch.empty_like(y_BTE)
+class _Outputs(NamedTuple):
+    out_BTE: Tensor
 
 
-@operator("gated_skip_backward")
-def _gated_skip_backward(
-    grad_BTE: Tensor, y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of y, x, D and the gate."""
-    grads = [torch.empty_like(y_BTE) for _ in range(3)]
+def _make_outputs(given: _Arguments) -> _Outputs:
+    return _Outputs(torch.empty_like(given.y_BTE))
+
+
+def _fill(given: _Arguments, outputs: _Outputs) -> None:
+    rows = (each.flatten(0, 1) for each in (given.y_BTE, given.x_BTE, given.gate_BTE, outputs.out_BTE))
+    share_out(_forward, _count_blocks(given.y_BTE), *arrays(given.skip_E, *rows), work_ns=0.2 * given.y_BTE.numel())
+
+
+def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
+    y_BTE, x_BTE, skip_E, gate_BTE = kept
+    grads_of = [torch.empty_like(y_BTE) for _ in range(3)]
     partial_PE = y_BTE.new_zeros(_count_blocks(y_BTE), y_BTE.shape[2])
-    rows = (each.flatten(0, 1) for each in (grad_BTE, y_BTE, x_BTE, gate_BTE, *grads))
+    rows = (each.flatten(0, 1) for each in (grads.out_BTE, y_BTE, x_BTE, gate_BTE, *grads_of))
     share_out(_backward, partial_PE.shape[0], *arrays(skip_E, *rows, partial_PE), work_ns=0.5 * y_BTE.numel())
-    grad_y_BTE, grad_x_BTE, grad_gate_BTE = grads
+    grad_y_BTE, grad_x_BTE, grad_gate_BTE = grads_of
     return grad_y_BTE, grad_x_BTE, ordered_sum(partial_PE), grad_gate_BTE
-
-
-@_gated_skip_backward.register_shapes
-def _(grad_BTE: Tensor, y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor):
-    return torch.empty_like(y_BTE), torch.empty_like(x_BTE), torch.empty_like(skip_E), torch.empty_like(gate_BTE)
 
 
 def _count_blocks(y_BTE: Tensor) -> int:
     return -(-y_BTE.shape[0] * y_BTE.shape[1] // BLOCK_TOKENS)
 
 
-def _save(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:  # noqa: ANN401 -- torch's own
-    ctx.save_for_backward(*inputs)
-
-
-def _differentiate(ctx: Any, grad_BTE: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 -- torch's own
-    return _gated_skip_backward(grad_BTE.contiguous(), *ctx.saved_tensors)
-
-
-_gated_skip.register_gradients(_differentiate, _save)
+_gated_skip = differentiable(
+    "gated_skip",
+    _Arguments,
+    _Outputs,
+    _make_outputs,
+    _fill,
+    _differentiate,
+    keeps=_Arguments._fields,
+    gradients={name: name for name in _Arguments._fields},
+)
 
 
 @kernel()

@@ -13,6 +13,7 @@ from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate
 __all__ = ["LifOutput", "Reset", "Surrogate", "lif"]
 
 _run = Operation("lif")
+_RESETS, _SURROGATES = get_args(Reset), get_args(Surrogate)
 _check = Arguments("lif", current_BTS="B T S", decay="S | B T S", state_BS="B S?", resets_BT="bool B T?")
 
 
@@ -57,8 +58,8 @@ def lif(
     _check(current_BTS, decay, state_BS, resets_BT)
     require_number("lif", "threshold", threshold, 0.0, excludes=0.0)
     require_number("lif", "surrogate_slope", surrogate_slope, 0.0, excludes=0.0)
-    require_option("lif", "reset", reset, get_args(Reset))
-    require_option("lif", "surrogate", surrogate, get_args(Surrogate))
+    require_option("lif", "reset", reset, _RESETS)
+    require_option("lif", "surrogate", surrogate, _SURROGATES)
     require_option("lif", "detach_reset", detach_reset, (False, True))
     require_option("lif", "keep_membranes", keep_membranes, (False, True))
     return _run(

@@ -22,7 +22,7 @@ sequence. decay is [B, T, S] or, one for all tokens, [1, 1, S].
 # ruff: noqa: ANN001, ANN002, ANN202 -- Numba finds the types of kernels, torch those of shape functions
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,7 +30,7 @@ from torch import Tensor
 from mambrane.kernels.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
 from mambrane.kernels.blocks import clear, copy, count_tasks, locate, scratch
 from mambrane.kernels.compiled import kernel
-from mambrane.kernels.operator import operator
+from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.threads import share_out
 from mambrane.kernels.vectors import (
     LANES,
@@ -88,99 +88,69 @@ def lif_numba(
     return LifOutput(spikes_BTS.to(current_BTS.dtype), membrane_BTS, state_BS)
 
 
-@operator("lif")
-def _lif(
-    current_BTS: Tensor,
-    decay_BTS: Tensor,
-    state_BS: Tensor,
-    resets_BT: Tensor,
-    threshold: float,
-    subtracts: bool,
-    detaches_reset: bool,
-    is_fast_sigmoid: bool,
-    slope: float,
-    keeps_membranes: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return spikes [B, T, S], membranes before the reset (T = 0 if not kept), last state [B, S], kept v [B, C, S]."""
-    outputs = _lif_outputs(
-        current_BTS,
-        decay_BTS,
-        state_BS,
-        resets_BT,
-        threshold,
-        subtracts,
-        detaches_reset,
-        is_fast_sigmoid,
-        slope,
-        keeps_membranes,
+class _Arguments(NamedTuple):
+    current_BTS: Tensor
+    decay_BTS: Tensor
+    state_BS: Tensor
+    resets_BT: Tensor
+    threshold: float
+    subtracts: bool
+    detaches_reset: bool
+    is_fast_sigmoid: bool
+    slope: float
+    keeps_membranes: bool
+
+
+class _Outputs(NamedTuple):
+    spikes_BTS: Tensor
+    membrane_BTS: Tensor
+    """Before the reset; T = 0 if not kept."""
+    last_BS: Tensor
+    kept_BCS: Tensor
+
+
+def _make_outputs(given: _Arguments) -> _Outputs:
+    batch, tokens, units = given.current_BTS.shape
+    return _Outputs(
+        torch.empty_like(given.current_BTS),
+        given.current_BTS.new_empty(batch, tokens if given.keeps_membranes else 0, units),
+        torch.empty_like(given.state_BS),
+        given.current_BTS.new_empty(batch, -(-tokens // KEPT_EVERY_TOKENS), units),
     )
-    inputs = arrays(current_BTS, decay_BTS, state_BS, resets_BT)
+
+
+def _fill(given: _Arguments, outputs: _Outputs) -> None:
+    inputs = arrays(*given[:4])
     share_out(
         _forward,
-        count_tasks(*state_BS.shape),
+        count_tasks(*given.state_BS.shape),
         *inputs,
-        inputs[0].dtype.type(threshold),
-        subtracts,
+        inputs[0].dtype.type(given.threshold),
+        given.subtracts,
         *arrays(*outputs),
-        work_ns=0.2 * current_BTS.numel(),
-    )
-    return outputs
-
-
-@_lif.register_shapes
-def _lif_outputs(
-    current_BTS: Tensor,
-    decay_BTS: Tensor,
-    state_BS: Tensor,
-    resets_BT: Tensor,
-    threshold: float,
-    subtracts: bool,
-    detaches_reset: bool,
-    is_fast_sigmoid: bool,
-    slope: float,
-    keeps_membranes: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    batch, tokens, units = current_BTS.shape
-    return (
-        torch.empty_like(current_BTS),
-        current_BTS.new_empty(batch, tokens if keeps_membranes else 0, units),
-        torch.empty_like(state_BS),
-        current_BTS.new_empty(batch, -(-tokens // KEPT_EVERY_TOKENS), units),
+        work_ns=0.2 * given.current_BTS.numel(),
     )
 
 
-@operator("lif_backward")
-def _lif_backward(
-    grad_spikes_BTS: Tensor,
-    grad_membrane_BTS: Tensor,
-    grad_last_BS: Tensor,
-    current_BTS: Tensor,
-    decay_BTS: Tensor,
-    resets_BT: Tensor,
-    kept_BCS: Tensor,
-    threshold: float,
-    subtracts: bool,
-    detaches_reset: bool,
-    is_fast_sigmoid: bool,
-    slope: float,
-) -> tuple[Tensor, Tensor, Tensor]:
+def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
     """Return the gradients of current, decay (its shape) and the first state; output gradients may be [1, 1, S]."""
+    current_BTS, is_fast_sigmoid = kept.current_BTS, kept.is_fast_sigmoid
     batch, tokens, units = current_BTS.shape
-    is_per_token = decay_BTS.shape == current_BTS.shape
-    grad_current_BTS, grad_first_BS = torch.empty_like(current_BTS), torch.empty_like(grad_last_BS)
+    is_per_token = kept.decay_BTS.shape == current_BTS.shape
+    grad_current_BTS, grad_first_BS = torch.empty_like(current_BTS), torch.empty_like(grads.last_BS)
     grad_decay_BTS = current_BTS.new_empty(batch, tokens if is_per_token else 1, units)
-    inputs = arrays(grad_spikes_BTS, grad_membrane_BTS, grad_last_BS, current_BTS, decay_BTS, resets_BT, kept_BCS)
-    kind = inputs[0].dtype.type
+    inputs = arrays(*grads[:3], *kept[:4])
+    number = inputs[0].dtype.type
     share_out(
         _backward,
         count_tasks(batch, units),
         *inputs,
-        kind(threshold),
-        subtracts,
-        detaches_reset,
+        number(kept.threshold),
+        kept.subtracts,
+        kept.detaches_reset,
         is_fast_sigmoid,
-        kind(slope if is_fast_sigmoid else math.pi / 2 * slope),
-        kind(1 if is_fast_sigmoid else slope / 2),
+        number(kept.slope if is_fast_sigmoid else math.pi / 2 * kept.slope),
+        number(1 if is_fast_sigmoid else kept.slope / 2),
         *arrays(grad_current_BTS, grad_decay_BTS, grad_first_BS),
         work_ns=0.4 * current_BTS.numel(),
     )
@@ -189,41 +159,24 @@ def _lif_backward(
     return grad_current_BTS, grad_decay_BTS, grad_first_BS
 
 
-@_lif_backward.register_shapes
-def _(
-    grad_spikes_BTS: Tensor,
-    grad_membrane_BTS: Tensor,
-    grad_last_BS: Tensor,
-    current_BTS: Tensor,
-    decay_BTS: Tensor,
-    resets_BT: Tensor,
-    kept_BCS: Tensor,
-    threshold: float,
-    subtracts: bool,
-    detaches_reset: bool,
-    is_fast_sigmoid: bool,
-    slope: float,
-):
-    return torch.empty_like(current_BTS), torch.empty_like(decay_BTS), torch.empty_like(grad_last_BS)
+def _make_zeros(kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
+    """Return one row of zeros for an output of all tokens that nothing reads."""
+    batch, _, units = kept.current_BTS.shape
+    return *(kept.current_BTS.new_zeros(1, 1, units),) * 2, kept.current_BTS.new_zeros(batch, units)
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401 -- torch's own
-    current_BTS, decay_BTS, _, resets_BT, *ctx.options, _ = inputs
-    ctx.save_for_backward(current_BTS, decay_BTS, resets_BT, output[3])
-    ctx.mark_non_differentiable(output[3])
-    ctx.set_materialize_grads(False)
-
-
-def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
-    current_BTS, *_ = saved = ctx.saved_tensors
-    batch, _, units = current_BTS.shape
-    # An output that nothing reads has no gradient; one row of zeros stands for it.
-    zeros = (current_BTS.new_zeros(1, 1, units),) * 2 + (current_BTS.new_zeros(batch, units),)
-    given = (zero if grad is None else grad.contiguous() for grad, zero in zip(grads[:3], zeros, strict=True))
-    return *_lif_backward(*given, *saved, *ctx.options), *(None,) * 7
-
-
-_lif.register_gradients(_differentiate, _save)
+_lif = differentiable(
+    "lif",
+    _Arguments,
+    _Outputs,
+    _make_outputs,
+    _fill,
+    _differentiate,
+    keeps=("current_BTS", "decay_BTS", "resets_BT", "kept_BCS", *_Arguments._fields[4:9]),
+    gradients={"current_BTS": "current_BTS", "decay_BTS": "decay_BTS", "state_BS": "last_BS"},
+    internal=("kept_BCS",),
+    make_zeros=_make_zeros,
+)
 
 
 @kernel(fuses=False)

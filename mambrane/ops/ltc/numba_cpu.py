@@ -15,7 +15,7 @@ Letters beyond core/shapes: I input width; P, the pre-synaptic side, is I or L; 
 the batch; Q = B T, the steps of all sequences; G tasks.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,8 +33,8 @@ from mambrane.kernels.arguments import (
 )
 from mambrane.kernels.blocks import add, copy
 from mambrane.kernels.compiled import kernel
+from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import sigmoid
-from mambrane.kernels.operator import operator
 from mambrane.kernels.threads import share_out
 from mambrane.ops.ltc.reference import EPSILON, NUM_UNFOLDS, LtcOutput, LtcWeights
 
@@ -90,22 +90,35 @@ def _check(x_BTI: Tensor, weights: LtcWeights, state_BL: Any, resets_BT: Any, el
     require_elapsed(elapsed_BT, (batch_size, num_tokens, units))
 
 
-@operator("ltc")
-def _ltc(
-    u_BTI: Tensor,
-    state_BL: Tensor,
-    elapsed_BTM: Tensor,
-    sensory_4IL: Tensor,
-    synapses_4LL: Tensor,
-    units_3L: Tensor,
-    resets_BT: Tensor,
-    is_kept: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the states [B, T, L], those before each unfold and its conductance [B, T, K, L], T = 0 if not kept.
+class _Arguments(NamedTuple):
+    u_BTI: Tensor
+    state_BL: Tensor
+    elapsed_BTM: Tensor
+    sensory_4IL: Tensor
+    """w, mu, sigma, erev."""
+    synapses_4LL: Tensor
+    units_3L: Tensor
+    """cm, gleak, vleak."""
+    resets_BT: Tensor
+    is_kept: bool
 
-    Synapses are w, mu, sigma, erev; units are cm, gleak, vleak.
-    """
-    outputs = _ltc_outputs(u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L, resets_BT, is_kept)
+
+class _Outputs(NamedTuple):
+    hidden_BTL: Tensor
+    before_BTKL: Tensor
+    """The states before each unfold; T = 0 if not kept, and so below."""
+    conductance_BTKL: Tensor
+
+
+def _make_outputs(given: _Arguments) -> _Outputs:
+    (batch_size, num_tokens, _), units = given.u_BTI.shape, given.state_BL.shape[1]
+    kept = (batch_size, num_tokens if given.is_kept else 0, NUM_UNFOLDS, units)
+    hidden_BTL = given.u_BTI.new_empty(batch_size, num_tokens, units)
+    return _Outputs(hidden_BTL, given.u_BTI.new_empty(kept), given.u_BTI.new_empty(kept))
+
+
+def _fill(given: _Arguments, outputs: _Outputs) -> None:
+    u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L, resets_BT, _ = given
     cm_L, gleak_L, vleak_L = units_3L.detach()
     batch_size, num_tokens, units = outputs[0].shape
     pull_BTL = (gleak_L * vleak_L).repeat(batch_size, num_tokens, 1)
@@ -124,40 +137,12 @@ def _ltc(
         *arrays(pull_BTL, conductance_BTL, state_BL, resets_BT, elapsed_BTM, _opening(synapses_4LL), cm_L, *outputs),
         work_ns=outputs[0].numel() * NUM_UNFOLDS * units,
     )
-    return outputs
 
 
-@_ltc.register_shapes
-def _ltc_outputs(
-    u_BTI: Tensor,
-    state_BL: Tensor,
-    elapsed_BTM: Tensor,
-    sensory_4IL: Tensor,
-    synapses_4LL: Tensor,
-    units_3L: Tensor,
-    resets_BT: Tensor,
-    is_kept: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    (batch_size, num_tokens, _), units = u_BTI.shape, state_BL.shape[1]
-    kept = (batch_size, num_tokens if is_kept else 0, NUM_UNFOLDS, units)
-    return u_BTI.new_empty(batch_size, num_tokens, units), u_BTI.new_empty(kept), u_BTI.new_empty(kept)
-
-
-@operator("ltc_backward")
-def _ltc_backward(
-    grad_hidden_BTL: Tensor,
-    u_BTI: Tensor,
-    state_BL: Tensor,
-    elapsed_BTM: Tensor,
-    sensory_4IL: Tensor,
-    synapses_4LL: Tensor,
-    units_3L: Tensor,
-    resets_BT: Tensor,
-    hidden_BTL: Tensor,
-    before_BTKL: Tensor,
-    conductance_BTKL: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
     """Return the gradients of the first six arguments of the forward operation."""
+    u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L, resets_BT, *outputs = kept
+    hidden_BTL, before_BTKL, conductance_BTKL = outputs
     units_3L = units_3L.detach()
     batch_size, num_steps = state_BL.shape[0], u_BTI.shape[0] * u_BTI.shape[1]
     grad_pull_BTL, grad_conductance_BTL, grad_elapsed_BTL = (torch.zeros_like(hidden_BTL) for _ in range(3))
@@ -167,7 +152,7 @@ def _ltc_backward(
     share_out(
         _backward,
         num_tasks,
-        *arrays(grad_hidden_BTL, resets_BT, elapsed_BTM, _opening(synapses_4LL).transpose(1, 2), units_3L[0]),
+        *arrays(grads.hidden_BTL, resets_BT, elapsed_BTM, _opening(synapses_4LL).transpose(1, 2), units_3L[0]),
         *arrays(hidden_BTL, before_BTKL, conductance_BTKL),
         *arrays(grad_pull_BTL, grad_conductance_BTL, grad_elapsed_BTL, grad_state_BL, grad_cm_BL, sums_G4LL),
         work_ns=before_BTKL.numel() * state_BL.shape[1],
@@ -193,24 +178,17 @@ def _ltc_backward(
     )
 
 
-@_ltc_backward.register_shapes
-def _(grad_hidden_BTL, u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L, *saved):  # noqa: ANN002 -- as the operation
-    return tuple(torch.empty_like(each) for each in (u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L))
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401 -- torch's own
-    ctx.save_for_backward(*inputs[:-1], *output)
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-
-
-def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
-    if grads[0] is None:
-        return (None,) * 8
-    return *_ltc_backward(grads[0], *ctx.saved_tensors), None, None
-
-
-_ltc.register_gradients(_differentiate, _save)
+_ltc = differentiable(
+    "ltc",
+    _Arguments,
+    _Outputs,
+    _make_outputs,
+    _fill,
+    _differentiate,
+    keeps=(*_Arguments._fields[:7], *_Outputs._fields),
+    gradients={name: name for name in _Arguments._fields[:6]},
+    internal=("before_BTKL", "conductance_BTKL"),
+)
 
 
 def _opening(synapses_4PL: Tensor) -> Tensor:

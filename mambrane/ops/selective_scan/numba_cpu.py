@@ -20,7 +20,7 @@ Letters beyond core/shapes: J chunks, G blocks of channels, W channels of a bloc
 
 # ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,8 +29,8 @@ from torch import Tensor
 from mambrane.kernels.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
 from mambrane.kernels.blocks import clear, copy, count_tasks, locate, scratch
 from mambrane.kernels.compiled import kernel
+from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import LOWEST_EXPONENT, exp
-from mambrane.kernels.operator import operator
 from mambrane.kernels.threads import share_out
 
 CHUNK_TOKENS = 16
@@ -69,112 +69,72 @@ def selective_scan_numba(
     return y_BTE.to(x_BTE.dtype), state_BNE.transpose(1, 2)
 
 
-@operator("selective_scan")
-def _scan(
-    x_BTE: Tensor,
-    delta_BTE: Tensor,
-    A_NE: Tensor,
-    B_BTN: Tensor,
-    C_BTN: Tensor,
-    state_BNE: Tensor,
-    resets_BT: Tensor,
-    keeps_boundaries: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return y, the last state [B, N, E] and, if kept, the states at chunk boundaries [B, J, N, E]; else J = 0."""
-    outputs = _scan_outputs(x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, state_BNE, resets_BT, keeps_boundaries)
-    block_channels = _choose_block(x_BTE)
+class _Arguments(NamedTuple):
+    x_BTE: Tensor
+    delta_BTE: Tensor
+    A_NE: Tensor
+    B_BTN: Tensor
+    C_BTN: Tensor
+    state_BNE: Tensor
+    resets_BT: Tensor
+    keeps_boundaries: bool
+
+
+class _Outputs(NamedTuple):
+    y_BTE: Tensor
+    last_BNE: Tensor
+    boundaries_BJNE: Tensor
+    """The states at chunk boundaries; J = 0 if they are not kept."""
+
+
+def _make_outputs(given: _Arguments) -> _Outputs:
+    batch, tokens, channels = given.x_BTE.shape
+    num_chunks = -(-tokens // CHUNK_TOKENS) if given.keeps_boundaries else 0
+    boundaries_BJNE = given.x_BTE.new_empty(batch, num_chunks, given.A_NE.shape[0], channels)
+    return _Outputs(torch.empty_like(given.x_BTE), torch.empty_like(given.state_BNE), boundaries_BJNE)
+
+
+def _fill(given: _Arguments, outputs: _Outputs) -> None:
+    block_channels = _choose_block(given.x_BTE)
     share_out(
         _forward,
-        count_tasks(x_BTE.shape[0], x_BTE.shape[2], block_channels),
+        count_tasks(given.x_BTE.shape[0], given.x_BTE.shape[2], block_channels),
         block_channels,
-        *arrays(x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, state_BNE, resets_BT, *outputs),
-        work_ns=0.25 * x_BTE.numel() * A_NE.shape[0],
+        *arrays(*given[:7], *outputs),
+        work_ns=0.25 * given.x_BTE.numel() * given.A_NE.shape[0],
     )
-    return outputs
 
 
-@_scan.register_shapes
-def _scan_outputs(
-    x_BTE: Tensor,
-    delta_BTE: Tensor,
-    A_NE: Tensor,
-    B_BTN: Tensor,
-    C_BTN: Tensor,
-    state_BNE: Tensor,
-    resets_BT: Tensor,
-    keeps_boundaries: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    batch, tokens, channels = x_BTE.shape
-    num_chunks = -(-tokens // CHUNK_TOKENS) if keeps_boundaries else 0
-    boundaries_BJNE = x_BTE.new_empty(batch, num_chunks, A_NE.shape[0], channels)
-    return torch.empty_like(x_BTE), torch.empty_like(state_BNE), boundaries_BJNE
-
-
-@operator("selective_scan_backward")
-def _scan_backward(
-    grad_y_BTE: Tensor,
-    grad_state_BNE: Tensor,
-    x_BTE: Tensor,
-    delta_BTE: Tensor,
-    A_NE: Tensor,
-    B_BTN: Tensor,
-    C_BTN: Tensor,
-    resets_BT: Tensor,
-    boundaries_BJNE: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of x, delta, A [N, E], B, C and the first state [B, N, E]."""
-    grad_x_BTE, grad_delta_BTE, grad_state_in_BNE = (torch.empty_like(x) for x in (x_BTE, x_BTE, grad_state_BNE))
+def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
+    x_BTE, B_BTN = kept.x_BTE, kept.B_BTN
+    grad_x_BTE, grad_delta_BTE, grad_first_BNE = (torch.empty_like(x) for x in (x_BTE, x_BTE, grads.last_BNE))
     block_channels = _choose_block(x_BTE)
     num_blocks = count_tasks(1, x_BTE.shape[2], block_channels)
-    partial_A_BNE = torch.empty_like(grad_state_BNE)
+    partial_A_BNE = torch.empty_like(grads.last_BNE)
     partial_B_GBTN, partial_C_GBTN = (B_BTN.new_empty(num_blocks, *B_BTN.shape) for _ in range(2))
     share_out(
         _backward,
         x_BTE.shape[0] * num_blocks,
         block_channels,
-        *arrays(grad_y_BTE, grad_state_BNE, x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, resets_BT, boundaries_BJNE),
-        *arrays(grad_x_BTE, grad_delta_BTE, partial_A_BNE, partial_B_GBTN, partial_C_GBTN, grad_state_in_BNE),
-        work_ns=0.6 * x_BTE.numel() * A_NE.shape[0],
+        *arrays(grads.y_BTE, grads.last_BNE, *kept),
+        *arrays(grad_x_BTE, grad_delta_BTE, partial_A_BNE, partial_B_GBTN, partial_C_GBTN, grad_first_BNE),
+        work_ns=0.6 * x_BTE.numel() * kept.A_NE.shape[0],
     )
-    grad_A_NE, grad_B_BTN, grad_C_BTN = (
-        ordered_sum(partial) for partial in (partial_A_BNE, partial_B_GBTN, partial_C_GBTN)
-    )
-    return grad_x_BTE, grad_delta_BTE, grad_A_NE, grad_B_BTN, grad_C_BTN, grad_state_in_BNE
+    sums = (ordered_sum(partial) for partial in (partial_A_BNE, partial_B_GBTN, partial_C_GBTN))
+    return grad_x_BTE, grad_delta_BTE, *sums, grad_first_BNE
 
 
-@_scan_backward.register_shapes
-def _(
-    grad_y_BTE: Tensor,
-    grad_state_BNE: Tensor,
-    x_BTE: Tensor,
-    delta_BTE: Tensor,
-    A_NE: Tensor,
-    B_BTN: Tensor,
-    C_BTN: Tensor,
-    resets_BT: Tensor,
-    boundaries_BJNE: Tensor,
-):
-    return tuple(torch.empty_like(each) for each in (x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, grad_state_BNE))
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401 -- torch's own
-    x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, _, resets_BT, _ = inputs
-    ctx.save_for_backward(x_BTE, delta_BTE, A_NE, B_BTN, C_BTN, resets_BT, output[2])
-    ctx.set_materialize_grads(False)
-
-
-def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
-    saved = ctx.saved_tensors
-    grad_y_BTE, grad_state_BNE, _ = grads
-    x_BTE, boundaries_BJNE = saved[0], saved[-1]
-    if grad_y_BTE is None:
-        grad_y_BTE = torch.zeros_like(x_BTE)
-    if grad_state_BNE is None:
-        grad_state_BNE = torch.zeros_like(boundaries_BJNE[:, 0])
-    return *_scan_backward(grad_y_BTE.contiguous(), grad_state_BNE.contiguous(), *saved), None, None
-
-
-_scan.register_gradients(_differentiate, _save)
+_scan = differentiable(
+    "selective_scan",
+    _Arguments,
+    _Outputs,
+    _make_outputs,
+    _fill,
+    _differentiate,
+    keeps=(*_Arguments._fields[:5], "resets_BT", "boundaries_BJNE"),
+    gradients={name: name for name in _Arguments._fields[:5]} | {"state_BNE": "last_BNE"},
+    internal=("boundaries_BJNE",),
+)
 
 
 def _choose_block(x_BTE: Tensor) -> int:

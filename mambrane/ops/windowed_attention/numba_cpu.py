@@ -21,7 +21,7 @@ queries, N numbers of a head (d filled up with zeros), P tokens of a block, Q qu
 # ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -30,8 +30,8 @@ from torch import Tensor
 from mambrane.kernels.arguments import arrays, inner_type, no_resets
 from mambrane.kernels.blocks import count_tasks, locate
 from mambrane.kernels.compiled import kernel
+from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import LOWEST_EXPONENT, exp
-from mambrane.kernels.operator import operator
 from mambrane.kernels.threads import share_out
 from mambrane.kernels.tiles import (
     KEYS_TOGETHER,
@@ -73,84 +73,61 @@ def windowed_attention_numba(
     return read_BTI.to(query_BTI.dtype)
 
 
-@operator("windowed_attention")
-def _attend(
-    query_BTI: Tensor,
-    key_BTI: Tensor,
-    value_BTI: Tensor,
-    ring_key_BRI: Tensor,
-    ring_value_BRI: Tensor,
-    num_valid_B: Tensor,
-    resets_BT: Tensor,
-    heads: int,
-    window: int,
-) -> tuple[Tensor, Tensor]:
-    """Return what the queries read, and of each query the largest score and the inverse sum, [G, T, 2, L]."""
-    outputs = _attend_outputs(
-        query_BTI, key_BTI, value_BTI, ring_key_BRI, ring_value_BRI, num_valid_B, resets_BT, heads, window
-    )
-    block_tokens = max(BLOCK_TOKENS, window)
+class _Arguments(NamedTuple):
+    query_BTI: Tensor
+    key_BTI: Tensor
+    value_BTI: Tensor
+    ring_key_BRI: Tensor
+    ring_value_BRI: Tensor
+    num_valid_B: Tensor
+    resets_BT: Tensor
+    heads: int
+    window: int
+
+
+class _Outputs(NamedTuple):
+    read_BTI: Tensor
+    sums_GT2L: Tensor
+    """Of each query the largest score and the inverse sum."""
+
+
+def _make_outputs(given: _Arguments) -> _Outputs:
+    batch, tokens, _ = given.query_BTI.shape
+    sums_GT2L = given.query_BTI.new_empty(-(-batch * given.heads // LANES), tokens, 2, LANES)
+    return _Outputs(torch.empty_like(given.query_BTI), sums_GT2L)
+
+
+def _fill(given: _Arguments, outputs: _Outputs) -> None:
+    block_tokens = max(BLOCK_TOKENS, given.window)
     share_out(
         _forward,
-        count_tasks(outputs[1].shape[0], query_BTI.shape[1], block_tokens),
+        count_tasks(outputs.sums_GT2L.shape[0], given.query_BTI.shape[1], block_tokens),
         block_tokens,
-        heads,
-        window,
-        *arrays(query_BTI, key_BTI, value_BTI, ring_key_BRI, ring_value_BRI, num_valid_B, resets_BT, *outputs),
-        work_ns=0.1 * query_BTI.numel() * window,
+        given.heads,
+        given.window,
+        *arrays(*given[:7], *outputs),
+        work_ns=0.1 * given.query_BTI.numel() * given.window,
     )
-    return outputs
 
 
-@_attend.register_shapes
-def _attend_outputs(
-    query_BTI: Tensor,
-    key_BTI: Tensor,
-    value_BTI: Tensor,
-    ring_key_BRI: Tensor,
-    ring_value_BRI: Tensor,
-    num_valid_B: Tensor,
-    resets_BT: Tensor,
-    heads: int,
-    window: int,
-) -> tuple[Tensor, Tensor]:
-    batch, tokens, _ = query_BTI.shape
-    sums_GT2L = query_BTI.new_empty(-(-batch * heads // LANES), tokens, 2, LANES)
-    return torch.empty_like(query_BTI), sums_GT2L
-
-
-@operator("windowed_attention_backward")
-def _attend_backward(
-    grad_read_BTI: Tensor,
-    query_BTI: Tensor,
-    key_BTI: Tensor,
-    value_BTI: Tensor,
-    ring_key_BRI: Tensor,
-    ring_value_BRI: Tensor,
-    num_valid_B: Tensor,
-    resets_BT: Tensor,
-    sums_GT2L: Tensor,
-    heads: int,
-    window: int,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
     """Return the gradients of queries, keys, values, and of the cache's keys and values."""
-    batch, tokens, inner = query_BTI.shape
+    *tensors, heads, window = kept
+    (batch, tokens, inner), num_slots = kept.query_BTI.shape, kept.ring_key_BRI.shape[1]
     block_tokens = max(BLOCK_TOKENS, window)
     num_blocks = count_tasks(1, tokens, block_tokens)
-    grad_query_BTI, grad_key_BTI, grad_value_BTI = (torch.empty_like(query_BTI) for _ in range(3))
-    num_slots = ring_key_BRI.shape[1]
+    grad_query_BTI, grad_key_BTI, grad_value_BTI = (torch.empty_like(kept.query_BTI) for _ in range(3))
     edge_size = window if num_blocks > 1 or num_slots else 0
-    edge_key_JBWI, edge_value_JBWI = (query_BTI.new_zeros(num_blocks, batch, edge_size, inner) for _ in range(2))
+    edge_key_JBWI, edge_value_JBWI = (kept.query_BTI.new_zeros(num_blocks, batch, edge_size, inner) for _ in range(2))
     share_out(
         _backward,
-        sums_GT2L.shape[0] * num_blocks,
+        kept.sums_GT2L.shape[0] * num_blocks,
         block_tokens,
         heads,
         window,
-        *arrays(grad_read_BTI, query_BTI, key_BTI, value_BTI, ring_key_BRI, ring_value_BRI),
-        *arrays(num_valid_B, resets_BT, sums_GT2L),
+        *arrays(grads.read_BTI, *tensors),
         *arrays(grad_query_BTI, grad_key_BTI, grad_value_BTI, edge_key_JBWI, edge_value_JBWI),
-        work_ns=0.2 * query_BTI.numel() * window,
+        work_ns=0.2 * kept.query_BTI.numel() * window,
     )
     for grad_BTI, edge_JBWI in ((grad_key_BTI, edge_key_JBWI), (grad_value_BTI, edge_value_JBWI)):
         for block in range(1, num_blocks):
@@ -160,37 +137,17 @@ def _attend_backward(
     return grad_query_BTI, grad_key_BTI, grad_value_BTI, *edges
 
 
-@_attend_backward.register_shapes
-def _(
-    grad_read_BTI: Tensor,
-    query_BTI: Tensor,
-    key_BTI: Tensor,
-    value_BTI: Tensor,
-    ring_key_BRI: Tensor,
-    ring_value_BRI: Tensor,
-    num_valid_B: Tensor,
-    resets_BT: Tensor,
-    sums_GT2L: Tensor,
-    heads: int,
-    window: int,
-):
-    return tuple(torch.empty_like(x) for x in (query_BTI, key_BTI, value_BTI, ring_key_BRI, ring_value_BRI))
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401 -- torch's own
-    *tensors, ctx.heads, ctx.window = inputs
-    ctx.save_for_backward(*tensors, output[1])
-    ctx.set_materialize_grads(False)
-
-
-def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
-    if grads[0] is None:
-        return (None,) * 9
-    gradients = _attend_backward(grads[0].contiguous(), *ctx.saved_tensors, ctx.heads, ctx.window)
-    return *gradients, None, None, None, None
-
-
-_attend.register_gradients(_differentiate, _save)
+_attend = differentiable(
+    "windowed_attention",
+    _Arguments,
+    _Outputs,
+    _make_outputs,
+    _fill,
+    _differentiate,
+    keeps=(*_Arguments._fields[:7], "sums_GT2L", "heads", "window"),
+    gradients={name: name for name in _Arguments._fields[:5]},
+    internal=("sums_GT2L",),
+)
 
 
 @kernel(makes_arrays=True)

@@ -9,6 +9,7 @@ from mambrane.core.events import EventLog
 from mambrane.data.builtin import installed as builtin
 from mambrane.data.builtin.installed import builtin_sources
 from mambrane.data.builtin.readers import (
+    in_blocks,
     read_font_metrics,
     read_header,
     read_numeric_rows,
@@ -16,6 +17,8 @@ from mambrane.data.builtin.readers import (
     typeface_of,
 )
 from mambrane.data.config import DataConfig
+from mambrane.data.corpus import cached_corpus
+from mambrane.data.documents import CutText, read_text
 from mambrane.data.domains import load_domains
 from mambrane.run.presets import PRESETS
 
@@ -44,9 +47,10 @@ def test_five_domains_come_in_their_order_and_fill_their_cap(loaded):
 
 def test_no_file_and_no_text_stands_in_both_splits(loaded):
     for domain in loaded[1]:
+        in_blocks = {file.relative for source in builtin_sources() for file in source.files if file.has_own_documents}
         places = {"train": set(), "heldout": set()}
         for file in domain.record["files"]:
-            places[file["split"]] |= {file["path"], file["content_hash"]}
+            places[file["split"]] |= {file["content_hash"]} | ({file["path"]} - in_blocks)
         assert not places["train"] & places["heldout"]
 
 
@@ -113,6 +117,18 @@ def test_a_missing_installation_shows_the_way_out(monkeypatch, tmp_path):
         builtin_sources()
 
 
+def test_a_long_file_is_read_in_blocks_of_whole_lines(tmp_path):
+    path = tmp_path / "table.csv"
+    text = b"".join(b"row %02d\n" % number for number in range(100))
+    path.write_bytes(text)
+    blocks = list(in_blocks(read_text, 100)(path, 0))
+    assert b"".join(blocks) == text
+    assert all(block.endswith(b"\n") and 70 <= len(block) <= 150 for block in blocks)
+    capped = list(in_blocks(read_text, 100)(path, 250))
+    assert b"".join(capped) == text[:245]
+    assert isinstance(capped[-1], CutText)
+
+
 def test_a_header_is_read_without_licence_and_includes(tmp_path):
     path = tmp_path / "a.h"
     guard = "#if !defined(TORCH_STABLE_ONLY) && !defined(X)\n", '#else\n#error "not here"\n#endif  // X\n'
@@ -136,6 +152,18 @@ def test_font_metrics_are_read_without_kerning_and_belong_to_a_typeface(tmp_path
     assert b"KPX" not in next(read_font_metrics(path, 0))
     assert next(read_font_metrics(path, 0)).endswith(b"N space ;\nEnd\n")
     assert typeface_of(path) == "Helvetica"
+
+
+@pytest.mark.parametrize("name", ["tables", "markup"])
+def test_what_is_held_out_has_its_like_in_the_training_text(name, tmp_path):
+    """At the tiny preset: held-out text of a kind that is never trained on would measure nothing."""
+    source = builtin_sources()[NAMES.index(name)]
+    files = cached_corpus(source, PRESETS["tiny"]().data, tmp_path, EventLog()).record["files"]
+    heldout, train = (
+        {file["path"].split("/")[0] for file in files if file["split"] == split} for split in ("heldout", "train")
+    )
+    assert len(heldout) >= 2
+    assert heldout <= train
 
 
 def test_fonts_of_a_typeface_are_learned_or_held_out_together(loaded):
