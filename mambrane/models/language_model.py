@@ -1,5 +1,7 @@
 """The language model: tied embedding and head around a stack of blocks, of one kind or of several."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +9,7 @@ from mambrane.core.seeding import derive_seed
 from mambrane.core.shapes import Resets, Spikes, Tokens
 from mambrane.layers.dropout import Dropout
 from mambrane.layers.norm import RmsNorm
-from mambrane.models.block import block_kind
+from mambrane.models.block import Block, block_kind
 from mambrane.models.config import ModelConfig
 from mambrane.models.initialisation import draw_default_weights
 from mambrane.models.state import BlockActivity, ModelOutput, ModelState
@@ -31,13 +33,18 @@ class LanguageModel(nn.Module):
         self.embedding.weight.no_weight_decay = True
         self.reset_parameters(generator)
 
+    @property
+    def stack(self) -> list[Block]:
+        """The blocks, first to last, under their own type."""
+        return [cast(Block, block) for block in self.blocks]
+
     def reset_parameters(self, generator: torch.Generator) -> None:
         """Draw every initial weight from the generator, in the order of the blocks."""
-        std = max(block.embedding_std for block in self.blocks)
+        std = max(block.embedding_std for block in self.stack)
         with torch.no_grad():
             self.embedding.weight.normal_(0.0, std, generator=generator)
         draw_default_weights(self.blocks, generator)
-        for block in self.blocks:
+        for block in self.stack:
             block.reset_parameters(generator, num_blocks=len(self.blocks))
 
     def forward(
@@ -75,7 +82,7 @@ class LanguageModel(nn.Module):
         states = (None,) * len(self.blocks) if state is None else state.blocks
         x_BTD = self._drop(0, self.embedding(tokens_BT))
         new_states, activities = [], []
-        for index, (block, block_state) in enumerate(zip(self.blocks, states, strict=True)):
+        for index, (block, block_state) in enumerate(zip(self.stack, states, strict=True)):
             y_BTD, block_state, activity = block(x_BTD, state=block_state, resets_BT=resets_BT)
             # What the block has added is its residual branch.
             x_BTD = x_BTD + self._drop(1 + index, y_BTD - x_BTD) if self._drops else y_BTD
@@ -98,7 +105,7 @@ class LanguageModel(nn.Module):
         """Return the plastic synapse W_p [S_post, S_pre] of every block that has one, by its full parameter name."""
         return {
             f"blocks.{index}.plastic.weight": block.plastic.weight
-            for index, block in enumerate(self.blocks)
+            for index, block in enumerate(self.stack)
             if block.plastic is not None
         }
 
@@ -109,6 +116,6 @@ class LanguageModel(nn.Module):
         """
         return {
             f"blocks.{index}.plastic.weight": (did.pre_spikes_BTS, did.post_spikes_BTS)
-            for index, (block, did) in enumerate(zip(self.blocks, activity, strict=True))
-            if block.plastic is not None and did.post_spikes_BTS is not None
+            for index, (block, did) in enumerate(zip(self.stack, activity, strict=True))
+            if block.plastic is not None and did.pre_spikes_BTS is not None and did.post_spikes_BTS is not None
         }

@@ -17,8 +17,7 @@ def compile_kernels_of(config: RunConfig, device: torch.device, events: EventLog
 
 def all_operations_of(config: RunConfig) -> list[str]:
     """Return the operations that a run uses, those without kernels of their own included."""
-    uses_ssd = config.model.use_mamba and config.model.mamba_version == 2
-    return [*operations_of(config), "linear", "linear_cross_entropy", *["ssd"] * uses_ssd]
+    return [*operations_of(config), "linear", "linear_cross_entropy"]
 
 
 def operations_of(config: RunConfig) -> list[str]:
