@@ -56,6 +56,7 @@ def build_runner(
     should_stop: Callable[[], bool],
     saver: BackgroundSaver,
     matrix_path: Path,
+    from_outside: Sequence[object] = (),
 ) -> Runner:
     """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands."""
     model.to(device)
@@ -65,7 +66,7 @@ def build_runner(
         config.engine,
         device=device,
         events=events,
-        extensions=build_extensions(config, model),
+        extensions=build_extensions(config, model, from_outside),
         objective=kind.objective,
         should_stop=should_stop,
     )

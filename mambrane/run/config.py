@@ -36,6 +36,8 @@ class RunOptions:
     """Seed of every random stream."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    extension: tuple[str, ...] = ()
+    """Extensions from other packages, package.module:Class, each followed by its settings as name=value."""
     output_dir: str = ""
     """Folder of the run; left out: runs/NAME, where NAME follows from the configuration."""
     require_same_environment: bool = False

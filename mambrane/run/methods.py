@@ -1,5 +1,7 @@
 """The methods that a run may have, in the order in which they act. A new one is its file and a line here."""
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from mambrane.continual.consolidation import Consolidation
@@ -20,15 +22,16 @@ def methods_of(config: RunConfig) -> list[type[Method]]:
     return [method for method in METHODS if method.is_used(config)]
 
 
-def build_extensions(config: RunConfig, model: nn.Module) -> Extensions:
-    """Return the methods of a run, each in every seam that it fills."""
-    return Extensions.of(*(method.build(config, model) for method in methods_of(config)))
+def build_extensions(config: RunConfig, model: nn.Module, from_outside: Sequence[object] = ()) -> Extensions:
+    """Return the methods of a run and the extensions from other packages, each in every seam that it fills."""
+    return Extensions.of(*(method.build(config, model) for method in methods_of(config)), *from_outside)
 
 
-def shown_numbers(config: RunConfig) -> list[dict[str, str]]:
-    """Return what the methods of a run say of the numbers they show: name, title and headline."""
+def shown_numbers(config: RunConfig, from_outside: Sequence[object] = ()) -> list[dict[str, str]]:
+    """Return what the extensions of a run say of the numbers they show: name, title and headline."""
     return [
-        {"name": f"{method.name}/{number.name}", "title": number.title, "headline": number.headline}
-        for method in methods_of(config)
-        for number in method.numbers
+        {"name": f"{extension.name}/{number.name}", "title": number.title, "headline": number.headline}
+        for extension in (*methods_of(config), *from_outside)
+        if isinstance(extension, Method) or extension in METHODS
+        for number in extension.numbers
     ]
