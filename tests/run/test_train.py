@@ -116,8 +116,7 @@ def test_a_run_saved_under_the_earlier_names_of_settings_resumes(tmp_path):
     assert train(data, run, "--max-steps", "2") == 0
     settings = run / "config.json"
     saved = json.loads(settings.read_text())
-    for present, earlier in (("max_steps", "max_windows"),):
-        saved["run"][earlier] = saved["run"].pop(present)
+    saved["run"]["max_windows"] = saved["run"].pop("max_steps")
     for present in ("regularizer_strength", "regularizer_decay"):
         saved["continual"][present.replace("regularizer", "consolidation")] = saved["continual"].pop(present)
     saved["continual"]["consolidation_method"] = saved["continual"].pop("regularizer")
