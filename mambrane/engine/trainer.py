@@ -271,7 +271,7 @@ class Trainer:
         )
         if result.state is not WindowState.COMMITTED:
             self.events.emit(f"window_{result.state.value}", window=self.counters.windows, reason=result.reason)
-        elif self.loss_watch.is_spike(result.loss):
+        elif result.loss is not None and self.loss_watch.is_spike(result.loss):
             self.counters.loss_spikes += 1
             self.events.emit("loss_spike", step=self.counters.applied, loss=result.loss, usual=self.loss_watch.mean)
         self._stop_if_diverged(result)

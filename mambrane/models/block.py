@@ -14,6 +14,7 @@ from torch import nn
 
 from mambrane.core.shapes import Activations, Resets
 from mambrane.layers.cost import ComponentCost, FiringRates, num_parameters
+from mambrane.layers.linear import Linear
 from mambrane.layers.norm import RmsNorm
 from mambrane.models.config import ModelConfig, block_kind_names
 from mambrane.models.state import BlockActivity, BlockState
@@ -74,7 +75,7 @@ def missing_of_model(config: ModelConfig) -> dict[str, str]:
         if not needs:
             missing[setting] = f"a block that reads it in --block-pattern: {' or '.join(readers)}"
         elif all(need is not None and not need[1](config) for need in needs):
-            missing[setting] = " or ".join(need[0] for need in needs)
+            missing[setting] = " or ".join(need[0] for need in needs if need is not None)
         else:
             missing[setting] = ""
     return missing
@@ -89,7 +90,7 @@ def operations_of_model(config: ModelConfig) -> tuple[str, ...]:
 class Mixer(Protocol):
     """A layer that mixes tokens: width D in, width D out, no norm and no residual; a torch module."""
 
-    out_proj: nn.Linear
+    out_proj: Linear
     """The last product."""
 
     def __call__(
