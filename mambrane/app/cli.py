@@ -257,6 +257,7 @@ class Ground:
 
     data: tuple[str, ...]
     hidden_dim: int
+    block_pattern: str
     use_mamba: bool
     integration_mode: str
     liquid_backbone: str

@@ -22,7 +22,14 @@ TITLES = {
     "plasticity": "Plasticity",
     "continual": "Continual learning",
 }
-PLACEHOLDERS = {"data": "PATH ...", "output_dir": "FOLDER", "prompt": "TEXT", "config": "FILE", "output": "FILE"}
+PLACEHOLDERS = {
+    "data": "PATH ...",
+    "extension": "MODULE:CLASS NAME=VALUE ...",
+    "output_dir": "FOLDER",
+    "prompt": "TEXT",
+    "config": "FILE",
+    "output": "FILE",
+}
 FLAG_WIDTH = 30
 WIDTH = 80
 

@@ -8,6 +8,14 @@ from typing import Annotated, Literal
 
 from mambrane.core.bounds import Bounds, Count, Decay, Positive, Ratio, Strength, check_settings
 from mambrane.core.errors import UserError
+from mambrane.core.needs import Needs
+
+_CONTINUAL = Needs("--continual-learning", lambda run: run.continual.continual_learning)
+_EARLIER_TASKS = Needs("--continual-learning with --num-tasks 2 or more", lambda run: run.has_earlier_tasks)
+_REPLAY = Needs("--use-replay", lambda run: run.continual.use_replay)
+_CONSOLIDATION = Needs("--consolidation-strength above 0", lambda run: run.continual.consolidation_strength > 0)
+_ESTIMATE = Needs("--consolidation-method ewc or mas", lambda run: run.continual.consolidation_method != "si")
+_DISTILLATION = Needs("--distillation-strength above 0", lambda run: run.continual.distillation_strength > 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,27 +24,27 @@ class ContinualConfig:
 
     continual_learning: bool = False
     """Learn the domains one after another as tasks; off: all domains mixed, as one task."""
-    num_tasks: Annotated[int, Bounds(1, 10_000)] = 5
+    num_tasks: Annotated[int, Bounds(1, 10_000), _CONTINUAL] = 5
     """Tasks (with --continual-learning): the first domains of --data, in order."""
-    use_replay: bool = False
+    use_replay: Annotated[bool, _EARLIER_TASKS] = False
     """Mix remembered windows of earlier tasks into each micro-batch."""
-    replay_buffer_size: Annotated[int, Bounds(1, 100_000_000)] = 512
+    replay_buffer_size: Annotated[int, Bounds(1, 100_000_000), _REPLAY] = 512
     """Windows of text kept in memory, over all tasks."""
-    replay_strategy: Literal["balanced", "uniform", "importance"] = "balanced"
+    replay_strategy: Annotated[Literal["balanced", "uniform", "importance"], _REPLAY] = "balanced"
     """Draw alike from every earlier task, alike from every window, or by the loss a window last had."""
-    replay_fraction: Decay = 0.5
+    replay_fraction: Annotated[Decay, _REPLAY] = 0.5
     """Part of the windows that is replayed once there are earlier tasks; it replaces new text, so tokens stay equal."""
-    consolidation_strength: Strength = 0.0
+    consolidation_strength: Annotated[Strength, _EARLIER_TASKS] = 0.0
     """Strength of the springs that hold earlier weights, with a mean stiffness of 1; 0 is off."""
-    consolidation_method: Literal["ewc", "mas", "si"] = "ewc"
+    consolidation_method: Annotated[Literal["ewc", "mas", "si"], _CONSOLIDATION] = "ewc"
     """Stiffness by Fisher information, by sensitivity of the output, or by the path of the loss."""
-    consolidation_decay: Ratio = 0.9
+    consolidation_decay: Annotated[Ratio, _CONSOLIDATION] = 0.9
     """Part of the earlier tasks' stiffness kept at each task."""
-    fisher_sequences: Count = 64
+    fisher_sequences: Annotated[Count, _CONSOLIDATION, _ESTIMATE] = 64
     """Held-in windows from which ewc and mas estimate what a task leans on."""
-    distillation_strength: Strength = 0.0
+    distillation_strength: Annotated[Strength, _EARLIER_TASKS] = 0.0
     """Weight of the divergence from the model as the last task left it, beside the loss; 0 is off."""
-    distillation_temperature: Positive = 2.0
+    distillation_temperature: Annotated[Positive, _DISTILLATION] = 2.0
     """Logits are divided by it before the two models are compared; above 1, unlikely tokens count more."""
 
     def __post_init__(self) -> None:

@@ -25,15 +25,31 @@ from mambrane.continual.path_integral import PathIntegral
 from mambrane.continual.springs import spring_energy
 from mambrane.core.seeding import make_generator
 from mambrane.engine.extensions import BoundaryView
+from mambrane.engine.method import Method
 
 ESTIMATES = {"ewc": sampled_fisher, "mas": output_sensitivity}
 """Methods that look back at the end of a task."""
 
 
-class Consolidation:
+class Consolidation(Method):
     """Window penalty and boundary: holds the weights where the earlier tasks left them."""
 
     name = "consolidation"
+
+    @classmethod
+    def is_used(cls, config: Any) -> bool:  # noqa: ANN401 -- a run's configuration
+        """Return whether the configuration turns it on."""
+        return config.continual.consolidation_strength > 0
+
+    @classmethod
+    def build(cls, config: Any, model: nn.Module) -> "Consolidation":  # noqa: ANN401 -- a run's configuration
+        """Return it for a run."""
+        return cls(config.continual, model, seed=config.run.seed)
+
+    @classmethod
+    def kept_per_parameter(cls, config: Any) -> int:  # noqa: ANN401 -- a run's configuration
+        """Return importance and anchor; si also walks with start, path, last weights and last gradients."""
+        return 2 * config.has_earlier_tasks + 4 * (config.continual.consolidation_method == "si")
 
     def __init__(self, config: ContinualConfig, model: nn.Module, *, seed: int) -> None:
         self.config = config

@@ -26,16 +26,32 @@ from mambrane.continual.config import ContinualConfig
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import BoundaryView
+from mambrane.engine.method import Method
 from mambrane.models.language_model import LanguageModel
 from mambrane.models.state import ModelOutput
 from mambrane.ops.linear import linear
 from mambrane.ops.linear_cross_entropy import CHUNK_LOGITS
 
 
-class Distillation:
+class Distillation(Method):
     """Loss term and boundary: holds the predictions where the earlier tasks left them."""
 
     name = "distillation"
+
+    @classmethod
+    def is_used(cls, config: Any) -> bool:  # noqa: ANN401 -- a run's configuration
+        """Return whether the configuration turns it on."""
+        return config.continual.distillation_strength > 0
+
+    @classmethod
+    def build(cls, config: Any, model: LanguageModel) -> "Distillation":  # noqa: ANN401 -- a run's configuration
+        """Return it for a run."""
+        return cls(config.continual, model)
+
+    @classmethod
+    def kept_per_parameter(cls, config: Any) -> int:  # noqa: ANN401 -- a run's configuration
+        """Return the teacher's weights."""
+        return int(config.has_earlier_tasks)
 
     def __init__(self, config: ContinualConfig, model: LanguageModel) -> None:
         self.config = config

@@ -31,11 +31,12 @@ from mambrane.core.seeding import make_generator
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import BoundaryView, StepChange, StepView
+from mambrane.engine.method import Method, Number
 from mambrane.engine.objective import nats_of
 from mambrane.models.state import ModelOutput
 
 
-class Replay:
+class Replay(Method):
     """Batch mixer and boundary; after a step it shows how much was replayed.
 
     With the importance strategy it is also a loss term, one that only looks: what it saw enters the memory after the
@@ -43,6 +44,20 @@ class Replay:
     """
 
     name = "replay"
+    numbers = (
+        Number("fraction", "replay: part of the rows that is replayed", "{} replayed text"),
+        Number("windows_remembered", "replay: sequences in memory"),
+    )
+
+    @classmethod
+    def is_used(cls, config: Any) -> bool:  # noqa: ANN401 -- a run's configuration
+        """Return whether the configuration turns it on."""
+        return config.continual.use_replay
+
+    @classmethod
+    def build(cls, config: Any, model: nn.Module) -> "Replay":  # noqa: ANN401 -- a run's configuration
+        """Return it for a run."""
+        return cls(config.continual, sequence_length=config.data.sequence_length, seed=config.run.seed)
 
     def __init__(self, config: ContinualConfig, *, sequence_length: int, seed: int) -> None:
         self.config = config
@@ -83,6 +98,8 @@ class Replay:
 
     def term(self, model: nn.Module, output: ModelOutput, batch: MicroBatch) -> Tensor | None:
         """Add nothing; look at the loss of each window. A micro-batch that runs again is seen as it ran last."""
+        if self.config.replay_strategy != "importance":
+            return None
         with torch.no_grad():
             nats_BT = nats_of(output, batch)
             num_targets_B = (batch.targets_BT != IGNORED_TARGET).sum(dim=1).clamp(min=1)

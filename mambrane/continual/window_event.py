@@ -7,9 +7,6 @@ from mambrane.continual.measure import Measure, Measurement
 from mambrane.continual.stream import Task
 from mambrane.engine.step import WindowResult
 
-NAMED_NUMBERS = {"firing_rate": "activity/firing_rate", "replayed_fraction": "replay/fraction"}
-"""Numbers of extensions that stand on a line of their own, where the run has that extension."""
-
 
 def window_event(
     result: WindowResult,
@@ -21,7 +18,7 @@ def window_event(
     seconds: float,
 ) -> dict[str, Any]:
     """Return the fields of a "window" event; `training_numbers` says what else the loss in nats per target means."""
-    event = {
+    return {
         "state": result.state.name,
         "step": step,
         "task": task.index,
@@ -37,8 +34,6 @@ def window_event(
         "penalties": result.penalties,
         "numbers": result.numbers,
     }
-    named = {name: result.numbers[key] for name, key in NAMED_NUMBERS.items() if key in result.numbers}
-    return event | named
 
 
 def evaluation_event(measure: Measure, measured: Measurement, row: int, domain: str) -> dict[str, Any]:

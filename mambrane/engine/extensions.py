@@ -148,7 +148,7 @@ class Extensions:
     def __post_init__(self) -> None:
         for field in fields(self):
             for extension in getattr(self, field.name):
-                _refuse_misfit(extension, _SEAMS[field.name])
+                _refuse_misfit(extension, _SEAMS[field.name][0])
         owners: dict[str, object] = {}
         for extension in self._all():
             if owners.setdefault(extension.name, extension) is not extension:
@@ -157,6 +157,26 @@ class Extensions:
                     wanted="one name for each extension",
                     way_out="rename one of them",
                 )
+
+    @classmethod
+    def of(cls, *extensions: object) -> "Extensions":
+        """Return extensions in every seam whose methods they have, in the order given.
+
+        Raises:
+            ExtensionRefusedError: one fills no seam, or could not be saved.
+        """
+        marks = {name: mark for name, (_, mark) in _SEAMS.items()}
+        for extension in extensions:
+            if not any(hasattr(extension, mark) for mark in marks.values()):
+                raise ExtensionRefusedError(
+                    f"{type(extension).__name__} fills no seam: it has none of {', '.join(marks.values())}",
+                    wanted="an extension that does something",
+                    way_out="docs/extending.md says what each seam asks for",
+                )
+        seams: dict[str, Any] = {
+            name: tuple(each for each in extensions if hasattr(each, mark)) for name, mark in marks.items()
+        }
+        return cls(**seams)
 
     def by_name(self) -> dict[str, Extension]:
         """Return every extension once, by name."""
@@ -187,14 +207,15 @@ class ExtensionRefusedError(UserError, TypeError):
     """An object that does not fill the seam it was given to, or that could not be saved."""
 
 
-_SEAMS: dict[str, type] = {
-    "batch_mixers": BatchMixer,
-    "loss_terms": LossTerm,
-    "window_penalties": WindowPenalty,
-    "update_gates": UpdateGate,
-    "after_steps": AfterStep,
-    "boundaries": Boundary,
+_SEAMS: dict[str, tuple[type, str]] = {
+    "batch_mixers": (BatchMixer, "mix"),
+    "loss_terms": (LossTerm, "term"),
+    "window_penalties": (WindowPenalty, "penalty"),
+    "update_gates": (UpdateGate, "gate"),
+    "after_steps": (AfterStep, "after_step"),
+    "boundaries": (Boundary, "boundary"),
 }
+"""Each seam, and the method by which an object shows that it means to fill it; whether it does is checked then."""
 
 
 def _refuse_misfit(extension: object, seam: type) -> None:

@@ -1,4 +1,4 @@
-"""What the Mamba path reads of the spikes: three strictly causal codes, then one linear map S -> D.
+"""Spikes to a continuous input of the Mamba path: one of three strictly causal codes, then a linear map S -> D.
 
     rate        r[t] = mean of z over the last 10 tokens
     temporal    r[t] = rho r[t-1] + (1 - rho) z[t],   rho = exp(-1 / tau), tau in tokens

@@ -1,4 +1,4 @@
-"""Windowed causal cross-attention: one path asks, the other answers, over the last W tokens.
+"""Windowed causal cross-attention: queries of one path on keys and values of the other, over the last W tokens.
 
     out[t] = W_o sum_j softmax_j(q[t] . k[j] / sqrt(d)) v[j]        t - W < j <= t, same document
 
@@ -26,15 +26,15 @@ class WindowedCrossAttention(nn.Module):
 
     def forward(
         self,
-        asking_BTD: Activations,
-        answering_BTD: Activations,
+        query_path_BTD: Activations,
+        key_path_BTD: Activations,
         *,
         state: KeyValueCache | None = None,
         resets_BT: Resets | None = None,
     ) -> tuple[Activations, KeyValueCache]:
-        """Return what the asking path reads from the answering one, [B, T, D], and the KV cache."""
-        query_BTI = self.query(asking_BTD)
-        key_BTI, value_BTI = self.key_value.parts(answering_BTD, [self.output.in_features] * 2)
+        """Return the attention output for the first path, [B, T, D], and the KV cache of the second."""
+        query_BTI = self.query(query_path_BTD)
+        key_BTI, value_BTI = self.key_value.parts(key_path_BTD, [self.output.in_features] * 2)
         read_BTI, cache = windowed_attention(
             query_BTI, key_BTI, value_BTI, heads=self.heads, window=self.window, state=state, resets_BT=resets_BT
         )

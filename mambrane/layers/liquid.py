@@ -26,7 +26,7 @@ class LiquidOutput(NamedTuple):
 
 
 class LiquidPopulation(nn.Module):
-    """Liquid units that listen to the plastic synapse; as many inputs as units."""
+    """Liquid units whose input is the current of the plastic synapse; as many inputs as units."""
 
     def __init__(self, units: int, *, kind: Literal["cfc", "ltc"]) -> None:
         super().__init__()

@@ -24,7 +24,7 @@ from mambrane.layers.mamba import draw_dt_bias
 from mambrane.layers.norm import RmsNorm
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.gated_skip import gated_skip
-from mambrane.ops.ssd import CHUNK_TOKENS, ssd
+from mambrane.ops.ssd import ssd
 
 MAX_HEAD_CHANNELS = 64
 A_MIN, A_MAX = 1.0, 16.0
@@ -100,18 +100,13 @@ class Mamba2(nn.Module):
         return self.out_proj(self.norm(y_BTE)), Mamba2State(conv_BEK, scan_BHPN)
 
     def cost(self) -> ComponentCost:
-        """Return what the mixer costs as matrix products over whole chunks; the CPU's kernel does less.
-
-        Every token scores its chunk and reads it; the state is written and read once a token.
-        """
-        expanded, heads, taps = self.out_proj.in_features, self.A_log.numel(), self.conv1d.weight.numel()
-        chunk_macs = CHUNK_TOKENS * (self.d_state + expanded) + 2 * expanded * self.d_state
-        scan = CHUNK_TOKENS * heads + expanded * self.d_state / CHUNK_TOKENS
+        """Return what the mixer costs as a recurrence, as the CPU runs it; products over chunks of tokens take more."""
+        expanded, taps = self.out_proj.in_features, self.conv1d.weight.numel()
         return ComponentCost(
             name="Mamba",
             parameters=num_parameters(self),
-            dense_macs_per_token=macs(self.in_proj, self.out_proj) + chunk_macs,
-            state_updates_per_token=taps + scan + 2 * expanded,
+            dense_macs_per_token=macs(self.in_proj, self.out_proj),
+            state_updates_per_token=float(taps + 3 * expanded * self.d_state + 2 * expanded),
             state_numbers=taps - self.conv1d.in_channels + expanded * self.d_state,
         )
 

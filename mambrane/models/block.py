@@ -5,6 +5,7 @@ passed in and returned; None starts from nothing. One token is a sequence of len
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Protocol, runtime_checkable
@@ -14,7 +15,6 @@ from torch import nn
 
 from mambrane.core.shapes import Activations, Resets
 from mambrane.layers.cost import ComponentCost, FiringRates, num_parameters
-from mambrane.layers.linear import Linear
 from mambrane.layers.norm import RmsNorm
 from mambrane.models.config import ModelConfig, block_kind_names
 from mambrane.models.state import BlockActivity, BlockState
@@ -25,23 +25,25 @@ Need = tuple[str, Callable[[ModelConfig], bool]]
 """What a setting needs in order to do anything: in words, and whether a configuration has it."""
 
 
-@runtime_checkable
-class Block(Protocol):
-    """One block of the residual stream; a torch module."""
+class Block(nn.Module, ABC):
+    """One block of the residual stream."""
 
     embedding_std: float
     """Standard deviation of the embedding that this block works best behind; a model takes the largest."""
     plastic: nn.Linear | None
     """The plastic synapse, which STDP changes by the spikes in the block's activity; None where there is none."""
 
-    def __call__(
+    @abstractmethod
+    def forward(
         self, x_BTD: Activations, *, state: BlockState | None = None, resets_BT: Resets | None = None
     ) -> tuple[Activations, BlockState, BlockActivity]:
         """Return the new residual stream [B, T, D], the state after the last token, and what the block did."""
 
+    @abstractmethod
     def reset_parameters(self, generator: torch.Generator, *, num_blocks: int) -> None:
         """Draw what does not start at torch's defaults, which are drawn before, in a stack of so many blocks."""
 
+    @abstractmethod
     def costs(self, rates: FiringRates) -> list[ComponentCost]:
         """Return the cost of each component at these firing rates."""
 
@@ -72,12 +74,10 @@ def missing_of_model(config: ModelConfig) -> dict[str, str]:
     for setting in dict.fromkeys(setting for kind in kinds.values() for setting in kind.SETTINGS):
         readers = [name for name, kind in kinds.items() if setting in kind.SETTINGS]
         needs = [kinds[name].SETTINGS[setting] for name in readers if name in config.block_kinds]
+        unmet = [need[0] for need in needs if need is not None and not need[1](config)]
+        missing[setting] = " or ".join(unmet) if len(unmet) == len(needs) else ""
         if not needs:
             missing[setting] = f"a block that reads it in --block-pattern: {' or '.join(readers)}"
-        elif all(need is not None and not need[1](config) for need in needs):
-            missing[setting] = " or ".join(need[0] for need in needs if need is not None)
-        else:
-            missing[setting] = ""
     return missing
 
 
@@ -90,8 +90,9 @@ def operations_of_model(config: ModelConfig) -> tuple[str, ...]:
 class Mixer(Protocol):
     """A layer that mixes tokens: width D in, width D out, no norm and no residual; a torch module."""
 
-    out_proj: Linear
-    """The last product."""
+    @property
+    def out_proj(self) -> nn.Linear:
+        """The last product."""
 
     def __call__(
         self, u_BTD: Activations, *, state: BlockState | None = None, resets_BT: Resets | None = None
@@ -105,7 +106,7 @@ class Mixer(Protocol):
         """Return what it costs."""
 
 
-class MixerBlock(nn.Module):
+class MixerBlock(Block):
     """A block without spikes: x + mixer(norm(x)), as in a published Mamba."""
 
     embedding_std = PUBLISHED_EMBEDDING_STD

@@ -15,7 +15,7 @@ def count_costs(model: LanguageModel, firing_rates: Sequence[FiringRates] | None
     """
     rates = firing_rates or [ALWAYS_FIRING] * len(model.blocks)
     by_name: dict[str, ComponentCost] = {}
-    for block, block_rates in zip(model.blocks, rates, strict=True):
+    for block, block_rates in zip(model.stack, rates, strict=True):
         for cost in block.costs(block_rates):
             by_name[cost.name] = by_name[cost.name] + cost if cost.name in by_name else cost
     head = ComponentCost(

@@ -1,6 +1,6 @@
 """The language model: tied embedding and head around a stack of blocks, of one kind or of several."""
 
-from typing import Any
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from mambrane.core.shapes import Resets, Spikes, Tokens
 from mambrane.core.weight_decay import exempt_from_weight_decay
 from mambrane.layers.dropout import Dropout
 from mambrane.layers.norm import RmsNorm
-from mambrane.models.block import block_kind
+from mambrane.models.block import Block, block_kind
 from mambrane.models.config import ModelConfig
 from mambrane.models.initialisation import draw_default_weights
 from mambrane.models.state import BlockActivity, ModelOutput, ModelState
@@ -25,8 +25,7 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(vocab_size, config.hidden_dim)
-        blocks: list[Any] = [block_kind(name).build(config) for name in config.block_kinds]
-        self.blocks: Any = nn.ModuleList(blocks)
+        self.blocks = nn.ModuleList(cast(nn.Module, block_kind(name).build(config)) for name in config.block_kinds)
         self.norm = RmsNorm(config.hidden_dim)
         self.dropouts: nn.ModuleList | None = None
         if config.dropout > 0:
@@ -35,13 +34,18 @@ class LanguageModel(nn.Module):
         exempt_from_weight_decay(self.embedding.weight)
         self.reset_parameters(generator)
 
+    @property
+    def stack(self) -> list[Block]:
+        """The blocks, first to last, under their own type."""
+        return [cast(Block, block) for block in self.blocks]
+
     def reset_parameters(self, generator: torch.Generator) -> None:
         """Draw every initial weight from the generator, in the order of the blocks."""
-        std = max(block.embedding_std for block in self.blocks)
+        std = max(block.embedding_std for block in self.stack)
         with torch.no_grad():
             self.embedding.weight.normal_(0.0, std, generator=generator)
         draw_default_weights(self.blocks, generator)
-        for block in self.blocks:
+        for block in self.stack:
             block.reset_parameters(generator, num_blocks=len(self.blocks))
 
     def forward(
@@ -80,7 +84,7 @@ class LanguageModel(nn.Module):
         states = (None,) * len(self.blocks) if state is None else state.blocks
         x_BTD = self._drop(0, self.embedding(tokens_BT))
         new_states, activities = [], []
-        for index, (block, block_state) in enumerate(zip(self.blocks, states, strict=True)):
+        for index, (block, block_state) in enumerate(zip(self.stack, states, strict=True)):
             y_BTD, block_state, activity = block(x_BTD, state=block_state, resets_BT=resets_BT)
             # What the block has added is its residual branch.
             x_BTD = x_BTD + self._drop(1 + index, y_BTD - x_BTD) if self._drops else y_BTD
@@ -102,8 +106,8 @@ class LanguageModel(nn.Module):
     def plastic_synapses(self) -> dict[str, nn.Parameter]:
         """Return the plastic synapse W_p [S_post, S_pre] of every block that has one, by its full parameter name."""
         return {
-            f"blocks.{index}.plastic.weight": block.plastic.weight
-            for index, block in enumerate(self.blocks)
+            f"blocks.{index}.plastic.weight": cast(nn.Parameter, block.plastic.weight)
+            for index, block in enumerate(self.stack)
             if block.plastic is not None
         }
 
@@ -114,6 +118,6 @@ class LanguageModel(nn.Module):
         """
         return {
             f"blocks.{index}.plastic.weight": (did.pre_spikes_BTS, did.post_spikes_BTS)
-            for index, (block, did) in enumerate(zip(self.blocks, activity, strict=True))
+            for index, (block, did) in enumerate(zip(self.stack, activity, strict=True))
             if block.plastic is not None and did.pre_spikes_BTS is not None and did.post_spikes_BTS is not None
         }

@@ -15,8 +15,8 @@ from mambrane.models.language_model import LanguageModel
 from mambrane.models.state import ModelOutput
 
 
-def read_padded(model: LanguageModel, tokens_BT: Tokens, valid_BT: Bool[Tensor, "B T"]) -> ModelOutput:
-    """Return what the model says to padded texts, each read from the zero state.
+def forward_padded(model: LanguageModel, tokens_BT: Tokens, valid_BT: Bool[Tensor, "B T"]) -> ModelOutput:
+    """Return the logits of padded texts, each read from the zero state.
 
     Args:
         model: the model.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mambrane.core.shapes import Activations, Logits
 
-BlockState = tuple[Any, ...]
+BlockState = Any
 """State of one block: a NamedTuple of tensors, None and further NamedTuples, of the type that its kind defines."""
 
 

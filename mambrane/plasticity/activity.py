@@ -3,11 +3,13 @@
 from typing import Any
 
 import torch
+from torch import nn
 
 from mambrane.engine.extensions import StepChange, StepView
+from mambrane.engine.method import Method, Number
 
 
-class ActivityProbe:
+class ActivityProbe(Method):
     """After-step extension that shows firing rates and gate shares.
 
     Numbers: `firing_rate` (spikes per neuron and tick, all populations), and for each block b that has them
@@ -15,6 +17,17 @@ class ActivityProbe:
     """
 
     name = "activity"
+    numbers = (Number("firing_rate", "firing rate, spikes per neuron and tick", "firing {}"),)
+
+    @classmethod
+    def is_used(cls, config: Any) -> bool:  # noqa: ANN401 -- a run's configuration
+        """Return True: every run is watched."""
+        return True
+
+    @classmethod
+    def build(cls, config: Any, model: nn.Module) -> "ActivityProbe":  # noqa: ANN401 -- a run's configuration
+        """Return it for a run."""
+        return cls()
 
     def after_step(self, view: StepView) -> StepChange:
         """Show the window's rates and gate shares, each the mean over its micro-batches."""

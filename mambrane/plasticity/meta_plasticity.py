@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from mambrane.engine.extensions import BoundaryView, StepChange, StepView
+from mambrane.engine.method import Method, Number
 from mambrane.ops.update_gate import hold_back_, note_usage_
 from mambrane.plasticity.config import PlasticityConfig
 
@@ -29,12 +30,28 @@ KEPT_AT_BOUNDARY = 0.9
 """Share of the older importance that is kept when a task adds its own."""
 
 
-class MetaPlasticity:
+class MetaPlasticity(Method):
     """Gate of the optimizer's update, renewed when a task ends; as an after-step extension it shows its strength."""
 
     name = "meta_plasticity"
     operations = ("update_gate",)
     """Operations with compiled kernels that it calls."""
+    numbers = (Number("mean_plasticity", "meta-plasticity: mean factor f on the update"),)
+
+    @classmethod
+    def is_used(cls, config: Any) -> bool:  # noqa: ANN401 -- a run's configuration
+        """Return whether the configuration turns it on."""
+        return config.plasticity.use_meta_plasticity
+
+    @classmethod
+    def build(cls, config: Any, model: nn.Module) -> "MetaPlasticity":  # noqa: ANN401 -- a run's configuration
+        """Return it for a run."""
+        return cls(config.plasticity, model)
+
+    @classmethod
+    def kept_per_parameter(cls, config: Any) -> int:  # noqa: ANN401 -- a run's configuration
+        """Return usage and the weights before the update; with earlier tasks importance, anchor and 1 - f too."""
+        return 5 if config.has_earlier_tasks else 2
 
     def __init__(self, config: PlasticityConfig, model: nn.Module) -> None:
         self.config = config

@@ -27,6 +27,7 @@ from mambrane.core.errors import UserError
 from mambrane.core.shapes import IGNORED_TARGET, Spikes
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import StepChange, StepView
+from mambrane.engine.method import Method, Number
 from mambrane.layers.spiking import Ticks
 from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity import rules
@@ -68,12 +69,28 @@ class Observed:
     squared_rate_NU: Tensor | float = 0.0
 
 
-class Stdp:
+class Stdp(Method):
     """After-step extension: changes every plastic synapse by the spikes of its two populations."""
 
     name = "stdp"
     operations = ("spike_pairs", "causal_trace")
     """Operations with compiled kernels that the rules call."""
+    numbers = (
+        Number("mean_change", "STDP: mean absolute change of a synapse"),
+        Number("at_bounds", "STDP: part of the synapses at a bound"),
+        Number("rate_per_token", "STDP: spikes per token, slow mean"),
+        Number("consolidation", "STDP: mean consolidation of a synapse"),
+    )
+
+    @classmethod
+    def is_used(cls, config: Any) -> bool:  # noqa: ANN401 -- a run's configuration
+        """Return whether the configuration turns it on."""
+        return config.plasticity.use_stdp
+
+    @classmethod
+    def build(cls, config: Any, model: LanguageModel) -> "Stdp":  # noqa: ANN401 -- a run's configuration
+        """Return it for a run."""
+        return cls(config.plasticity, model)
 
     def __init__(self, config: PlasticityConfig, model: LanguageModel) -> None:
         """Watch the plastic synapses of a model.

@@ -29,7 +29,7 @@ def head(data: ReportData) -> str:
     for name, title in (("final_average", "final loss, all domains"), ("forgetting", "forgetting")):
         if name in metrics and metrics[name].value is not None:
             facts.append((title, f"{metrics[name].value:.3f}", "bits/byte"))
-    speed, tokens, rate = (history.series(name) for name in ("tokens_per_s", "tokens", "firing_rate"))
+    speed, tokens, rate = (history.series(name) for name in ("tokens_per_s", "tokens", "activity/firing_rate"))
     if speed is not None and tokens is not None:
         mean_speed = tokens.values.sum() / (tokens.values / speed.values).sum()
         facts.append(("speed, mean", wording.count(mean_speed), "tokens/s"))
@@ -69,7 +69,7 @@ def training(data: ReportData) -> str:
             " Ring: loss on the held-out text of the task that ends there, in the same unit; a ring far above the "
             "line says that the text was memorised."
         )
-    replayed = history.series("replayed_fraction")
+    replayed = history.series("replay/fraction")
     if replayed is not None and replayed.values.any():
         mean = wording.percent(replayed.values[replayed.values > 0].mean())
         caption += (

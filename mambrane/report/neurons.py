@@ -1,5 +1,7 @@
 """The report's sections on what the model does: neurons, gates, plasticity, its own text, energy."""
 
+from collections.abc import Callable
+
 from mambrane.measure.energy import CAVEATS, ComponentEnergy
 from mambrane.measure.probe import Probe
 from mambrane.report import page
@@ -10,13 +12,7 @@ from mambrane.report.figures_neurons import raster_picture, rates_picture, silen
 from mambrane.watch import wording
 from mambrane.watch.history import RunHistory
 
-PLASTICITY_NUMBERS = {
-    "stdp/mean_change": "STDP: mean absolute change of a synapse",
-    "stdp/at_bounds": "STDP: part of the synapses at a bound",
-    "stdp/rate_per_token": "STDP: spikes per token, slow mean",
-    "stdp/consolidation": "STDP: mean consolidation of a synapse",
-    "meta_plasticity/mean_plasticity": "meta-plasticity: mean factor f on the update",
-}
+PLASTICITY_METHODS = {"stdp": "STDP", "meta_plasticity": "Meta-plasticity"}
 PLASTICITY_CAPTION = (
     "By applied window, mean over blocks. The factor f is 1 where a weight is free to move and falls towards 0 where "
     "it mattered for earlier tasks; during the first task nothing is held back."
@@ -97,22 +93,29 @@ def plasticity(data: ReportData) -> str:
     """Return the section on STDP and meta-plasticity."""
     history, names = data.history, data.history.extension_numbers()
     pieces = []
-    for extension, title in (("stdp", "STDP"), ("meta_plasticity", "Meta-plasticity")):
-        if not any(name.startswith(f"{extension}/") for name in names):
+    for method, title in PLASTICITY_METHODS.items():
+        if not any(name.startswith(f"{method}/") for name in names):
             pieces.append(page.paragraph(f"{title} was not at work in this run."))
-    if panels := number_panels(history, list(PLASTICITY_NUMBERS.items())):
+    if panels := number_panels(history, _titled(history, lambda method: method in PLASTICITY_METHODS)):
         pieces.append(page.figure(panels_picture("plasticity", history, panels), PLASTICITY_CAPTION))
     return page.section("plasticity", "Plasticity", *pieces)
 
 
 def extensions(data: ReportData) -> str:
     """Return the section on numbers that no other section knows; empty if there are none."""
-    names = [n for n in data.history.extension_numbers() if n not in PLASTICITY_NUMBERS and "activity/" not in n]
-    panels = number_panels(data.history, [(name, name.replace("/", ": ").replace("_", " ")) for name in names])
+    shown_elsewhere = {"activity", *PLASTICITY_METHODS}
+    panels = number_panels(data.history, _titled(data.history, lambda method: method not in shown_elsewhere))
     if not panels:
         return ""
     pictured = panels_picture("extensions", data.history, panels)
     return page.section("extensions", "Replay and others", page.figure(pictured, "Measured in each applied window."))
+
+
+def _titled(history: RunHistory, is_wanted: Callable[[str], bool]) -> list[tuple[str, str]]:
+    """Return the numbers of the methods that are wanted, each with the title that the run says it has."""
+    titles = {number["name"]: number["title"] for number in history.run_start.get("numbers", [])}
+    names = [name for name in history.extension_numbers() if is_wanted(name.partition("/")[0])]
+    return [(name, titles.get(name) or name.replace("/", ": ").replace("_", " ")) for name in names]
 
 
 def samples(data: ReportData) -> str:

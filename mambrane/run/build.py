@@ -6,21 +6,15 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mambrane.continual.consolidation import Consolidation
-from mambrane.continual.distillation import Distillation
-from mambrane.continual.replay import Replay
 from mambrane.continual.runner import Runner, windows_of_task
 from mambrane.continual.stream import Stream, build_stream
 from mambrane.core.events import EventLog
 from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
-from mambrane.engine.extensions import Extensions
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
-from mambrane.plasticity.activity import ActivityProbe
-from mambrane.plasticity.meta_plasticity import MetaPlasticity
-from mambrane.plasticity.stdp import Stdp
 from mambrane.run.config import RunConfig
+from mambrane.run.methods import build_extensions
 from mambrane.storage.checkpoint import Checkpoint
 from mambrane.storage.saver import BackgroundSaver
 from mambrane.tasks import task_kind
@@ -37,30 +31,6 @@ class Parts(NamedTuple):
 def build_model(config: RunConfig, vocab_size: int) -> LanguageModel:
     """Return the model with its initial weights, on the CPU."""
     return LanguageModel(config.model, vocab_size, make_generator(config.run.seed, "weights"))
-
-
-def build_extensions(config: RunConfig, model: LanguageModel) -> Extensions:
-    """Return every plasticity and continual-learning rule that the configuration turns on."""
-    replay = consolidation = distillation = stdp = meta = None
-    if config.continual.use_replay:
-        replay = Replay(config.continual, sequence_length=config.data.sequence_length, seed=config.run.seed)
-    if config.continual.consolidation_strength > 0:
-        consolidation = Consolidation(config.continual, model, seed=config.run.seed)
-    if config.continual.distillation_strength > 0:
-        distillation = Distillation(config.continual, model)
-    if config.plasticity.use_stdp:
-        stdp = Stdp(config.plasticity, model)
-    if config.plasticity.use_meta_plasticity:
-        meta = MetaPlasticity(config.plasticity, model)
-    weighs_losses = replay is not None and config.continual.replay_strategy == "importance"
-    return Extensions(
-        batch_mixers=_there(replay),
-        loss_terms=_there(replay if weighs_losses else None, distillation),
-        window_penalties=_there(consolidation),
-        update_gates=_there(meta),
-        after_steps=_there(stdp, meta, replay, ActivityProbe()),
-        boundaries=_there(replay, consolidation, distillation, meta),
-    )
 
 
 def build_task_kind(config: RunConfig, device: torch.device) -> TaskKind:
@@ -86,6 +56,7 @@ def build_runner(
     should_stop: Callable[[], bool],
     saver: BackgroundSaver,
     matrix_path: Path,
+    from_outside: Sequence[object] = (),
 ) -> Runner:
     """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands."""
     model.to(device)
@@ -95,7 +66,7 @@ def build_runner(
         config.engine,
         device=device,
         events=events,
-        extensions=build_extensions(config, model),
+        extensions=build_extensions(config, model, from_outside),
         objective=kind.objective,
         should_stop=should_stop,
     )
@@ -136,7 +107,3 @@ def restore(runner: Runner, checkpoint: Checkpoint) -> None:
     trainer_state = {**states.pop("trainer"), **states, "weights": checkpoint.weights}
     runner.trainer.load_state_dict(trainer_state)
     runner.load_state_dict(runner_state)
-
-
-def _there(*extensions: Any) -> tuple[Any, ...]:  # noqa: ANN401 -- extensions of several seams
-    return tuple(extension for extension in extensions if extension is not None)

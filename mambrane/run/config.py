@@ -36,6 +36,8 @@ class RunOptions:
     """Seed of every random stream."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
+    extension: tuple[str, ...] = ()
+    """Extensions from other packages, package.module:Class, each followed by its settings as name=value."""
     output_dir: str = ""
     """Folder of the run; left out: runs/NAME, where NAME follows from the configuration."""
     require_same_environment: bool = False
@@ -147,7 +149,7 @@ def fingerprint(config: RunConfig) -> str:
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
-def from_dict(sections: dict[str, dict[str, Any]], *, source: str, base: RunConfig | None = None) -> RunConfig:
+def from_dict(sections: dict[str, Any], *, source: str, base: RunConfig | None = None) -> RunConfig:
     """Return the configuration that `to_dict` described; settings left out keep the value of `base`.
 
     Raises:

@@ -5,9 +5,8 @@ import torch
 from mambrane.core.events import EventLog
 from mambrane.models.block import operations_of_model
 from mambrane.ops.warm_up import compile_kernels
-from mambrane.plasticity.meta_plasticity import MetaPlasticity
-from mambrane.plasticity.stdp import Stdp
 from mambrane.run.config import RunConfig
+from mambrane.run.methods import methods_of
 
 
 def compile_kernels_of(config: RunConfig, device: torch.device, events: EventLog) -> None:
@@ -18,15 +17,12 @@ def compile_kernels_of(config: RunConfig, device: torch.device, events: EventLog
 
 def all_operations_of(config: RunConfig) -> list[str]:
     """Return the operations that a run uses, those without kernels of their own included."""
-    uses_ssd = config.model.use_mamba and config.model.mamba_version == 2
-    return [*operations_of(config), "linear", "linear_cross_entropy", *["ssd"] * uses_ssd]
+    return [*operations_of(config), "linear", "linear_cross_entropy"]
 
 
 def operations_of(config: RunConfig) -> list[str]:
     """Return the operations with kernels that a run uses, as its blocks and its rules name them."""
     operations = list(operations_of_model(config.model))
-    if config.plasticity.use_stdp:
-        operations += Stdp.operations
-    if config.plasticity.use_meta_plasticity:
-        operations += MetaPlasticity.operations
+    for method in methods_of(config):
+        operations += method.operations
     return list(dict.fromkeys(operations))

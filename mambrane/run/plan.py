@@ -16,6 +16,7 @@ from mambrane.models.cost import count_costs
 from mambrane.run.build import build_model, build_task_kind, windows_by_task
 from mambrane.run.config import RunConfig, to_dict
 from mambrane.run.folders import cache_folder
+from mambrane.run.methods import methods_of
 from mambrane.run.timing import ExpectedTime, expected_time, measure_micro_batch
 
 BYTES_PER_NUMBER = 4
@@ -143,13 +144,7 @@ def kept_by_parameter(config: RunConfig) -> dict[str, int]:
     kept = {"weights, gradients and moments": 4}
     if config.engine.ema_decay > 0:
         kept["average"] = 1
-    if config.plasticity.use_meta_plasticity:
-        # Usage and the weights before the update; once there is an earlier task, importance, anchor and 1 - f.
-        kept["meta-plasticity"] = 5 if config.has_earlier_tasks else 2
-    if config.continual.consolidation_strength > 0:
-        # Importance and anchor; si also walks with start, path, last weights and last gradients.
-        springs = 2 if config.has_earlier_tasks else 0
-        kept["consolidation"] = springs + 4 * (config.continual.consolidation_method == "si")
-    if config.continual.distillation_strength > 0:
-        kept["teacher"] = 1 if config.has_earlier_tasks else 0
+    for method in methods_of(config):
+        if number := method.kept_per_parameter(config):
+            kept[method.name.replace("_", " ")] = number
     return kept

@@ -13,10 +13,18 @@ def _has_several_tasks(values: Values) -> bool:
     return values["continual_learning"] and values["num_tasks"] != 1
 
 
+def _has_hybrid_blocks(values: Values) -> bool:
+    return "hybrid" in values["block_pattern"].split(",")
+
+
 LEANS_ON: dict[tuple[str, str], Callable[[Values], bool]] = {
-    ("model", "use_cross_attention"): lambda v: v["use_mamba"] and v["integration_mode"] == "bidirectional",
-    ("model", "use_adaptive_gating"): lambda v: v["use_mamba"],
-    ("plasticity", "use_stdp"): lambda v: v["liquid_backbone"] == "lif",
+    ("model", "use_cross_attention"): lambda v: (
+        _has_hybrid_blocks(v) and v["use_mamba"] and v["integration_mode"] == "bidirectional"
+    ),
+    ("model", "use_adaptive_gating"): lambda v: _has_hybrid_blocks(v) and v["use_mamba"],
+    # Behind the two that lean on it: a configuration is checked after each change.
+    ("model", "use_mamba"): _has_hybrid_blocks,
+    ("plasticity", "use_stdp"): lambda v: _has_hybrid_blocks(v) and v["liquid_backbone"] == "lif",
     ("plasticity", "use_meta_plasticity"): _has_several_tasks,
     ("continual", "use_replay"): _has_several_tasks,
     ("continual", "consolidation_strength"): _has_several_tasks,
@@ -24,7 +32,7 @@ LEANS_ON: dict[tuple[str, str], Callable[[Values], bool]] = {
 }
 """For each switch that needs other settings, whether they are there."""
 
-GROUND = ("use_mamba", "integration_mode", "liquid_backbone", "continual_learning", "num_tasks")
+GROUND = ("block_pattern", "use_mamba", "integration_mode", "liquid_backbone", "continual_learning", "num_tasks")
 """The settings that others lean on."""
 
 
@@ -71,11 +79,15 @@ def on_and_off(config: RunConfig) -> tuple[list[str], list[str]]:
     tasks = f"continual learning ({continual.num_tasks} task{'s' * (continual.num_tasks > 1)})"
     mamba = f"Mamba {model.mamba_version} ({model.integration_mode})" if model.use_mamba else "Mamba"
     second = "liquid cells" if model.liquid_backbone == "lif" else f"liquid cells ({model.liquid_backbone})"
-    switches = {
-        mamba: model.use_mamba,
-        "adaptive gating": model.use_adaptive_gating,
-        "cross-attention": model.use_cross_attention,
-        second: model.liquid_backbone != "lif",
+    switches = {} if model.block_pattern == "hybrid" else {f"blocks {model.block_pattern}": True}
+    if "hybrid" in model.block_kinds:
+        switches |= {
+            mamba: model.use_mamba,
+            "adaptive gating": model.use_adaptive_gating,
+            "cross-attention": model.use_cross_attention,
+            second: model.liquid_backbone != "lif",
+        }
+    switches |= {
         tasks if continual.continual_learning else "continual learning": continual.continual_learning,
         "replay": continual.use_replay,
         "STDP": plasticity.use_stdp,

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 
 import torch
 
@@ -22,6 +23,8 @@ from mambrane.run.config import OPERATIONAL, RunConfig, settings_left_unsaid, to
 from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import all_operations_of, compile_kernels_of
+from mambrane.run.methods import shown_numbers
+from mambrane.run.outside import load_extensions, words_of
 from mambrane.run.presets import smaller_presets
 from mambrane.run.run import Run
 from mambrane.run.saved import read_domain_records, read_tokenizer, texts_as_saved
@@ -34,13 +37,21 @@ from mambrane.storage.saver import BackgroundSaver
 from mambrane.watch.tensorboard import TensorBoardListener
 
 
-def train(config: RunConfig, *, listeners: Sequence[Callable[[Event], None]] = (), warnings: Sequence[str] = ()) -> Run:
+def train(
+    config: RunConfig,
+    *,
+    extensions: Sequence[object] = (),
+    listeners: Sequence[Callable[[Event], None]] = (),
+    warnings: Sequence[str] = (),
+) -> Run:
     """Train in the folder that the configuration names, or resume what stands there, and return the run.
 
     SIGTERM, SIGHUP and Ctrl-C stop it in good order after a checkpoint; the same call goes on from there.
 
     Args:
         config: every setting of the run, from a preset or by hand.
+        extensions: rules of your own beside the run's (docs/extending.md); their classes and, of dataclasses, their
+            fields become part of the configuration, as if `--extension` had named them.
         listeners: called with each event of the run as it happens, `ConsoleListener()` for one. A listener that
             raises is told of in the log and called no more; the run goes on.
         warnings: sentences to put into the run's log before the first step.
@@ -61,6 +72,9 @@ def train(config: RunConfig, *, listeners: Sequence[Callable[[Event], None]] = (
         # What asks for "the" GPU, such as the state of its generator, then asks for this one and touches no other.
         torch.cuda.set_device(device)
     seed_global_generators(config.run.seed)
+    from_outside = [*load_extensions(config.run.extension), *extensions]
+    words = [word for extension in from_outside for word in words_of(extension)]
+    config = replace(config, run=replace(config.run, extension=tuple(words)))
     texts, said = _read_texts(config, listeners)
     folder = RunFolder(config.folder_for([text.content_hash for text in texts]))
     with folder.lock():
@@ -77,13 +91,14 @@ def train(config: RunConfig, *, listeners: Sequence[Callable[[Event], None]] = (
             at_end.callback(events.close_listener, tensorboard)
             if unsaid:
                 events.emit("settings_filled_in", settings=unsaid)
-            outcome = _train_in(folder, config, texts, warnings, events, device)
+            outcome = _train_in(folder, config, from_outside, texts, warnings, events, device)
     return Run.open(folder.path, device=device, outcome=outcome)
 
 
 def _train_in(
     folder: RunFolder,
     config: RunConfig,
+    from_outside: Sequence[object],
     texts: list[Corpus],
     warnings: Sequence[str],
     events: EventLog,
@@ -94,7 +109,7 @@ def _train_in(
     with StopRequest(events) as stop:
         tokenizer, domains = _tokenize(config, folder, texts, events)
         model = build_model(config, tokenizer.vocab_size)
-        _announce(config, warnings, folder, domains, model, device, events)
+        _announce(config, from_outside, warnings, folder, domains, model, device, events)
         checkpoints = Checkpoints(folder.checkpoints_folder, keep=config.engine.keep_checkpoints, events=events)
         with BackgroundSaver(checkpoints) as saver:
             runner = build_runner(
@@ -106,6 +121,7 @@ def _train_in(
                 should_stop=lambda: stop.requested,
                 saver=saver,
                 matrix_path=folder.matrix_file,
+                from_outside=from_outside,
             )
             checkpoint = checkpoints.load_newest()
             if checkpoint is not None:
@@ -156,6 +172,7 @@ def _check_config(folder: RunFolder, config: RunConfig) -> None:
 
 def _announce(
     config: RunConfig,
+    from_outside: Sequence[object],
     warnings: Sequence[str],
     folder: RunFolder,
     domains: list[Domain],
@@ -173,10 +190,13 @@ def _announce(
         total_windows=sum(windows_by_task(config, stream)),
         output_dir=str(folder.path),
         device=str(device),
+        numbers=shown_numbers(config, from_outside),
         environment=describe_environment(device),
     )
     on, off = on_and_off(config)
     events.emit("switches", on=on, off=off)
+    for extension in from_outside:
+        events.emit("extension", message=f"extension {' '.join(words_of(extension))}")
     for sentence in warnings:
         events.emit("warning", message=sentence)
     reasons = explain(device)

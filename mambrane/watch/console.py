@@ -4,14 +4,14 @@ A listener of the event log: it shows what the events say and nothing else, so a
 kinds are a line in `watch/event_words.py`; a kind that nobody has words for stays in the log. Here are those that need
 the numbers of others, with the fields that are read:
 
-    run_started       num_tasks, total_windows, parameters, output_dir, device
+    run_started       num_tasks, total_windows, parameters, output_dir, device, numbers (name, title, headline of each)
     expected_time     seconds, steps_left, smaller_presets
     domain            name, train_bytes, heldout_bytes, bytes_there
     operations        for each operation, what computes it and why
     task_started      task (from 0), name, epochs, windows (of the whole task), windows_before (of earlier tasks),
                       windows_done (after a resume)
     window            state (COMMITTED, SKIPPED, EMPTY), step, epoch (from 0), loss (nats per token), bits_per_byte,
-                      tokens, tokens_per_s, gradient_norm, learning_rate, scale, firing_rate, replayed_fraction
+                      tokens, tokens_per_s, gradient_norm, learning_rate, scale, numbers (of methods, by name)
     epoch_finished    task, epoch, loss
     evaluation        row (tasks learned so far), domain, measure (its name), unit, the value by that name, perplexity
     matrix            the state of a ForgettingMatrix
@@ -177,7 +177,7 @@ class ConsoleListener:
         value = matrix.values[task + 1][task]
         assert value is not None, "the row was asked for above"
         unit, heldout = matrix.measure.unit, wording.decimal(value, 2)
-        replayed = self.progress.mean("replayed_fraction")
+        replayed = self.progress.mean_number("replay/fraction")
         mixed = f" (batches with {wording.percent(replayed)} replayed text)" if replayed else ""
         words = f"training {wording.decimal(training, 2)} {unit}{mixed}, held-out {heldout} {unit}"
         self._say(event, f"{task_words(self.progress)} learned: {words}", "bold")
@@ -236,16 +236,20 @@ def number_words(progress: RunProgress) -> list[str]:
             lambda loss: f"training loss {wording.decimal(loss)} nats/token",
         ),
         (progress.tokens_per_s, lambda speed: f"{wording.count(speed)} tokens/s"),
-        (latest.get("firing_rate"), lambda rate: f"firing {wording.percent(rate)}"),
         (latest.get("gradient_norm"), lambda norm: f"gradient {wording.compact(norm)}"),
         (latest.get("learning_rate"), lambda rate: f"lr {wording.compact(rate)}"),
         (latest.get("scale"), lambda scale: f"scale {wording.compact(scale)}" if scale != 1 else ""),
-        (progress.mean("replayed_fraction"), lambda part: f"{wording.percent(part)} replayed text" if part else ""),
         (progress.num_skipped or None, lambda number: f"{number} step{'s' * (number > 1)} skipped"),
-        (left, lambda seconds: f"{wording.duration(seconds)} left"),
     ]
     words = [say(number) for number, say in shown if number is not None]
-    return [word for word in words if word]
+    time_left = [] if left is None else [f"{wording.duration(left)} left"]
+    return [*filter(None, words), *_headlines(progress), *time_left]
+
+
+def _headlines(progress: RunProgress) -> list[str]:
+    """Return the numbers of methods that stand on the line, in percent, as the methods word them."""
+    means = [(number["headline"], progress.mean_number(number["name"])) for number in progress.shown_numbers]
+    return [headline.format(wording.percent(mean)) for headline, mean in means if headline and mean]
 
 
 def live_display(progress: RunProgress) -> Group:

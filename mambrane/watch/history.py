@@ -33,6 +33,13 @@ ROUTINE_KINDS = frozenset(
     }
 )
 SIGNS_OF_LIFE = frozenset({"run_started", "resumed", "window"})
+NEEDED_FIELDS = {
+    "resumed": ("step",),
+    "task_started": ("task", "name"),
+    "window": ("state", "step"),
+    "stopped": ("reason",),
+}
+"""Without one of these an event cannot be placed and is left out."""
 LOSS_GROUPS = ("terms", "penalties")
 LONGEST_PAUSE_S = 600.0
 """A longer silence between two events is taken for an interruption and not counted as running time."""
@@ -131,9 +138,9 @@ def read_history(events: Iterable[Event]) -> RunHistory:
     """Return what a run's events say, in the order they were written."""
     history = RunHistory()
     for event in _timed(events, history):
-        try:
+        if all(name in event for name in NEEDED_FIELDS.get(event["event"], ())):
             _take_in(event, history)
-        except KeyError:
+        else:
             history.num_incomplete += 1
     return history
 

@@ -25,6 +25,8 @@ class RunProgress:
         self.window = 0
         """Windows of this task closed so far, skipped ones included."""
         self.num_skipped = 0
+        self.shown_numbers: list[Event] = []
+        """What the run says of the numbers of its methods: name, title, headline."""
         self.latest: Event = {}
         """The latest window event."""
         self._recent: deque[Event] = deque(maxlen=SMOOTHED_WINDOWS)
@@ -34,6 +36,7 @@ class RunProgress:
         if event["event"] == "run_started":
             self.num_tasks = event.get("num_tasks", 1)
             self.total_windows = event.get("total_windows")
+            self.shown_numbers = event.get("numbers", [])
         elif event["event"] == "task_started":
             self._start_task(event)
         elif event["event"] == "window":
@@ -42,6 +45,11 @@ class RunProgress:
     def mean(self, field: str) -> float | None:
         """Return the mean of a number over the last applied windows that have it; None where none has."""
         numbers = [float(event[field]) for event in self._recent if event.get(field) is not None]
+        return sum(numbers) / len(numbers) if numbers else None
+
+    def mean_number(self, name: str) -> float | None:
+        """Return the mean of a method's number, such as "replay/fraction", over the last applied windows."""
+        numbers = [float(event["numbers"][name]) for event in self._recent if name in event.get("numbers", {})]
         return sum(numbers) / len(numbers) if numbers else None
 
     @property

@@ -82,7 +82,7 @@ def learning_table(history: RunHistory, matrix: ForgettingMatrix) -> Table | Non
         history: what the run's log says.
         matrix: the run's matrix.
     """
-    training, replayed = history.series(matrix.measure.name), history.series("replayed_fraction")
+    training, replayed = history.series(matrix.measure.name), history.series("replay/fraction")
     if training is None or matrix.num_tasks != len(matrix.domains):
         return None
     title = f"Training and held-out text at the end of each task, {matrix.measure.title}"

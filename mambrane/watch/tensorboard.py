@@ -15,8 +15,6 @@ WINDOW_SCALARS = {
     "gradient_norm": "train/gradient_norm",
     "learning_rate": "train/learning_rate",
     "scale": "train/loss_scale",
-    "firing_rate": "neurons/firing_rate",
-    "replayed_fraction": "replay/fraction",
     "tokens_per_s": "speed/tokens_per_s",
     "task": "train/task",
 }

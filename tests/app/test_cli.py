@@ -156,10 +156,12 @@ DEPENDENT = {
     "continual": """num_tasks use_replay replay_buffer_size replay_strategy replay_fraction consolidation_strength
         consolidation_method consolidation_decay fisher_sequences distillation_strength distillation_temperature""",
 }
-"""Settings that do nothing while what they belong to is off."""
+"""Settings that do nothing without another one."""
 
 
-@pytest.mark.parametrize(("section", "name"), [(s, name) for s, names in DEPENDENT.items() for name in names.split()])
+@pytest.mark.parametrize(
+    ("section", "name"), [(section, name) for section, names in DEPENDENT.items() for name in names.split()]
+)
 def test_a_setting_without_its_switch_is_warned_of(section, name):
     off = RunConfig()
     if name in ("use_replay", "consolidation_strength", "distillation_strength"):

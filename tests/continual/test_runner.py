@@ -174,7 +174,7 @@ def test_every_window_of_every_epoch_is_trained_once(straight: Session):
 def test_earlier_tasks_are_replayed_and_the_first_task_is_not(straight: Session):
     fractions = {task: [] for task in range(3)}
     for event in straight.of_kind("window"):
-        fractions[event["task"]].append(event["replayed_fraction"])
+        fractions[event["task"]].append(event["numbers"]["replay/fraction"])
     assert set(fractions[0]) == {0.0}
     assert sum(fractions[1]) / 3 == pytest.approx(0.5, abs=0.1)
     assert sum(fractions[2]) / 3 == pytest.approx(0.5, abs=0.1)

@@ -149,7 +149,7 @@ def check_steps(run: Sitting, num_batches: int) -> None:
     assert numbers["meta_plasticity/mean_plasticity"] < 1
     assert run.windows[-1]["penalties"]["consolidation"] > 0
     assert run.windows[-1]["terms"]["distillation"] > 0
-    assert run.windows[-1]["replayed_fraction"] > 0
+    assert run.windows[-1]["numbers"]["replay/fraction"] > 0
 
 
 class TextbookLoop:

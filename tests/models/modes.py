@@ -5,7 +5,7 @@ import itertools
 import torch
 
 from mambrane.core.seeding import make_generator
-from mambrane.models.config import ModelConfig
+from mambrane.models.config import ModelConfig, block_kind_names
 from mambrane.models.language_model import LanguageModel
 
 VOCAB_SIZE = 40
@@ -24,7 +24,7 @@ SMALL = {
 def all_modes() -> list[ModelConfig]:
     """Return one configuration for every combination of mode, adapter, gate, attention, population and ticks.
 
-    With Mamba version 2, one for each mode and number of ticks; of patterns of several kinds, a few.
+    With Mamba version 2, one for each mode and number of ticks; of every other kind of block, a few patterns.
     """
     configs = []
     choices = itertools.product(("rate", "temporal", "potential"), ("lif", "cfc", "ltc"), (1, 2))
@@ -45,20 +45,20 @@ def all_modes() -> list[ModelConfig]:
     for mode, num_ticks in itertools.product(("sequential", "parallel", "bidirectional"), (1, 2)):
         second = {"mamba_version": 2, "mamba_expand": 3, "integration_mode": mode, "num_spike_steps": num_ticks}
         configs.append(ModelConfig(**SMALL, use_mamba=True, **second))
-    # Heterogeneous stacks: plain Mamba blocks of both versions beside hybrid ones, with and without neurons that spike.
-    for pattern, more in (
-        ("hybrid,mamba", {"use_mamba": True, "use_cross_attention": True}),
-        ("mamba2,hybrid", {"liquid_backbone": "cfc", "num_spike_steps": 2}),
-        ("mamba", {}),
-        ("mamba2", {}),
-    ):
-        configs.append(ModelConfig(**SMALL, block_pattern=pattern, **more))
+    # Every other kind of block alone, below a hybrid one with all couplings, and above one whose population is liquid.
+    for kind in (name for name in block_kind_names() if name != "hybrid"):
+        for pattern, more in (
+            (kind, {}),
+            (f"hybrid,{kind}", {"use_mamba": True, "use_cross_attention": True}),
+            (f"{kind},hybrid", {"liquid_backbone": "cfc", "num_spike_steps": 2}),
+        ):
+            configs.append(ModelConfig(**SMALL, block_pattern=pattern, **more))
     return configs
 
 
 def describe(config: ModelConfig) -> str:
     """Return a readable test name."""
-    if config.block_pattern in ("mamba", "mamba2"):
+    if "hybrid" not in config.block_kinds:
         return f"only-{config.block_pattern}"
     mode = config.integration_mode if config.use_mamba else "spiking"
     parts = [mode, config.spike_to_mamba_method, config.liquid_backbone, f"{config.num_spike_steps}tick"]

@@ -14,7 +14,7 @@ CONFIG = ModelConfig(hidden_dim=16, num_layers=2, spiking_units=8, num_gate_head
 
 
 def test_every_file_of_the_folder_is_a_kind_of_block():
-    assert block_kind_names() == ["hybrid", "mamba", "mamba2"]
+    assert {"hybrid", "mamba", "mamba2"} <= set(block_kind_names())
     for name in block_kind_names():
         assert isinstance(block_kind(name), BlockKind)
         assert isinstance(block_kind(name).build(CONFIG), Block)

@@ -7,7 +7,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from mambrane.layers.cost import FiringRates
 from mambrane.models.config import ModelConfig
 from mambrane.models.cost import count_costs
-from mambrane.ops.ssd import CHUNK_TOKENS
 from tests.models.modes import SMALL, all_modes, build_awake, describe, random_tokens
 
 
@@ -35,7 +34,7 @@ def test_the_components_count_every_number_that_is_remembered(config):
 def test_matrix_products_agree_with_the_flop_counter_of_torch(version):
     config = ModelConfig(**SMALL, use_mamba=True, mamba_version=version, use_adaptive_gating=True)
     model = build_awake(config).float()
-    num_tokens = 2 * CHUNK_TOKENS
+    num_tokens = 128
     with FlopCounterMode(display=False) as counter:
         model(random_tokens(1, num_tokens))
     parts = count_costs(model)

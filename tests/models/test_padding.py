@@ -5,7 +5,7 @@ import torch
 
 from mambrane.core.errors import UserError
 from mambrane.models.config import ModelConfig
-from mambrane.models.padding import read_padded
+from mambrane.models.padding import forward_padded
 from tests.models.modes import SMALL, build_awake, random_tokens
 
 CONFIG = ModelConfig(**SMALL, use_mamba=True, use_adaptive_gating=True, use_cross_attention=True)
@@ -22,7 +22,7 @@ def test_a_padded_text_is_the_text_alone(side):
     model = build_awake(CONFIG)
     valid = torch.tensor(MASKS[side], dtype=torch.bool)
     tokens = random_tokens(2, 8)
-    output = read_padded(model, tokens, valid)
+    output = forward_padded(model, tokens, valid)
     next_token = random_tokens(2, 1, seed=1)[:, 0]
     after = model.step(next_token, output.state).logits_BTV
     for row in range(2):
@@ -38,13 +38,13 @@ def test_what_stands_at_padding_does_not_matter():
     valid = torch.tensor(MASKS["between"], dtype=torch.bool)
     tokens = random_tokens(2, 8)
     noise = torch.where(valid, tokens, random_tokens(2, 8, seed=9))
-    first, second = (read_padded(model, t, valid).logits_BTV[valid] for t in (tokens, noise))
+    first, second = (forward_padded(model, t, valid).logits_BTV[valid] for t in (tokens, noise))
     assert torch.equal(first, second)
 
 
 def test_a_row_without_tokens_is_refused():
     with pytest.raises(UserError, match="without tokens"):
-        read_padded(build_awake(CONFIG), random_tokens(2, 3), torch.tensor([[1, 1, 1], [0, 0, 0]], dtype=torch.bool))
+        forward_padded(build_awake(CONFIG), random_tokens(2, 3), torch.tensor([[1, 1, 1], [0, 0, 0]], dtype=torch.bool))
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def test_logits_come_back_to_the_places_of_their_tokens():
     valid = torch.tensor(MASKS["between"], dtype=torch.bool)
     tokens = random_tokens(2, 8)
     embedding = model.embedding.weight
-    logits_BTV = read_padded(model, tokens, valid).logits_BTV
+    logits_BTV = forward_padded(model, tokens, valid).logits_BTV
     for row, position in valid.nonzero().tolist():
         x = embedding[tokens[row, position]]
         expected = embedding @ (x / torch.sqrt(x.square().mean() + 1e-5) * model.norm.weight)

@@ -71,7 +71,7 @@ def write_run(folder, *, numbers):
                 "tokens": 64,
                 "tokens_per_s": 640.0,
             }
-            optimizer = {"learning_rate": 1e-3, "gradient_norm": 1.0, "scale": 1.0, "firing_rate": 0.1}
+            optimizer = {"learning_rate": 1e-3, "gradient_norm": 1.0, "scale": 1.0}
             events.emit(
                 "window", state="COMMITTED", step=step, task=task, epoch=0, **fields, **optimizer, numbers=numbers
             )
@@ -198,9 +198,11 @@ def test_training_and_held_out_loss_stand_in_one_picture_that_says_what_the_batc
     with_rings = report_page(whole)
     assert "ring: the task's held-out text" in with_rings
     assert "ring: the task's held-out text" not in without
-    assert "replayed text" not in with_rings
     for event in whole.history.windows.values():
-        event["replayed_fraction"] = 0.5
+        event["numbers"]["replay/fraction"] = 0.0
+    assert "replayed text" not in report_page(whole)
+    for event in whole.history.windows.values():
+        event["numbers"]["replay/fraction"] = 0.5
     assert "Batches hold replayed text of earlier tasks (50.0" in report_page(whole)
 
 

@@ -117,6 +117,14 @@ def refusal_of(read):
     return None
 
 
+def test_nothing_of_a_whole_run_is_called_damaged(made, capsys, monkeypatch):
+    monkeypatch.setenv("MAMBRANE_CACHE", str(made / "cache"))
+    for command in ("info", "report"):
+        assert main([command, str(made / "run")]) == 0
+        assert "lines cannot be read" not in capsys.readouterr().err
+    assert "Damaged: " not in (made / "run" / "report.html").read_text()
+
+
 def every_part(value, path=()):
     """Yield the path of every value inside a JSON value."""
     yield path

@@ -1,13 +1,15 @@
 """A preset is a whole recipe, and what leans on a thing that is taken away goes with it."""
 
 import shlex
+from dataclasses import replace
 
 import pytest
 
 from mambrane.app.cli import parse_train
 from mambrane.core.errors import UserError
-from mambrane.run.presets import PRESETS, smaller_presets
-from mambrane.run.switches import LEANS_ON, on_and_off
+from mambrane.models.config import ModelConfig
+from mambrane.run.presets import PRESETS, smaller_presets, tiny
+from mambrane.run.switches import LEANS_ON, on_and_off, without_lost_ground
 from tests.contract.test_readme import command
 
 
@@ -95,3 +97,17 @@ def test_heads_that_nobody_chose_fit_the_width_that_somebody_did():
 def test_smaller_presets_are_those_with_a_smaller_model():
     assert smaller_presets(PRESETS["base"]()) == ["small", "tiny"]
     assert smaller_presets(PRESETS["tiny"]()) == []
+
+
+def test_a_pattern_without_hybrid_blocks_takes_away_what_only_they_have():
+    base = without_lost_ground(tiny(), {"block_pattern": "mamba"})
+    assert not any((base.model.use_mamba, base.model.use_cross_attention, base.model.use_adaptive_gating))
+    assert not base.plasticity.use_stdp
+    assert without_lost_ground(tiny(), {"block_pattern": "mamba,hybrid"}) == tiny()
+
+
+def test_other_blocks_are_named_and_what_only_hybrid_ones_have_is_left_out():
+    config = replace(tiny(), model=ModelConfig(block_pattern="mamba", num_layers=2))
+    on, off = on_and_off(config)
+    assert on[0] == "blocks mamba"
+    assert not {"Mamba", "adaptive gating", "cross-attention", "liquid cells"} & {*on, *off}

@@ -20,6 +20,10 @@ class Terminal(io.StringIO):
         return True
 
 
+NUMBERS = [
+    {"name": "activity/firing_rate", "title": "firing rate, spikes per neuron and tick", "headline": "firing {}"},
+    {"name": "replay/fraction", "title": "part of the rows that is replayed", "headline": "{} replayed text"},
+]
 TWO_AND_A_HALF = {"measure": "bits_per_byte", "unit": "bits/byte", "bits_per_byte": 2.5, "perplexity": 5.657}
 
 
@@ -37,8 +41,7 @@ def window(step, **fields):
         "gradient_norm": 0.8312,
         "learning_rate": 9.2e-4,
         "scale": 1.0,
-        "firing_rate": 0.1214,
-        "replayed_fraction": 0.0,
+        "numbers": {"activity/firing_rate": 0.1214, "replay/fraction": 0.0},
     }
     return {**event, **fields}
 
@@ -70,7 +73,7 @@ def lines_with(word, text):
 
 
 def test_a_window_line_gives_every_number_with_its_unit():
-    run = {"time_s": 999.0, "event": "run_started", "num_tasks": 5, "parameters": 872340}
+    run = {"time_s": 999.0, "event": "run_started", "num_tasks": 5, "parameters": 872340, "numbers": NUMBERS}
     line = lines_with("loss", shown([run, task_started(), window(1)]))[0]
     assert re.match(r"\d\d:\d\d:\d\d  task 1/5 python  epoch 1/6  step  1/30  training loss 5.77 bits/byte", line)
     for words in ("1,024 tokens/s", "firing 12.1 %", "gradient 0.831", "lr 0.00092"):
@@ -89,7 +92,7 @@ def test_the_time_left_counts_the_windows_of_every_task():
 
 
 def test_numbers_that_say_nothing_are_left_out():
-    line = lines_with("loss", shown([task_started(), window(1, firing_rate=None)]))[0]
+    line = lines_with("loss", shown([task_started(), window(1, numbers={})]))[0]
     for word in ("firing", "scale", "replayed", "skipped"):
         assert word not in line
 
@@ -254,7 +257,7 @@ def test_the_expected_time_is_told_and_a_long_one_names_smaller_presets(seconds,
 
 
 def test_a_learned_task_shows_training_and_held_out_loss_and_what_the_batches_held():
-    events = [task_started(), window(1, bits_per_byte=1.26, replayed_fraction=0.5), matrix_event()]
+    events = [task_started(), window(1, bits_per_byte=1.26, numbers={"replay/fraction": 0.5}), matrix_event()]
     (line,) = lines_with("learned", shown(events))
     assert "training 1.26 bits/byte (batches with 50.0 % replayed text), held-out 3.00 bits/byte" in line
 

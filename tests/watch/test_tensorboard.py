@@ -27,7 +27,7 @@ def scalars(folder, tag):
 
 def test_each_applied_window_is_a_point_at_its_step(tmp_path):
     skipped = window(2, state="SKIPPED", loss="nan")
-    write(tmp_path, [window(1), window(2), skipped, window(3, firing_rate=None)])
+    write(tmp_path, [window(1), window(2), skipped, window(3, gradient_norm=None)])
     assert scalars(tmp_path, "train/loss_nats_per_token") == pytest.approx({1: 3.9, 2: 3.8, 3: 3.7})
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mambrane.core.shapes import Activations, Resets
 from mambrane.layers.adapter import SpikeAdapter
@@ -30,7 +30,7 @@ from mambrane.layers.mamba import Mamba, MambaState
 from mambrane.layers.mamba2 import Mamba2, Mamba2State
 from mambrane.layers.norm import RmsNorm
 from mambrane.layers.spiking import SpikingPopulation, Ticks, firing_rate_per_tick
-from mambrane.models.block import Need
+from mambrane.models.block import Block, Need
 from mambrane.models.config import ModelConfig
 from mambrane.models.state import BlockActivity
 from mambrane.ops import KeyValueCache
@@ -102,9 +102,10 @@ class HybridState(NamedTuple):
     mamba_reads_spiking: KeyValueCache | None = None
 
 
-class HybridBlock(nn.Module):
+class HybridBlock(Block):
     """One block of the residual stream."""
 
+    plastic: Linear
     embedding_std = 0.1
     """Normalised paths enter the stream; behind the published 0.02 they would drown the token (docs/experiments.md)."""
 
@@ -242,12 +243,12 @@ class HybridBlock(nn.Module):
             return self.spiking_norm(spiking_BTD), None, (None, None)
         attention_states = (None, None)
         if self.uses_attention:
-            asking_spiking, asking_mamba = (F.rms_norm(x, x.shape[-1:], eps=1e-5) for x in (spiking_BTD, mamba_BTD))
+            normed_spiking, normed_mamba = (F.rms_norm(x, x.shape[-1:], eps=1e-5) for x in (spiking_BTD, mamba_BTD))
             from_mamba, first_state = self.spiking_reads_mamba(
-                asking_spiking, asking_mamba, state=state.spiking_reads_mamba, resets_BT=resets_BT
+                normed_spiking, normed_mamba, state=state.spiking_reads_mamba, resets_BT=resets_BT
             )
             from_spiking, second_state = self.mamba_reads_spiking(
-                asking_mamba, asking_spiking, state=state.mamba_reads_spiking, resets_BT=resets_BT
+                normed_mamba, normed_spiking, state=state.mamba_reads_spiking, resets_BT=resets_BT
             )
             spiking_BTD, mamba_BTD = spiking_BTD + from_mamba, mamba_BTD + from_spiking
             attention_states = (first_state, second_state)

@@ -1,0 +1,117 @@
+"""Extensions from other packages: their words on the command line, the objects, and the words again for the run.
+
+    --extension package.module:Class name=value ...        several classes may follow one another
+
+A class from outside is called with its settings, which as a rule are the fields of a dataclass. What it is called in
+config.json are the same words with every setting said, so that a resumed run is compared with them as with any flag.
+"""
+
+import dataclasses
+import importlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from mambrane.core.bounds import check_settings
+from mambrane.core.errors import UserError
+from mambrane.run.setting_values import checked_value
+
+
+def load_extensions(words: Sequence[str]) -> list[object]:
+    """Return the extensions that the words of `--extension` name.
+
+    Raises:
+        UserError: a class that cannot be imported, a setting that it does not have, or a value that it does not take.
+    """
+    return [_made(path, settings) for path, settings in _grouped(words)]
+
+
+def words_of(extension: object) -> list[str]:
+    """Return the words that name an extension and all its settings."""
+    kind = type(extension)
+    fields = dataclasses.fields(extension) if dataclasses.is_dataclass(extension) else ()
+    settings = [f"{field.name}={json.dumps(getattr(extension, field.name))}" for field in fields if field.init]
+    return [f"{kind.__module__}:{kind.__qualname__}", *settings]
+
+
+def _grouped(words: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield each class with the settings behind it."""
+    path, settings = "", {}
+    for word in words:
+        name, is_setting, value = word.partition("=")
+        if is_setting and path:
+            settings[name] = value
+            continue
+        if is_setting or ":" not in word:
+            raise _misread(word)
+        if path:
+            yield path, settings
+        path, settings = word, {}
+    if path:
+        yield path, settings
+
+
+def _made(path: str, settings: dict[str, str]) -> object:
+    kind = _imported(path)
+    hints = get_type_hints(kind) if dataclasses.is_dataclass(kind) else {}
+    names = [field.name for field in dataclasses.fields(kind) if field.init] if dataclasses.is_dataclass(kind) else []
+    for name in settings:
+        if name not in names:
+            raise UserError(
+                f"--extension {path} {name}=...: it has no such setting",
+                wanted=", ".join(names) or "no settings: the class is no dataclass",
+                way_out="correct the name, or leave it out",
+            )
+    where = f"--extension {path}"
+    values = {
+        name: checked_value(_value(text), hints[name], where=f"{where} {name}") for name, text in settings.items()
+    }
+    try:
+        extension = kind(**values)
+    except TypeError as error:
+        raise UserError(f"{where}: {error}", wanted="its settings as name=value", way_out="say each of them") from error
+    if dataclasses.is_dataclass(extension):
+        check_settings(extension)
+    return extension
+
+
+def _imported(path: str) -> Any:  # noqa: ANN401 -- a class of somebody else
+    module_name, _, class_name = path.partition(":")
+    # Modules that lie in the working folder are found too, behind all that are installed.
+    sys.path.append(str(Path.cwd()))
+    try:
+        module = importlib.import_module(module_name)
+        kind = getattr(module, class_name, None)
+    # Somebody else's module may raise anything while it is imported.
+    except Exception as error:
+        raise UserError(
+            f"--extension {path}: the module cannot be imported ({type(error).__name__}: {error})",
+            wanted="package.module:Class, installed or in the working folder",
+            way_out="correct the name, or install the package",
+        ) from error
+    finally:
+        sys.path.pop()
+    if not isinstance(kind, type):
+        raise UserError(
+            f"--extension {path}: the module has no class {class_name!r}",
+            wanted="a class of the module",
+            way_out="correct the name behind the colon",
+        )
+    return kind
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 -- any JSON value
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _misread(word: str) -> UserError:
+    return UserError(
+        f"--extension {word}",
+        wanted="package.module:Class, then its settings as name=value",
+        way_out="--extension my_rules:Oja rate=0.001",
+    )

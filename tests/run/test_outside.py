@@ -1,0 +1,110 @@
+"""Extensions from other packages: the example of docs/extending.md as written, and what is refused."""
+
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import mambrane
+from mambrane.app.cli import main, parse_train
+from mambrane.core.errors import UserError
+from mambrane.core.events import read_events
+from mambrane.run.outside import load_extensions, words_of
+from tests.contract.main_job import newest_weights, train_words, write_domains
+
+PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
+SHORT = ("--num-tasks", "2", "--epochs", "2", "--no-use-stdp", "--max-windows")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    """A working folder with the example's file in it, a cache of its own, and texts."""
+    monkeypatch.setenv("MAMBRANE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    [example] = re.findall(r"<!-- example: oja.py -->\n```python\n(.*?)```", PAGE.read_text("utf-8"), flags=re.DOTALL)
+    (tmp_path / "oja.py").write_text(example)
+    write_domains(tmp_path / "texts")
+    yield tmp_path
+    sys.modules.pop("oja", None)
+
+
+def train(output, steps, *extra):
+    return main(train_words("texts", output, *SHORT, str(steps), *extra)[2:])
+
+
+def test_the_example_is_a_rule_in_20_lines():
+    code = (Path("oja.py").read_text().split("class Oja")[1]).splitlines()
+    assert len([line for line in code if line.strip()]) <= 20
+
+
+def test_a_rule_from_outside_acts_is_shown_and_survives_a_restart_like_a_rule_of_the_house():
+    assert train("straight", 4, "--extension", "oja:Oja", "rate=0.05") == 0
+    assert train("plain", 4) == 0
+    assert newest_weights(Path("straight")) != newest_weights(Path("plain"))
+    assert train("stopped", 2, "--extension", "oja:Oja", "rate=0.05") == 0
+    assert train("stopped", 4, "--extension", "oja:Oja", "rate=0.05") == 0
+    assert newest_weights(Path("stopped")) == newest_weights(Path("straight"))
+    events = list(read_events(Path("straight/events.jsonl")))
+    assert any(event.get("numbers", {}).get("oja/mean_change", 0) > 0 for event in events if "step" in event)
+    assert any("oja:Oja rate=0.05" in event.get("message", "") for event in events)
+
+
+def test_at_zero_strength_it_changes_no_bit_of_the_weights():
+    assert train("zero", 3, "--extension", "oja:Oja", "rate=0.0") == 0
+    assert train("plain", 3) == 0
+    assert newest_weights(Path("zero")) == newest_weights(Path("plain"))
+
+
+def test_another_setting_or_none_is_another_run(capsys):
+    assert train("run", 2, "--extension", "oja:Oja", "rate=0.05") == 0
+    for words in (("--extension", "oja:Oja", "rate=0.06"), ()):
+        assert train("run", 3, *words) == 2
+        assert "run.extension" in capsys.readouterr().err
+
+
+def test_an_object_given_to_train_is_the_same_as_its_words():
+    assert train("words", 3, "--extension", "oja:Oja", "rate=0.05") == 0
+    import oja  # the example's file
+
+    config = parse_train(train_words("texts", "object", *SHORT, "3")[3:])
+    run = mambrane.train(replace(config), extensions=[oja.Oja(rate=0.05)])
+    assert run.config.run.extension == ("oja:Oja", "rate=0.05")
+    assert newest_weights(Path("object")) == newest_weights(Path("words"))
+
+
+def test_words_and_objects_are_each_other():
+    [first, second] = load_extensions(["oja:Oja", "rate=0.5", "oja:Oja"])
+    assert (first.rate, second.rate) == (0.5, 0.001)
+    assert words_of(first) == ["oja:Oja", "rate=0.5"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["rate=0.5"], "--extension rate=0.5"),
+        (["oja"], "--extension oja\n"),
+        (["nowhere:Oja"], "the module cannot be imported (ModuleNotFoundError"),
+        (["broken:Rule"], "the module cannot be imported (ZeroDivisionError"),
+        (["oja:Hebb"], "the module has no class 'Hebb'"),
+        (["oja:torch"], "the module has no class 'torch'"),
+        (["oja:Oja", "speed=1"], "it has no such setting"),
+        (["oja:Oja", "rate=fast"], "rate: 'fast'"),
+        (["needs:Rule"], "missing 1 required positional argument"),
+    ],
+)
+def test_what_cannot_be_loaded_is_a_clear_error(words, sentence):
+    Path("broken.py").write_text("1 / 0\n")
+    Path("needs.py").write_text("from dataclasses import dataclass\n\n\n@dataclass\nclass Rule:\n    rate: float\n")
+    with pytest.raises(UserError) as error:
+        load_extensions(words)
+    assert sentence in str(error.value)
+    sys.modules.pop("needs", None)
+
+
+def test_what_could_not_be_resumed_is_refused(capsys):
+    Path("stateless.py").write_text("class Rule:\n    name = 'rule'\n\n    def after_step(self, view):\n        pass\n")
+    assert train("run", 1, "--extension", "stateless:Rule") == 2
+    assert "a resumed run would lose it" in capsys.readouterr().err
+    sys.modules.pop("stateless", None)
