@@ -14,16 +14,18 @@ from mambrane.run.run import Run
 
 
 def evaluate(run: Path, *, data: tuple[str, ...], weights: Weights, device: str) -> int:
-    """Print bits per byte and perplexity of every domain, then what the run measured while it learned."""
+    """Print the measure of every domain and its details, then what the run measured while it learned."""
     opened = Run.open(run, weights=weights, device=resolve_device(device), events=announced_events())
-    losses = opened.evaluate(data)
-    title = f"{run} after {opened.step:,} steps, {opened.saved.weights}"
-    table = Table(box=box.SIMPLE, title=title, title_justify="left")
-    for heading in ("domain", "bits/byte", "perplexity of a token", "held-out bytes"):
+    measured = opened.evaluate(data)
+    table = Table(box=box.SIMPLE)
+    details = list(next(iter(measured.values())).details)
+    for heading in ("domain", opened.measure.unit, *(name.replace("_", " ") for name in details)):
         table.add_column(heading, justify="left" if heading == "domain" else "right")
-    for name, loss in losses.items():
-        table.add_row(name, f"{loss.bits_per_byte:.3f}", f"{loss.perplexity:.2f}", f"{loss.num_bytes:,}")
+    for name, each in measured.items():
+        numbers = (f"{each.details[detail]:,.6g}" for detail in details)
+        table.add_row(name, f"{each.value:.3f}", *numbers)
     console = Console(highlight=False, markup=False, emoji=False)
+    console.print(f"{run} after {opened.step:,} steps, {opened.saved.weights}", soft_wrap=True)
     console.print(table)
     print_learned(opened, console)
     return 0

@@ -113,7 +113,7 @@ def extensions(data: ReportData) -> str:
 
 def _titled(history: RunHistory, is_wanted: Callable[[str], bool]) -> list[tuple[str, str]]:
     """Return the numbers of the methods that are wanted, each with the title that the run says it has."""
-    titles = {number["name"]: number["title"] for number in history.run_start.get("numbers", [])}
+    titles = {number["name"]: number["title"] for number in history.run_start.get("shown_numbers", [])}
     names = [name for name in history.extension_numbers() if is_wanted(name.partition("/")[0])]
     return [(name, titles.get(name) or name.replace("/", ": ").replace("_", " ")) for name in names]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from mambrane.continual.matrix import ForgettingMatrix, load_matrix
-from mambrane.continual.measure import Measurement
+from mambrane.continual.measure import Measure, Measurement
 from mambrane.continual.runner import Outcome
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog, read_events
@@ -28,6 +28,7 @@ from mambrane.run.folders import cache_folder
 from mambrane.run.samples import write_samples
 from mambrane.run.saved import SavedRun, open_run, own_domains, require_finite_weights
 from mambrane.storage.run_folder import RunFolder
+from mambrane.tasks import task_kind
 
 PROBED_TOKENS = 1024
 
@@ -134,6 +135,11 @@ class Run:
         except UserError as error:
             self._warn(error.found)
             return None
+
+    @property
+    def measure(self) -> Measure:
+        """What the run is measured by."""
+        return task_kind(self.config.run.task).measure
 
     def events(self) -> Iterator[Event]:
         """Yield everything that happened in the run, oldest first."""

@@ -190,7 +190,7 @@ def _announce(
         total_windows=sum(windows_by_task(config, stream)),
         output_dir=str(folder.path),
         device=str(device),
-        numbers=shown_numbers(config, from_outside),
+        shown_numbers=shown_numbers(config, from_outside),
         environment=describe_environment(device),
     )
     on, off = on_and_off(config)

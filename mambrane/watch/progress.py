@@ -36,7 +36,7 @@ class RunProgress:
         if event["event"] == "run_started":
             self.num_tasks = event.get("num_tasks", 1)
             self.total_windows = event.get("total_windows")
-            self.shown_numbers = event.get("numbers", [])
+            self.shown_numbers = event.get("shown_numbers", [])
         elif event["event"] == "task_started":
             self._start_task(event)
         elif event["event"] == "window":

@@ -73,7 +73,7 @@ def lines_with(word, text):
 
 
 def test_a_window_line_gives_every_number_with_its_unit():
-    run = {"time_s": 999.0, "event": "run_started", "num_tasks": 5, "parameters": 872340, "numbers": NUMBERS}
+    run = {"time_s": 999.0, "event": "run_started", "num_tasks": 5, "parameters": 872340, "shown_numbers": NUMBERS}
     line = lines_with("loss", shown([run, task_started(), window(1)]))[0]
     assert re.match(r"\d\d:\d\d:\d\d  task 1/5 python  epoch 1/6  step  1/30  training loss 5.77 bits/byte", line)
     for words in ("1,024 tokens/s", "firing 12.1 %", "gradient 0.831", "lr 0.00092"):
