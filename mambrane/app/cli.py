@@ -12,8 +12,8 @@ import tyro
 
 from mambrane import __version__
 from mambrane.app.help import command_help, train_help
+from mambrane.app.openmp import limit_openmp_spin
 from mambrane.app.streams import flush_or_give_up, give_up, open_closed_streams, tell
-from mambrane.app.waiting import let_waiting_threads_sleep
 from mambrane.app.words import check_run, check_words, given_settings, hints_of, long_forms
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.bounds import Bounds, Seed, check_settings
@@ -151,7 +151,7 @@ class InfoArguments:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code of the program."""
     open_closed_streams()
-    let_waiting_threads_sleep()
+    limit_openmp_spin()
     words = list(sys.argv[1:] if arguments is None else arguments)
     exit_code = _exit_code_of(words)
     lost = flush_or_give_up("stdout")

@@ -5,7 +5,7 @@
 
 The factor T^2 keeps the gradient, which falls as 1 / T^2, of the same size at every temperature. When a task ends, the
 student is copied and the copy is the next teacher; the first task has none. Its weights are those of the step, like the
-anchor of consolidation, and not their moving average: that belongs to the engine, and no boundary sees it.
+anchor of the regularizer, and not their moving average: that belongs to the engine, and no boundary sees it.
 
 The logits of a chunk of tokens exist while it is worked on, in the forward pass and again in the backward pass.
 

@@ -33,7 +33,7 @@ def takes_decay(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
 def build_optimizer(model: nn.Module, config: EngineConfig, *, fused: bool = True) -> Optimizer:
     """Return AdamW over every parameter of the model, frozen ones included: they may be thawed later.
 
-    Fused is the fastest form on a CPU and on CUDA, and agrees with the others (tests/engine/test_optimizer.py).
+    Fused is the fastest backend on a CPU and on CUDA, and agrees with the others (tests/engine/test_optimizer.py).
     """
     decaying, plain = _split(model, set())
     return AdamW(

@@ -2,7 +2,7 @@
 
 The arguments and the outputs are a NamedTuple each, written once. All else follows from them: the schema of the
 operator and of its backward operator, their shapes, what is remembered in between, and gradients of outputs that
-nothing reads. A form for another device is another operator, which may remember other tensors: `lif` on the CPU,
+nothing reads. A backend for another device is another operator, which may remember other tensors: `lif` on the CPU,
 `lif_cuda` with `device="CUDA"`.
 
     class Arguments(NamedTuple):

@@ -119,7 +119,7 @@ class _Text:
         self.token = prompt[0]
 
     def advance(self, position: int, scores_V: Float[Tensor, " V"], sampling: Sampling, last_token: int | None) -> bool:
-        """Set `token` to what stands at the position; returns True where it was written, not read."""
+        """Set `token` to the one at the position; returns True where it was written, not read."""
         if position < len(self.prompt):
             self.token = self.prompt[position]
             return False

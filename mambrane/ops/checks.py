@@ -1,4 +1,4 @@
-"""What an operation asks of its arguments before any form runs: one sentence for one mistake, the same for all forms.
+"""What an operation asks of its arguments before it runs: one sentence for one mistake, the same for all backends.
 
 Shapes are written in the letters of core/shapes, as in jaxtyping: "B T S"; "B E K-1" and "U I+L" hold sums, "... I" has
 any leading sizes, "S | B T S" is one of two. A letter stands for one number in all arguments of a call.

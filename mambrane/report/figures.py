@@ -140,7 +140,7 @@ def smooth(series: Series, num_points: int) -> tuple[Series, np.ndarray, np.ndar
 def draw_series(
     axes: "Axes", series: Series, colour: str, *, num_points: int = POINTS_PER_CURVE, with_range: bool = True
 ) -> None:
-    """Draw a number by window: its mean as a line, its range as a band."""
+    """Draw a number by step: its mean as a line, its range as a band."""
     means, lowest, highest = smooth(series, num_points)
     if with_range and len(means.steps) < len(series.steps):
         axes.fill_between(means.steps, lowest, highest, color=colour, alpha=0.15, linewidth=0)

@@ -14,7 +14,7 @@ from mambrane.watch.history import RunHistory
 
 PLASTICITY_METHODS = {"stdp": "STDP", "meta_plasticity": "Meta-plasticity"}
 PLASTICITY_CAPTION = (
-    "By applied window, mean over blocks. The factor f is 1 where a weight is free to move and falls towards 0 where "
+    "By applied step, mean over blocks. The factor f is 1 where a weight is free to move and falls towards 0 where "
     "it mattered for earlier tasks; during the first task nothing is held back."
 )
 
@@ -108,7 +108,7 @@ def extensions(data: ReportData) -> str:
     if not panels:
         return ""
     pictured = panels_picture("extensions", data.history, panels)
-    return page.section("extensions", "Replay and others", page.figure(pictured, "Measured in each applied window."))
+    return page.section("extensions", "Replay and others", page.figure(pictured, "Measured in each applied step."))
 
 
 def _titled(history: RunHistory, is_wanted: Callable[[str], bool]) -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ def tiny() -> RunConfig:
         ),
         model=replace(config.model, hidden_dim=128, num_layers=2, spiking_units=64, liquid_units=64),
         engine=replace(config.engine, learning_rate=4e-3, accumulation_steps=1, save_every=100),
-        continual=replace(config.continual, replay_buffer_size=256, fisher_sequences=32),
+        continual=replace(config.continual, replay_buffer_size=256, replay_fraction=0.375, fisher_sequences=32),
     )
 
 

@@ -1,4 +1,4 @@
-"""Causal exponential trace: the leaky average of the past. The formula stands in `reference.py`."""
+"""Causal exponential trace: the leaky average of the past. The formula is in `reference.py`."""
 
 from jaxtyping import Float
 from torch import Tensor

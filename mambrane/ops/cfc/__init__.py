@@ -1,4 +1,4 @@
-"""Closed-form continuous-time cell (CfC) over time: inputs in, states out. The formula stands in `reference.py`."""
+"""Closed-form continuous-time cell (CfC) over time: inputs in, states out. The formula is in `reference.py`."""
 
 import torch
 from jaxtyping import Float

@@ -1,4 +1,4 @@
-"""The gate of an optimizer's update, and the usage it rests on, in plain PyTorch: the definition for faster forms.
+"""The gate of an optimizer's update, and the usage it rests on, in plain PyTorch: the definition for faster backends.
 
     note_usage      u <- (1 - rate) u + rate g^2
     hold_back       w <- w - s (w - b)      where |w - a| > |b - a|, else w stays as it is

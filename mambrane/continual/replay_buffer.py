@@ -1,6 +1,6 @@
-"""The memory of replay: remembered windows in numbered slots, each with its task and the loss it last had.
+"""The replay buffer: sequences of earlier text, each with its task and the loss it last had.
 
-Tokens are kept as int32. A window is found again by its fingerprint, a 64-bit polynomial of its tokens.
+Tokens are kept as int32. A sequence is found again by its fingerprint, a 64-bit polynomial of its tokens.
 """
 
 from collections.abc import Callable
@@ -13,11 +13,11 @@ from torch import Tensor
 from mambrane.core.seeding import make_generator
 from mambrane.data.batch import MicroBatch
 
-Slots = Int64[Tensor, " N"]
+Indices = Int64[Tensor, " N"]
 
 
-class Memory:
-    """Up to `capacity` windows of `sequence_length` tokens, on the CPU."""
+class ReplayBuffer:
+    """Up to `capacity` sequences of `sequence_length` tokens, on the CPU."""
 
     def __init__(self, capacity: int, sequence_length: int) -> None:
         self.capacity = capacity
@@ -31,34 +31,34 @@ class Memory:
         generator = make_generator(0, "fingerprint")
         self._multipliers = torch.randint(1 << 62, (sequence_length,), generator=generator) * 2 + 1
         self._overwritten: list[tuple[int, list[Tensor]]] = []
-        """Slots written to since the last undo point and what they held, in the order of writing."""
+        """Indices written to since the last undo point and what they held, in the order of writing."""
 
     @property
-    def tasks(self) -> Slots:
-        """The task of each remembered window."""
+    def tasks(self) -> Indices:
+        """The task of each remembered sequence."""
         return self._tasks[: self.size]
 
     @property
     def losses(self) -> Float32[Tensor, " N"]:
-        """The loss, in nats per token, that each remembered window last had; nan where it is not known."""
+        """The loss, in nats per token, that each remembered sequence last had; nan where it is not known."""
         return self._losses[: self.size]
 
-    def slots_of(self, task: int) -> Slots:
-        """Return the slots that hold windows of a task."""
+    def indices_of(self, task: int) -> Indices:
+        """Return the indices that hold sequences of a task."""
         return (self.tasks == task).nonzero().flatten()
 
-    def write(self, slot: int, window: MicroBatch, task: int) -> None:
-        """Put a window (a micro-batch of one row) into a slot; slot `size` is the next free one."""
-        assert slot <= self.size < self.capacity or slot < self.size, f"slot {slot} of {self.size}"
-        if slot < self.size:
-            self._overwritten.append((slot, [column[slot].clone() for column in self._columns().values()]))
-        self._inputs[slot] = window.inputs_BT[0]
-        self._targets[slot] = window.targets_BT[0]
-        self._resets[slot] = window.resets_BT[0]
-        self._tasks[slot] = task
-        self._losses[slot] = torch.nan
-        self._fingerprints[slot] = self.fingerprints_of(window)[0]
-        self.size = max(self.size, slot + 1)
+    def write(self, index: int, sequence: MicroBatch, task: int) -> None:
+        """Put a sequence (a micro-batch of one row) at an index; index `size` is the next free one."""
+        assert index <= self.size < self.capacity or index < self.size, f"index {index} of {self.size}"
+        if index < self.size:
+            self._overwritten.append((index, [column[index].clone() for column in self._columns().values()]))
+        self._inputs[index] = sequence.inputs_BT[0]
+        self._targets[index] = sequence.targets_BT[0]
+        self._resets[index] = sequence.resets_BT[0]
+        self._tasks[index] = task
+        self._losses[index] = torch.nan
+        self._fingerprints[index] = self.fingerprints_of(sequence)[0]
+        self.size = max(self.size, index + 1)
 
     def undo_point(self) -> Callable[[], None]:
         """Return what undoes every `write` from here on; it is good until the next undo point is taken."""
@@ -66,38 +66,38 @@ class Memory:
         self._overwritten = overwritten
 
         def undo() -> None:
-            for slot, row in reversed(overwritten):
+            for index, row in reversed(overwritten):
                 for column, value in zip(self._columns().values(), row, strict=True):
-                    column[slot] = value
+                    column[index] = value
             self.size = size
 
         return undo
 
-    def read(self, slots: Slots) -> MicroBatch:
-        """Return the windows in some slots, one a row."""
-        return MicroBatch(self._inputs[slots].long(), self._targets[slots].long(), self._resets[slots])
+    def read(self, indices: Indices) -> MicroBatch:
+        """Return the sequences at some indices, one a row."""
+        return MicroBatch(self._inputs[indices].long(), self._targets[indices].long(), self._resets[indices])
 
     def record_losses(self, losses: dict[int, float]) -> None:
-        """Note the loss of each remembered window, given by fingerprint; the others are passed over."""
+        """Note the loss of each remembered sequence, given by fingerprint; the others are passed over."""
         fingerprints_B = torch.tensor(list(losses), dtype=torch.int64)
-        slots, rows = (self._fingerprints[: self.size, None] == fingerprints_B).nonzero(as_tuple=True)
-        self._losses[slots] = torch.tensor(list(losses.values()), dtype=torch.float32)[rows]
+        indices, rows = (self._fingerprints[: self.size, None] == fingerprints_B).nonzero(as_tuple=True)
+        self._losses[indices] = torch.tensor(list(losses.values()), dtype=torch.float32)[rows]
 
-    def fingerprints_of(self, windows: MicroBatch) -> Int64[Tensor, " B"]:
-        """Return a number for each window by which it is found again, on the device of the windows."""
+    def fingerprints_of(self, sequences: MicroBatch) -> Int64[Tensor, " B"]:
+        """Return a number for each sequence by which it is found again, on the device of the sequences."""
         # Wraps around at 64 bits, which is meant: a hash modulo 2^64.
-        return (windows.inputs_BT * self._multipliers.to(windows.inputs_BT.device)).sum(dim=1)
+        return (sequences.inputs_BT * self._multipliers.to(sequences.inputs_BT.device)).sum(dim=1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the slots in use."""
+        """Return the indices in use."""
         return {name: tensor[: self.size] for name, tensor in self._columns().items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take the slots back; raises ValueError when they do not fit."""
+        """Take the indices back; raises ValueError when they do not fit."""
         size, length = state["inputs"].shape
         if size > self.capacity or length != self._inputs.shape[1]:
             raise ValueError(
-                f"saved memory: {size} windows of {length} tokens; "
+                f"saved replay buffer: {size} sequences of {length} tokens; "
                 f"this run has room for {self.capacity} of {self._inputs.shape[1]}"
             )
         self.size = size
