@@ -286,7 +286,8 @@ def _parse_start(words: Sequence[str]) -> StartOptions:
 def _parse_known(kind: type[T], words: Sequence[str], *, default: T) -> T:
     """Read some settings and pass over all others."""
     parsed, _ = tyro.cli(
-        tyro.conf.OmitArgPrefixes[kind],
+        kind,
+        config=(tyro.conf.OmitArgPrefixes,),
         args=list(words),
         default=default,
         prog="mambrane train",
@@ -367,12 +368,18 @@ def _parse(kind: type[T], words: Sequence[str], *, command: str, default: T | No
         check_words(words, hints_of(kind), command=command, num_positional=1)
         if kind is not InfoArguments:
             check_run(words, hints_of(kind), command=command)
-    options = {} if default is None else {"default": default}
+    options: dict[str, Any] = {} if default is None else {"default": default}
     told = io.StringIO()
     try:
         with redirect_stderr(told):
-            kind_of_words = tyro.conf.OmitArgPrefixes[kind]
-            return tyro.cli(kind_of_words, args=list(words), prog=f"mambrane {command}", add_help=False, **options)
+            return tyro.cli(
+                kind,
+                args=list(words),
+                prog=f"mambrane {command}",
+                add_help=False,
+                config=(tyro.conf.OmitArgPrefixes,),
+                **options,
+            )
     except SystemExit as left:
         # Where a setting refused its value, tyro keeps our error behind its own.
         error: BaseException | None = left

@@ -66,6 +66,8 @@ class Distillation(Method):
             return None
         with torch.no_grad():
             taught = self.teacher.hidden_states(batch.inputs_BT, resets_BT=batch.resets_BT)
+        assert output.hidden_BTD is not None, "LanguageModel returns them"
+        assert taught.hidden_BTD is not None, "LanguageModel returns them"
         is_counted_BT = batch.targets_BT != IGNORED_TARGET
         divergence = head_divergence(
             output.hidden_BTD[is_counted_BT],

@@ -31,9 +31,8 @@ class PathIntegral:
     def watch(self, model: nn.Module) -> None:
         """Add the last step's contribution to the path, and note gradients and weights of this one."""
         self._walk(model)
-        parameters = {name: p for name, p in model.named_parameters() if p.grad is not None}
-        self._gradients = {name: parameter.grad.clone() for name, parameter in parameters.items()}
-        self._previous = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        self._gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        self._previous = {name: model.get_parameter(name).detach().clone() for name in self._gradients}
 
     @torch.no_grad()
     def finish(self, model: nn.Module) -> dict[str, Tensor]:

@@ -62,7 +62,8 @@ class ReplayBuffer:
 
     def undo_point(self) -> Callable[[], None]:
         """Return what undoes every `write` from here on; it is good until the next undo point is taken."""
-        size, overwritten = self.size, []
+        size = self.size
+        overwritten: list[tuple[int, list[Tensor]]] = []
         self._overwritten = overwritten
 
         def undo() -> None:

@@ -160,20 +160,26 @@ class Runner:
 
     def _train(self) -> None:
         """Take every step of the task's epochs that is left."""
-        while self.loader.epoch < self.task.num_epochs:
-            epoch, loss = self.loader.epoch, EpochLoss()
+        loader = self._open_loader
+        while loader.epoch < self.task.num_epochs:
+            epoch, loss = loader.epoch, EpochLoss()
             self._stop_at_limit()
             started_s = time.perf_counter()
-            for result in self.trainer.steps(self.loader):
+            for result in self.trainer.steps(loader):
                 loss.add(result)
                 self._close_step(result, epoch, time.perf_counter() - started_s)
-                if self.loader.epoch == epoch:
+                if loader.epoch == epoch:
                     self._stop_at_limit()
                 started_s = time.perf_counter()
-            if self.loader.epoch == epoch:
+            if loader.epoch == epoch:
                 raise _StopError("a stop was asked for")
             self.events.emit("epoch_finished", task=self.task.index, epoch=epoch, loss=loss.mean)
         self.phase = Phase.BOUNDARY
+
+    @property
+    def _open_loader(self) -> SequenceLoader:
+        assert self.loader is not None, "a task that is trained has its text open"
+        return self.loader
 
     def _stop_at_limit(self) -> None:
         if 0 < self.max_steps <= self.trainer.counters.applied:
@@ -192,7 +198,7 @@ class Runner:
             self.save()
 
     def _end_task(self) -> None:
-        self.trainer.end_task(self.loader, self.task.index)
+        self.trainer.end_task(self._open_loader, self.task.index)
         self.events.emit("task_finished", task=self.task.index, name=self.task.name)
         self.loader = None
         self.num_learned += 1

@@ -75,8 +75,8 @@ class EventLog:
             except (Exception, SystemExit) as error:
                 self.listeners.remove(listener)
                 failures.append((listener, error))
-        for failed, error in failures:
-            self._tell_failure(failed, error)
+        for failed, failure in failures:
+            self._tell_failure(failed, failure)
 
     def close_listener(self, listener: ClosableListener) -> None:
         """Close a listener; a failure is told like one during the run."""

@@ -23,6 +23,7 @@ from mambrane.core.seeding import derive_seed, make_generator
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.data.tokens import TokenFile
+from mambrane.data.tokens_on_disk import TokensOnDisk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,7 +201,7 @@ def _batch(sequences: Sequence[tuple[TokenFile, int, int]], sequence_length: int
     return MicroBatch(torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(inputs == ends))
 
 
-def _ring_slice(tokens: np.ndarray, start: int, length: int) -> np.ndarray:
+def _ring_slice(tokens: np.ndarray | TokensOnDisk, start: int, length: int) -> np.ndarray:
     """Return `length` tokens from `start` on; behind the last token comes the first."""
     piece = tokens[start : start + length]
     while len(piece) < length:

@@ -34,7 +34,7 @@ class EpochLoss:
 
     def add(self, result: StepResult) -> None:
         """Count a closed step; only applied ones have learned anything."""
-        if result.state is StepState.COMMITTED:
+        if result.state is StepState.COMMITTED and result.loss is not None:
             self._num_targets += result.num_targets
             self._nats += result.loss * result.num_targets
 

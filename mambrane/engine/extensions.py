@@ -22,8 +22,8 @@ from mambrane.data.batch import MicroBatch
 class StepView(NamedTuple):
     """What an after-step extension sees of an applied step."""
 
-    model: nn.Module
-    """To be read: changes are returned."""
+    model: Any
+    """The nn.Module that learns, to be read: changes are returned."""
     micro_batches: list[MicroBatch]
     """The micro-batches that were back-propagated, as they were run (mixed, and split when memory was short)."""
     activities: list[Any]
@@ -47,7 +47,8 @@ class StepChange(NamedTuple):
 class BoundaryView(NamedTuple):
     """What a boundary extension sees at the end of a task."""
 
-    model: nn.Module
+    model: Any
+    """The nn.Module that has learned the task."""
     loader: Any
     task_index: int
     device: torch.device
@@ -172,7 +173,10 @@ class Extensions:
                     wanted="an extension that does something",
                     way_out="docs/extending.md says what each seam asks for",
                 )
-        return cls(**{name: tuple(each for each in extensions if hasattr(each, mark)) for name, mark in marks.items()})
+        seams: dict[str, Any] = {
+            name: tuple(each for each in extensions if hasattr(each, mark)) for name, mark in marks.items()
+        }
+        return cls(**seams)
 
     def by_name(self) -> dict[str, Extension]:
         """Return every extension once, by name."""

@@ -100,7 +100,9 @@ def _copied(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _split(model: nn.Module, known: set[int]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Return the parameters whose id is not in `known`: those that decay, and the others."""
-    decaying, plain, seen = [], [], set(known)
+    decaying: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    seen = set(known)
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(prefix=prefix, recurse=False):
             if id(parameter) not in seen:

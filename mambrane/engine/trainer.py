@@ -273,7 +273,7 @@ class Trainer:
         )
         if result.state is not StepState.COMMITTED:
             self.events.emit(f"step_{result.state.value}", number=self.counters.closed, reason=result.reason)
-        elif self.loss_watch.is_spike(result.loss):
+        elif result.loss is not None and self.loss_watch.is_spike(result.loss):
             self.counters.loss_spikes += 1
             self.events.emit("loss_spike", step=self.counters.applied, loss=result.loss, usual=self.loss_watch.mean)
         self._stop_if_diverged(result)

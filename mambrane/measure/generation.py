@@ -144,6 +144,7 @@ def _write(
     with evaluation_mode(model):
         output = prefill(model, common_BT, end_of_text, prefill_chunk_tokens)
         for position in itertools.count(num_common):
+            assert output.logits_BTV is not None, "a model that was given no targets returns logits"
             scores_BV = output.logits_BTV[:, -1].float().cpu()
             for row, text in enumerate(texts):
                 if text.advance(position, scores_BV[row], sampling, last_token):

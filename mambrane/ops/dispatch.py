@@ -100,12 +100,13 @@ class Operation:
         """
         x = arguments[0] if isinstance(arguments[0], Tensor) else arguments[0][0]
         key = (backend, x.device.type, x.dtype)
+        reason: str | None = None
         for implementation in self._implementations.get(key) or self._load(*key):
             if implementation.supports is None or (reason := implementation.supports(*arguments, **options)) is None:
                 return implementation.run(*arguments, **options)
-        raise _refusal(self._name, backend, reason)
+        raise _refusal(self._name, backend, reason or "none of its implementations is there")
 
-    def _load(self, backend: str, device_type: str, dtype: torch.dtype) -> tuple[_Implementation, ...]:
+    def _load(self, backend: Backend, device_type: str, dtype: torch.dtype) -> tuple[_Implementation, ...]:
         """Import what may run calls of this kind; remembered, so that a call only looks it up."""
         device = torch.device(device_type)
         first = choose_backend(self._name, device, backend, dtype)
@@ -141,6 +142,7 @@ def choose_backend(
         )
     implementations = OPERATIONS[operation]
     if requested != "auto":
+        why: str | None
         if requested not in implementations:
             why = f"{operation} has no such backend" if requested in BACKENDS else "there is no such backend"
         else:
@@ -182,7 +184,7 @@ def _reason_against(operation: str, name: str, device: torch.device, dtype: torc
     if missing is not None:
         return missing
     types = None if dtype is None else getattr(_file_of(operation, name), "TYPES", None)
-    if types is not None and dtype not in types:
+    if types is not None and dtype is not None and dtype not in types:
         return f"it is for {' and '.join(_short(each) for each in types)}, not for {_short(dtype)}"
     return None
 

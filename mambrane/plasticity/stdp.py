@@ -245,7 +245,7 @@ class Stdp(Method):
             consolidation_NUS=torch.zeros_like(weight_NUS, requires_grad=False),
         )
 
-    def _running(self, mean_NU: Tensor, new_NU: Tensor) -> Tensor:
+    def _running(self, mean_NU: Tensor, new_NU: Tensor | float) -> Tensor:
         return mean_NU + (new_NU - mean_NU) / RUNNING_STEPS
 
     @property

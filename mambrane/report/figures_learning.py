@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.report.figures import (
@@ -98,7 +98,8 @@ def block_panels(history: RunHistory, numbers: Sequence[tuple[str, str, str]]) -
             continue
         names.sort(key=lambda candidate: int(candidate.rpartition("_")[2]))
         colours = shades(colour, len(names))
-        curves = [Curve(history.series(found), shade) for found, shade in zip(names, colours, strict=True)]
+        found = zip(map(history.series, names), colours, strict=True)
+        curves = [Curve(series, shade) for series, shade in found if series is not None]
         panels.append(Panel(title, tuple(curves), 1.5))
     return panels
 
@@ -152,7 +153,13 @@ def _mark_heldout(axes: "Axes", heldout: Sequence[float | None], tasks: Sequence
     for task in tasks:
         loss = heldout[task.task] if task.task < len(heldout) else None
         if loss is not None:
-            ring = {"markerfacecolor": "white", "markersize": 7, "markeredgewidth": 1.8, "clip_on": False, "zorder": 5}
+            ring: dict[str, Any] = {
+                "markerfacecolor": "white",
+                "markersize": 7,
+                "markeredgewidth": 1.8,
+                "clip_on": False,
+                "zorder": 5,
+            }
             axes.plot(task.last_step, loss, "o", color=domain_colour(task.task), **ring)
 
 

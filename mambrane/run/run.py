@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from mambrane.continual.matrix import ForgettingMatrix, load_matrix
-from mambrane.continual.measure import Measure, Measurement
+from mambrane.continual.measure import Measurement
 from mambrane.continual.runner import Outcome
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog, read_events
@@ -28,7 +29,6 @@ from mambrane.run.folders import cache_folder
 from mambrane.run.samples import write_samples
 from mambrane.run.saved import SavedRun, open_run, own_domains, require_finite_weights
 from mambrane.storage.run_folder import RunFolder
-from mambrane.tasks import task_kind
 
 PROBED_TOKENS = 1024
 
@@ -136,11 +136,6 @@ class Run:
             self._warn(error.found)
             return None
 
-    @property
-    def measure(self) -> Measure:
-        """What the run is measured by."""
-        return task_kind(self.config.run.task).measure
-
     def events(self) -> Iterator[Event]:
         """Yield everything that happened in the run, oldest first."""
         if self._files.events_file.exists():
@@ -171,7 +166,7 @@ class Run:
         kind, model = build_task_kind(self.config, self._device), self.usable_model
         return {domain.name: kind.evaluate(model, domain) for domain in domains}
 
-    def generate(self, prompt: str = "", **options: float) -> str:
+    def generate(self, prompt: str = "", **options: Any) -> str:  # noqa: ANN401 -- as there
         """Return what the model writes after the prompt; the options are those of `stream`."""
         return "".join(self.stream(prompt, **options))
 

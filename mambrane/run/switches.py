@@ -63,13 +63,13 @@ def with_fitting_heads(base: RunConfig, hidden_dim: int, chosen: Values) -> RunC
         chosen: the user's settings by name.
     """
     heads = {"num_gate_heads": hidden_dim, "cross_attn_heads": max(hidden_dim // 2, 1)}
-    fitting = {
+    fitting: dict[str, Any] = {
         name: max(count for count in range(1, getattr(base.model, name) + 1) if width % count == 0)
         for name, width in heads.items()
         if name not in chosen
     }
     # Chosen heads are set again by their flags; until then they must not stand in the way of the width.
-    unset = {name: 1 for name in heads if name in chosen}
+    unset: dict[str, Any] = {name: 1 for name in heads if name in chosen}
     return replace(base, model=replace(base.model, hidden_dim=hidden_dim, **fitting, **unset))
 
 

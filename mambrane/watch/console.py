@@ -59,9 +59,9 @@ class ConsoleListener:
     def __init__(
         self, file: io.TextIOBase | None = None, *, seconds_between_lines: float = SECONDS_BETWEEN_LINES
     ) -> None:
-        file = sys.stdout if file is None else file
-        width = None if file.isatty() else LOG_WIDTH
-        self.console = Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+        output: Any = sys.stdout if file is None else file
+        width = None if output.isatty() else LOG_WIDTH
+        self.console = Console(file=output, width=width, highlight=False, markup=False, emoji=False)
         self.seconds_between_lines = seconds_between_lines
         self.progress = RunProgress()
         self._live: Live | None = None
@@ -174,7 +174,9 @@ class ConsoleListener:
         task, training = self.progress.task, self.progress.mean(matrix.measure.name)
         if training is None or matrix.num_tasks != len(matrix.domains) or matrix.missing(task + 1):
             return
-        unit, heldout = matrix.measure.unit, wording.decimal(matrix.values[task + 1][task], 2)
+        value = matrix.values[task + 1][task]
+        assert value is not None, "the row was asked for above"
+        unit, heldout = matrix.measure.unit, wording.decimal(value, 2)
         replayed = self.progress.mean_number("replay/fraction")
         mixed = f" (batches with {wording.percent(replayed)} replayed text)" if replayed else ""
         words = f"training {wording.decimal(training, 2)} {unit}{mixed}, held-out {heldout} {unit}"

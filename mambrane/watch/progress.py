@@ -66,8 +66,8 @@ class RunProgress:
     @property
     def tokens_per_s(self) -> float | None:
         """Tokens of the last applied steps over the time they took; None before the first."""
-        seconds = self.seconds_per_step
-        return self.mean("tokens") / seconds if seconds else None
+        tokens, seconds = self.mean("tokens"), self.seconds_per_step
+        return tokens / seconds if tokens is not None and seconds else None
 
     @property
     def seconds_left(self) -> float | None:

@@ -58,7 +58,7 @@ def test_names_in_brackets_are_shown(tmp_path, capsys, monkeypatch):
     assert main(["evaluate", str(run)]) == 0
     assert main(["info", str(run)]) == 0
     told = capsys.readouterr().out
-    evaluation = told.split("perplexity")[1]
+    evaluation = told.split("held-out bytes")[1]
     assert "a [bold] :smile: one" in evaluation
     assert told.count("[red] after") == 2
     assert train(data, run, "--hidden-dim", "48") == 2

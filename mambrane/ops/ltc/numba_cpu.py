@@ -77,6 +77,7 @@ def ltc_numba(
 def _check(x_BTI: Tensor, weights: LtcWeights, state_BL: Any, resets_BT: Any, elapsed_BT: Any) -> None:  # noqa: ANN401
     require_tokens("x_BTI", x_BTI)
     (batch_size, num_tokens, inputs), units = x_BTI.shape, weights.cm.shape[0]
+    wanted: tuple[int, ...]
     for name, weight in zip(LtcWeights._fields, weights, strict=True):
         if name.startswith("input_"):
             wanted = (inputs,)
