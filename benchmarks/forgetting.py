@@ -50,7 +50,7 @@ ARMS = {
     "replay": [*WITHOUT, "--use-replay"],
     "meta-plasticity": [*WITHOUT, "--use-meta-plasticity"],
     "stdp": [*WITHOUT, "--use-stdp"],
-    "consolidation": [*WITHOUT, "--consolidation-strength", "1"],
+    "regularizer": [*WITHOUT, "--regularizer-strength", "1"],
     "distillation": [*WITHOUT, "--distillation-strength", "1"],
     "everything": ["--use-stdp", "--use-meta-plasticity", "--use-replay"],
 }

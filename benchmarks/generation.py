@@ -10,9 +10,9 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from mambrane.app.waiting import let_waiting_threads_sleep
+from mambrane.app.openmp import limit_openmp_spin
 
-let_waiting_threads_sleep()
+limit_openmp_spin()
 
 import torch
 
@@ -99,13 +99,13 @@ def throughput(model: LanguageModel, batch_size: int) -> dict[str, Any]:
 def reading(model: LanguageModel) -> list[dict[str, Any]]:
     """Compare reading prompts in pieces with the forward pass of training."""
     batch_size, length = TRAINING_SHAPE
-    windows_BT, prompt_BT = random_bytes(batch_size, length), random_bytes(1, PROMPT_TOKENS)
+    sequences_BT, prompt_BT = random_bytes(batch_size, length), random_bytes(1, PROMPT_TOKENS)
     prompts_BT = random_bytes(batch_size, PROMPT_TOKENS // batch_size)
-    no_resets_BT = torch.zeros_like(windows_BT, dtype=torch.bool)
+    no_resets_BT = torch.zeros_like(sequences_BT, dtype=torch.bool)
     runs = {
         f"training, forward alone, {batch_size} x {length}": (
-            lambda: model(windows_BT, resets_BT=no_resets_BT),
-            windows_BT.numel(),
+            lambda: model(sequences_BT, resets_BT=no_resets_BT),
+            sequences_BT.numel(),
         ),
         f"{batch_size} prompts of {PROMPT_TOKENS // batch_size:,}, in pieces of {PREFILL_CHUNK_TOKENS}": (
             lambda: prefill(model, prompts_BT, END_OF_TEXT, PREFILL_CHUNK_TOKENS),

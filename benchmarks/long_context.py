@@ -12,9 +12,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-from mambrane.app.waiting import let_waiting_threads_sleep
+from mambrane.app.openmp import limit_openmp_spin
 
-let_waiting_threads_sleep()
+limit_openmp_spin()
 
 import torch
 from torch import Tensor

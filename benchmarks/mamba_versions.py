@@ -2,7 +2,7 @@
 
     python -m benchmarks.mamba_versions [--presets tiny small] [--minutes 4 8] [--seeds 0 1 2]
 
-Each run gets the same minutes of one core, schedule included: how many windows fit is measured first. The text is the
+Each run gets the same minutes of one core, schedule included: how many steps fit is measured first. The text is the
 five built-in domains, mixed. The two versions of a pair run side by side, each on its own core and counting its own
 processor time, so that whatever else the machine does meets both. Prints Markdown and writes
 benchmarks/results/mamba_versions.json.
@@ -27,7 +27,7 @@ from benchmarks.page import write_result
 from mambrane.app.memory import keep_freed_memory
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain, load_domains
-from mambrane.data.loader import WindowLoader
+from mambrane.data.loader import SequenceLoader
 from mambrane.engine.objective import fused_next_token_objective
 from mambrane.engine.trainer import Trainer
 from mambrane.measure.metrics import heldout_loss
@@ -38,11 +38,11 @@ from mambrane.run.folders import cache_folder
 from mambrane.run.presets import PRESETS
 
 CPU = torch.device("cpu")
-WINDOWS_TO_TIME = 12
+STEPS_TO_TIME = 12
 
 
 def config_of(preset: str, version: int, seed: int) -> RunConfig:
-    """Return the preset with every part of the model on; one micro-batch a window, so that a short run has many."""
+    """Return the preset with every part of the model on; one micro-batch a step, so that a short run has many."""
     config = PRESETS[preset]()
     parts = {"use_mamba": True, "mamba_version": version, "use_adaptive_gating": True, "use_cross_attention": True}
     return replace(
@@ -54,8 +54,8 @@ def config_of(preset: str, version: int, seed: int) -> RunConfig:
     )
 
 
-def train(config: RunConfig, domains: list[Domain], vocab_size: int, num_windows: int, run_for: int) -> Trainer:
-    """Train the first `run_for` windows of a schedule of `num_windows`."""
+def train(config: RunConfig, domains: list[Domain], vocab_size: int, num_steps: int, run_for: int) -> Trainer:
+    """Train the first `run_for` steps of a schedule of `num_steps`."""
     trainer = Trainer(
         build_model(config, vocab_size),
         config.engine,
@@ -63,17 +63,17 @@ def train(config: RunConfig, domains: list[Domain], vocab_size: int, num_windows
         events=EventLog(),
         objective=fused_next_token_objective,
     )
-    loader = WindowLoader(
+    loader = SequenceLoader(
         [domain.train for domain in domains],
         sequence_length=config.data.sequence_length,
         batch_size=config.data.batch_size,
         seed=config.run.seed,
         name="all domains",
     )
-    trainer.begin_task(num_windows)
+    trainer.begin_task(num_steps)
     for _ in count():
-        for _ in trainer.windows(loader):
-            if trainer.counters.windows == run_for:
+        for _ in trainer.steps(loader):
+            if trainer.counters.closed == run_for:
                 return trainer
     raise AssertionError("unreachable")
 
@@ -87,11 +87,11 @@ def measure(preset: str, version: int, seed: int, minutes: float) -> dict[str, A
     tokenizer, domains = load_domains(config.data, cache_folder(), EventLog(), None)
     train(config, domains, tokenizer.vocab_size, 1000, 2)
     started_s = time.process_time()
-    train(config, domains, tokenizer.vocab_size, 1000, WINDOWS_TO_TIME)
-    window_s = (time.process_time() - started_s) / WINDOWS_TO_TIME
-    num_windows = round(60 * minutes / window_s)
+    train(config, domains, tokenizer.vocab_size, 1000, STEPS_TO_TIME)
+    step_s = (time.process_time() - started_s) / STEPS_TO_TIME
+    num_steps = round(60 * minutes / step_s)
     started_s = time.process_time()
-    trainer = train(config, domains, tokenizer.vocab_size, num_windows, num_windows)
+    trainer = train(config, domains, tokenizer.vocab_size, num_steps, num_steps)
     spent_minutes = (time.process_time() - started_s) / 60
     bits = [
         heldout_loss(
@@ -108,7 +108,7 @@ def measure(preset: str, version: int, seed: int, minutes: float) -> dict[str, A
         "version": version,
         "seed": seed,
         "parameters": sum(parameter.numel() for parameter in trainer.model.parameters()),
-        "windows": num_windows,
+        "steps": num_steps,
         "tokens": trainer.counters.tokens,
         "minutes": spent_minutes,
         "bits_per_byte": statistics.mean(bits),

@@ -20,9 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mambrane.app.waiting import SHORT_SPIN, let_waiting_threads_sleep
+from mambrane.app.openmp import SHORT_SPIN, limit_openmp_spin
 
-let_waiting_threads_sleep()
+limit_openmp_spin()
 
 import torch
 from torch import Tensor
@@ -100,7 +100,7 @@ class RandomText:
 
 
 class Bench:
-    """A trainer on random text, one window at a time."""
+    """A trainer on random text, one step at a time."""
 
     def __init__(
         self, config: RunConfig, vocab_size: int, *, switches: bool, objective: Callable[..., Objective]
@@ -111,11 +111,11 @@ class Bench:
             self.model, config.engine, device=CPU, events=EventLog(), extensions=extensions, objective=objective
         )
         self.trainer.begin_task(10_000)
-        self._windows = self.trainer.windows(RandomText(config, vocab_size))
+        self._steps = self.trainer.steps(RandomText(config, vocab_size))
 
-    def window(self) -> None:
-        """Train on one window."""
-        next(self._windows)
+    def train_step(self) -> None:
+        """Train on one step."""
+        next(self._steps)
 
     def end_task(self) -> None:
         """Let everything that acts from the second task on act from here."""
@@ -171,7 +171,7 @@ def floor_ms(config: RunConfig, model: LanguageModel, rates: dict[str, float], c
 
 
 def share_of_engine(config: RunConfig, vocab_size: int, rounds: int) -> dict[str, float]:
-    """Return what a window costs beside model forward, backward and the optimizer's arithmetic, in percent of it."""
+    """Return what a step costs beside model forward, backward and the optimizer's arithmetic, in percent of it."""
     inside_s = [0.0]
 
     def timed(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -190,30 +190,30 @@ def share_of_engine(config: RunConfig, vocab_size: int, rounds: int) -> dict[str
     backward = Tensor.backward
     Tensor.backward = timed(backward)
     try:
-        bench.window()
-        shares, windows_ms = [], []
+        bench.train_step()
+        shares, steps_ms = [], []
         for _ in range(rounds):
             inside_s[0] = 0.0
             start = time.perf_counter()
-            bench.window()
-            window_s = time.perf_counter() - start
-            shares.append(100 * (1 - inside_s[0] / window_s))
-            windows_ms.append(1e3 * window_s)
+            bench.train_step()
+            step_s = time.perf_counter() - start
+            shares.append(100 * (1 - inside_s[0] / step_s))
+            steps_ms.append(1e3 * step_s)
     finally:
         Tensor.backward = backward
-    return {"engine_percent": statistics.median(shares), "window_ms": statistics.median(windows_ms)}
+    return {"engine_percent": statistics.median(shares), "step_ms": statistics.median(steps_ms)}
 
 
 def price_of_switches(config: RunConfig, vocab_size: int, rounds: int) -> dict[str, float]:
-    """Return what STDP, meta-plasticity, replay and probes add to a window of a second task, in percent.
+    """Return what STDP, meta-plasticity, replay and probes add to a step of a second task, in percent.
 
-    A replayed window takes the place of a new one, so both sides train on as many tokens.
+    A replayed sequence takes the place of a new one, so both sides train on as many tokens.
     """
     benches = {
         name: Bench(config, vocab_size, switches=name == "on", objective=fused_next_token_objective)
         for name in ("off", "on")
     }
-    runs = {name: bench.window for name, bench in benches.items()}
+    runs = {name: bench.train_step for name, bench in benches.items()}
     interleaved_ms(runs, rounds=2)
     for bench in benches.values():
         bench.end_task()
@@ -225,7 +225,7 @@ def price_of_switches(config: RunConfig, vocab_size: int, rounds: int) -> dict[s
 
 
 def price_by_seam(config: RunConfig, vocab_size: int, rounds: int) -> dict[str, float]:
-    """Return how many milliseconds of a window of a second task each extension takes at each seam."""
+    """Return how many milliseconds of a step of a second task each extension takes at each seam."""
     bench = Bench(config, vocab_size, switches=True, objective=fused_next_token_objective)
     spent_ms: dict[str, float] = {}
 
@@ -242,9 +242,9 @@ def price_by_seam(config: RunConfig, vocab_size: int, rounds: int) -> dict[str, 
         setattr(extension, seam, timed)
 
     extensions = bench.trainer.extensions
-    bench.window()
+    bench.train_step()
     bench.end_task()
-    bench.window()
+    bench.train_step()
     for extension in extensions.batch_mixers:
         watch(extension, "mix")
     for extension in extensions.update_gates:
@@ -252,20 +252,20 @@ def price_by_seam(config: RunConfig, vocab_size: int, rounds: int) -> dict[str, 
     for extension in extensions.after_steps:
         watch(extension, "after_step")
     for _ in range(rounds):
-        bench.window()
+        bench.train_step()
     return {name: spent / rounds for name, spent in sorted(spent_ms.items(), key=lambda item: -item[1])}
 
 
 def price_of_save(config: RunConfig, vocab_size: int) -> dict[str, float]:
-    """Return how long a save holds the training up, and that in percent of the windows between two saves."""
+    """Return how long a save holds the training up, and that in percent of the steps between two saves."""
     bench = Bench(config, vocab_size, switches=True, objective=fused_next_token_objective)
     plain_ms, after_ms, copy_ms = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         checkpoints = Checkpoints(Path(folder), keep=2, events=EventLog())
         with BackgroundSaver(checkpoints) as saver:
-            bench.window()
+            bench.train_step()
             for step in range(1, 4):
-                plain_ms.append(_ms(bench.window))
+                plain_ms.append(_ms(bench.train_step))
                 state = bench.trainer.state_dict()
                 weights = state.pop("weights")
                 copy_ms.append(
@@ -273,13 +273,13 @@ def price_of_save(config: RunConfig, vocab_size: int) -> dict[str, float]:
                 )
                 slowed = 0.0
                 while saver.poll():
-                    slowed += _ms(bench.window) - statistics.median(plain_ms)
+                    slowed += _ms(bench.train_step) - statistics.median(plain_ms)
                 after_ms.append(max(0.0, slowed))
     cost_ms = statistics.median(copy_ms) + statistics.median(after_ms)
     between_ms = config.engine.save_every * statistics.median(plain_ms)
     return {
         "save_copy_ms": statistics.median(copy_ms),
-        "save_slows_windows_by_ms": statistics.median(after_ms),
+        "save_slows_steps_by_ms": statistics.median(after_ms),
         "save_percent": 100 * cost_ms / between_ms,
     }
 
@@ -330,7 +330,7 @@ def measure(preset: str, rounds: int) -> dict[str, Any]:
         "floor_ms": floor_ms(config, model, rates, copied),
         **parts_of_a_micro_batch(config, vocab_size, rounds),
         **engine,
-        "tokens_per_s": 1e3 * tokens / engine["window_ms"],
+        "tokens_per_s": 1e3 * tokens / engine["step_ms"],
         **price_of_switches(config, vocab_size, rounds),
         "seams_ms": price_by_seam(config, vocab_size, rounds),
         **price_of_save(config, vocab_size),
@@ -356,12 +356,12 @@ def table(found: dict[str, Any]) -> str:
         *(f"| {n} | {v:.1f} | {v / found['measured_ms']:.0%} |" for n, v in found["parts_ms"].items()),
         f"| **measured** | {found['measured_ms']:.1f} | floor / measured = {floor / found['measured_ms']:.0%} |",
         "",
-        f"- {found['tokens_per_s']:,.0f} tokens/s of whole windows, optimizer included",
-        f"- engine beside model and optimizer: {found['engine_percent']:.1f} % of a window",
-        f"- STDP, meta-plasticity, replay bookkeeping and probes: {found['switches_percent']:+.1f} % on a window of a "
+        f"- {found['tokens_per_s']:,.0f} tokens/s of whole steps, optimizer included",
+        f"- engine beside model and optimizer: {found['engine_percent']:.1f} % of a step",
+        f"- STDP, meta-plasticity, replay bookkeeping and probes: {found['switches_percent']:+.1f} % on a step of a "
         "second task; in ms: " + "; ".join(f"{name} {value:.2f}" for name, value in found["seams_ms"].items()),
-        f"- a save: {found['save_copy_ms']:.0f} ms of copying and {found['save_slows_windows_by_ms']:.0f} ms of slower "
-        f"windows, {found['save_percent']:.2f} % of the time between two saves",
+        f"- a save: {found['save_copy_ms']:.0f} ms of copying and {found['save_slows_steps_by_ms']:.0f} ms of slower "
+        f"steps, {found['save_percent']:.2f} % of the time between two saves",
     ]
     return "\n".join(lines)
 

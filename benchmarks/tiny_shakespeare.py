@@ -3,7 +3,7 @@
     python benchmarks/tiny_shakespeare.py --data PATH/tinyshakespeare.txt [--seeds 0 1 2] [--models hybrid mamba ...]
 
 Every model has at most 0.83 M parameters and sees 2,000 steps of 12 x 64 characters, on the first 90 % of the text.
-Validation reads the whole last 10 % in windows of 64 characters that each start from nothing. For comparison, the
+Validation reads the whole last 10 % in sequences of 64 characters that each start from nothing. For comparison, the
 published CPU run of nanoGPT reaches 1.88 nats per character at the same budget (karpathy/nanoGPT, README). The text is
 the one published in karpathy/char-rnn (1,115,394 bytes).
 """
@@ -28,7 +28,7 @@ from benchmarks.gpt import Gpt
 from mambrane.core.device import describe_environment
 from mambrane.core.events import EventLog
 from mambrane.core.seeding import make_generator
-from mambrane.data.loader import WindowLoader
+from mambrane.data.loader import SequenceLoader
 from mambrane.data.tokens import TokenFile, token_file_from
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import Extensions
@@ -97,7 +97,7 @@ CONTENDERS = {
 
 
 def train(contender: Contender, seed: int, train_tokens: TokenFile, vocab_size: int) -> tuple[nn.Module, dict]:
-    """Train one model; returns it and the numbers of the last windows."""
+    """Train one model; returns it and the numbers of the last sequences."""
     device = torch.device("cpu")
     model = contender.build(vocab_size, make_generator(seed, "weights"))
     config = EngineConfig(
@@ -108,12 +108,12 @@ def train(contender: Contender, seed: int, train_tokens: TokenFile, vocab_size: 
     )
     extensions = Extensions(after_steps=(ActivityProbe(),) if isinstance(model, LanguageModel) else ())
     trainer = Trainer(model, config, device=device, events=EventLog(), extensions=extensions)
-    loader = WindowLoader(
+    loader = SequenceLoader(
         [train_tokens], sequence_length=SEQUENCE_LENGTH, batch_size=BATCH_SIZE, seed=seed, name="tiny-shakespeare"
     )
     trainer.begin_task(NUM_STEPS)
     while True:
-        for result in trainer.windows(loader):
+        for result in trainer.steps(loader):
             if trainer.counters.applied == NUM_STEPS:
                 return model, result.numbers
 

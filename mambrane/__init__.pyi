@@ -26,10 +26,10 @@ from .engine.extensions import BoundaryView as BoundaryView
 from .engine.extensions import Extension as Extension
 from .engine.extensions import Extensions as Extensions
 from .engine.extensions import LossTerm as LossTerm
+from .engine.extensions import Penalty as Penalty
 from .engine.extensions import StepChange as StepChange
 from .engine.extensions import StepView as StepView
 from .engine.extensions import UpdateGate as UpdateGate
-from .engine.extensions import WindowPenalty as WindowPenalty
 from .engine.method import Method as Method
 from .engine.method import Number as Number
 from .engine.trainer import Trainer as Trainer

@@ -58,9 +58,7 @@ def weights_and_steps(job: Job) -> Callable[[Engine, str], Finding]:
             return _fp16_not_offered(notes["computed_in"])
         difference = largest_difference(notes["weights"], oracle_weights(job))
         is_right = (
-            not notes["error"]
-            and notes["steps"] == job.windows_per_epoch
-            and difference <= (HALF if job.half else EXACT)
+            not notes["error"] and notes["steps"] == job.steps_per_epoch and difference <= (HALF if job.half else EXACT)
         )
         text = f"{_steps(notes['steps'])}, weights off by {difference:.1g}"
         return Finding("right" if is_right else "wrong", text + _raised(notes["error"]))
@@ -76,13 +74,13 @@ def steps_only(job: Job) -> Callable[[Engine, str], Finding]:
         text = _steps(notes["steps"]) + _raised(notes["error"])
         if notes["error"] and notes["steps"] == 0:
             return Finding("refuses", text)
-        return Finding("right" if notes["steps"] == job.windows_per_epoch and not notes["error"] else "wrong", text)
+        return Finding("right" if notes["steps"] == job.steps_per_epoch and not notes["error"] else "wrong", text)
 
     return examine
 
 
 def step_not_taken(job: Job) -> Callable[[Engine, str], Finding]:
-    """Return a judge: the second of four windows is not finite; the weights stay whole and the schedule waits.
+    """Return a judge: the second of four steps is not finite; the weights stay whole and the schedule waits.
 
     An engine that stops the run with an exception before anything is spoilt is right too.
     """
@@ -96,7 +94,7 @@ def step_not_taken(job: Job) -> Callable[[Engine, str], Finding]:
             text = f"stops the run, weights {'whole' if is_whole else 'not finite'}" + _raised(notes["error"])
             return Finding("right" if is_whole else "wrong", text)
         waits = notes["rates"][2] == notes["rates"][1]
-        text = f"{notes['steps']} of 4 windows stepped, weights {'whole' if is_whole else 'not finite'}, "
+        text = f"{notes['steps']} of 4 steps taken, weights {'whole' if is_whole else 'not finite'}, "
         text += "schedule waits" if waits else "schedule advances"
         return Finding("right" if is_whole and waits and notes["steps"] == 3 else "wrong", text)
 
@@ -113,14 +111,14 @@ LONG_RUN = Job(
     dropout=0.2,
     shuffle=True,
 )
-"""Eight windows in two epochs, with everything that a resumed run must find again."""
+"""Eight steps in two epochs, with everything that a resumed run must find again."""
 
 
 def resumed_anywhere(engine: Engine, way: str) -> Finding:
-    """Stop after each window, run the same command again, and compare the weights with those of a straight run."""
+    """Stop after each step, run the same command again, and compare the weights with those of a straight run."""
     job = replace(LONG_RUN, way=way)
     exact, worst = _exact_resumes(engine, job)
-    points = job.epochs * job.windows_per_epoch - 1
+    points = job.epochs * job.steps_per_epoch - 1
     text = f"{exact} of {points} bit for bit"
     if exact < points:
         without_dropout, _ = _exact_resumes(engine, replace(job, dropout=0.0))
@@ -129,21 +127,21 @@ def resumed_anywhere(engine: Engine, way: str) -> Finding:
 
 
 def _exact_resumes(engine: Engine, job: Job) -> tuple[int, float]:
-    """Return after how many windows a run could be stopped and resumed exactly, and the largest difference."""
+    """Return after how many steps a run could be stopped and resumed exactly, and the largest difference."""
     straight = engine.run(replace(job, folder=engine.fresh_folder())).notes["weights"]
     differences = [
-        largest_difference(_stopped_and_resumed(engine, job, window), straight)
-        for window in range(1, job.epochs * job.windows_per_epoch)
+        largest_difference(_stopped_and_resumed(engine, job, step), straight)
+        for step in range(1, job.epochs * job.steps_per_epoch)
     ]
     return differences.count(0.0), max(differences)
 
 
-def _stopped_and_resumed(engine: Engine, job: Job, window: int) -> Weights:
-    job = replace(job, folder=engine.fresh_folder(), save_every=window)
-    assert engine.run(replace(job, stop_after=window)).status == STOPPED, f"no stop after window {window}"
+def _stopped_and_resumed(engine: Engine, job: Job, step: int) -> Weights:
+    job = replace(job, folder=engine.fresh_folder(), save_every=step)
+    assert engine.run(replace(job, stop_after=step)).status == STOPPED, f"no stop after step {step}"
     reply = engine.run(job)
     assert not reply.notes["error"], reply.notes["error"]
-    assert reply.notes["resumed_from"] == window, reply.notes["resumed_from"]
+    assert reply.notes["resumed_from"] == step, reply.notes["resumed_from"]
     return reply.notes["weights"]
 
 
@@ -165,7 +163,7 @@ def killed_while_saving(engine: Engine, way: str, *, every: int = 1) -> Finding:
         if not os.path.isdir(OTHER_FILE_SYSTEM):
             return Finding("not offered", "no second file system on this machine")
         job = replace(job, temporary_folder=OTHER_FILE_SYSTEM)
-    wanted = {window: _stopped_and_resumed(engine, job, window) for window in SAVED}
+    wanted = {step: _stopped_and_resumed(engine, job, step) for step in SAVED}
     watched = replace(job, die_in=SAVED[1])
     calls = engine.run(replace(watched, folder=engine.fresh_folder())).notes["calls"]
     points = [(number, torn) for number, call in enumerate(calls) for torn in (False, True)[: 1 + (call in WRITERS)]]
@@ -191,10 +189,10 @@ def _restart(reply: Reply, wanted: dict[int, Weights]) -> str:
     """Return what became of the same command after a death."""
     if reply.notes["error"]:
         return FAILS
-    window = reply.notes["resumed_from"]
-    if window not in wanted:
-        return f"it goes back to window {window}"
-    return "whole" if reply.notes["weights"] == wanted[window] else "it goes on in silence from a part of a checkpoint"
+    step = reply.notes["resumed_from"]
+    if step not in wanted:
+        return f"it goes back to step {step}"
+    return "whole" if reply.notes["weights"] == wanted[step] else "it goes on in silence from a part of a checkpoint"
 
 
 def _fp16_not_offered(computed_in: str) -> Finding:
@@ -215,17 +213,17 @@ BY_HAND = {"fabric": ("by hand",)}
 CASES = (
     Case(
         name="tail",
-        title="Tail window: 7 micro-batches by 4",
-        asks="The second window has three micro-batches. Is their mean taken over three?",
-        judged="2 optimizer steps, and the weights of one plain float64 step on each window's rows (1e-12).",
+        title="Tail step: 7 micro-batches by 4",
+        asks="The second step has three micro-batches. Is their mean taken over three?",
+        judged="2 optimizer steps, and the weights of one plain float64 step on each step's rows (1e-12).",
         ways=COUNTED,
         examine=weights_and_steps(Job(micro_batches=7)),
     ),
     Case(
         name="tokens",
         title="Token weighting: 12, 1 and 4 targets in a micro-batch",
-        asks="Does every counted target of a window weigh the same, in whatever micro-batch it is?",
-        judged="As above, with the mean over all counted targets of a window.",
+        asks="Does every counted target of a step weigh the same, in whatever micro-batch it is?",
+        judged="As above, with the mean over all counted targets of a step.",
         ways=COUNTED,
         examine=weights_and_steps(Job(micro_batches=8, ragged=True)),
     ),
@@ -247,7 +245,7 @@ CASES = (
     ),
     Case(
         name="short",
-        title="Fewer micro-batches than a window: 3 by 4",
+        title="Fewer micro-batches than a step: 3 by 4",
         asks="Is there one step, so that the data is not lost?",
         judged="1 optimizer step, no exception.",
         ways=BY_HAND,
@@ -265,9 +263,9 @@ CASES = (
     Case(
         name="not_finite",
         title="A gradient that is not finite, fp32 with clipping",
-        asks="One micro-batch of the second window has an infinite loss. Are the weights still numbers afterwards, and "
+        asks="One micro-batch of the second step has an infinite loss. Are the weights still numbers afterwards, and "
         "does the learning rate wait for the step that was not taken?",
-        judged="Finite weights, and the third window's learning rate is the second's. Stopping the run before "
+        judged="Finite weights, and the third step's learning rate is the second's. Stopping the run before "
         "anything is spoilt is right too.",
         ways={},
         examine=step_not_taken(Job(micro_batches=16, poisoned=5, clip=1.0, falling_rate=True, exact=False)),
@@ -276,14 +274,14 @@ CASES = (
         name="overflow",
         title="Overflow, fp16 with a loss scale",
         asks="The same with a GradScaler, which skips the step: does the schedule know?",
-        judged="As above; 3 of 4 windows are stepped.",
+        judged="As above; 3 of 4 steps are taken.",
         ways=BY_HAND,
         examine=step_not_taken(Job(micro_batches=16, poisoned=5, half=True, falling_rate=True, exact=False)),
     ),
     Case(
         name="resume",
         title="Resume, also in the middle of an epoch",
-        asks="Two epochs of four windows, shuffled, with dropout, AdamW and a falling learning rate: stop after window "
+        asks="Two epochs of four steps, shuffled, with dropout, AdamW and a falling learning rate: stop after step "
         "1, 2, ... 7 and run the same command again. Does the run end as if it had never stopped?",
         judged="All weights equal those of the uninterrupted run, bit for bit.",
         ways={"accelerate": ("seedable", "stateful", "own generator"), "fabric": ("by hand",)},
@@ -296,7 +294,7 @@ CASES = (
         asks="The process ends at a call that changes the disk, during the third save. Does the same command go on "
         "from a whole checkpoint by itself?",
         judged="After each point of death the second run ends with exactly the weights that a clean resume from the "
-        "checkpoint of window 4 or 6 gives.",
+        "checkpoint of step 4 or 6 gives.",
         ways={"fabric": ("other disk",)},
         examine=killed_while_saving,
         is_about_checkpoints=True,

@@ -24,7 +24,7 @@ class Job:
     micro_batches: int = 8
     """Micro-batches in an epoch."""
     accumulation: int = 4
-    """Micro-batches in a window."""
+    """Micro-batches in a step."""
     epochs: int = 1
     ragged: bool = False
     """Micro-batches differ in how many targets count."""
@@ -45,11 +45,11 @@ class Job:
     folder: str | None = None
     """Where checkpoints go; none are written without it."""
     save_every: int = 1
-    """Windows between two checkpoints."""
+    """Steps between two checkpoints."""
     stop_after: int | None = None
-    """The process ends by itself once the checkpoint of this window is written."""
+    """The process ends by itself once the checkpoint of this step is written."""
     die_in: int | None = None
-    """The window whose checkpoint is watched, call by call."""
+    """The step whose checkpoint is watched, call by call."""
     die_at: int | None = None
     """The call at which the process ends; None watches to the end."""
     temporary_folder: str | None = None
@@ -58,8 +58,8 @@ class Job:
     """That call leaves half of what it should have written."""
 
     @property
-    def windows_per_epoch(self) -> int:
-        """Windows, the short last one included."""
+    def steps_per_epoch(self) -> int:
+        """Steps, the short last one included."""
         return -(-self.micro_batches // self.accumulation)
 
 
@@ -71,9 +71,9 @@ class Notes:
     steps: int = 0
     """Times the optimizer itself was stepped."""
     rates: list[float] = field(default_factory=list)
-    """Learning rate of each window that reached its end, taken or not."""
+    """Learning rate of each step that reached its end, taken or not."""
     resumed_from: int = 0
-    """Windows in the checkpoint that the run went on from."""
+    """Steps in the checkpoint that the run went on from."""
     has_scaler: bool = False
     error: str = ""
     """The exception that ended the run."""
@@ -91,20 +91,20 @@ class Notes:
         self.model = model
         optimizer.register_step_post_hook(count)
 
-    def window_ends(self, optimizer: torch.optim.Optimizer) -> None:
-        """Note the learning rate of a window whose gradients are complete."""
+    def step_ends(self, optimizer: torch.optim.Optimizer) -> None:
+        """Note the learning rate of a step whose gradients are complete."""
         self.rates.append(optimizer.param_groups[0]["lr"])
 
     @contextmanager
-    def saving(self, window: int) -> Iterator[None]:
-        """Surround the save of a window: watch its calls if asked to, and stop after it if asked to."""
-        if window == self.job.die_in:
+    def saving(self, step: int) -> Iterator[None]:
+        """Surround the save of a step: watch its calls if asked to, and stop after it if asked to."""
+        if step == self.job.die_in:
             with DiskCalls(self.job.die_at, torn=self.job.torn, status=KILLED) as calls:
                 yield
             self.calls = calls.names
         else:
             yield
-        if window == self.job.stop_after:
+        if step == self.job.stop_after:
             os._exit(STOPPED)
 
     def as_json(self) -> dict[str, Any]:

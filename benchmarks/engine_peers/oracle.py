@@ -1,4 +1,4 @@
-"""What the weights must be: one plain step in float64 on each window's micro-batches joined into one batch."""
+"""What the weights must be: one plain step in float64 on each step's micro-batches joined into one batch."""
 
 import torch
 
@@ -9,12 +9,12 @@ Weights = dict[str, list]
 
 
 def oracle_weights(job: Job) -> Weights:
-    """Return the weights after the windows of a job's epoch, all taken; no dropout, no shuffling, no poison."""
+    """Return the weights after the steps of a job's epoch, all taken; no dropout, no shuffling, no poison."""
     model, data = ToyModel(job).double(), ToyData(job)
     optimizer = build_optimizer(model, job)
     for first in range(0, len(data), job.accumulation * ROWS):
-        window = slice(first, first + job.accumulation * ROWS)
-        batch = {"input_ids": data.inputs[window], "labels": data.targets[window]}
+        rows = slice(first, first + job.accumulation * ROWS)
+        batch = {"input_ids": data.inputs[rows], "labels": data.targets[rows]}
         optimizer.zero_grad()
         mean_loss(model(batch["input_ids"]), batch).backward()
         optimizer.step()

@@ -65,12 +65,12 @@ SOURCES = """## How each engine was used
   the order of shuffled data; {accelerate} does not yet, see "Resume".
 - **Lightning Fabric {lightning}**:
   [gradient accumulation](https://lightning.ai/docs/fabric/stable/advanced/gradient_accumulation.html) and
-  [checkpoints](https://lightning.ai/docs/fabric/stable/guide/checkpoint/checkpoint.html). Fabric has no windows, no
-  data cursor and no schedule: those rows judge the loops of its pages, and "by hand" shows that a careful user gets
-  them right. On a CPU `precision="16-mixed"` becomes bf16, so the fp16 rows give its `MixedPrecision` plugin a
-  `GradScaler("cpu")`. It writes a checkpoint into the system's temporary folder and moves it: that is atomic where both
-  are on one file system, as in the first way of "Kill during a save".
-- **Mambrane**: `Trainer`, `WindowLoader` and `Checkpoints`, as in [engine.md](engine.md).
+  [checkpoints](https://lightning.ai/docs/fabric/stable/guide/checkpoint/checkpoint.html). Fabric has no steps of
+  several micro-batches, no data cursor and no schedule: those rows judge the loops of its pages, and "by hand" shows
+  that a careful user gets them right. On a CPU `precision="16-mixed"` becomes bf16, so the fp16 rows give its
+  `MixedPrecision` plugin a `GradScaler("cpu")`. It writes a checkpoint into the system's temporary folder and moves
+  it: that is atomic where both are on one file system, as in the first way of "Kill during a save".
+- **Mambrane**: `Trainer`, `SequenceLoader` and `Checkpoints`, as in [engine.md](engine.md).
 
 The adapters are short: `benchmarks/engine_peers/with_*.py`.
 

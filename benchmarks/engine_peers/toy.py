@@ -77,7 +77,7 @@ def summed_loss(logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
 
 
 def mean_loss(logits: Tensor, batch: dict[str, Tensor]) -> Tensor:
-    """Return the mean over the counted targets of a micro-batch: what a model returns that knows no windows."""
+    """Return the mean over the counted targets of a micro-batch: what a model returns by itself."""
     return summed_loss(logits, batch) / num_targets(batch)
 
 

@@ -1,8 +1,8 @@
 """The cases with Accelerate.
 
     ""          `with accelerator.accumulate(model)`, the loss of a micro-batch is its mean
-    "counted"   the longer loop of the same page, for "training samples of variable size": it collects the window's
-                micro-batches first and divides the sum of losses by the window's targets
+    "counted"   the longer loop of the same page, for "training samples of variable size": it collects the step's
+                micro-batches first and divides the sum of losses by the step's targets
 
 Ways of resuming, all with save_state and load_state:
 
@@ -65,18 +65,18 @@ class Loop:
         self.model, self.optimizer, self.loader, self.scheduler = self.accelerator.prepare(
             model, optimizer, loader, build_schedule(optimizer, job)
         )
-        self.windows = 0
+        self.steps = 0
 
-    def close_window(self) -> None:
+    def close_step(self) -> None:
         """Step, and save if a checkpoint is due."""
-        self.notes.window_ends(self.optimizer)
+        self.notes.step_ends(self.optimizer)
         if self.job.clip:
             self.accelerator.clip_grad_norm_(self.model.parameters(), self.job.clip)
         self._step()
-        self.windows += 1
-        if self.job.folder and self.windows % self.job.save_every == 0:
-            with self.notes.saving(self.windows):
-                self.accelerator.save_state(f"{self.job.folder}/step_{self.windows}")
+        self.steps += 1
+        if self.job.folder and self.steps % self.job.save_every == 0:
+            with self.notes.saving(self.steps):
+                self.accelerator.save_state(f"{self.job.folder}/step_{self.steps}")
 
     def _step(self) -> None:
         self.optimizer.step()
@@ -90,7 +90,7 @@ class Loop:
                 loss = mean_loss(self.model(batch["input_ids"]), batch)
                 self.accelerator.backward(loss)
                 if self.accelerator.sync_gradients:
-                    self.close_window()
+                    self.close_step()
                 else:
                     self._step()
 
@@ -98,15 +98,15 @@ class Loop:
         """Run an epoch as the page shows for samples of variable size."""
         stream = iter(batches)
         remainder = len(batches) % self.job.accumulation or self.job.accumulation
-        num_windows = math.ceil(len(batches) / self.job.accumulation)
-        for number in range(num_windows):
-            size = self.job.accumulation if number < num_windows - 1 else remainder
-            window = [next(stream) for _ in range(size)]
-            targets = sum(num_targets(batch) for batch in window)
-            for batch in window:
+        num_steps = math.ceil(len(batches) / self.job.accumulation)
+        for number in range(num_steps):
+            size = self.job.accumulation if number < num_steps - 1 else remainder
+            step = [next(stream) for _ in range(size)]
+            targets = sum(num_targets(batch) for batch in step)
+            for batch in step:
                 loss = summed_loss(self.model(batch["input_ids"]), batch)
                 self.accelerator.backward(loss * self.job.accumulation / targets)
-            self.close_window()
+            self.close_step()
 
 
 def train(job: Job, notes: Notes) -> None:
@@ -116,9 +116,9 @@ def train(job: Job, notes: Notes) -> None:
     checkpoint = newest(job.folder, "step_*")
     if checkpoint is not None:
         loop.accelerator.load_state(str(checkpoint))
-        loop.windows = notes.resumed_from = number_in(checkpoint)
-        first_epoch, window = divmod(loop.windows, job.windows_per_epoch)
-        first_batch = window * job.accumulation
+        loop.steps = notes.resumed_from = number_in(checkpoint)
+        first_epoch, step = divmod(loop.steps, job.steps_per_epoch)
+        first_batch = step * job.accumulation
     run = loop.count if job.way == "counted" else loop.accumulate
     for epoch in range(first_epoch, job.epochs):
         loader = loop.loader

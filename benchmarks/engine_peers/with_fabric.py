@@ -1,9 +1,9 @@
-"""The cases with Lightning Fabric, which leaves the loop, and with it the windows, to its user.
+"""The cases with Lightning Fabric, which leaves the loop, and with it the steps, to its user.
 
     ""            the loop of the page on gradient accumulation, its iterations counted from one; the page leaves the
                   loss open, here it is the mean of the micro-batch over N
     "as printed"  the same with `iteration % N != 0` counted from zero, as the page prints it
-    "by hand"     windows collected by the user, who divides by their targets; for resuming, the user also puts a
+    "by hand"     steps collected by the user, who divides by their targets; for resuming, the user also puts a
                   StatefulDataLoader and the state of torch's generator into what fabric.save writes
 
 Saving: fabric.save("step_N.ckpt", state), fabric.load of the newest one; "" skips the batches that were seen.
@@ -54,7 +54,7 @@ class Loop:
         self.order = torch.Generator() if job.way == "by hand" else None
         loader = DataLoader(ToyData(job), batch_size=ROWS, shuffle=job.shuffle, generator=self.order)
         self.loader = self.fabric.setup_dataloaders(loader)
-        self.windows = 0
+        self.steps = 0
 
     def run(self, batches: Iterable[dict[str, torch.Tensor]], first: int) -> None:
         """Run an epoch, or the rest of one from micro-batch `first` on, as the page shows."""
@@ -65,20 +65,20 @@ class Loop:
                 loss = mean_loss(self.model(batch["input_ids"]), batch)
                 self.fabric.backward(loss / self.job.accumulation)
             if not is_accumulating:
-                self.close_window()
+                self.close_step()
 
     def run_by_hand(self, batches: Iterable[dict[str, torch.Tensor]]) -> None:
-        """Run an epoch, or the rest of one, with windows that the user collects."""
+        """Run an epoch, or the rest of one, with steps that the user collects."""
         stream = iter(batches)
-        while window := list(islice(stream, self.job.accumulation)):
-            targets = sum(num_targets(batch) for batch in window)
-            for batch in window:
+        while micro_batches := list(islice(stream, self.job.accumulation)):
+            targets = sum(num_targets(batch) for batch in micro_batches)
+            for batch in micro_batches:
                 self.fabric.backward(summed_loss(self.model(batch["input_ids"]), batch) / targets)
-            self.close_window()
+            self.close_step()
 
-    def close_window(self) -> None:
+    def close_step(self) -> None:
         """Step, and save if a checkpoint is due."""
-        self.notes.window_ends(self.optimizer)
+        self.notes.step_ends(self.optimizer)
         if self.job.clip:
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=self.job.clip)
         scale = self.scaler.get_scale() if self.scaler else 1.0
@@ -87,14 +87,14 @@ class Loop:
         if not (self.job.way == "by hand" and was_skipped):
             self.scheduler.step()
         self.optimizer.zero_grad()
-        self.windows += 1
-        if self.job.folder and self.windows % self.job.save_every == 0:
-            with self.notes.saving(self.windows):
-                self.fabric.save(f"{self.job.folder}/step_{self.windows}.ckpt", self.state())
+        self.steps += 1
+        if self.job.folder and self.steps % self.job.save_every == 0:
+            with self.notes.saving(self.steps):
+                self.fabric.save(f"{self.job.folder}/step_{self.steps}.ckpt", self.state())
 
     def state(self) -> dict[str, Any]:
         """Return what the checkpoint page puts into a checkpoint; by hand, also the randomness."""
-        state = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler, "windows": self.windows}
+        state = {"model": self.model, "optimizer": self.optimizer, "scheduler": self.scheduler, "steps": self.steps}
         if self.job.way == "by hand":
             state["random"] = torch.get_rng_state()
         return state
@@ -108,9 +108,9 @@ def train(job: Job, notes: Notes) -> None:
     if checkpoint is not None:
         state = loop.state()
         loop.fabric.load(checkpoint, state)
-        loop.windows = notes.resumed_from = number_in(checkpoint)
-        first_epoch, window = divmod(loop.windows, job.windows_per_epoch)
-        first_batch = window * job.accumulation
+        loop.steps = notes.resumed_from = number_in(checkpoint)
+        first_epoch, step = divmod(loop.steps, job.steps_per_epoch)
+        first_batch = step * job.accumulation
         if job.way == "by hand":
             torch.set_rng_state(state["random"])
     for epoch in range(first_epoch, job.epochs):

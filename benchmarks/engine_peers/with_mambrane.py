@@ -12,7 +12,7 @@ from benchmarks.engine_peers.toy import ROWS, TOKENS, ToyData, ToyModel, build_o
 from mambrane.core.events import EventLog
 from mambrane.core.seeding import seed_global_generators
 from mambrane.data.batch import MicroBatch
-from mambrane.data.loader import WindowLoader
+from mambrane.data.loader import SequenceLoader
 from mambrane.data.tokens import TokenFile
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.objective import Objective
@@ -69,17 +69,17 @@ def train(job: Job, notes: Notes) -> None:
     )
     notes.has_scaler = trainer.precision.scale > 1
     loader = _loader(job)
-    trainer.begin_task(job.epochs * job.windows_per_epoch)
+    trainer.begin_task(job.epochs * job.steps_per_epoch)
     checkpoints = Checkpoints(Path(job.folder), keep=2, events=EventLog()) if job.folder else None
     checkpoint = checkpoints.load_newest() if checkpoints else None
     if checkpoint is not None:
         _restore(trainer, loader, checkpoint)
-        notes.resumed_from = trainer.counters.windows
+        notes.resumed_from = trainer.counters.closed
     while loader.epoch < job.epochs:
-        for result in trainer.windows(loader):
+        for result in trainer.steps(loader):
             notes.rates.append(result.learning_rate)
-            if checkpoints and trainer.counters.windows % job.save_every == 0:
-                with notes.saving(trainer.counters.windows):
+            if checkpoints and trainer.counters.closed % job.save_every == 0:
+                with notes.saving(trainer.counters.closed):
                     _save(checkpoints, trainer, loader)
 
 
@@ -89,8 +89,8 @@ def objective(model: nn.Module, batch: MicroBatch) -> Objective:
     return Objective(summed_loss(logits, {"input_ids": batch.inputs_BT, "labels": batch.targets_BT}), logits)
 
 
-def _loader(job: Job) -> RowLoader | WindowLoader:
-    """Return the rows in order, or shuffled windows over the same tokens as one stream."""
+def _loader(job: Job) -> RowLoader | SequenceLoader:
+    """Return the rows in order, or shuffled sequences over the same tokens as one stream."""
     data = ToyData(job)
     if not job.shuffle:
         return RowLoader(data)
@@ -101,15 +101,15 @@ def _loader(job: Job) -> RowLoader | WindowLoader:
         num_documents=1,
         content_hash="toy",
     )
-    return WindowLoader([stream], sequence_length=TOKENS, batch_size=ROWS, seed=0, name="toy")
+    return SequenceLoader([stream], sequence_length=TOKENS, batch_size=ROWS, seed=0, name="toy")
 
 
-def _save(checkpoints: Checkpoints, trainer: Trainer, loader: WindowLoader) -> None:
+def _save(checkpoints: Checkpoints, trainer: Trainer, loader: SequenceLoader) -> None:
     state = trainer.state_dict()
     weights: Mapping[str, Mapping[str, torch.Tensor]] = state.pop("weights")
-    checkpoints.save(trainer.counters.windows, {"trainer": state, "loader": loader.state_dict()}, weights=weights)
+    checkpoints.save(trainer.counters.closed, {"trainer": state, "loader": loader.state_dict()}, weights=weights)
 
 
-def _restore(trainer: Trainer, loader: WindowLoader, checkpoint: Checkpoint) -> None:
+def _restore(trainer: Trainer, loader: SequenceLoader, checkpoint: Checkpoint) -> None:
     trainer.load_state_dict({**checkpoint.parts["trainer"], "weights": checkpoint.weights})
     loader.load_state_dict(checkpoint.parts["loader"])

@@ -62,8 +62,8 @@ class Watcher(TrainerCallback):
         control: TrainerControl,
         **others: Any,  # noqa: ANN401 -- model, optimizer and what else Trainer has
     ) -> None:
-        """Note the learning rate of a window whose gradients are complete."""
-        self.notes.window_ends(others["optimizer"])
+        """Note the learning rate of a step whose gradients are complete."""
+        self.notes.step_ends(others["optimizer"])
 
     def on_step_end(
         self,
@@ -87,8 +87,8 @@ class Watcher(TrainerCallback):
         self.saving.close()
 
 
-def loss_of_window(outputs: dict[str, Tensor], labels: Tensor, num_items_in_batch: Tensor) -> Tensor:
-    """Return a micro-batch's part of the mean over the window."""
+def loss_of_step(outputs: dict[str, Tensor], labels: Tensor, num_items_in_batch: Tensor) -> Tensor:
+    """Return a micro-batch's part of the mean over the step."""
     return summed_loss(outputs["logits"], {**outputs, "labels": labels}) / num_items_in_batch
 
 
@@ -119,7 +119,7 @@ def train(job: Job, notes: Notes) -> None:
         arguments,
         train_dataset=ToyData(job),
         optimizers=(optimizer, build_schedule(optimizer, job)),
-        compute_loss_func=None if job.way == "model loss" else loss_of_window,
+        compute_loss_func=None if job.way == "model loss" else loss_of_step,
         callbacks=[Watcher(notes)],
     )
     notes.has_scaler = trainer.accelerator.scaler is not None

@@ -12,8 +12,8 @@ import tyro
 
 from mambrane import __version__
 from mambrane.app.help import command_help, train_help
+from mambrane.app.openmp import limit_openmp_spin
 from mambrane.app.streams import flush_or_give_up, give_up, open_closed_streams, tell
-from mambrane.app.waiting import let_waiting_threads_sleep
 from mambrane.app.words import check_run, check_words, given_settings, hints_of, long_forms
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.bounds import Bounds, Seed, check_settings
@@ -151,7 +151,7 @@ class InfoArguments:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code of the program."""
     open_closed_streams()
-    let_waiting_threads_sleep()
+    limit_openmp_spin()
     words = list(sys.argv[1:] if arguments is None else arguments)
     exit_code = _exit_code_of(words)
     lost = flush_or_give_up("stdout")
@@ -286,7 +286,8 @@ def _parse_start(words: Sequence[str]) -> StartOptions:
 def _parse_known(kind: type[T], words: Sequence[str], *, default: T) -> T:
     """Read some settings and pass over all others."""
     parsed, _ = tyro.cli(
-        tyro.conf.OmitArgPrefixes[kind],
+        kind,
+        config=(tyro.conf.OmitArgPrefixes,),
         args=list(words),
         default=default,
         prog="mambrane train",
@@ -367,12 +368,18 @@ def _parse(kind: type[T], words: Sequence[str], *, command: str, default: T | No
         check_words(words, hints_of(kind), command=command, num_positional=1)
         if kind is not InfoArguments:
             check_run(words, hints_of(kind), command=command)
-    options = {} if default is None else {"default": default}
+    options: dict[str, Any] = {} if default is None else {"default": default}
     told = io.StringIO()
     try:
         with redirect_stderr(told):
-            kind_of_words = tyro.conf.OmitArgPrefixes[kind]
-            return tyro.cli(kind_of_words, args=list(words), prog=f"mambrane {command}", add_help=False, **options)
+            return tyro.cli(
+                kind,
+                args=list(words),
+                prog=f"mambrane {command}",
+                add_help=False,
+                config=(tyro.conf.OmitArgPrefixes,),
+                **options,
+            )
     except SystemExit as left:
         # Where a setting refused its value, tyro keeps our error behind its own.
         error: BaseException | None = left

@@ -76,7 +76,7 @@ def last_firing_rates(saved: SavedRun) -> list[FiringRates] | None:
         saved.events.emit("warning", message=sentence)
 
     for event in read_events(saved.folder.events_file, tell_damage=warn):
-        if event["event"] == "window":
+        if event["event"] == "step":
             numbers = event.get("numbers") or numbers
     names = [(f"activity/first_rate_{b}", f"activity/second_rate_{b}") for b in range(saved.config.model.num_layers)]
     rates = [FiringRates(numbers.get(first), numbers.get(second)) for first, second in names]

@@ -20,7 +20,7 @@ PACKAGES = ("torch", "numba", "llvmlite", "numpy", "safetensors", "tokenizers", 
 
 
 def print_machine() -> int:
-    """Print versions, processor, threads, the form that each operation takes and why, and the cache folders."""
+    """Print versions, processor, threads, the backend that each operation takes and why, and the cache folders."""
     console = Console(highlight=False, markup=False, emoji=False)
     for what, answer in machine_facts().items():
         if isinstance(answer, dict):

@@ -29,6 +29,7 @@ def train(config: RunConfig, warnings: list[str], *, plan_as_json: bool = False)
     console = ConsoleListener()
     with closing(console):
         run = train_run(config, listeners=[console], warnings=warnings)
+    assert run.outcome is not None, "a run that was trained has one"
     if run.outcome.is_finished:
         samples = run.samples()
         with suppress(OSError, SystemExit):

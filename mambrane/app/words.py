@@ -32,7 +32,7 @@ def hints_of(arguments: type) -> dict[str, Any]:
     types = get_type_hints(arguments)
     for field in fields(arguments):
         hint = types[field.name]
-        hints |= hints_of(hint) if is_dataclass(hint) else {field.name: hint}
+        hints |= hints_of(hint) if isinstance(hint, type) and is_dataclass(hint) else {field.name: hint}
     return hints
 
 

@@ -1,1 +1,1 @@
-"""Tasks one after another: the stream, replay, consolidation, distillation, the forgetting matrix, the runner."""
+"""Tasks one after another: the stream, replay, regularizer, distillation, the forgetting matrix, the runner."""

@@ -13,35 +13,35 @@ from mambrane.core.needs import Needs
 _CONTINUAL = Needs("--continual-learning", lambda run: run.continual.continual_learning)
 _EARLIER_TASKS = Needs("--continual-learning with --num-tasks 2 or more", lambda run: run.has_earlier_tasks)
 _REPLAY = Needs("--use-replay", lambda run: run.continual.use_replay)
-_CONSOLIDATION = Needs("--consolidation-strength above 0", lambda run: run.continual.consolidation_strength > 0)
-_ESTIMATE = Needs("--consolidation-method ewc or mas", lambda run: run.continual.consolidation_method != "si")
+_REGULARIZER = Needs("--regularizer-strength above 0", lambda run: run.continual.regularizer_strength > 0)
+_ESTIMATE = Needs("--regularizer ewc or mas", lambda run: run.continual.regularizer != "si")
 _DISTILLATION = Needs("--distillation-strength above 0", lambda run: run.continual.distillation_strength > 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContinualConfig:
-    """Continual learning: the stream of tasks, replay, consolidation, distillation."""
+    """Continual learning: the stream of tasks, replay, regularizer, distillation."""
 
     continual_learning: bool = False
     """Learn the domains one after another as tasks; off: all domains mixed, as one task."""
     num_tasks: Annotated[int, Bounds(1, 10_000), _CONTINUAL] = 5
     """Tasks (with --continual-learning): the first domains of --data, in order."""
     use_replay: Annotated[bool, _EARLIER_TASKS] = False
-    """Mix remembered windows of earlier tasks into each micro-batch."""
+    """Mix sequences of earlier tasks from a replay buffer into each micro-batch."""
     replay_buffer_size: Annotated[int, Bounds(1, 100_000_000), _REPLAY] = 512
-    """Windows of text kept in memory, over all tasks."""
+    """Sequences kept in the replay buffer, over all tasks."""
     replay_strategy: Annotated[Literal["balanced", "uniform", "importance"], _REPLAY] = "balanced"
-    """Draw alike from every earlier task, alike from every window, or by the loss a window last had."""
+    """Draw with equal chance of every earlier task, of every sequence, or by the loss a sequence last had."""
     replay_fraction: Annotated[Decay, _REPLAY] = 0.5
-    """Part of the windows that is replayed once there are earlier tasks; it replaces new text, so tokens stay equal."""
-    consolidation_strength: Annotated[Strength, _EARLIER_TASKS] = 0.0
-    """Strength of the springs that hold earlier weights, with a mean stiffness of 1; 0 is off."""
-    consolidation_method: Annotated[Literal["ewc", "mas", "si"], _CONSOLIDATION] = "ewc"
-    """Stiffness by Fisher information, by sensitivity of the output, or by the path of the loss."""
-    consolidation_decay: Annotated[Ratio, _CONSOLIDATION] = 0.9
-    """Part of the earlier tasks' stiffness kept at each task."""
-    fisher_sequences: Annotated[Count, _CONSOLIDATION, _ESTIMATE] = 64
-    """Held-in windows from which ewc and mas estimate what a task leans on."""
+    """Part of the sequences that is replayed once there are earlier tasks, in place of as much new text."""
+    regularizer_strength: Annotated[Strength, _EARLIER_TASKS] = 0.0
+    """Strength (lambda) of the quadratic penalty on moving weights away from the last task's; 0 is off."""
+    regularizer: Annotated[Literal["ewc", "mas", "si"], _REGULARIZER] = "ewc"
+    """Importance of a weight: Fisher information (ewc), sensitivity of the output (mas), path of the loss (si)."""
+    regularizer_decay: Annotated[Ratio, _REGULARIZER] = 0.9
+    """Part of the earlier tasks' importance kept at each task."""
+    fisher_sequences: Annotated[Count, _REGULARIZER, _ESTIMATE] = 64
+    """Training sequences from which ewc and mas estimate the importance of each weight."""
     distillation_strength: Annotated[Strength, _EARLIER_TASKS] = 0.0
     """Weight of the divergence from the model as the last task left it, beside the loss; 0 is off."""
     distillation_temperature: Annotated[Positive, _DISTILLATION] = 2.0
@@ -51,7 +51,7 @@ class ContinualConfig:
         check_settings(self)
         for name, is_on in (
             ("use-replay", self.use_replay),
-            ("consolidation-strength", self.consolidation_strength),
+            ("regularizer-strength", self.regularizer_strength),
             ("distillation-strength", self.distillation_strength),
         ):
             if is_on and not self.continual_learning:

@@ -5,7 +5,7 @@
 
 The factor T^2 keeps the gradient, which falls as 1 / T^2, of the same size at every temperature. When a task ends, the
 student is copied and the copy is the next teacher; the first task has none. Its weights are those of the step, like the
-anchor of consolidation, and not their moving average: that belongs to the engine, and no boundary sees it.
+anchor of the regularizer, and not their moving average: that belongs to the engine, and no boundary sees it.
 
 The logits of a chunk of tokens exist while it is worked on, in the forward pass and again in the backward pass.
 
@@ -66,6 +66,8 @@ class Distillation(Method):
             return None
         with torch.no_grad():
             taught = self.teacher.hidden_states(batch.inputs_BT, resets_BT=batch.resets_BT)
+        assert output.hidden_BTD is not None, "LanguageModel returns them"
+        assert taught.hidden_BTD is not None, "LanguageModel returns them"
         is_counted_BT = batch.targets_BT != IGNORED_TARGET
         divergence = head_divergence(
             output.hidden_BTD[is_counted_BT],

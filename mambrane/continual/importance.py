@@ -1,4 +1,4 @@
-"""How much a task leans on each weight, looked up at its end from some of its text.
+"""How important each weight is for a task, estimated at its end from some of its text.
 
     Fisher information    mean over sequences of (d/dw sum_t log p(y_t | tokens up to t))^2,    y_t ~ the model itself
     output sensitivity    mean over sequences of |d/dw sum_t |logits_t|^2|
@@ -63,15 +63,15 @@ def normalised(importance: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: values * (num_weights / total) for name, values in used.items()}
 
 
-def coming_windows(loader: Loader, num_windows: int) -> list[MicroBatch]:
-    """Return the first windows of the coming epoch, one a micro-batch; the loader's cursor stays where it is."""
-    windows = (
+def peek_sequences(loader: Loader, num_sequences: int) -> list[MicroBatch]:
+    """Return the first sequences of the coming epoch, one a micro-batch; the loader's cursor stays where it is."""
+    sequences = (
         MicroBatch(*(part[row : row + 1] for part in batch))
         for batch in loader.epoch_batches()
         for row in range(batch.inputs_BT.shape[0])
     )
     try:
-        return list(islice(windows, num_windows))
+        return list(islice(sequences, num_sequences))
     finally:
         loader.rewind()
 

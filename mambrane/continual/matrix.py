@@ -121,7 +121,7 @@ class ForgettingMatrix:
     def _final_average(self) -> Metric:
         if self.missing(self.num_tasks):
             return Metric(None, _not_measured(self.num_tasks))
-        return Metric(_mean(self.values[self.num_tasks]))
+        return Metric(_mean(self._measured(self.values[self.num_tasks])))
 
     def _over_tasks(self, formula: Callable[[Cells], float], at_least: int) -> Metric:
         if self.why_no_transfer:
@@ -137,14 +137,18 @@ class ForgettingMatrix:
     @property
     def _losses(self) -> Cells:
         """The values as losses, once all are measured."""
-        return [[self.measure.sign * cell for cell in row] for row in self.values]
+        return [[self.measure.sign * cell for cell in self._measured(row)] for row in self.values]
+
+    @staticmethod
+    def _measured(row: Sequence[float | None]) -> list[float]:
+        return [cell for cell in row if cell is not None]
 
     def _mean_lost_gain(self) -> Metric:
         if self.why_no_transfer or self.num_tasks < 2:
             return self._over_tasks(_forgetting, at_least=2)
         earlier = list(self.lost_gain_fractions().values())[:-1]
         undefined = [fraction for fraction in earlier if fraction.value is None]
-        return undefined[0] if undefined else Metric(_mean([fraction.value for fraction in earlier]))
+        return undefined[0] if undefined else Metric(_mean(self._measured([fraction.value for fraction in earlier])))
 
     def _intransigence(self, joint: Sequence[float]) -> Metric:
         learned = self._over_tasks(_learned_average, at_least=1)

@@ -1,6 +1,6 @@
-"""How much each weight did for the loss on the way through a task: synaptic intelligence.
+"""Synaptic intelligence: how much each weight contributed to the fall of the loss during a task.
 
-    path <- path - g (w_next - w)                         after each window, g the gradient of the loss alone
+    path <- path - g (w_next - w)                         after each step, g the gradient of the loss alone
     importance = max(path, 0) / ((w_end - w_start)^2 + damping)
 
 Source: Zenke, Poole, Ganguli, Continual Learning through Synaptic Intelligence (arXiv 1703.04200), equations 3 to 5.
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 DAMPING = 1e-3
-"""Keeps a weight that hardly moved from counting as endlessly important: about (0.03)^2, a usual way through a task."""
+"""Keeps a weight that hardly moved from having an endless importance: about (0.03)^2, a usual change within a task."""
 
 
 class PathIntegral:
-    """Watches gradients and weights from window to window; called when gradients are in place, before penalties."""
+    """Watches gradients and weights from step to step; called when gradients are in place, before penalties."""
 
     def __init__(self, model: nn.Module) -> None:
         self.path: dict[str, Tensor] = {}
@@ -29,11 +29,10 @@ class PathIntegral:
 
     @torch.no_grad()
     def watch(self, model: nn.Module) -> None:
-        """Add the last window's way to the path, and note gradients and weights of this one."""
+        """Add the last step's contribution to the path, and note gradients and weights of this one."""
         self._walk(model)
-        parameters = {name: p for name, p in model.named_parameters() if p.grad is not None}
-        self._gradients = {name: parameter.grad.clone() for name, parameter in parameters.items()}
-        self._previous = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+        self._gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        self._previous = {name: model.get_parameter(name).detach().clone() for name in self._gradients}
 
     @torch.no_grad()
     def finish(self, model: nn.Module) -> dict[str, Tensor]:
@@ -50,7 +49,7 @@ class PathIntegral:
     def _walk(self, model: nn.Module) -> None:
         for name, gradient in self._gradients.items():
             way = model.get_parameter(name).detach() - self._previous[name]
-            # A skipped window moved nothing, and its gradient may be infinite.
+            # A skipped step moved nothing, and its gradient may be infinite.
             step = torch.where(way == 0, 0.0, -gradient * way)
             self.path[name] = self.path[name] + step if name in self.path else step
 

@@ -1,18 +1,18 @@
-"""Replay: remembered windows of earlier tasks take the place of some new ones in each micro-batch.
+"""Replay: buffered sequences of earlier tasks take the place of some new ones in each micro-batch.
 
 Equal cost: a micro-batch keeps its number of rows, so runs with and without replay train on the same number of tokens.
-The new windows that make room are left out in that epoch; text is cut and shuffled anew in each epoch, so it comes
+The new sequences that make room are left out in that epoch; text is cut and shuffled anew in each epoch, so it comes
 back. Rows are counted such that replay_fraction is met in the long run at any batch size.
 
-Windows are remembered as they are trained on, by reservoir sampling: of n windows offered, each is kept with the same
-probability. Only earlier tasks are replayed; the task that is being learned is remembered for later.
+Sequences enter the buffer as they are trained on, by reservoir sampling: of n sequences seen, each is kept with the
+same probability. Only earlier tasks are replayed; the task that is being learned is remembered for later.
 
-    strategy      memory                                          drawn
-    balanced      a reservoir for each task, of equal size        each earlier task alike, each of its windows alike
-    uniform       one reservoir over the whole stream             each remembered window of an earlier task alike
-    importance    as balanced                                     in proportion to the loss a window last had
+    strategy      buffer                                          drawn
+    balanced      a reservoir for each task, of equal size        each earlier task alike, each of its sequences alike
+    uniform       one reservoir over the whole stream             each remembered sequence of an earlier task alike
+    importance    as balanced                                     in proportion to the loss a sequence last had
 
-The loss of a window is what it cost in the last applied step that it was part of, if that was finite.
+The loss of a sequence is what it cost in the last applied step that it was part of, if that was finite.
 
 Sources: Vitter, Random Sampling with a Reservoir, ACM TOMS 11 (1985), algorithm R; a share for each task by default as
 in Avalanche's ExperienceBalancedBuffer (Carta et al., JMLR 24, 2023).
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from mambrane.continual.config import ContinualConfig
-from mambrane.continual.memory import Memory
+from mambrane.continual.replay_buffer import ReplayBuffer
 from mambrane.core.seeding import make_generator
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
@@ -39,14 +39,14 @@ from mambrane.models.state import ModelOutput
 class Replay(Method):
     """Batch mixer and boundary; after a step it shows how much was replayed.
 
-    With the importance strategy it is also a loss term, one that only looks: what it saw enters the memory after the
-    step, so that a window that is not applied leaves no loss there.
+    With the importance strategy it is also a loss term, one that only looks: what it saw enters the buffer after the
+    step, so that a step that is not applied leaves no loss there.
     """
 
     name = "replay"
     numbers = (
         Number("fraction", "replay: part of the rows that is replayed", "{} replayed text"),
-        Number("windows_remembered", "replay: sequences in memory"),
+        Number("sequences_remembered", "replay: sequences in memory"),
     )
 
     @classmethod
@@ -61,22 +61,22 @@ class Replay(Method):
 
     def __init__(self, config: ContinualConfig, *, sequence_length: int, seed: int) -> None:
         self.config = config
-        self.memory = Memory(config.replay_buffer_size, sequence_length)
+        self.buffer = ReplayBuffer(config.replay_buffer_size, sequence_length)
         self.task_index = 0
-        self.num_offered: list[int] = [0]
-        """Windows offered to the memory, by task."""
+        self.num_seen: list[int] = [0]
+        """Sequences seen by the reservoir, by task."""
         self.rows_seen = 0
         """Rows of micro-batches mixed since there are earlier tasks."""
         self.rows_replayed = 0
         self._rows_since_step = 0
         self._replayed_since_step = 0
         self._seen: dict[int, float] = {}
-        """Loss of each window since the last applied step, by its fingerprint; not saved, as only the losses of the
-        window that is applied are used."""
+        """Loss of each sequence since the last applied step, by its fingerprint; not saved, as only the losses of the
+        step that is applied are used."""
         self._generator = make_generator(seed, "replay")
 
     def mix(self, batch: MicroBatch) -> MicroBatch:
-        """Return the batch with its last rows replaced by remembered windows, once there are earlier tasks."""
+        """Return the batch with its last rows replaced by buffered sequences, once there are earlier tasks."""
         num_rows = batch.inputs_BT.shape[0]
         num_replayed = self._rows_to_replay(num_rows)
         new = MicroBatch(*(part[: num_rows - num_replayed] for part in batch))
@@ -87,47 +87,47 @@ class Replay(Method):
         return mixed
 
     def undo_point(self) -> Callable[[], None]:
-        """Return what undoes every `mix` from here on. The memory takes its new windows out again; it is not copied."""
-        undo_memory, counts = self.memory.undo_point(), self._counts()
+        """Return what undoes every `mix` from here on. The buffer drops its new sequences; it is not copied."""
+        undo_buffer, counts = self.buffer.undo_point(), self._counts()
 
         def undo() -> None:
-            undo_memory()
+            undo_buffer()
             self._load_counts(counts)
 
         return undo
 
     def term(self, model: nn.Module, output: ModelOutput, batch: MicroBatch) -> Tensor | None:
-        """Add nothing; look at the loss of each window. A micro-batch that runs again is seen as it ran last."""
+        """Add nothing; look at the loss of each sequence. A micro-batch that runs again is seen as it ran last."""
         if self.config.replay_strategy != "importance":
             return None
         with torch.no_grad():
             nats_BT = nats_of(output, batch)
             num_targets_B = (batch.targets_BT != IGNORED_TARGET).sum(dim=1).clamp(min=1)
             losses_B = nats_BT.sum(dim=1) / num_targets_B
-        self._seen |= zip(self.memory.fingerprints_of(batch).tolist(), losses_B.tolist(), strict=True)
+        self._seen |= zip(self.buffer.fingerprints_of(batch).tolist(), losses_B.tolist(), strict=True)
         return None
 
     def after_step(self, view: StepView) -> StepChange:
-        """Note the losses seen; shows the share of rows replayed since the last applied window, and the fill."""
+        """Note the losses seen; shows the share of rows replayed since the last applied step, and the fill."""
         if self._seen:
             self._record_losses(view.micro_batches)
         fraction = self._replayed_since_step / max(1, self._rows_since_step)
         self._rows_since_step = self._replayed_since_step = 0
-        return StepChange({"fraction": fraction, "windows_remembered": float(self.memory.size)})
+        return StepChange({"fraction": fraction, "sequences_remembered": float(self.buffer.size)})
 
     def _record_losses(self, micro_batches: list[MicroBatch]) -> None:
-        """Note the finite losses of these micro-batches, and forget what was seen of windows that were not applied."""
-        applied = {number for batch in micro_batches for number in self.memory.fingerprints_of(batch).tolist()}
+        """Note the finite losses of these micro-batches, and forget what was seen of steps that were not applied."""
+        applied = {number for batch in micro_batches for number in self.buffer.fingerprints_of(batch).tolist()}
         seen, self._seen = self._seen, {}
-        self.memory.record_losses({n: loss for n, loss in seen.items() if n in applied and math.isfinite(loss)})
+        self.buffer.record_losses({n: loss for n, loss in seen.items() if n in applied and math.isfinite(loss)})
 
     def boundary(self, view: BoundaryView) -> None:
         """Count the ended task among the earlier ones."""
         self.task_index = view.task_index + 1
-        self.num_offered.append(0)
+        self.num_seen.append(0)
 
     def _rows_to_replay(self, num_rows: int) -> int:
-        if not (self.memory.tasks < self.task_index).any():
+        if not (self.buffer.tasks < self.task_index).any():
             return 0
         self.rows_seen += num_rows
         # The small number keeps a product such as 0.7 * 10 from falling just short of a whole row.
@@ -138,46 +138,48 @@ class Replay(Method):
     def _draw(self, num_rows: int) -> MicroBatch:
         weights = self._weights()
         too_few = int((weights > 0).sum()) < num_rows
-        return self.memory.read(torch.multinomial(weights, num_rows, too_few, generator=self._generator))
+        return self.buffer.read(torch.multinomial(weights, num_rows, too_few, generator=self._generator))
 
     def _weights(self) -> Tensor:
-        """Return how likely each slot is to be drawn, up to a factor; 0 for the task that is being learned."""
-        tasks, losses = self.memory.tasks, self.memory.losses
+        """Return how likely each index is to be drawn, up to a factor; 0 for the task that is being learned."""
+        tasks, losses = self.buffer.tasks, self.buffer.losses
         is_earlier = (tasks < self.task_index).float()
         if self.config.replay_strategy == "balanced":
             return is_earlier / tasks.bincount()[tasks]
         if self.config.replay_strategy == "importance":
-            # A window without a known loss counts as an average one; a loss of zero would never be seen again.
+            # A sequence without a known loss counts as an average one; a loss of zero would never be seen again.
             is_known = losses.isfinite()
             average = losses[is_known].mean() if is_known.any() else torch.ones(())
             return is_earlier * torch.where(is_known, losses, average).clamp(min=1e-6)
         return is_earlier
 
-    def _offer(self, windows: MicroBatch) -> None:
-        """Show new windows to the reservoir, one after the other; it keeps each or not."""
-        next_slot = self._slot_in_stream if self.config.replay_strategy == "uniform" else self._slot_in_task
-        for row in range(len(windows.inputs_BT)):
-            self.num_offered[self.task_index] += 1
-            slot = next_slot()
-            if slot is not None:
-                self.memory.write(slot, MicroBatch(*(part[row : row + 1] for part in windows)), self.task_index)
+    def _offer(self, sequences: MicroBatch) -> None:
+        """Show new sequences to the reservoir, one after the other; it keeps each or not."""
+        next_index = (
+            self._reservoir_index if self.config.replay_strategy == "uniform" else self._reservoir_index_of_task
+        )
+        for row in range(len(sequences.inputs_BT)):
+            self.num_seen[self.task_index] += 1
+            index = next_index()
+            if index is not None:
+                self.buffer.write(index, MicroBatch(*(part[row : row + 1] for part in sequences)), self.task_index)
 
-    def _slot_in_stream(self) -> int | None:
-        if self.memory.size < self.memory.capacity:
-            return self.memory.size
-        lot = self._random_below(sum(self.num_offered))
-        return lot if lot < self.memory.capacity else None
+    def _reservoir_index(self) -> int | None:
+        if self.buffer.size < self.buffer.capacity:
+            return self.buffer.size
+        index = self._random_below(sum(self.num_seen))
+        return index if index < self.buffer.capacity else None
 
-    def _slot_in_task(self) -> int | None:
-        """Return a slot from the task's share of the memory; earlier tasks give up what is above theirs."""
-        share = max(1, self.memory.capacity // (self.task_index + 1))
-        own = self.memory.slots_of(self.task_index)
+    def _reservoir_index_of_task(self) -> int | None:
+        """Return an index in the task's share of the buffer; earlier tasks give up what is above theirs."""
+        share = max(1, self.buffer.capacity // (self.task_index + 1))
+        own = self.buffer.indices_of(self.task_index)
         if len(own) == share:
-            lot = self._random_below(self.num_offered[self.task_index])
-            return int(own[lot]) if lot < share else None
-        if self.memory.size < self.memory.capacity:
-            return self.memory.size
-        largest = self.memory.slots_of(int(self.memory.tasks.bincount().argmax()))
+            index = self._random_below(self.num_seen[self.task_index])
+            return int(own[index]) if index < share else None
+        if self.buffer.size < self.buffer.capacity:
+            return self.buffer.size
+        largest = self.buffer.indices_of(int(self.buffer.tasks.bincount().argmax()))
         return int(largest[self._random_below(len(largest))])
 
     def _random_below(self, end: int) -> int:
@@ -189,18 +191,18 @@ class Replay(Method):
         return MicroBatch(*(torch.cat(parts) for parts in zip(new, remembered.to(device), strict=True)))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the memory, every counter and the generator."""
-        return {"memory": self.memory.state_dict(), **self._counts()}
+        """Return the buffer, every counter and the generator."""
+        return {"buffer": self.buffer.state_dict(), **self._counts()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take them back; raises ValueError when the memory does not fit."""
-        self.memory.load_state_dict(state["memory"])
+        """Take them back; raises ValueError when the buffer does not fit."""
+        self.buffer.load_state_dict(state["buffer"])
         self._load_counts(state)
 
     def _counts(self) -> dict[str, Any]:
         return {
             "task_index": self.task_index,
-            "num_offered": list(self.num_offered),
+            "num_seen": list(self.num_seen),
             "rows_seen": self.rows_seen,
             "rows_replayed": self.rows_replayed,
             "rows_since_step": self._rows_since_step,
@@ -211,7 +213,7 @@ class Replay(Method):
     def _load_counts(self, state: dict[str, Any]) -> None:
         self._seen = {}
         self.task_index = state["task_index"]
-        self.num_offered = list(state["num_offered"])
+        self.num_seen = list(state["num_seen"])
         self.rows_seen = state["rows_seen"]
         self.rows_replayed = state["rows_replayed"]
         self._rows_since_step = state["rows_since_step"]

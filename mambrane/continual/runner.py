@@ -6,11 +6,11 @@
         for each epoch of the task, for each step (engine/step.py):
             accumulate, reduce, divide, clip, apply, after-step
             save, every `save_every` applied steps
-        boundary                   replay, consolidation, distillation and meta-plasticity look back
+        boundary                   replay, regularizer, distillation and meta-plasticity look back
         evaluate                   every domain: a row of the matrix
         save
 
-The run is saved after each row of the matrix, after every `save_every` applied windows, and when it is stopped. Stopped
+The run is saved after each row of the matrix, after every `save_every` applied steps, and when it is stopped. Stopped
 or killed, it goes on from there and ends with the same weights and the same matrix.
 """
 
@@ -24,17 +24,17 @@ from torch import nn
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
+from mambrane.continual.step_event import evaluation_event, step_event
 from mambrane.continual.stream import Stream, Task
-from mambrane.continual.window_event import evaluation_event, window_event
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain
-from mambrane.data.loader import WindowLoader
+from mambrane.data.loader import SequenceLoader
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.epoch import EpochLoss
-from mambrane.engine.step import WindowResult
+from mambrane.engine.step import StepResult
 from mambrane.engine.trainer import Trainer
-from mambrane.engine.window import TailPolicy, WindowState
+from mambrane.engine.transaction import StepState, TailPolicy
 
 
 class Phase(StrEnum):
@@ -77,7 +77,7 @@ class Runner:
         stream: Stream,
         trainer: Trainer,
         *,
-        make_loader: Callable[[Task], WindowLoader],
+        make_loader: Callable[[Task], SequenceLoader],
         evaluate: Callable[[nn.Module, Domain], Measurement],
         measure: Measure = BITS_PER_BYTE,
         training_numbers: Callable[[float, Task], dict[str, float]] = lambda loss, task: {},
@@ -85,7 +85,7 @@ class Runner:
         poll_save: Callable[[], object] = lambda: None,
         events: EventLog,
         matrix_path: Path | None = None,
-        max_windows: int = 0,
+        max_steps: int = 0,
     ) -> None:
         """Take the collaborators; nothing runs yet.
 
@@ -97,11 +97,11 @@ class Runner:
             measure: what it measures.
             training_numbers: what else a training loss in nats per target says, by name.
             save: writes a checkpoint of the trainer and this runner; may go on writing after it has returned.
-            poll_save: called after each window; reports a save that has ended meanwhile, or raises its error.
-            events: receives task_started, window, epoch_finished, task_finished, evaluation, matrix, stopped and
+            poll_save: called after each step; reports a save that has ended meanwhile, or raises its error.
+            events: receives task_started, step, epoch_finished, task_finished, evaluation, matrix, stopped and
                 run_finished.
             matrix_path: where matrix.json is kept up to date.
-            max_windows: applied windows of the whole run after which to stop; 0 never.
+            max_steps: applied steps of the whole run after which to stop; 0 never.
         """
         self.stream = stream
         self.trainer = trainer
@@ -112,14 +112,14 @@ class Runner:
         self.poll_save = poll_save
         self.events = events
         self.matrix_path = matrix_path
-        self.max_windows = max_windows
+        self.max_steps = max_steps
         self.matrix = ForgettingMatrix([domain.name for domain in stream.domains], len(stream.tasks), measure)
         self.phase = Phase.EVALUATE
         self.num_learned = 0
         """Tasks whose boundary is behind; also the row of the matrix that comes next."""
-        self.windows_closed = 0
-        """Windows closed in the task that is being learned."""
-        self.loader: WindowLoader | None = None
+        self.steps_closed = 0
+        """Steps closed in the task that is being learned."""
+        self.loader: SequenceLoader | None = None
         """Text of the task that is being learned; None outside TRAIN and BOUNDARY."""
 
     @property
@@ -153,46 +153,52 @@ class Runner:
     def _begin_task(self) -> None:
         """Open the task's text and let the learning rate rise anew."""
         self.loader = self.make_loader(self.task)
-        self.windows_closed = 0
-        self.trainer.begin_task(self._windows_of(self.task))
+        self.steps_closed = 0
+        self.trainer.begin_task(self._steps_of(self.task))
         self._announce_task()
         self.phase = Phase.TRAIN
 
     def _train(self) -> None:
         """Take every step of the task's epochs that is left."""
-        while self.loader.epoch < self.task.num_epochs:
-            epoch, loss = self.loader.epoch, EpochLoss()
+        loader = self._open_loader
+        while loader.epoch < self.task.num_epochs:
+            epoch, loss = loader.epoch, EpochLoss()
             self._stop_at_limit()
             started_s = time.perf_counter()
-            for result in self.trainer.windows(self.loader):
+            for result in self.trainer.steps(loader):
                 loss.add(result)
-                self._close_window(result, epoch, time.perf_counter() - started_s)
-                if self.loader.epoch == epoch:
+                self._close_step(result, epoch, time.perf_counter() - started_s)
+                if loader.epoch == epoch:
                     self._stop_at_limit()
                 started_s = time.perf_counter()
-            if self.loader.epoch == epoch:
+            if loader.epoch == epoch:
                 raise _StopError("a stop was asked for")
             self.events.emit("epoch_finished", task=self.task.index, epoch=epoch, loss=loss.mean)
         self.phase = Phase.BOUNDARY
 
-    def _stop_at_limit(self) -> None:
-        if 0 < self.max_windows <= self.trainer.counters.applied:
-            raise _StopError(f"--max-windows {self.max_windows} reached")
+    @property
+    def _open_loader(self) -> SequenceLoader:
+        assert self.loader is not None, "a task that is trained has its text open"
+        return self.loader
 
-    def _close_window(self, result: WindowResult, epoch: int, seconds: float) -> None:
-        if result.state is WindowState.ABORTED:
+    def _stop_at_limit(self) -> None:
+        if 0 < self.max_steps <= self.trainer.counters.applied:
+            raise _StopError(f"--max-steps {self.max_steps} reached")
+
+    def _close_step(self, result: StepResult, epoch: int, seconds: float) -> None:
+        if result.state is StepState.ABORTED:
             return
-        self.windows_closed += 1
+        self.steps_closed += 1
         step = self.trainer.counters.applied
         self.events.emit(
-            "window", **window_event(result, self.task, self.training_numbers, step=step, epoch=epoch, seconds=seconds)
+            "step", **step_event(result, self.task, self.training_numbers, step=step, epoch=epoch, seconds=seconds)
         )
         self.poll_save()
-        if result.state is WindowState.COMMITTED and step % self.trainer.config.save_every == 0:
+        if result.state is StepState.COMMITTED and step % self.trainer.config.save_every == 0:
             self.save()
 
     def _end_task(self) -> None:
-        self.trainer.end_task(self.loader, self.task.index)
+        self.trainer.end_task(self._open_loader, self.task.index)
         self.events.emit("task_finished", task=self.task.index, name=self.task.name)
         self.loader = None
         self.num_learned += 1
@@ -220,20 +226,20 @@ class Runner:
             task=self.task.index,
             name=self.task.name,
             epochs=self.task.num_epochs,
-            windows=self._windows_of(self.task),
-            windows_before=sum(map(self._windows_of, self.stream.tasks[: self.num_learned])),
-            windows_done=self.windows_closed,
+            steps=self._steps_of(self.task),
+            steps_before=sum(map(self._steps_of, self.stream.tasks[: self.num_learned])),
+            steps_done=self.steps_closed,
         )
 
-    def _windows_of(self, task: Task) -> int:
-        return windows_of_task(self.make_loader(task).num_batches, task.num_epochs, self.trainer.config)
+    def _steps_of(self, task: Task) -> int:
+        return steps_of_task(self.make_loader(task).num_batches, task.num_epochs, self.trainer.config)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the stream, the matrix so far, and the cursor in the task's text."""
         return {
             "phase": self.phase.value,
             "num_learned": self.num_learned,
-            "windows_closed": self.windows_closed,
+            "steps_closed": self.steps_closed,
             "matrix": self.matrix.state_dict(),
             "text": self._text(),
             "loader": None if self.loader is None else self.loader.state_dict(),
@@ -250,7 +256,7 @@ class Runner:
         self.matrix.load_state_dict(state["matrix"])
         self.phase = Phase(state["phase"])
         self.num_learned = state["num_learned"]
-        self.windows_closed = state["windows_closed"]
+        self.steps_closed = state["steps_closed"]
         self.loader = None
         if state["loader"] is not None:
             self.loader = self.make_loader(self.task)
@@ -270,8 +276,8 @@ class Runner:
             )
 
 
-def windows_of_task(num_batches: int, num_epochs: int, config: EngineConfig) -> int:
-    """Return how many windows a task has, by what becomes of the tail of an epoch."""
+def steps_of_task(num_batches: int, num_epochs: int, config: EngineConfig) -> int:
+    """Return how many steps a task has, by what becomes of the tail of an epoch."""
     size = config.accumulation_steps
     return {
         TailPolicy.STEP: num_epochs * -(-num_batches // size),

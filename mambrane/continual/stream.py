@@ -21,7 +21,7 @@ class Task:
     name: str
     """Name of its domain, or JOINT_NAME."""
     train: tuple[TokenFile, ...]
-    """Text to learn from; windows of all files are shuffled together."""
+    """Text to learn from; sequences of all files are shuffled together."""
     num_epochs: int
     """Epochs on that text; the loader says how long one is."""
 

@@ -67,7 +67,7 @@ def check_settings(config: Any) -> None:  # noqa: ANN401 -- any dataclass of set
     Raises:
         UserError: a number out of its bounds, or a value of another type; the message names the flag.
     """
-    for name, (hint, bounds, default) in _rules(type(config)).items():
+    for name, (hint, bounds, default) in _rules(config.__class__).items():
         value = getattr(config, name)
         if _fits(value, hint) and (bounds is None or bounds.hold(value)):
             continue

@@ -1,6 +1,6 @@
 """The event log: every fact of a run as one JSON line, in the order it happened.
 
-Nothing is silent: a skipped window, a chosen kernel, a replaced setting, a saved checkpoint is an event. Listeners
+Nothing is silent: a skipped step, a chosen kernel, a replaced setting, a saved checkpoint is an event. Listeners
 (the console, TensorBoard) read the same events; they never receive anything that is not in the file. A listener that
 fails is heard of once and called no more: whoever watches a run cannot end it. A log that cannot be written ends the
 run with an error that says what to do.
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mambrane.core.errors import UserError
+from mambrane.core.renamed import with_present_event_names
 
 Event = dict[str, Any]
 """{"time_s": seconds since 1970, "event": kind, ...fields}"""
@@ -39,7 +40,7 @@ class ClosableListener(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what is held."""
+        """Release what is held."""
         ...
 
 
@@ -74,8 +75,8 @@ class EventLog:
             except (Exception, SystemExit) as error:
                 self.listeners.remove(listener)
                 failures.append((listener, error))
-        for failed, error in failures:
-            self._tell_failure(failed, error)
+        for failed, failure in failures:
+            self._tell_failure(failed, failure)
 
     def close_listener(self, listener: ClosableListener) -> None:
         """Close a listener; a failure is told like one during the run."""
@@ -136,7 +137,7 @@ def read_events(path: Path, *, tell_damage: Callable[[str], None] = lambda sente
         )
 
 
-WHOLE_NUMBERS = frozenset({"step", "task", "row", "epoch", "epochs", "windows", "num_tasks", "parameters", "tokens"})
+WHOLE_NUMBERS = frozenset({"step", "task", "row", "epoch", "epochs", "steps", "num_tasks", "parameters", "tokens"})
 NUMBERS = frozenset(
     {"loss", "bits_per_byte", "tokens_per_s", "gradient_norm", "learning_rate", "scale", "firing_rate", "time_s"}
 )
@@ -154,6 +155,7 @@ def _parse_line(line: bytes) -> Event | None:
         return None
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         return None
+    event = with_present_event_names(event)
     # A matrix holds whole tables by the names that are single numbers elsewhere.
     checked = {"time_s": event.get("time_s")} if event["event"] == "matrix" else event
     return event if all(_is_right(name, value) for name, value in checked.items()) else None

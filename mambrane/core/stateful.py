@@ -1,4 +1,4 @@
-"""The one protocol behind every checkpoint: an object whose state is a value that can be taken and given back."""
+"""The one protocol behind every checkpoint: an object whose state is a value that can be saved and loaded."""
 
 from typing import Any, Protocol, runtime_checkable
 

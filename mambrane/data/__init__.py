@@ -1,1 +1,1 @@
-"""Text to tokens to windows: domains, tokenizers, token files, loader."""
+"""Text to tokens to sequences: domains, tokenizers, token files, loader."""

@@ -1,4 +1,4 @@
-"""What the loader hands to the engine: windows of a token stream, side by side."""
+"""What the loader hands to the engine: sequences of a token stream, side by side."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from mambrane.core.shapes import IGNORED_TARGET, Resets, Tokens
 
 
 class MicroBatch(NamedTuple):
-    """Some windows, one a row. Each row starts from zero state."""
+    """Some sequences, one a row. Each row starts from zero state."""
 
     inputs_BT: Tokens
     """Tokens that are read."""

@@ -10,7 +10,7 @@ from mambrane.core.errors import UserError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
-    """The text: domains, tokens, windows."""
+    """The text: domains, tokens, sequences."""
 
     data: tuple[str, ...] = ("builtin",)
     """`builtin`, files or folders (one file or sub-folder is one domain), or hf:NAME for the Hugging Face hub."""
@@ -18,9 +18,9 @@ class DataConfig:
     """`bytes`; `bpe:SIZE`, trained on the first task's text; `bpe:SIZE:all`, trained on every task's text, which looks
     ahead; hf:NAME; or the path of a tokenizer.json."""
     sequence_length: Annotated[int, Bounds(1, 1_048_576)] = 256
-    """Tokens in a training window."""
+    """Tokens in a training sequence."""
     batch_size: Annotated[int, Bounds(1, 1_048_576)] = 8
-    """Windows of text in a micro-batch."""
+    """Sequences of text in a micro-batch."""
     epoch_tokens: Annotated[int, Bounds(0, 1_000_000_000_000)] = 0
     """Most tokens in an epoch: it goes on in the text where the last one stopped, until all of it has been read once;
     then in a new order. 0: the whole text. Of all domains as one task, an epoch is as long as a domain's on average."""

@@ -165,7 +165,7 @@ class _Unpacked(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray | memoryview) -> int:
+    def readinto(self, buffer: Any) -> int:  # noqa: ANN401 -- anything with a buffer, as the base class says
         num_bytes = self._file.readinto(buffer)
         self._num_bytes += num_bytes
         if self._num_bytes > self._max_bytes:

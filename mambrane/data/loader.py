@@ -1,14 +1,14 @@
-"""Windows of token streams in an order that depends on (seed, name, pass) and on nothing else.
+"""Sequences of token streams in an order that depends on (seed, name, pass) and on nothing else.
 
-Each pass over the text cuts every stream, read as a ring, into ceil(n / T) windows of T tokens that start at an offset
-of that pass in [0, T), and shuffles the windows of all streams together. Every token is an input once and a target
-once; the last window of a stream is padded where n is not a multiple of T.
+Each pass over the text cuts every stream, read as a ring, into ceil(n / T) sequences of T tokens that start at an
+offset of that pass in [0, T), and shuffles the sequences of all streams together. Every token is an input once and a
+target once; the last sequence of a stream is padded where n is not a multiple of T.
 
-An epoch is a pass, or a smaller budget of tokens: then it takes that many windows from where the epoch before it
+An epoch is a pass, or a smaller budget of tokens: then it takes that many sequences from where the epoch before it
 stopped, so that no text comes a second time before all of it has come once, and a pass begins where one ends.
 
 The cursor counts samples in two positions. Handing out a batch moves the first; `commit` moves the second up to
-it, and only the second is saved. So a window that was read and never applied is read again after a restart.
+it, and only the second is saved. So a sequence that was read and never applied is read again after a restart.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from mambrane.core.seeding import derive_seed, make_generator
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.data.tokens import TokenFile
+from mambrane.data.tokens_on_disk import TokensOnDisk
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +34,8 @@ class Cursor:
     consumed_samples: int = 0
 
 
-class WindowLoader:
-    """Micro-batches of shuffled windows; count epochs by `epoch`, not by calls."""
+class SequenceLoader:
+    """Micro-batches of shuffled sequences; count epochs by `epoch`, not by calls."""
 
     def __init__(
         self,
@@ -46,16 +47,16 @@ class WindowLoader:
         name: str,
         epoch_tokens: int = 0,
     ) -> None:
-        """Stand before the first window.
+        """Stand before the first sequence.
 
         Args:
             domains: the streams.
-            sequence_length: tokens in a window.
-            batch_size: windows in a micro-batch.
+            sequence_length: tokens in a sequence.
+            batch_size: sequences in a micro-batch.
             seed: of the run.
             name: which of its loaders this is.
-            epoch_tokens: tokens in an epoch, rounded up to whole windows; 0, or more than there are: all tokens of all
-                streams.
+            epoch_tokens: tokens in an epoch, rounded up to whole sequences; 0, or more than there are: all tokens of
+                all streams.
         """
         assert domains, "a loader needs at least one token file"
         self._streams = list(domains)
@@ -64,7 +65,7 @@ class WindowLoader:
         self._seed = seed
         self._name = name
         self._epoch_tokens = epoch_tokens
-        self._windows_of = [-(-stream.num_tokens // sequence_length) for stream in self._streams]
+        self._sequences_of = [-(-stream.num_tokens // sequence_length) for stream in self._streams]
         self._committed = Cursor()
         self._handed_out = Cursor()
 
@@ -75,13 +76,13 @@ class WindowLoader:
 
     @property
     def num_samples(self) -> int:
-        """Windows in an epoch; the same in each."""
-        in_a_pass = sum(self._windows_of)
+        """Sequences in an epoch; the same in each."""
+        in_a_pass = sum(self._sequences_of)
         return min(-(-self._epoch_tokens // self._sequence_length) or in_a_pass, in_a_pass)
 
     @property
     def num_tokens(self) -> int:
-        """Tokens in an epoch; where it is a budget, a little less if short windows are among its windows."""
+        """Tokens in an epoch; where it is a budget, a little less if short sequences are among its sequences."""
         in_a_pass = sum(stream.num_tokens for stream in self._streams)
         return min(self.num_samples * self._sequence_length, in_a_pass)
 
@@ -102,8 +103,8 @@ class WindowLoader:
             last = min(first + self._batch_size, self.num_samples)
             self._handed_out = Cursor(epoch, last)
             columns = (column[first:last].tolist() for column in (streams, starts, lengths))
-            windows = [(self._streams[stream], start, length) for stream, start, length in zip(*columns, strict=True)]
-            yield _batch(windows, self._sequence_length)
+            sequences = [(self._streams[stream], start, length) for stream, start, length in zip(*columns, strict=True)]
+            yield _batch(sequences, self._sequence_length)
 
     def commit(self) -> None:
         """Count everything handed out as consumed."""
@@ -123,7 +124,7 @@ class WindowLoader:
         """Continue at a saved cursor.
 
         Raises:
-            UserError: the data, the window length or the batch size is not what it was.
+            UserError: the data, the sequence length or the batch size is not what it was.
         """
         here, saved = self._fingerprint(), state["fingerprint"]
         differences = [
@@ -152,10 +153,10 @@ class WindowLoader:
         }
 
     def _samples(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return stream number, start and length of every window of an epoch, in its order."""
+        """Return stream number, start and length of every sequence of an epoch, in its order."""
         parts = []
         wanted = self.num_samples
-        number, first = divmod(epoch * wanted, sum(self._windows_of))
+        number, first = divmod(epoch * wanted, sum(self._sequences_of))
         while wanted:
             parts.append([column[first : first + wanted] for column in self._samples_of_pass(number)])
             wanted -= len(parts[-1][0])
@@ -164,43 +165,43 @@ class WindowLoader:
         return streams, starts, lengths
 
     def _samples_of_pass(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return stream number, start and length of every window of a pass, in its order."""
+        """Return stream number, start and length of every sequence of a pass, in its order."""
         columns = []
-        for index, (stream, num_windows) in enumerate(zip(self._streams, self._windows_of, strict=True)):
+        for index, (stream, num_sequences) in enumerate(zip(self._streams, self._sequences_of, strict=True)):
             offset = derive_seed(self._seed, "offset", self._name, index, number) % self._sequence_length
-            first = np.arange(num_windows, dtype=np.int64) * self._sequence_length
+            first = np.arange(num_sequences, dtype=np.int64) * self._sequence_length
             lengths = np.minimum(self._sequence_length, stream.num_tokens - first)
-            columns.append((np.full(num_windows, index), (first + offset) % stream.num_tokens, lengths))
+            columns.append((np.full(num_sequences, index), (first + offset) % stream.num_tokens, lengths))
         streams, starts, lengths = (np.concatenate(column) for column in zip(*columns, strict=True))
         generator = make_generator(self._seed, "order", self._name, number)
-        order = torch.randperm(sum(self._windows_of), generator=generator).numpy()
+        order = torch.randperm(sum(self._sequences_of), generator=generator).numpy()
         return streams[order], starts[order], lengths[order]
 
 
 def heldout_batches(token_file: TokenFile, sequence_length: int, batch_size: int) -> Iterator[MicroBatch]:
-    """Yield a whole stream in order: every token is a target once, each window starts from zero state."""
-    windows = [
+    """Yield a whole stream in order: every token is a target once, each sequence starts from zero state."""
+    sequences = [
         (token_file, start, min(sequence_length, token_file.num_tokens - start))
         for start in range(0, token_file.num_tokens, sequence_length)
     ]
-    for first in range(0, len(windows), batch_size):
-        yield _batch(windows[first : first + batch_size], sequence_length)
+    for first in range(0, len(sequences), batch_size):
+        yield _batch(sequences[first : first + batch_size], sequence_length)
 
 
-def _batch(windows: Sequence[tuple[TokenFile, int, int]], sequence_length: int) -> MicroBatch:
-    """Stack windows (stream, start, length); a short one is padded with END_OF_TEXT and ignored targets."""
-    inputs = np.empty((len(windows), sequence_length), dtype=np.int64)
-    targets = np.full((len(windows), sequence_length), IGNORED_TARGET, dtype=np.int64)
-    for row, (stream, start, length) in enumerate(windows):
+def _batch(sequences: Sequence[tuple[TokenFile, int, int]], sequence_length: int) -> MicroBatch:
+    """Stack sequences (stream, start, length); a short one is padded with END_OF_TEXT and ignored targets."""
+    inputs = np.empty((len(sequences), sequence_length), dtype=np.int64)
+    targets = np.full((len(sequences), sequence_length), IGNORED_TARGET, dtype=np.int64)
+    for row, (stream, start, length) in enumerate(sequences):
         tokens = _ring_slice(stream.tokens, start, length + 1)
         inputs[row] = stream.end_of_text
         inputs[row, :length] = tokens[:-1]
         targets[row, :length] = tokens[1:]
-    ends = np.array([[stream.end_of_text] for stream, _, _ in windows])
+    ends = np.array([[stream.end_of_text] for stream, _, _ in sequences])
     return MicroBatch(torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(inputs == ends))
 
 
-def _ring_slice(tokens: np.ndarray, start: int, length: int) -> np.ndarray:
+def _ring_slice(tokens: np.ndarray | TokensOnDisk, start: int, length: int) -> np.ndarray:
     """Return `length` tokens from `start` on; behind the last token comes the first."""
     piece = tokens[start : start + length]
     while len(piece) < length:

@@ -27,7 +27,7 @@ MAX_REPEATED_RATIO = 0.02
 NUM_HELDOUT_SLICES = 8
 """Documents that a capped held-out split is taken from, at least, where there are so many."""
 
-SKIPPED = Callable[[SourceFile, str], None]
+OnSkip = Callable[[SourceFile, str], None]
 """Called with a file that is passed over, and the reason."""
 
 
@@ -47,7 +47,7 @@ class Extent(NamedTuple):
 
 
 def read_documents(
-    source: DomainSource, max_bytes: int, skipped: SKIPPED, seen: Collection[bytes] = ()
+    source: DomainSource, max_bytes: int, skipped: OnSkip, seen: Collection[bytes] = ()
 ) -> Iterator[Document]:
     """Yield the documents of a domain, each text once; at most `max_bytes` in all (0: everything).
 
@@ -145,7 +145,7 @@ def _sample(
     order: Sequence[int],
     allowance: int,
     max_bytes: int,
-    skipped: SKIPPED,
+    skipped: OnSkip,
     digests: set[bytes],
     read_whole: dict[int, list[bytes]],
 ) -> list[Document]:
@@ -179,7 +179,7 @@ def _new_documents(index: int, texts: Iterable[bytes], digests: set[bytes]) -> I
             yield Document(index, text)
 
 
-def _texts(source: DomainSource, index: int, limit: int, skipped: SKIPPED) -> Iterator[bytes]:
+def _texts(source: DomainSource, index: int, limit: int, skipped: OnSkip) -> Iterator[bytes]:
     file = source.files[index]
     try:
         yield from file.read(file.path, limit)

@@ -1,4 +1,4 @@
-"""Token streams that stay on disk, read window by window.
+"""Token streams that stay on disk, read piece by piece.
 
 They are read and not mapped. A mapped file that shrinks while it is read (another program cut it, a network disk went
 away) ends the process with SIGBUS: no message, no checkpoint. A read that comes back short is an error with words.

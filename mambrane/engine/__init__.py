@@ -1,1 +1,1 @@
-"""The training loop: windows of micro-batches, precision, optimizer, schedule, average, checkpoints."""
+"""The training loop: steps of micro-batches, precision, optimizer, schedule, EMA, checkpoints."""

@@ -1,4 +1,4 @@
-"""Adding up a window: forward and backward of each micro-batch, sums of gradients, losses and targets.
+"""Adding up a step: forward and backward of each micro-batch, sums of gradients, losses and targets.
 
     sum over micro-batches and ranks of  d/dw ( loss_sum + sum of loss terms )      divided once, at the close
 
@@ -31,12 +31,12 @@ MEMORY_MESSAGES = (
 
 
 class MicroBatchTooLargeError(UserError, MemoryError):
-    """One window of text alone does not fit in memory."""
+    """One sequence of text alone does not fit in memory."""
 
 
 @dataclass(kw_only=True, slots=True)
-class WindowSums:
-    """What a window has added up: over its micro-batches, and after `reduce_over_ranks_` over all ranks."""
+class StepSums:
+    """What a step has added up: over its micro-batches, and after `reduce_over_ranks_` over all ranks."""
 
     gradients: dict[str, Tensor] = field(default_factory=dict)
     """Scaled sums by parameter name; only of parameters that received a gradient."""
@@ -46,7 +46,7 @@ class WindowSums:
     num_samples: int = 0
     num_micro_batches: int = 0
     was_interrupted: bool = False
-    """True when the rest of the window was not read because a stop was asked for."""
+    """True when the rest of the step was not read because a stop was asked for."""
     micro_batches: list[MicroBatch] = field(default_factory=list)
     """What was back-propagated on this rank."""
     activities: list[Any] = field(default_factory=list)
@@ -67,7 +67,7 @@ class WindowSums:
         self.loss_sums[name] = self.loss_sums[name] + value if name in self.loss_sums else value
 
     def mean_losses(self) -> dict[str, float]:
-        """Return the sums over the window's targets, in nats per target."""
+        """Return the sums over the step's targets, in nats per target."""
         if self.num_targets == 0:
             return {}
         return {name: float(loss_sum) / self.num_targets for name, loss_sum in self.loss_sums.items()}
@@ -94,9 +94,9 @@ class Accumulator:
         self.device = device
 
     def add(
-        self, sums: WindowSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
+        self, sums: StepSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
     ) -> None:
-        """Mix a micro-batch, run it and add it to the sums of the window."""
+        """Mix a micro-batch, run it and add it to the sums of the step."""
         for mixer in self.extensions.batch_mixers:
             batch = mixer.mix(batch)
         self._run_whole_or_halves(sums, batch, parameters, expected_targets)
@@ -104,7 +104,7 @@ class Accumulator:
         sums.num_samples += batch.inputs_BT.shape[0]
 
     def _run_whole_or_halves(
-        self, sums: WindowSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
+        self, sums: StepSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
     ) -> None:
         num_targets, num_samples = batch.num_targets, batch.inputs_BT.shape[0]
         if num_targets == 0:
@@ -117,8 +117,8 @@ class Accumulator:
         self.events.emit("out_of_memory", samples=num_samples, tokens=batch.inputs_BT.numel())
         if num_samples == 1:
             raise MicroBatchTooLargeError(
-                f"memory ran out on a single window of {batch.inputs_BT.shape[1]} tokens",
-                wanted="a model and a window that fit in memory",
+                f"memory ran out on a single sequence of {batch.inputs_BT.shape[1]} tokens",
+                wanted="a model and a sequence that fit in memory",
                 way_out="a shorter --sequence-length, fewer --num-layers or a smaller --hidden-dim",
             )
         for half in (slice(0, num_samples // 2), slice(num_samples // 2, num_samples)):
@@ -126,13 +126,13 @@ class Accumulator:
             self._run_whole_or_halves(sums, piece, parameters, expected_targets)
 
     def _fits(
-        self, sums: WindowSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
+        self, sums: StepSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
     ) -> bool:
         """Run a micro-batch and fold it in; returns False, with nothing changed in the sums, when memory ran out."""
         try:
             losses, output = self._forward(batch)
             total = torch.stack(list(losses.values())).sum()
-            # A model whose parameters are all frozen has nothing to back-propagate; its window closes as EMPTY.
+            # A model whose parameters are all frozen has nothing to back-propagate; its step closes as EMPTY.
             if total.requires_grad:
                 self.precision.scaled(total, expected_targets).backward()
         except RuntimeError as error:
@@ -162,7 +162,7 @@ class Accumulator:
 
 
 def reduce_over_ranks_(
-    sums: WindowSums, parameters: dict[str, nn.Parameter], extensions: Extensions, device: torch.device
+    sums: StepSums, parameters: dict[str, nn.Parameter], extensions: Extensions, device: torch.device
 ) -> None:
     """Replace every sum by its sum over all ranks; a rank without a gradient that another has counts as zero."""
     if num_ranks() == 1:

@@ -9,14 +9,14 @@ from mambrane.core.errors import UserError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EngineConfig:
-    """The training loop: windows of micro-batches, optimizer, schedule, precision, checkpoints."""
+    """The training loop: steps of micro-batches, optimizer, schedule, precision, checkpoints."""
 
     accumulation_steps: Count = 4
-    """Micro-batches in a window; one optimizer step follows each window, the short last one included."""
+    """Micro-batches in an optimizer step; the last step of an epoch may have fewer."""
     learning_rate: Annotated[float, Bounds(0, 1000, "least")] = 1e-3
     """Peak learning rate."""
     warmup_ratio: Decay = 0.05
-    """Part of a task's windows over which the learning rate rises."""
+    """Part of a task's steps over which the learning rate rises."""
     min_learning_rate_ratio: Ratio = 0.1
     """Learning rate at the end of a task, over the peak."""
     weight_decay: Rate = 0.1
@@ -28,17 +28,17 @@ class EngineConfig:
     gradient_clip: Strength = 1.0
     """Largest gradient norm; 0 turns clipping off."""
     ema_decay: Decay = 0.0
-    """Decay of the averaged weights, for each applied window; 0 keeps no average."""
+    """Decay of the exponential moving average (EMA) of the weights, for each applied step; 0 keeps none."""
     mixed_precision: bool = True
     """Compute in bf16 or fp16 where the device is faster for it; --precision overrules."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """auto: bf16 on a GPU that has it, else fp16 on a GPU; fp32 on a CPU."""
     tail_policy: Literal["step", "drop", "carry"] = "step"
-    """A last window with fewer micro-batches: step with it, drop it, or carry it into the next epoch of the task."""
+    """A last step with fewer micro-batches: step with it, drop it, or carry it into the next epoch of the task."""
     max_consecutive_skips: Count = 25
-    """Windows in a row with a non-finite gradient after which the run ends with the parameter's name."""
+    """Steps in a row with a non-finite gradient after which the run ends with the parameter's name."""
     save_every: Count = 200
-    """Applied windows between checkpoints; one is also written after each task and at the end."""
+    """Applied steps between checkpoints; one is also written after each task and at the end."""
     keep_checkpoints: Annotated[int, Bounds(2, 1_000_000)] = 3
     """Checkpoints kept; never fewer than 2."""
 

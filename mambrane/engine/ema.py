@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 
 
-class WeightAverage:
-    """Average of a model's floating-point parameters, updated once for each applied window."""
+class ExponentialMovingAverage:
+    """Average of a model's floating-point parameters, updated once for each applied step."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.step import WindowResult
-from mambrane.engine.window import WindowState
+from mambrane.engine.step import StepResult
+from mambrane.engine.transaction import StepState
 
 
 @runtime_checkable
@@ -32,13 +32,13 @@ class EpochLoss:
         self._num_targets = 0
         self._nats = 0.0
 
-    def add(self, result: WindowResult) -> None:
-        """Count a closed window; only applied ones have learned anything."""
-        if result.state is WindowState.COMMITTED:
+    def add(self, result: StepResult) -> None:
+        """Count a closed step; only applied ones have learned anything."""
+        if result.state is StepState.COMMITTED and result.loss is not None:
             self._num_targets += result.num_targets
             self._nats += result.loss * result.num_targets
 
     @property
     def mean(self) -> float | None:
-        """Mean main loss of the applied windows in nats per target; None without an applied window."""
+        """Mean main loss of the applied steps in nats per target; None without an applied step."""
         return self._nats / self._num_targets if self._num_targets else None

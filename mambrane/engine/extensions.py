@@ -1,6 +1,6 @@
 """The seams of the engine: what plasticity and continual learning may add to a step, and nothing else.
 
-    mix a micro-batch -> add loss terms -> add window penalties -> gate the update -> act after the step -> task ends
+    mix a micro-batch -> add loss terms -> add penalties -> gate the update -> act after the step -> task ends
 
 Each seam returns its result to the engine, which puts it into effect; none is given the engine, and none changes the
 model by itself. Two extensions that would change the same weight after a step are refused, so their order decides
@@ -20,23 +20,23 @@ from mambrane.data.batch import MicroBatch
 
 
 class StepView(NamedTuple):
-    """What an after-step extension sees of an applied window."""
+    """What an after-step extension sees of an applied step."""
 
-    model: nn.Module
-    """To be read: changes are returned."""
+    model: Any
+    """The nn.Module that learns, to be read: changes are returned."""
     micro_batches: list[MicroBatch]
     """The micro-batches that were back-propagated, as they were run (mixed, and split when memory was short)."""
     activities: list[Any]
     """The detached `activity` of the model's output for each of them."""
     num_targets: int
-    """Counted targets of the window, over all ranks."""
+    """Counted targets of the step, over all ranks."""
     applied_step: int
-    """Applied windows of the run, this one included."""
+    """Applied steps of the run, this one included."""
     learning_rate: float
 
 
 class StepChange(NamedTuple):
-    """What an after-step extension gives back."""
+    """What an after-step extension returns."""
 
     numbers: dict[str, float]
     """Shown by name."""
@@ -47,7 +47,8 @@ class StepChange(NamedTuple):
 class BoundaryView(NamedTuple):
     """What a boundary extension sees at the end of a task."""
 
-    model: nn.Module
+    model: Any
+    """The nn.Module that has learned the task."""
     loader: Any
     task_index: int
     device: torch.device
@@ -62,16 +63,16 @@ class Extension(Stateful, Protocol):
 
 @runtime_checkable
 class BatchMixer(Extension, Protocol):
-    """Changes what a micro-batch holds (replay). May draw from its own generator; aborted windows are rolled back."""
+    """Changes what a micro-batch holds (replay). May draw from its own generator; aborted steps are rolled back."""
 
     def mix(self, batch: MicroBatch) -> MicroBatch:
         """Return the micro-batch to train on."""
         ...
 
     def undo_point(self) -> Callable[[], None]:
-        """Return what brings the state back, bit for bit, to how it is now; asked for whenever a window opens.
+        """Return what brings the state back, bit for bit, to how it is now; asked for whenever a step opens.
 
-        It is called before the next window opens, or never.
+        It is called before the next step opens, or never.
         """
         ...
 
@@ -81,7 +82,7 @@ class LossTerm(Extension, Protocol):
     """Adds to the loss of each micro-batch. Changes no state of its own here: a micro-batch may be run again."""
 
     def term(self, model: nn.Module, output: Any, batch: MicroBatch) -> Tensor | None:  # noqa: ANN401
-        """Return a sum over the micro-batch's targets, in nats; the window divides it like the main loss.
+        """Return a sum over the micro-batch's targets, in nats; the step divides it like the main loss.
 
         It is called in the autocast context of the forward pass.
         """
@@ -89,8 +90,8 @@ class LossTerm(Extension, Protocol):
 
 
 @runtime_checkable
-class WindowPenalty(Extension, Protocol):
-    """Adds to the loss of a window, once (elastic weight consolidation)."""
+class Penalty(Extension, Protocol):
+    """Adds to the loss of a step, once (elastic weight consolidation)."""
 
     def penalty(self, model: nn.Module) -> Tensor | None:
         """Return a scalar of the size of a mean loss, in nats per token."""
@@ -102,7 +103,7 @@ class UpdateGate(Extension, Protocol):
     """Changes how far the optimizer's update moves the weights (meta-plasticity)."""
 
     def observe(self, gradients: dict[str, Tensor]) -> None:
-        """Note the gradient of the loss, before penalties and clipping; called in each window that is applied."""
+        """Note the gradient of the loss, before penalties and clipping; called in each step that is applied."""
         ...
 
     def gate(self, before: dict[str, Tensor], after: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -117,7 +118,7 @@ class UpdateGate(Extension, Protocol):
 
 @runtime_checkable
 class AfterStep(Extension, Protocol):
-    """Acts after the optimizer's update in an applied window (STDP, homeostasis, probes)."""
+    """Acts after the optimizer's update in an applied step (STDP, homeostasis, probes)."""
 
     def after_step(self, view: StepView) -> StepChange:
         """Return numbers to be shown, and weights to be changed."""
@@ -139,7 +140,7 @@ class Extensions:
 
     batch_mixers: tuple[BatchMixer, ...] = ()
     loss_terms: tuple[LossTerm, ...] = ()
-    window_penalties: tuple[WindowPenalty, ...] = ()
+    penalties: tuple[Penalty, ...] = ()
     update_gates: tuple[UpdateGate, ...] = ()
     after_steps: tuple[AfterStep, ...] = ()
     boundaries: tuple[Boundary, ...] = ()
@@ -172,7 +173,10 @@ class Extensions:
                     wanted="an extension that does something",
                     way_out="docs/extending.md says what each seam asks for",
                 )
-        return cls(**{name: tuple(each for each in extensions if hasattr(each, mark)) for name, mark in marks.items()})
+        seams: dict[str, Any] = {
+            name: tuple(each for each in extensions if hasattr(each, mark)) for name, mark in marks.items()
+        }
+        return cls(**seams)
 
     def by_name(self) -> dict[str, Extension]:
         """Return every extension once, by name."""
@@ -206,7 +210,7 @@ class ExtensionRefusedError(UserError, TypeError):
 _SEAMS: dict[str, tuple[type, str]] = {
     "batch_mixers": (BatchMixer, "mix"),
     "loss_terms": (LossTerm, "term"),
-    "window_penalties": (WindowPenalty, "penalty"),
+    "penalties": (Penalty, "penalty"),
     "update_gates": (UpdateGate, "gate"),
     "after_steps": (AfterStep, "after_step"),
     "boundaries": (Boundary, "boundary"),

@@ -7,8 +7,6 @@ how it is built, what it costs in memory, which operations it calls, and what th
 
 from typing import Any, ClassVar, NamedTuple
 
-from torch import nn
-
 
 class Number(NamedTuple):
     """A number that a method shows after each step, by the name it returns it under."""
@@ -43,7 +41,7 @@ class Method:
         return False
 
     @classmethod
-    def build(cls, config: Any, model: nn.Module) -> "Method":  # noqa: ANN401 -- a run's configuration
+    def build(cls, config: Any, model: Any) -> "Method":  # noqa: ANN401 -- a run's configuration, its module
         """Return the method for a run that has it; the model is the one that will be trained, on its device."""
         return cls()
 

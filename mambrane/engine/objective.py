@@ -2,7 +2,7 @@
 
     loss_sum = - sum over b, t with target != IGNORED_TARGET of log softmax(logits[b, t])[target[b, t]]
 
-A sum, never a mean: the window divides once, by all of its targets, so that every token weighs the same.
+A sum, never a mean: the step divides once, by all of its targets, so that every token weighs the same.
 """
 
 from collections.abc import Callable

@@ -33,7 +33,7 @@ def takes_decay(name: str, parameter: nn.Parameter, owner: nn.Module) -> bool:
 def build_optimizer(model: nn.Module, config: EngineConfig, *, fused: bool = True) -> Optimizer:
     """Return AdamW over every parameter of the model, frozen ones included: they may be thawed later.
 
-    Fused is the fastest form on a CPU and on CUDA, and agrees with the others (tests/engine/test_optimizer.py).
+    Fused is the fastest backend on a CPU and on CUDA, and agrees with the others (tests/engine/test_optimizer.py).
     """
     decaying, plain = _split(model, set())
     return AdamW(
@@ -100,7 +100,9 @@ def _copied(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _split(model: nn.Module, known: set[int]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
     """Return the parameters whose id is not in `known`: those that decay, and the others."""
-    decaying, plain, seen = [], [], set(known)
+    decaying: list[nn.Parameter] = []
+    plain: list[nn.Parameter] = []
+    seen = set(known)
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(prefix=prefix, recurse=False):
             if id(parameter) not in seen:

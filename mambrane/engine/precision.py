@@ -1,14 +1,14 @@
 """The arithmetic of the forward pass (fp32, bf16, fp16) and the loss scale that fp16 needs.
 
 fp16 gradients below 6e-8 vanish and above 65504 overflow, so the loss is multiplied by a scale s before the backward
-pass and the gradients are divided by it after. Inside a window the engine back-propagates sums over tokens, which
+pass and the gradients are divided by it after. Inside a step the engine back-propagates sums over tokens, which
 overflow sooner, so the sum is first divided by a constant d (a power of two, hence exact) that stands in for the
-number of targets until the window closes:
+number of targets until the step closes:
 
     backward of  s / d * loss_sum        at close:  gradient *= d / (s * targets)
 
-The scale itself follows torch's GradScaler: half of it after a window that overflowed, twice after 2000 good ones
-in a row. The scaler is asked twice in a window, never more: `scale` for each loss, and one `update` at the end.
+The scale itself follows torch's GradScaler: half of it after a step that overflowed, twice after 2000 good ones
+in a row. The scaler is asked twice in a step, never more: `scale` for each loss, and one `update` at the end.
 Source: Micikevicius et al., Mixed Precision Training, 2018; torch.amp.GradScaler.
 """
 
@@ -36,7 +36,7 @@ def choose_precision(name: str, *, mixed_precision: bool, device: torch.device) 
 
 
 class Precision:
-    """Autocast for the forward pass, and for fp16 a loss scale that is updated once for each window."""
+    """Autocast for the forward pass, and for fp16 a loss scale that is updated once for each step."""
 
     def __init__(
         self, kind: str, device: torch.device, *, initial_scale: float = 2.0**16, growth_interval: int = 2000
@@ -67,19 +67,19 @@ class Precision:
         return self.scale < SMALLEST_SCALE
 
     def scaled(self, loss_sum: Tensor, expected_targets: int) -> Tensor:
-        """Return what to back-propagate for a summed loss, in a window that expects about so many targets."""
+        """Return what to back-propagate for a summed loss, in a step that expects about so many targets."""
         if self._scaler is None:
             return loss_sum
         return self._scaler.scaled(loss_sum / _power_of_two_above(expected_targets))
 
     def unscale_factor(self, expected_targets: int, num_targets: int) -> float:
-        """Return what turns the accumulated gradients into the mean over the window's targets."""
+        """Return what turns the accumulated gradients into the mean over the step's targets."""
         if self._scaler is None:
             return 1.0 / num_targets
         return _power_of_two_above(expected_targets) / (self._scaler.scale * num_targets)
 
     def update(self, *, is_finite: bool) -> None:
-        """Tell the scale, once for each window that had gradients, whether all of them were finite."""
+        """Tell the scale, once for each step that had gradients, whether all of them were finite."""
         if self._scaler is not None:
             self._scaler.update(is_finite=is_finite)
 

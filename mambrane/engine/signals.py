@@ -4,7 +4,7 @@
     SIGTERM           the flag, however often
     SIGHUP            the flag, however often: the terminal has gone; where it is ignored (nohup) it stays ignored
     SIGINT, 1st, 2nd  the flag
-    SIGINT, 3rd       KeyboardInterrupt where the program stands: whoever insists is obeyed, and what is on the disk
+    SIGINT, 3rd       KeyboardInterrupt where the program stands: the program ends at once, and what is on the disk
                       stays valid, because a save that is broken off leaves the checkpoints before it untouched
 
 Nothing is saved, printed or sent from inside a handler. The exit code of a stopped run is 128 + signal number, as the

@@ -1,7 +1,7 @@
 """What a forward pass may change beside gradients: the global random state and the model's buffers.
 
 The engine itself draws from no global generator, but a model may (dropout), and buffers may move (running
-statistics). A snapshot puts both back, so that an aborted window, a retried micro-batch and an evaluation leave no
+statistics). A snapshot puts both back, so that an aborted step, a retried micro-batch and an evaluation leave no
 trace.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mambrane.engine.ema import WeightAverage
+from mambrane.engine.ema import ExponentialMovingAverage
 
 
 def global_random_state() -> dict[str, Any]:
@@ -93,14 +93,14 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def evaluation_without_trace(model: nn.Module, average: WeightAverage | None = None) -> Iterator[None]:
+def evaluation_without_trace(model: nn.Module, ema: ExponentialMovingAverage | None = None) -> Iterator[None]:
     """Let the model be evaluated in the midst of training, with the averaged weights if there are any.
 
     Modes, weights, buffers and the global random state come back exactly, exceptions or not; gradients that are
     being accumulated stay as they are.
     """
     snapshot = Snapshot(model)
-    swap: AbstractContextManager[None] = nullcontext() if average is None else average.swapped_in(model)
+    swap: AbstractContextManager[None] = nullcontext() if ema is None else ema.swapped_in(model)
     try:
         with swap, evaluation_mode(model), torch.no_grad():
             yield

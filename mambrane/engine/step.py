@@ -1,9 +1,9 @@
-"""The training step: a window, from its first micro-batch to the weights after it. The order is here and nowhere else.
+"""The training step, from its first micro-batch to the weights after it. The order is here and nowhere else.
 
     accumulate sums -> reduce over ranks -> divide once by the targets -> add penalties -> norm -> one finite flag
-    -> clip -> optimizer's update and its gates -> plasticity after the step -> average
+    -> clip -> optimizer's update and its gates -> plasticity after the step -> EMA
 
-A window that is not finite leaves weights, moments, average, schedule, plasticity and buffers bit-identical.
+A step that is not finite leaves weights, moments, EMA, schedule, plasticity and buffers bit-identical.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -18,11 +18,11 @@ from mambrane.core.events import EventLog
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.accumulation import (
     Accumulator,
-    WindowSums,
+    StepSums,
     clear_gradients,
     reduce_over_ranks_,
 )
-from mambrane.engine.ema import WeightAverage
+from mambrane.engine.ema import ExponentialMovingAverage
 from mambrane.engine.extensions import Extensions, StepChange, StepView
 from mambrane.engine.objective import ObjectiveFunction
 from mambrane.engine.optimizer import set_learning_rate
@@ -30,6 +30,7 @@ from mambrane.engine.precision import Precision
 from mambrane.engine.ranks import true_on_all_ranks
 from mambrane.engine.schedule import Schedule
 from mambrane.engine.snapshot import Snapshot
+from mambrane.engine.transaction import StepState, StepTransaction
 from mambrane.engine.weights import (
     first_nonfinite,
     refuse_misfit,
@@ -39,42 +40,41 @@ from mambrane.engine.weights import (
     write_weights,
     writes_to,
 )
-from mambrane.engine.window import WindowState, WindowTransaction
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class WindowResult:
-    """What became of a window."""
+class StepResult:
+    """What became of a step."""
 
-    state: WindowState
+    state: StepState
     """COMMITTED, SKIPPED, EMPTY or ABORTED."""
     num_micro_batches: int
     num_samples: int
     num_targets: int
     """Counted targets; like the two numbers above, over all ranks."""
     learning_rate: float
-    """Learning rate of the window, if it was applied."""
+    """Learning rate of the step, if it was applied."""
     scale: float
-    """Loss scale with which the window ran."""
+    """Loss scale with which the step ran."""
     loss: float | None = None
     """Main loss in nats per target, without any term or penalty. None when nothing was run."""
     terms: dict[str, float] = field(default_factory=dict)
     """Each loss term in nats per target, by extension."""
     penalties: dict[str, float] = field(default_factory=dict)
-    """Each window penalty, by extension."""
+    """Each penalty, by extension."""
     gradient_norm: float | None = None
     """Norm of the whole gradient before clipping."""
     numbers: dict[str, float] = field(default_factory=dict)
     """What the after-step extensions returned, as "extension/number"."""
     reason: str = ""
-    """Why the window did not change the weights."""
+    """Why the step did not change the weights."""
 
     @classmethod
-    def of(cls, sums: WindowSums, *, learning_rate: float, scale: float) -> "WindowResult":
-        """Return what is known of a window once it has been added up."""
+    def of(cls, sums: StepSums, *, learning_rate: float, scale: float) -> "StepResult":
+        """Return what is known of a step once it has been added up."""
         losses = sums.mean_losses()
         return cls(
-            state=WindowState.ACCUMULATING,
+            state=StepState.ACCUMULATING,
             num_micro_batches=sums.num_micro_batches,
             num_samples=sums.num_samples,
             num_targets=sums.num_targets,
@@ -86,7 +86,7 @@ class WindowResult:
 
 
 class TrainingStep:
-    """Takes windows of micro-batches and turns each into one step, or into a reason why not."""
+    """Turns the micro-batches of a step into one update of the weights, or into a reason why there is none."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class TrainingStep:
         *,
         precision: Precision,
         schedule: Schedule,
-        average: WeightAverage | None,
+        ema: ExponentialMovingAverage | None,
         extensions: Extensions,
         objective: ObjectiveFunction,
         gradient_clip: float,
@@ -107,94 +107,94 @@ class TrainingStep:
         self.optimizers = optimizers
         self.precision = precision
         self.schedule = schedule
-        self.average = average
+        self.ema = ema
         self.extensions = extensions
         self.gradient_clip = gradient_clip
         self.device = device
         self.should_stop = should_stop
-        self.window: WindowTransaction | None = None
+        self.transaction: StepTransaction | None = None
         self._accumulator = Accumulator(
             model, objective=objective, precision=precision, extensions=extensions, events=events, device=device
         )
 
     @property
     def is_closed(self) -> bool:
-        """True when no window is open, so that the state of the run is whole."""
-        return self.window is None or self.window.is_closed
+        """True when no step is open, so that the state of the run is whole."""
+        return self.transaction is None or self.transaction.is_closed
 
-    def run(self, micro_batches: Iterable[MicroBatch], *, expected_targets: int, applied: int) -> WindowResult:
-        """Run one window from OPEN to CLOSED.
+    def run(self, micro_batches: Iterable[MicroBatch], *, expected_targets: int, applied: int) -> StepResult:
+        """Run one step from OPEN to CLOSED.
 
         Args:
-            micro_batches: the window; empty on a rank whose data has ended before that of others.
-            expected_targets: about how many targets the window has, the same on all ranks; it only scales fp16 sums.
-            applied: applied windows of the run before this one.
+            micro_batches: those of the step; none on a rank whose data has ended before that of others.
+            expected_targets: about how many targets the step has, the same on all ranks; it only scales fp16 sums.
+            applied: applied steps of the run before this one.
         """
-        before = WindowStart(self.model, self.extensions)
-        self.window = WindowTransaction(clear_gradients=before.clear_gradients, roll_back=before.roll_back)
-        with self.window as window:
-            return self._run(window, micro_batches, expected_targets, applied, before)
+        before = StepStart(self.model, self.extensions)
+        self.transaction = StepTransaction(clear_gradients=before.clear_gradients, roll_back=before.roll_back)
+        with self.transaction as transaction:
+            return self._run(transaction, micro_batches, expected_targets, applied, before)
 
     def _run(
         self,
-        window: WindowTransaction,
+        transaction: StepTransaction,
         micro_batches: Iterable[MicroBatch],
         expected_targets: int,
         applied: int,
-        before: "WindowStart",
-    ) -> WindowResult:
+        before: "StepStart",
+    ) -> StepResult:
         parameters = before.trainable
         learning_rate = self.schedule.learning_rate(applied)
         scale = self.precision.scale
 
-        window.advance(WindowState.ACCUMULATING)
+        transaction.advance(StepState.ACCUMULATING)
         sums = self._accumulate(micro_batches, parameters, expected_targets)
         reduce_over_ranks_(sums, parameters, self.extensions, self.device)
-        result = WindowResult.of(sums, learning_rate=learning_rate, scale=scale)
+        result = StepResult.of(sums, learning_rate=learning_rate, scale=scale)
         if sums.was_interrupted:
-            window.advance(WindowState.ABORTED)
-            return replace(result, state=WindowState.ABORTED, reason="a stop was asked for")
-        window.advance(WindowState.REDUCED)
+            transaction.advance(StepState.ABORTED)
+            return replace(result, state=StepState.ABORTED, reason="a stop was asked for")
+        transaction.advance(StepState.REDUCED)
         if sums.num_targets == 0 or not sums.gradients:
-            window.advance(WindowState.EMPTY)
+            transaction.advance(StepState.EMPTY)
             before.restore_buffers()
             reason = "no counted target" if sums.num_targets == 0 else "no parameter received a gradient"
-            return replace(result, state=WindowState.EMPTY, reason=reason)
+            return replace(result, state=StepState.EMPTY, reason=reason)
 
         self._divide(sums, parameters, expected_targets)
-        window.advance(WindowState.UNSCALED)
+        transaction.advance(StepState.UNSCALED)
         loss_gradients = self._loss_gradients(sums)
         penalties = self._add_penalties()
         norm = get_total_norm([parameter.grad for parameter in parameters.values() if parameter.grad is not None])
         is_finite = true_on_all_ranks(bool(torch.isfinite(norm)), self.device)
         result = replace(result, penalties=penalties, gradient_norm=float(norm))
         if not is_finite:
-            window.advance(WindowState.SKIPPED)
+            transaction.advance(StepState.SKIPPED)
             self.precision.update(is_finite=False)
             before.restore_buffers()
             reason = first_nonfinite(_gradients(parameters), "the gradient")
-            return replace(result, state=WindowState.SKIPPED, reason=reason)
+            return replace(result, state=StepState.SKIPPED, reason=reason)
 
         for gate in self.extensions.update_gates:
             gate.observe(loss_gradients)
         if self.gradient_clip > 0:
             clip_grads_with_norm_(parameters.values(), self.gradient_clip, norm)
-        window.advance(WindowState.CLIPPED)
+        transaction.advance(StepState.CLIPPED)
 
-        window.advance(WindowState.COMMITTED)
+        transaction.advance(StepState.COMMITTED)
         self.precision.update(is_finite=True)
         self._update_weights(parameters, learning_rate)
         change = self._act_after_step(before.parameters, sums, applied + 1, learning_rate)
         require_finite(parameters | {name: before.parameters[name] for name in change.weights})
-        if self.average is not None:
-            self.average.update(self.model)
-        return replace(result, state=WindowState.COMMITTED, numbers=change.numbers)
+        if self.ema is not None:
+            self.ema.update(self.model)
+        return replace(result, state=StepState.COMMITTED, numbers=change.numbers)
 
     def _accumulate(
         self, micro_batches: Iterable[MicroBatch], parameters: dict[str, nn.Parameter], expected_targets: int
-    ) -> WindowSums:
-        """Run the window's micro-batches; a stop that is asked for before the last one interrupts it."""
-        sums = WindowSums()
+    ) -> StepSums:
+        """Run the step's micro-batches; a stop that is asked for before the last one interrupts it."""
+        sums = StepSums()
         for batch in micro_batches:
             if self.should_stop():
                 sums.was_interrupted = True
@@ -203,25 +203,25 @@ class TrainingStep:
         return sums
 
     @torch.no_grad()
-    def _divide(self, sums: WindowSums, parameters: dict[str, nn.Parameter], expected_targets: int) -> None:
-        """Give each parameter its gradient: the sum, unscaled, over the targets of the window."""
+    def _divide(self, sums: StepSums, parameters: dict[str, nn.Parameter], expected_targets: int) -> None:
+        """Give each parameter its gradient: the sum, unscaled, over the targets of the step."""
         factor = self.precision.unscale_factor(expected_targets, sums.num_targets)
         torch._foreach_mul_(list(sums.gradients.values()), factor)
         for name, gradient in sums.gradients.items():
             parameters[name].grad = gradient
 
-    def _loss_gradients(self, sums: WindowSums) -> dict[str, Tensor]:
+    def _loss_gradients(self, sums: StepSums) -> dict[str, Tensor]:
         """Return the gradient of the loss as it stands before penalties and clipping change it; empty without gates."""
         if not self.extensions.update_gates:
             return {}
-        if not self.extensions.window_penalties:
+        if not self.extensions.penalties:
             return sums.gradients
         return dict(zip(sums.gradients, torch._foreach_clone(list(sums.gradients.values())), strict=True))
 
     def _add_penalties(self) -> dict[str, float]:
-        """Add the gradient of each window penalty, once; returns the penalties by extension."""
+        """Add the gradient of each penalty, once; returns the penalties by extension."""
         penalties = {}
-        for extension in self.extensions.window_penalties:
+        for extension in self.extensions.penalties:
             penalty = extension.penalty(self.model)
             if penalty is not None:
                 penalty.backward()
@@ -245,7 +245,7 @@ class TrainingStep:
 
     @torch.no_grad()
     def _act_after_step(
-        self, parameters: dict[str, nn.Parameter], sums: WindowSums, applied_step: int, learning_rate: float
+        self, parameters: dict[str, nn.Parameter], sums: StepSums, applied_step: int, learning_rate: float
     ) -> StepChange:
         """Put into effect what plasticity changes; returns all changes, and all numbers as "extension/number"."""
         view = StepView(
@@ -270,8 +270,8 @@ class TrainingStep:
         return StepChange(numbers, weights)
 
 
-class WindowStart:
-    """What a window finds when it opens, and what brings it back when the window is aborted."""
+class StepStart:
+    """What a step finds when it opens, and what brings it back when the step is aborted."""
 
     def __init__(self, model: nn.Module, extensions: Extensions) -> None:
         self.parameters = dict(model.named_parameters())
@@ -284,11 +284,11 @@ class WindowStart:
         clear_gradients(self.parameters)
 
     def restore_buffers(self) -> None:
-        """Put the buffers back: a window that is not applied must not leave its numbers there."""
+        """Put the buffers back: a step that is not applied must not leave its numbers there."""
         self._snapshot.restore_buffers()
 
     def roll_back(self) -> None:
-        """Put random numbers, buffers and mixers back: the window's data will come again and must meet the same."""
+        """Put random numbers, buffers and mixers back: the step's data will come again and must meet the same."""
         self._snapshot.restore()
         for undo in self._undo_mixing:
             undo()

@@ -1,6 +1,6 @@
-"""The trainer: owns everything that training changes, and hands control back after each closed window.
+"""The trainer: owns everything that training changes, and hands control back after each closed step.
 
-    for result in trainer.windows(loader):      # COMMITTED, SKIPPED, EMPTY; ABORTED ends the epoch
+    for result in trainer.steps(loader):      # COMMITTED, SKIPPED, EMPTY; ABORTED ends the epoch
         ...                                     # the state is whole here: save, evaluate, stop
 
 It knows no tasks, no spikes and no files: the continual runner says when a task begins and ends, the extensions bring
@@ -21,7 +21,7 @@ from mambrane.core.events import EventLog
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.counters import Counters
-from mambrane.engine.ema import WeightAverage
+from mambrane.engine.ema import ExponentialMovingAverage
 from mambrane.engine.epoch import Loader
 from mambrane.engine.extensions import BoundaryView, Extensions
 from mambrane.engine.loss_watch import LossWatch
@@ -36,12 +36,12 @@ from mambrane.engine.precision import Precision, choose_precision
 from mambrane.engine.ranks import largest_over_ranks, num_ranks, true_on_all_ranks
 from mambrane.engine.schedule import Schedule
 from mambrane.engine.snapshot import evaluation_without_trace, global_random_state, set_global_random_state
-from mambrane.engine.step import TrainingStep, WindowResult
-from mambrane.engine.window import TailPolicy, Window, Windows, WindowState
+from mambrane.engine.step import StepResult, TrainingStep
+from mambrane.engine.transaction import StepBatches, StepGroups, StepState, TailPolicy
 
 
 class DivergedError(UserError, ArithmeticError):
-    """Too many windows in a row had a gradient that was not finite."""
+    """Too many steps in a row had a gradient that was not finite."""
 
 
 class TornStateError(UserError, RuntimeError):
@@ -54,7 +54,7 @@ def never() -> bool:
 
 
 class Trainer:
-    """Model, optimizer, precision, schedule, average, extensions and counters, and the loop over windows."""
+    """Model, optimizer, precision, schedule, EMA, extensions and counters, and the loop over steps."""
 
     def __init__(
         self,
@@ -81,18 +81,18 @@ class Trainer:
         self.precision = Precision(kind, device) if precision is None else precision
         self.optimizers = (build_optimizer(model, config),) if optimizers is None else optimizers
         self.schedule = Schedule(config)
-        self.average = WeightAverage(model, config.ema_decay) if config.ema_decay > 0 else None
+        self.ema = ExponentialMovingAverage(model, config.ema_decay) if config.ema_decay > 0 else None
         self.counters = Counters()
         self.loss_watch = LossWatch()
         self.carried: list[MicroBatch] = []
         """Micro-batches of a short tail that wait for the next epoch (--tail-policy carry); they are ours, so the
         loader counts them as consumed and the checkpoint holds them."""
-        self.step = TrainingStep(
+        self.training_step = TrainingStep(
             model,
             self.optimizers,
             precision=self.precision,
             schedule=self.schedule,
-            average=self.average,
+            ema=self.ema,
             extensions=self.extensions,
             objective=objective,
             gradient_clip=config.gradient_clip,
@@ -101,16 +101,16 @@ class Trainer:
             should_stop=should_stop,
         )
 
-    def begin_task(self, total_windows: int) -> None:
+    def begin_task(self, total_steps: int) -> None:
         """Start a task: the learning rate rises anew, and the optimizer learns of parameters the model has gained."""
         self._require_whole("beginning a task")
         self._drop_carried()
         new = add_new_parameters(self.optimizers, self.model)
-        if self.average is not None:
-            self.average.add_new_parameters(self.model)
+        if self.ema is not None:
+            self.ema.add_new_parameters(self.model)
         if new:
             self.events.emit("parameters_added", names=new)
-        self.schedule.begin_task(total_windows, self.counters.applied)
+        self.schedule.begin_task(total_steps, self.counters.applied)
         self.loss_watch.begin_task()
 
     def end_task(self, loader: Loader, task_index: int) -> None:
@@ -122,20 +122,20 @@ class Trainer:
             extension.boundary(view)
         self.model.zero_grad(set_to_none=True)
 
-    def windows(self, loader: Loader) -> Iterator[WindowResult]:
-        """Train on the rest of the loader's epoch, yielding after each closed window; ends early when asked to stop.
+    def steps(self, loader: Loader) -> Iterator[StepResult]:
+        """Train on the rest of the loader's epoch, yielding after each closed step; ends early when asked to stop.
 
-        Between two windows the state is whole: the caller may save, evaluate or leave the loop for good.
+        Between two steps the state is whole: the caller may save, evaluate or leave the loop for good.
 
         Raises:
-            DivergedError: too many skipped windows in a row.
+            DivergedError: too many skipped steps in a row.
             TornStateError: an earlier update was broken off half-way.
             UserError: several processes train, and an extension would see the data of one of them only.
         """
         self._require_whole("training on")
         if num_ranks() > 1:
             _refuse_sight_of_one_rank(self.extensions)
-        grouped = Windows(
+        grouped = StepGroups(
             chain(list(self.carried), loader.epoch_batches()),
             self.config.accumulation_steps,
             TailPolicy(self.config.tail_policy),
@@ -143,35 +143,35 @@ class Trainer:
         stream = iter(grouped)
         is_empty = True
         while true_on_all_ranks(not self.should_stop(), self.device):
-            window = self._next_window(stream, grouped, loader)
-            expected_targets = self._expect_targets(window)
+            batches = self._next_step(stream, grouped, loader)
+            expected_targets = self._expect_targets(batches)
             if expected_targets == 0:
                 loader.commit()
                 if is_empty:
-                    self.events.emit("epoch_without_windows", carried=len(self.carried))
+                    self.events.emit("epoch_without_steps", carried=len(self.carried))
                 return
             is_empty = False
-            result = self._train_on(window, expected_targets, loader)
+            result = self._train_on(batches, expected_targets, loader)
             yield result
-            if result.state is WindowState.ABORTED:
+            if result.state is StepState.ABORTED:
                 return
 
     def evaluation(self) -> AbstractContextManager[None]:
         """Return a context in which the model may be evaluated, with the averaged weights if there are any."""
-        return evaluation_without_trace(self.model, self.average)
+        return evaluation_without_trace(self.model, self.ema)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that training has changed; `weights` holds the parts that are tensors by name alone.
 
         Raises:
-            TornStateError: a window is open, or an update was broken off.
+            TornStateError: a step is open, or an update was broken off.
         """
         self._require_whole("saving")
-        average = None if self.average is None else self.average.state_dict()
+        ema = None if self.ema is None else self.ema.state_dict()
         weights = {"model": dict(self.model.state_dict())}
         return {
-            "weights": weights if average is None else weights | {"ema": average["average"]},
-            "average_updates": None if average is None else average["num_updates"],
+            "weights": weights if ema is None else weights | {"ema": ema["average"]},
+            "ema_updates": None if ema is None else ema["num_updates"],
             "optimizer": optimizer_state_by_name(self.optimizers, self.model),
             "precision": self.precision.state_dict(),
             "schedule": self.schedule.state_dict(),
@@ -190,7 +190,7 @@ class Trainer:
             ValueError: the saved run had other extensions.
         """
         weights = state["weights"]
-        if ("ema" in weights) != (self.average is not None):
+        if ("ema" in weights) != (self.ema is not None):
             saved = "an average" if "ema" in weights else "no average"
             raise UserError(
                 f"--ema-decay {self.config.ema_decay}, and the saved run has {saved}",
@@ -205,8 +205,8 @@ class Trainer:
                 wanted="the model that the run started with",
                 way_out="the model flags that the run started with, or another --output-dir",
             ) from error
-        if self.average is not None:
-            self.average.load_state_dict({"average": weights["ema"], "num_updates": state["average_updates"]})
+        if self.ema is not None:
+            self.ema.load_state_dict({"average": weights["ema"], "num_updates": state["ema_updates"]})
         load_optimizer_state(self.optimizers, self.model, state["optimizer"])
         self.precision.load_state_dict(state["precision"], self.events)
         self.schedule.load_state_dict(state["schedule"])
@@ -222,46 +222,48 @@ class Trainer:
             self.events.emit("tail_dropped", micro_batches=len(self.carried), reason="the task it belongs to has ended")
             self.carried = []
 
-    def _next_window(
-        self, stream: Iterator[Window[MicroBatch]], grouped: Windows[MicroBatch], loader: Loader
-    ) -> Window[MicroBatch] | None:
-        """Return the next window, or None at the end of this rank's data, where the fate of a short tail is decided."""
+    def _next_step(
+        self, stream: Iterator[StepBatches[MicroBatch]], grouped: StepGroups[MicroBatch], loader: Loader
+    ) -> StepBatches[MicroBatch] | None:
+        """Return the next step, or None at the end of this rank's data, where a short tail is dropped or carried."""
         try:
-            window = next(stream, None)
+            batches = next(stream, None)
         except BaseException:
             loader.rewind()
             raise
-        if window is None and grouped.leftover:
+        if batches is None and grouped.leftover:
             leftover, grouped.leftover = grouped.leftover, []
             if self.config.tail_policy == TailPolicy.CARRY:
                 self.carried = leftover
             else:
                 self.events.emit("tail_dropped", micro_batches=len(leftover), reason="--tail-policy drop")
-        return window
+        return batches
 
-    def _expect_targets(self, window: Window[MicroBatch] | None) -> int:
-        """Return about how many targets the window has, the same on all ranks; 0 when no rank has another window."""
+    def _expect_targets(self, batches: StepBatches[MicroBatch] | None) -> int:
+        """Return about how many targets the step has, the same on all ranks; 0 when no rank has another step."""
         size = self.config.accumulation_steps
-        expected_targets = 0 if window is None else size * window.first.targets_BT.numel()
+        expected_targets = 0 if batches is None else size * batches.first.targets_BT.numel()
         (most_expected,) = largest_over_ranks([expected_targets], self.device)
         return most_expected
 
-    def _train_on(self, window: Window[MicroBatch] | None, expected_targets: int, loader: Loader) -> WindowResult:
-        """Run one window, count it, and move the loader's cursor if its data was consumed."""
-        micro_batches = () if window is None else window
+    def _train_on(self, batches: StepBatches[MicroBatch] | None, expected_targets: int, loader: Loader) -> StepResult:
+        """Run one step, count it, and move the loader's cursor if its data was consumed."""
+        micro_batches = () if batches is None else batches
         try:
-            result = self.step.run(micro_batches, expected_targets=expected_targets, applied=self.counters.applied)
+            result = self.training_step.run(
+                micro_batches, expected_targets=expected_targets, applied=self.counters.applied
+            )
         except BaseException as error:
             loader.rewind()
-            if self.step.is_closed:
-                self.counters.count(WindowState.ABORTED)
-                self.events.emit("window_aborted", window=self.counters.windows, reason=repr(error))
+            if self.training_step.is_closed:
+                self.counters.count(StepState.ABORTED)
+                self.events.emit("step_aborted", number=self.counters.closed, reason=repr(error))
             raise
-        if result.state is WindowState.ABORTED:
+        if result.state is StepState.ABORTED:
             loader.rewind()
         else:
             loader.commit()
-            if window is not None:
+            if batches is not None:
                 del self.carried[: self.config.accumulation_steps]
         self.counters.count(
             result.state,
@@ -269,30 +271,30 @@ class Trainer:
             samples=result.num_samples,
             tokens=result.num_targets,
         )
-        if result.state is not WindowState.COMMITTED:
-            self.events.emit(f"window_{result.state.value}", window=self.counters.windows, reason=result.reason)
-        elif self.loss_watch.is_spike(result.loss):
+        if result.state is not StepState.COMMITTED:
+            self.events.emit(f"step_{result.state.value}", number=self.counters.closed, reason=result.reason)
+        elif result.loss is not None and self.loss_watch.is_spike(result.loss):
             self.counters.loss_spikes += 1
             self.events.emit("loss_spike", step=self.counters.applied, loss=result.loss, usual=self.loss_watch.mean)
         self._stop_if_diverged(result)
         return result
 
-    def _stop_if_diverged(self, result: WindowResult) -> None:
-        if result.state is not WindowState.SKIPPED:
+    def _stop_if_diverged(self, result: StepResult) -> None:
+        if result.state is not StepState.SKIPPED:
             return
         if self.counters.skips_in_a_row >= self.config.max_consecutive_skips or self.precision.is_exhausted:
             raise DivergedError(
-                f"{self.counters.skips_in_a_row} windows in a row were not finite; {result.reason}, "
+                f"{self.counters.skips_in_a_row} steps in a row were not finite; {result.reason}, "
                 f"at step {self.counters.applied}, loss scale {self.precision.scale:g}",
                 wanted="finite gradients",
                 way_out="a lower --learning-rate, a longer --warmup-ratio, or --precision fp32",
             )
 
     def _require_whole(self, doing: str) -> None:
-        if not self.step.is_closed:
+        if not self.training_step.is_closed:
             raise TornStateError(
-                f"{doing}, while window {self.counters.windows + 1} is open or its update was broken off",
-                wanted="a closed window",
+                f"{doing}, while step {self.counters.closed + 1} is open or its update was broken off",
+                wanted="a closed step",
                 way_out="run the same command again: it resumes from the last checkpoint",
             )
 
@@ -304,7 +306,7 @@ def _refuse_sight_of_one_rank(extensions: Extensions) -> None:
         names = ", ".join(dict.fromkeys(extension.name for extension in own_data))
         raise UserError(
             f"{num_ranks()} processes train together with {names}, which would see the data of one process only",
-            wanted="loss terms, window penalties and update gates only",
+            wanted="loss terms, penalties and update gates only",
             way_out="train in one process, or leave these extensions out",
         )
 

@@ -18,6 +18,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import llvmlite
 import numba
@@ -55,7 +56,8 @@ def kernel(
     def compiles(function: Callable) -> Callable:
         # The shape checker of the tests wraps every function; Numba needs the bare one.
         bare = inspect.unwrap(function)
-        compiled = njit(bare, nogil=True, error_model="numpy", fastmath=fastmath or False, _nrt=makes_arrays)
+        options: dict[str, Any] = {"error_model": "numpy", "fastmath": fastmath or False, "_nrt": makes_arrays}
+        compiled: Any = njit(bare, nogil=True, **options)
         # Whatever goes into the kernel counts: its own file, what it takes from others, and who compiles it.
         source = Path(bare.__code__.co_filename)
         stamp = _SHARED_SOURCES + _hash_of(source, source.with_name("reference.py")) + str(bare.__code__.co_firstlineno)

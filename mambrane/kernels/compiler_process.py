@@ -24,12 +24,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from mambrane.core.errors import UserError
 from mambrane.kernels.numba_internals import dumps
 
-_KEPT_VARIABLES = ("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "LOCALAPPDATA", "XDG_CACHE_HOME")
+_KEPT_VARIABLES: tuple[str, ...] = ("PATH", "HOME", "USERPROFILE", "SYSTEMROOT", "LOCALAPPDATA", "XDG_CACHE_HOME")
 _KEPT_VARIABLES += ("TEMP", "TMP", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 _PROGRAM = "import sys; sys.path += {folders!r}; from mambrane.kernels import compiler_process as c; c.serve()"
 
@@ -123,6 +123,8 @@ class _Compiler:
         """Return what the process answers."""
         folder = Path(function.__code__.co_filename).parents[function.__module__.count(".")]
         with self._lock:
+            assert self._process.stdin is not None, "it is a pipe"
+            assert self._process.stdout is not None, "it is a pipe"
             try:
                 _send(self._process.stdin, dumps((str(folder), function.__module__, function.__qualname__, signature)))
                 answer = _receive(self._process.stdout)
@@ -137,7 +139,7 @@ class _Compiler:
             raise UserError(
                 f"the CPU kernel {function.__module__}.{function.__qualname__} could not be compiled: {content}",
                 wanted="versions of numba and llvmlite that Mambrane was tried with",
-                way_out="install those of constraints.txt, or choose --backend reference",
+                way_out="install those of constraints.txt",
             )
         return content
 
@@ -147,7 +149,8 @@ class _Compiler:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._errors):
             try:
-                stream.close()
+                if stream is not None:
+                    stream.close()
             except OSError:
                 continue
 
@@ -226,12 +229,12 @@ def _answer(request: bytes) -> tuple[bool, object]:
         return False, f"{type(error).__name__}: {error}"
 
 
-def _send(stream: BinaryIO | io.BufferedIOBase, content: bytes) -> None:
+def _send(stream: IO[bytes] | io.BufferedIOBase, content: bytes) -> None:
     stream.write(struct.pack(">Q", len(content)) + content)
     stream.flush()
 
 
-def _receive(stream: BinaryIO | io.BufferedIOBase) -> bytes:
+def _receive(stream: IO[bytes] | io.BufferedIOBase) -> bytes:
     """Return the next message.
 
     Raises:

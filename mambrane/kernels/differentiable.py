@@ -2,7 +2,7 @@
 
 The arguments and the outputs are a NamedTuple each, written once. All else follows from them: the schema of the
 operator and of its backward operator, their shapes, what is remembered in between, and gradients of outputs that
-nothing reads. A form for another device is another operator, which may remember other tensors: `lif` on the CPU,
+nothing reads. A backend for another device is another operator, which may remember other tensors: `lif` on the CPU,
 `lif_cuda` with `device="CUDA"`.
 
     class Arguments(NamedTuple):
@@ -21,6 +21,7 @@ nothing reads. A form for another device is another operator, which may remember
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
 from inspect import Parameter, Signature
+from types import GenericAlias
 from typing import Any, get_type_hints
 
 import torch
@@ -61,9 +62,9 @@ def differentiable(
             output; zeros of its shape where not given.
         device: the dispatch key it computes for.
     """
-    types, output_names = get_type_hints(arguments), outputs._fields
+    types, output_names = get_type_hints(arguments), tuple(get_type_hints(outputs))
     shown = tuple(each for each in output_names if each not in internal)
-    kept_type = namedtuple("Kept", keeps)
+    kept_type: Any = namedtuple("Kept", tuple(keeps))  # type: ignore[misc]  # mypy wants the names in the source
     tensors = [each for each in keeps if types.get(each, Tensor) is Tensor]
 
     def as_grads(grads: Sequence[Tensor]) -> Any:  # noqa: ANN401 -- an `outputs`
@@ -104,7 +105,7 @@ def differentiable(
             some = next(grad for grad in given if grad is not None)
             zeros = make_zeros(kept) if make_zeros else [some.new_zeros(shape) for shape in context.shapes]
             given = [zero if grad is None else grad for grad, zero in zip(given, zeros, strict=True)]
-        found = backward(*(grad.contiguous() for grad in given), *kept)
+        found = backward(*(grad.contiguous() for grad in given if grad is not None), *kept)
         by_name = dict(zip(gradients, (found,) if isinstance(found, Tensor) else found, strict=True))
         return tuple(by_name.get(each) for each in types)
 
@@ -122,9 +123,9 @@ def _as_returned(tensors: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
 
-def _with_signature(run: Callable, types: Mapping[str, type], num_returned: int) -> Callable:
+def _with_signature(run: Any, types: Mapping[str, type], num_returned: int) -> Callable:  # noqa: ANN401 -- a function
     """Let torch read from a function what it takes and returns."""
-    returned = Tensor if num_returned == 1 else tuple[(Tensor,) * num_returned]
+    returned: Any = Tensor if num_returned == 1 else GenericAlias(tuple, (Tensor,) * num_returned)
     parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=each) for name, each in types.items()]
     run.__signature__ = Signature(parameters, return_annotation=returned)
     return run

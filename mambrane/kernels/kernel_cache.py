@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from mambrane.kernels import compiler_process
 from mambrane.kernels.numba_internals import CompileResult, CompileResultCacheImpl, dumps
@@ -38,7 +39,7 @@ class KernelCache:
         """Folder of the files."""
         return str(self._find_folder())
 
-    def load_overload(self, signature: object, target_context: object) -> CompileResult | None:
+    def load_overload(self, signature: object, target_context: Any) -> CompileResult | None:  # noqa: ANN401 -- Numba's own
         """Return the kernel for argument types, from the disk or from the compiling process."""
         target_context.refresh()
         path = self._path_of(signature, target_context)
@@ -52,7 +53,7 @@ class KernelCache:
             result = _rebuilt(payload, target_context, path)
         return result
 
-    def save_overload(self, signature: object, result: CompileResult) -> None:
+    def save_overload(self, signature: object, result: Any) -> None:  # noqa: ANN401 -- a CompileResult of Numba
         """Keep a kernel that this process compiled; only the compiling process has any worth keeping."""
         if compiler_process.is_this_process():
             payload = self.payloads[repr(signature)] = dumps(result._reduce())
@@ -76,7 +77,7 @@ class KernelCache:
         except OSError as error:
             compiler_process.notices.cannot_keep(f"{error.strerror or error}: {path.parent}")
 
-    def _path_of(self, signature: object, target_context: object) -> Path | None:
+    def _path_of(self, signature: object, target_context: Any) -> Path | None:  # noqa: ANN401 -- Numba's own
         folder = self._find_folder()
         key = repr((self._stamp, signature, target_context.codegen().magic_tuple())).encode()
         name = f"{self._base_name()}.{self._stamp[:12]}.{hashlib.sha256(key).hexdigest()[:24]}.kernel"

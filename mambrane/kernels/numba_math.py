@@ -56,7 +56,7 @@ def _power_of_two(typing_context: Any, shifted: types.Type) -> tuple[Any, Callab
 
 
 @intrinsic
-def _exp_of_lanes(typing_context: Any, x: types.Type) -> tuple[Any, Callable]:  # noqa: ANN401 -- Numba's own
+def _exp_of_lanes(typing_context: Any, x: Any) -> tuple[Any, Callable]:  # noqa: ANN401 -- Numba's own
     """Return exp of each lane, from the C library."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401 -- Numba's own

@@ -67,7 +67,7 @@ class Operator:
 
         # Profilers and grad_fn show the name of the class.
         methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-        remembered = type(f"mambrane_{self._name}", (torch.autograd.Function,), methods)
+        remembered: Any = type(f"mambrane_{self._name}", (torch.autograd.Function,), methods)
 
         def call_and_remember(*arguments: Any) -> Any:  # noqa: ANN401 -- as the function says
             if torch.is_grad_enabled() and any(isinstance(each, Tensor) and each.requires_grad for each in arguments):

@@ -65,8 +65,10 @@ def add_products(factor_QWL, x_PNL, p, row, num_rows, sum_PNL):
     numbers, size = x_PNL.shape[1], factor_QWL.shape[1]
     for n in range(0, numbers, NUMBERS_TOGETHER):
         place = p * numbers + n
-        a0, a1, b0, b1 = *load_pair(x_PNL, place), *load_pair(x_PNL, place + numbers)
-        c0, c1, d0, d1 = *load_pair(x_PNL, place + 2 * numbers), *load_pair(x_PNL, place + 3 * numbers)
+        a0, a1 = load_pair(x_PNL, place)
+        b0, b1 = load_pair(x_PNL, place + numbers)
+        c0, c1 = load_pair(x_PNL, place + 2 * numbers)
+        d0, d1 = load_pair(x_PNL, place + 3 * numbers)
         place = row * numbers + n
         for w in range(num_rows):
             a, b = load(factor_QWL, w), load(factor_QWL, w + size)

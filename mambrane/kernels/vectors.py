@@ -28,7 +28,8 @@ from mambrane.kernels.numba_internals import get_host_cpu_features, get_or_inser
 LANES = 16
 """Numbers of a vector: a register of 512 bits in float32."""
 
-FEATURES = (get_host_cpu_features() if config.CPU_FEATURES is None else config.CPU_FEATURES).split(",")
+CHOSEN_FEATURES = config.CPU_FEATURES  # type: ignore[attr-defined]  # Numba adds its settings when it starts
+FEATURES = (get_host_cpu_features() if CHOSEN_FEATURES is None else CHOSEN_FEATURES).split(",")
 """What Numba compiles for and keeps its kernels apart by: the processor's own, or what NUMBA_CPU_FEATURES names."""
 
 WIDE_LANES = 2 * LANES if "+avx512f" in FEATURES else LANES

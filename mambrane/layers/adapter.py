@@ -66,6 +66,7 @@ class SpikeAdapter(nn.Module):
             )
             code_BTS = self.ticks.last(code_BTS)
         else:
+            assert population.membrane_BTS is not None, "the population keeps them for this method"
             membrane_BTS = self.ticks.last(population.membrane_BTS)
             code_BTS = F.rms_norm(membrane_BTS, membrane_BTS.shape[-1:], eps=1e-5)
         return self.projection(code_BTS), state

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Currents, Resets
+from mambrane.core.weight_decay import exempt_from_weight_decay
 from mambrane.layers.cost import ComponentCost, macs, num_parameters
 from mambrane.ops.cfc import CfcWeights, cfc
 from mambrane.ops.ltc import NUM_UNFOLDS, LtcWeights, ltc
@@ -109,15 +110,23 @@ class LtcCell(nn.Module):
         "vleak": (-0.2, 0.2),
     }
 
+    input_weight: nn.Parameter
+    input_bias: nn.Parameter
+    sensory_w: nn.Parameter
+    sensory_erev: nn.Parameter
+    w: nn.Parameter
+    erev: nn.Parameter
+    cm: nn.Parameter
+
     def __init__(self, inputs: int, units: int) -> None:
         super().__init__()
-        shapes = {"input_weight": (inputs,), "input_bias": (inputs,)}
+        shapes: dict[str, tuple[int, ...]] = {"input_weight": (inputs,), "input_bias": (inputs,)}
         shapes |= {f"sensory_{name}": (inputs, units) for name in ("w", "mu", "sigma", "erev")}
         shapes |= dict.fromkeys(("w", "mu", "sigma", "erev"), (units, units))
         shapes |= dict.fromkeys(("cm", "gleak", "vleak"), (units,))
         for name, shape in shapes.items():
             parameter = nn.Parameter(torch.ones(shape))
-            parameter.no_weight_decay = True
+            exempt_from_weight_decay(parameter)
             self.register_parameter(name, parameter)
 
     def reset_parameters(self, generator: torch.Generator) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
+from mambrane.core.weight_decay import exempt_from_weight_decay
 from mambrane.layers.cost import ComponentCost, macs, num_parameters
 from mambrane.layers.elementwise import softplus
 from mambrane.layers.linear import Linear
@@ -60,7 +61,7 @@ class Mamba(nn.Module):
         self.D = nn.Parameter(torch.ones(expanded))
         self.out_proj = Linear(expanded, dim, bias=False)
         for parameter in (self.A_log, self.D, self.dt_proj.bias):
-            parameter.no_weight_decay = True
+            exempt_from_weight_decay(parameter)
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         """Start A at -1..-N (S4D-real), D at 1 and dt log-uniform in [0.001, 0.1], as published."""
@@ -84,6 +85,7 @@ class Mamba(nn.Module):
         """Return the output [B, T, D] and the state after the last token. T = 1 is one step of generation."""
         x_BTE, gate_BTE = self.in_proj.parts(u_BTD, [self.out_proj.in_features] * 2)
         conv_BEK, scan_BEN = (None, None) if state is None else state
+        assert self.conv1d.bias is not None, "it is made with one"
         x_BTE, conv_BEK = causal_conv(
             x_BTE, self.conv1d.weight.squeeze(1), self.conv1d.bias, state_BEK=conv_BEK, resets_BT=resets_BT
         )

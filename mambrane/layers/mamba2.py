@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
+from mambrane.core.weight_decay import exempt_from_weight_decay
 from mambrane.layers.cost import ComponentCost, macs, num_parameters
 from mambrane.layers.elementwise import softplus
 from mambrane.layers.linear import Linear
@@ -58,7 +59,7 @@ class Mamba2(nn.Module):
         self.norm = RmsNorm(expanded)
         self.out_proj = Linear(expanded, dim, bias=False)
         for parameter in (self.A_log, self.D, self.dt_bias):
-            parameter.no_weight_decay = True
+            exempt_from_weight_decay(parameter)
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         """Start A uniform in [-16, -1], D at 1 and dt log-uniform in [0.001, 0.1], as published."""
@@ -81,6 +82,7 @@ class Mamba2(nn.Module):
         convolved = self.conv1d.in_channels
         gate_BTE, xBC_BTE, dt_BTH = self.in_proj.parts(u_BTD, [expanded, convolved, heads])
         conv_BEK, scan_BHPN = (None, None) if state is None else state
+        assert self.conv1d.bias is not None, "it is made with one"
         xBC_BTE, conv_BEK = causal_conv(
             xBC_BTE, self.conv1d.weight.squeeze(1), self.conv1d.bias, state_BEK=conv_BEK, resets_BT=resets_BT
         )

@@ -8,7 +8,7 @@ Source: Gerstner et al., Neuronal Dynamics, sections 1.3 and 5; the operation it
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple, overload
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class SpikingPopulation(nn.Module):
         keep_membranes: bool = False,
     ) -> None:
         super().__init__()
-        self.options = {
+        self.options: dict[str, Any] = {
             "threshold": threshold,
             "reset": reset,
             "detach_reset": detach_reset,
@@ -75,11 +75,23 @@ class Ticks(NamedTuple):
 
     per_token: int
 
+    @overload
+    def spread(self, x_BTS: Tensor) -> Tensor: ...
+
+    @overload
+    def spread(self, x_BTS: Tensor | None) -> Tensor | None: ...
+
     def spread(self, x_BTS: Tensor | None) -> Tensor | None:
         """Repeat every token K times: [B, T, S] -> [B, T K, S]."""
         if x_BTS is None or self.per_token == 1:
             return x_BTS
         return x_BTS.repeat_interleave(self.per_token, dim=1)
+
+    @overload
+    def spread_resets(self, resets_BT: Resets) -> Tensor: ...
+
+    @overload
+    def spread_resets(self, resets_BT: Resets | None) -> Tensor | None: ...
 
     def spread_resets(self, resets_BT: Resets | None) -> Tensor | None:
         """Reset at the first tick of a token only: [B, T] -> [B, T K]."""

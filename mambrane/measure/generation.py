@@ -119,7 +119,7 @@ class _Text:
         self.token = prompt[0]
 
     def advance(self, position: int, scores_V: Float[Tensor, " V"], sampling: Sampling, last_token: int | None) -> bool:
-        """Set `token` to what stands at the position; returns True where it was written, not read."""
+        """Set `token` to the one at the position; returns True where it was written, not read."""
         if position < len(self.prompt):
             self.token = self.prompt[position]
             return False
@@ -144,6 +144,7 @@ def _write(
     with evaluation_mode(model):
         output = prefill(model, common_BT, end_of_text, prefill_chunk_tokens)
         for position in itertools.count(num_common):
+            assert output.logits_BTV is not None, "a model that was given no targets returns logits"
             scores_BV = output.logits_BTV[:, -1].float().cpu()
             for row, text in enumerate(texts):
                 if text.advance(position, scores_BV[row], sampling, last_token):

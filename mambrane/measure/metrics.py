@@ -43,7 +43,7 @@ class HeldoutLoss(NamedTuple):
 
     @property
     def details(self) -> dict[str, float]:
-        """Perplexity, for the eye only."""
+        """Perplexity of a token, for the eye only."""
         return {"perplexity": self.perplexity}
 
     @property
@@ -61,7 +61,7 @@ def heldout_loss(
     device: torch.device,
     objective: ObjectiveFunction = fused_next_token_objective,
 ) -> HeldoutLoss:
-    """Return the loss on every target of a token file, read in windows that each start from the zero state.
+    """Return the loss on every target of a token file, read in sequences that each start from the zero state.
 
     The model is in evaluation mode meanwhile and gets its mode back; nothing random is drawn. The default objective
     asks the model for the nats of the targets, so that B x T x V logits never exist; `next_token_objective` takes them

@@ -97,6 +97,7 @@ def _probe_block(activity: BlockActivity, shown_ticks: int) -> BlockProbe:
 
 
 def _surprise(output: ModelOutput, tokens_BT: torch.Tensor) -> np.ndarray:
+    assert output.logits_BTV is not None, "a model that was given no targets returns logits"
     nats_T = F.cross_entropy(output.logits_BTV[0, :-1].float(), tokens_BT[0, 1:], reduction="none")
     return np.concatenate([[np.nan], _array(nats_T / np.log(2))])
 

@@ -68,7 +68,7 @@ def block_kind(name: str) -> BlockKind:
 
 
 def missing_of_model(config: ModelConfig) -> dict[str, str]:
-    """Return what each setting of blocks lacks in order to do anything, in words; empty where it lacks nothing."""
+    """Return what each setting of blocks lacks in order to do anything, as text; empty where it lacks nothing."""
     kinds = {name: block_kind(name) for name in block_kind_names()}
     missing = {}
     for setting in dict.fromkeys(setting for kind in kinds.values() for setting in kind.SETTINGS):

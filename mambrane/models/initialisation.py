@@ -20,7 +20,8 @@ def draw_default_weights(module: nn.Module, generator: torch.Generator) -> None:
                 child.bias.zero_()
         elif isinstance(child, nn.Conv1d):
             _uniform(child.weight, generator)
-            _uniform(child.bias, generator, fan_in=child.weight[0].numel())
+            if child.bias is not None:
+                _uniform(child.bias, generator, fan_in=child.weight[0].numel())
 
 
 def _uniform(weight: torch.Tensor, generator: torch.Generator, fan_in: int | None = None) -> None:

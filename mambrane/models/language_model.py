@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mambrane.core.seeding import derive_seed
 from mambrane.core.shapes import Resets, Spikes, Tokens
+from mambrane.core.weight_decay import exempt_from_weight_decay
 from mambrane.layers.dropout import Dropout
 from mambrane.layers.norm import RmsNorm
 from mambrane.models.block import Block, block_kind
@@ -24,13 +25,13 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(vocab_size, config.hidden_dim)
-        self.blocks = nn.ModuleList(block_kind(name).build(config) for name in config.block_kinds)
+        self.blocks = nn.ModuleList(cast(nn.Module, block_kind(name).build(config)) for name in config.block_kinds)
         self.norm = RmsNorm(config.hidden_dim)
-        self.dropouts = None
+        self.dropouts: nn.ModuleList | None = None
         if config.dropout > 0:
             seeds = (derive_seed(generator.initial_seed(), place) for place in range(1 + config.num_layers))
             self.dropouts = nn.ModuleList(Dropout(config.dropout, seed=seed) for seed in seeds)
-        self.embedding.weight.no_weight_decay = True
+        exempt_from_weight_decay(self.embedding.weight)
         self.reset_parameters(generator)
 
     @property
@@ -67,6 +68,7 @@ class LanguageModel(nn.Module):
                 in place of the logits, which would take B x T x V numbers.
         """
         output = self.hidden_states(tokens_BT, state=state, resets_BT=resets_BT)
+        assert output.hidden_BTD is not None, "they are what was asked for"
         if targets_BT is not None:
             nats_BT = linear_cross_entropy(output.hidden_BTD, self.embedding.weight, targets_BT)
             return output._replace(nats_BT=nats_BT)
@@ -95,7 +97,7 @@ class LanguageModel(nn.Module):
         return self.dropouts is not None and self.training
 
     def _drop(self, place: int, x_BTD: Tensor) -> Tensor:
-        return self.dropouts[place](x_BTD) if self._drops else x_BTD
+        return x_BTD if self.dropouts is None or not self.training else self.dropouts[place](x_BTD)
 
     def step(self, tokens_B: Tensor, state: ModelState | None = None) -> ModelOutput:
         """Read one token [B] of each sequence: `forward` with T = 1, at constant cost and memory."""
@@ -104,7 +106,7 @@ class LanguageModel(nn.Module):
     def plastic_synapses(self) -> dict[str, nn.Parameter]:
         """Return the plastic synapse W_p [S_post, S_pre] of every block that has one, by its full parameter name."""
         return {
-            f"blocks.{index}.plastic.weight": block.plastic.weight
+            f"blocks.{index}.plastic.weight": cast(nn.Parameter, block.plastic.weight)
             for index, block in enumerate(self.stack)
             if block.plastic is not None
         }

@@ -20,7 +20,7 @@ def forward_padded(model: LanguageModel, tokens_BT: Tokens, valid_BT: Bool[Tenso
 
     Args:
         model: the model.
-        tokens_BT: token numbers; what stands at padding does not matter.
+        tokens_BT: token numbers; those at padding do not matter.
         valid_BT: True at real tokens (the attention mask of Hugging Face); padding may be left, right or between.
 
     Returns:

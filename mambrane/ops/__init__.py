@@ -2,8 +2,8 @@
 
 reference.py is plain PyTorch on any device and defines the operation; numba_cpu.py is the same on the CPU as fused
 kernels, forward and backward; chunked.py is the same as matrix products over chunks of tokens; onednn_cpu.py hands
-products to oneDNN; triton_gpu.py is for GPUs. __init__.py holds the public function. `dispatch` finds the forms by the
-names of their files, chooses one for each call and can say why.
+products to oneDNN; triton_gpu.py is for GPUs. __init__.py holds the public function. `dispatch` finds the backends by
+the names of their files, chooses one for each call and can say why.
 """
 
 from mambrane.ops.causal_conv import causal_conv

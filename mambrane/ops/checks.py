@@ -1,4 +1,4 @@
-"""What an operation asks of its arguments before any form runs: one sentence for one mistake, the same for all forms.
+"""What an operation asks of its arguments before it runs: one sentence for one mistake, the same for all backends.
 
 Shapes are written in the letters of core/shapes, as in jaxtyping: "B T S"; "B E K-1" and "U I+L" hold sums, "... I" has
 any leading sizes, "S | B T S" is one of two. A letter stands for one number in all arguments of a call.
@@ -74,7 +74,7 @@ class Arguments:
     def _check(self, tensors: Sequence[Tensor | None]) -> tuple[dict[str, int], bool]:
         """Return the sizes, and whether the same shapes, types and devices would pass outside autocast too."""
         sizes: dict[str, int] = {}
-        first = tensors[0]
+        first: Any = tensors[0]
         device = getattr(first, "device", None)
         holds_always = True
         for part, tensor in zip(self._parts, tensors, strict=True):
@@ -116,12 +116,14 @@ class Arguments:
         for part, tensor in zip(self._parts[:number], tensors[:number], strict=True):
             if tensor is not None:
                 any(_fits(letters, tensor.shape, sizes) for letters in part.shapes)
+        found = tensors[number]
+        assert found is not None, "only a tensor has a wrong shape"
         wanted = " or ".join(
             f"[{', '.join(_size_or_letter(letter, sizes) for letter in letters)}]" for letters in wrong.shapes
         )
         letters = " or ".join(f"[{', '.join(letters)}]" for letters in wrong.shapes)
         that_is = "" if wanted == letters else f", that is {letters}"
-        self._refuse(f"{wrong.name} has shape {list(tensors[number].shape)}", f"{wanted}{that_is}")
+        self._refuse(f"{wrong.name} has shape {list(found.shape)}", f"{wanted}{that_is}")
 
     def _refuse_none(self, sizes: dict[str, int]) -> None:
         for part in self._parts:

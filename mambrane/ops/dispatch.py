@@ -1,14 +1,14 @@
-"""Which form of an operation runs, and why. Nothing falls back in silence.
+"""Which backend of an operation runs, and why. Nothing falls back in silence.
 
-A form is a file in the operation's folder, found by its name: BACKENDS says which file belongs to which backend, on
+A backend is a file in the operation's folder, found by its name: BACKENDS says which file belongs to which backend, on
 which devices it runs and what it needs. The file holds a function `<function>_<backend>` with the arguments of the
 public one, and may hold
 
     TYPES                       the types of the first tensor that it computes with; all where it does not say
-    supports(...) -> str|None   asked before each call, with the same arguments: why this call is not for this form
+    supports(...) -> str|None   asked before each call, with the same arguments: why this call is not for this backend
 
-"auto" takes the first form of the table that can run the call; a form asked for by name runs, or the call is an error.
-A new form is one new file.
+"auto" takes the first backend of the table that can run the call; one asked for by name runs, or the call is an error.
+A new backend is one new file.
 """
 
 import importlib
@@ -71,11 +71,11 @@ OPERATIONS = {
     path.parent.name: tuple(name for name, kind in BACKENDS.items() if path.with_name(f"{kind.file}.py").exists())
     for path in sorted(_FOLDER.glob("*/reference.py"))
 }
-"""The forms of each operation, the fastest first."""
+"""The backends of each operation, the fastest first."""
 
 
-class _Form(NamedTuple):
-    """A form, loaded."""
+class _Implementation(NamedTuple):
+    """A backend, loaded."""
 
     backend: str
     run: Callable[..., Any]
@@ -83,76 +83,78 @@ class _Form(NamedTuple):
 
 
 class Operation:
-    """The forms of one public function; calling it runs the right one."""
+    """The backends of one public function; calling it runs the right one."""
 
     def __init__(self, name: str, function: str | None = None) -> None:
         """Take the folder's name, and that of the function where the folder holds more than one."""
         self._name, self._function = name, function or name
-        self._forms: dict[tuple[str, str, torch.dtype], tuple[_Form, ...]] = {}
+        self._implementations: dict[tuple[str, str, torch.dtype], tuple[_Implementation, ...]] = {}
 
-    def __call__(self, backend: Backend, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 -- as the forms say
-        """Run the first form that takes this call, or the one asked for by name.
+    def __call__(self, backend: Backend, *arguments: Any, **options: Any) -> Any:  # noqa: ANN401 -- as the backends say
+        """Run the first backend that takes this call, or the one asked for by name.
 
         The first argument, or its first element, is the tensor whose device and type decide.
 
         Raises:
-            UserError: the form asked for does not exist, or cannot run on this device or with these arguments.
+            UserError: the backend asked for does not exist, or cannot run on this device or with these arguments.
         """
         x = arguments[0] if isinstance(arguments[0], Tensor) else arguments[0][0]
         key = (backend, x.device.type, x.dtype)
-        for form in self._forms.get(key) or self._load(*key):
-            if form.supports is None or (reason := form.supports(*arguments, **options)) is None:
-                return form.run(*arguments, **options)
-        raise _refusal(self._name, backend, reason)
+        reason: str | None = None
+        for implementation in self._implementations.get(key) or self._load(*key):
+            if implementation.supports is None or (reason := implementation.supports(*arguments, **options)) is None:
+                return implementation.run(*arguments, **options)
+        raise _refusal(self._name, backend, reason or "none of its implementations is there")
 
-    def _load(self, backend: str, device_type: str, dtype: torch.dtype) -> tuple[_Form, ...]:
+    def _load(self, backend: Backend, device_type: str, dtype: torch.dtype) -> tuple[_Implementation, ...]:
         """Import what may run calls of this kind; remembered, so that a call only looks it up."""
         device = torch.device(device_type)
         first = choose_backend(self._name, device, backend, dtype)
         names = OPERATIONS[self._name]
         names = names[names.index(first) :] if backend == "auto" else (first,)
         able = [name for name in names if _reason_against(self._name, name, device, dtype) is None]
-        forms = []
+        implementations = []
         for name in able:
             module = _file_of(self._name, name)
             run = getattr(module, f"{self._function}_{name}")
-            forms.append(_Form(name, run, getattr(module, "supports", None)))
-        self._forms[backend, device_type, dtype] = tuple(forms)
-        return tuple(forms)
+            implementations.append(_Implementation(name, run, getattr(module, "supports", None)))
+        self._implementations[backend, device_type, dtype] = tuple(implementations)
+        return tuple(implementations)
 
 
 def choose_backend(
     operation: str, device: torch.device, requested: Backend = "auto", dtype: torch.dtype | None = None
 ) -> str:
-    """Return the form of the operation that runs on a device: the name of a backend.
+    """Return the name of the backend that runs an operation on a device.
 
     Args:
         operation: name of the operation.
         device: where its tensors are.
         requested: "auto", or one by name.
-        dtype: type of its first tensor; a form that is for some types only is judged by it, where given.
+        dtype: type of its first tensor; a backend that is for some types only is judged by it, where given.
 
     Raises:
-        UserError: there is no such operation or backend, or the requested form cannot run on this device.
+        UserError: there is no such operation or backend, or the requested backend cannot run on this device.
     """
     if operation not in OPERATIONS:
         raise UserError(
             f'there is no operation "{operation}"', wanted="one of the operations", way_out=", ".join(OPERATIONS)
         )
-    forms = OPERATIONS[operation]
+    implementations = OPERATIONS[operation]
     if requested != "auto":
-        if requested not in forms:
-            why = f"{operation} has no such form" if requested in BACKENDS else "there is no such backend"
+        why: str | None
+        if requested not in implementations:
+            why = f"{operation} has no such backend" if requested in BACKENDS else "there is no such backend"
         else:
             why = _reason_against(operation, requested, device, dtype)
         if why is not None:
             raise _refusal(operation, requested, why)
         return requested
-    return next(name for name in forms if _reason_against(operation, name, device, dtype) is None)
+    return next(name for name in implementations if _reason_against(operation, name, device, dtype) is None)
 
 
 def explain(device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> dict[str, str]:
-    """Return, for each operation, the form that runs and why.
+    """Return, for each operation, the backend that runs and why.
 
     Args:
         device: where the tensors are; the CPU where not given.
@@ -163,18 +165,18 @@ def explain(device: torch.device | None = None, dtype: torch.dtype = torch.float
 
 
 def _explain_one(operation: str, device: torch.device, dtype: torch.dtype) -> str:
-    chosen, said = choose_backend(operation, device, "auto", dtype), []
+    chosen, reasons = choose_backend(operation, device, "auto", dtype), []
     for name in OPERATIONS[operation]:
         if name == chosen:
             break
-        said.append(f"not {name}: {_reason_against(operation, name, device, dtype)}")
+        reasons.append(f"not {name}: {_reason_against(operation, name, device, dtype)}")
     if hasattr(_file_of(operation, chosen), "supports"):
-        said.append("a call it does not take runs the next form")
-    return f"{chosen} ({'; '.join([BACKENDS[chosen].describe(), *said])})"
+        reasons.append("a call it does not take runs the next backend")
+    return f"{chosen} ({'; '.join([BACKENDS[chosen].describe(), *reasons])})"
 
 
 def _reason_against(operation: str, name: str, device: torch.device, dtype: torch.dtype | None) -> str | None:
-    """Return why a form of the operation cannot run, or None. Only a form that could is imported."""
+    """Return why a backend of the operation cannot run, or None. Only a backend that could is imported."""
     kind = BACKENDS[name]
     if kind.device_types and device.type not in kind.device_types:
         return f"it does not run on {device}"
@@ -182,7 +184,7 @@ def _reason_against(operation: str, name: str, device: torch.device, dtype: torc
     if missing is not None:
         return missing
     types = None if dtype is None else getattr(_file_of(operation, name), "TYPES", None)
-    if types is not None and dtype not in types:
+    if types is not None and dtype is not None and dtype not in types:
         return f"it is for {' and '.join(_short(each) for each in types)}, not for {_short(dtype)}"
     return None
 

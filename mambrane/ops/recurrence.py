@@ -1,4 +1,4 @@
-"""A linear recurrence over tokens without a loop over tokens, in plain PyTorch: what the chunked forms share.
+"""A linear recurrence over tokens without a loop over tokens, in plain PyTorch: what the chunked backends share.
 
     h[t] = a[t] h[t-1] + b[t]
 

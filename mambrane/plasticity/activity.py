@@ -1,4 +1,4 @@
-"""A probe that changes nothing: how often neurons fire and how much the gate listens to them, window by window."""
+"""A probe that changes nothing: how often neurons fire and how much the gate listens to them, step by step."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ class ActivityProbe(Method):
         return cls()
 
     def after_step(self, view: StepView) -> StepChange:
-        """Show the window's rates and gate shares, each the mean over its micro-batches."""
+        """Show the step's rates and gate shares, each the mean over its micro-batches."""
         per_batch = [_numbers(activity) for activity in view.activities]
         numbers = {name: sum(batch[name] for batch in per_batch) / len(per_batch) for name in per_batch[0]}
         rates = [value for name, value in numbers.items() if "rate" in name]

@@ -28,7 +28,7 @@ class PlasticityConfig:
     stdp_type: Annotated[Literal["homeostatic", "classical", "triplet", "bcm"], _STDP] = "homeostatic"
     """Rule: pair STDP with rate homeostasis, plain pair STDP, triplet STDP, or BCM."""
     stdp_learning_rate: Annotated[Rate, _STDP] = 1e-3
-    """Weight change per coincidence, averaged over the window's sequences and tokens."""
+    """Weight change per coincidence, averaged over the step's sequences and tokens."""
     stdp_tau_plus: Annotated[Positive, _STDP] = 20.0
     """Time constant of potentiation (trace of the first population), in tokens."""
     stdp_tau_minus: Annotated[Positive, _STDP] = 20.0

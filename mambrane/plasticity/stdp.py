@@ -1,9 +1,9 @@
-"""Spike-timing-dependent plasticity of the plastic synapses, once after each applied window.
+"""Spike-timing-dependent plasticity of the plastic synapses, once after each applied step.
 
     w <- w + eta exp(-|m w|) (potentiation - depression)            kept inside [-w_max, w_max]
 
 potentiation and depression are those of a rule (`rules.py`), summed over the spikes the two populations emitted in the
-window and divided by its tokens; eta is the learning rate. Soft bounds weigh potentiation by 1 - w / w_max and
+step and divided by its tokens; eta is the learning rate. Soft bounds weigh potentiation by 1 - w / w_max and
 depression by 1 + w / w_max. A weight that the gradient carried outside the bounds is not pulled back at once: STDP may
 move it inwards only. The homeostatic rule adds HOMEOSTATIC_GAIN times synaptic scaling, by each unit's running rate.
 
@@ -33,10 +33,10 @@ from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity import rules
 from mambrane.plasticity.config import PlasticityConfig
 
-RUNNING_WINDOWS = 10
-"""Windows over which firing rates and BCM thresholds are averaged: faster than weights change, slower than a text."""
+RUNNING_STEPS = 10
+"""Steps over which firing rates and BCM thresholds are averaged: faster than weights change, slower than a text."""
 HOMEOSTATIC_GAIN = 10.0
-"""Scaling of a silent unit's weights per window, over the learning rate."""
+"""Scaling of a silent unit's weights per step, over the learning rate."""
 HIGH_OVER_TARGET = 2.0
 """Rate above which a trace counts as high, over the target rate."""
 MAX_CONSOLIDATION = 10.0
@@ -59,7 +59,7 @@ class Synapses:
 
 @dataclass(kw_only=True, slots=True)
 class Observed:
-    """Sums over the counted ticks of a window, of synapses of equal shape."""
+    """Sums over the counted ticks of a step, of synapses of equal shape."""
 
     potentiation_NUS: Tensor | float = 0.0
     depression_NUS: Tensor | float = 0.0
@@ -170,7 +170,7 @@ class Stdp(Method):
         return rules.pair(trains)
 
     def _remember(self, synapses: Synapses, observed: Observed, num_ticks: int) -> None:
-        """Move the running rates, the thresholds and the consolidation on by one window."""
+        """Move the running rates, the thresholds and the consolidation on by one step."""
         synapses.rate_NU = self._running(synapses.rate_NU, observed.spikes_NU / num_ticks)
         if self.config.stdp_type == "bcm":
             mean_square_NU = observed.squared_rate_NU / num_ticks
@@ -198,7 +198,7 @@ class Stdp(Method):
         return (weight_NUS + change_NUS).clamp(min=weight_NUS.clamp(max=-limit), max=weight_NUS.clamp(min=limit))
 
     def _numbers(self, before: list[Tensor], after: list[Tensor]) -> dict[str, float]:
-        """Return what is shown of a window, each number a mean over all synapses."""
+        """Return what is shown of a step, each number a mean over all synapses."""
         before_W, after_W = _flat(before), _flat(after)
         numbers = {
             "mean_change": (after_W - before_W).abs().mean(),
@@ -206,7 +206,7 @@ class Stdp(Method):
             "rate_per_token": _flat([synapses.rate_NU for synapses in self.synapses]).mean() * self.ticks_per_token,
         }
         if self.config.use_meta_plasticity:
-            numbers["consolidation"] = _flat([synapses.consolidation_NUS for synapses in self.synapses]).mean()
+            numbers["regularizer"] = _flat([synapses.consolidation_NUS for synapses in self.synapses]).mean()
         # One transfer from the device for all numbers.
         return dict(zip(numbers, torch.stack(list(numbers.values())).tolist(), strict=True))
 
@@ -245,8 +245,8 @@ class Stdp(Method):
             consolidation_NUS=torch.zeros_like(weight_NUS, requires_grad=False),
         )
 
-    def _running(self, mean_NU: Tensor, new_NU: Tensor) -> Tensor:
-        return mean_NU + (new_NU - mean_NU) / RUNNING_WINDOWS
+    def _running(self, mean_NU: Tensor, new_NU: Tensor | float) -> Tensor:
+        return mean_NU + (new_NU - mean_NU) / RUNNING_STEPS
 
     @property
     def _target_per_tick(self) -> float:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from html import escape
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -30,7 +30,7 @@ PX_PER_INCH = 72
 PX_PER_LETTER = 6
 POINTS_PER_CURVE = 240
 
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 12.5,
@@ -94,9 +94,10 @@ def _svg(name: str, width_px: int, height_px: int, draw: Draw, description: str)
         # The figure is made without pyplot: no window system, nothing global.
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-        figure = Figure(figsize=(width_px / PX_PER_INCH, height_px / PX_PER_INCH), layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.02, h_pad=0.03)
+        layout = ConstrainedLayoutEngine(w_pad=0.02, h_pad=0.03)
+        figure = Figure(figsize=(width_px / PX_PER_INCH, height_px / PX_PER_INCH), layout=layout)
         draw(figure)
         file = io.StringIO()
         no_metadata = {"Creator": None, "Date": None, "Format": None, "Type": None}
@@ -140,7 +141,7 @@ def smooth(series: Series, num_points: int) -> tuple[Series, np.ndarray, np.ndar
 def draw_series(
     axes: "Axes", series: Series, colour: str, *, num_points: int = POINTS_PER_CURVE, with_range: bool = True
 ) -> None:
-    """Draw a number by window: its mean as a line, its range as a band."""
+    """Draw a number by step: its mean as a line, its range as a band."""
     means, lowest, highest = smooth(series, num_points)
     if with_range and len(means.steps) < len(series.steps):
         axes.fill_between(means.steps, lowest, highest, color=colour, alpha=0.15, linewidth=0)
@@ -155,8 +156,15 @@ def mark_tasks(axes: "Axes", tasks: Sequence[TaskSpan], *, with_names: bool) -> 
         if with_names and task.last_step > task.first_step:
             middle = (task.first_step + task.last_step) / 2
             share = (task.last_step - task.first_step) / max(tasks[-1].last_step, 1)
-            fits = len(task.name) * PX_PER_LETTER < share * axes.figure.get_figwidth() * PX_PER_INCH * 0.85
-            words = {"ha": "center", "va": "bottom", "clip_on": False, "color": domain_colour(task.task)}
+            fits = (
+                len(task.name) * PX_PER_LETTER < share * cast("Figure", axes.figure).get_figwidth() * PX_PER_INCH * 0.85
+            )
+            words: dict[str, Any] = {
+                "ha": "center",
+                "va": "bottom",
+                "clip_on": False,
+                "color": domain_colour(task.task),
+            }
             axes.annotate(
                 task.name if fits else str(task.task + 1),
                 (middle, 1),

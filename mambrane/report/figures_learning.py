@@ -1,10 +1,10 @@
-"""Pictures of what was learned: losses by window, numbers by window, forgetting curves."""
+"""Pictures of what was learned: losses by step, numbers by step, forgetting curves."""
 
 import math
 import re
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.report.figures import (
@@ -33,21 +33,21 @@ AXES_SHARE = 0.8
 
 
 class Curve(NamedTuple):
-    """A number by window and its colour."""
+    """A number by step and its colour."""
 
     series: Series
     colour: str
 
 
 class Panel(NamedTuple):
-    """Curves over one axis of windows."""
+    """Curves over one axis of steps."""
 
     title: str
     curves: tuple[Curve, ...]
     height: float = 1.0
     """Height beside the other panels of a picture."""
     is_by_domain: bool = False
-    """Draw each task's part in the colour of its domain, and mark the windows that were skipped."""
+    """Draw each task's part in the colour of its domain, and mark the steps that were skipped."""
     heldout: tuple[float | None, ...] = ()
     """What each task measured on its own held-out text when it ended; a ring at its end."""
 
@@ -73,7 +73,7 @@ def heldout_by_task(history: RunHistory, matrix: ForgettingMatrix | None) -> tup
 def loss_series(history: RunHistory) -> Series:
     """Return the training loss in bits per byte where the log has it, else in nats per token."""
     series = history.series("bits_per_byte") or history.series("loss")
-    assert series is not None, "a picture of losses needs an applied window"
+    assert series is not None, "a picture of losses needs an applied step"
     return series
 
 
@@ -98,13 +98,14 @@ def block_panels(history: RunHistory, numbers: Sequence[tuple[str, str, str]]) -
             continue
         names.sort(key=lambda candidate: int(candidate.rpartition("_")[2]))
         colours = shades(colour, len(names))
-        curves = [Curve(history.series(found), shade) for found, shade in zip(names, colours, strict=True)]
+        found = zip(map(history.series, names), colours, strict=True)
+        curves = [Curve(series, shade) for series, shade in found if series is not None]
         panels.append(Panel(title, tuple(curves), 1.5))
     return panels
 
 
 def panels_picture(name: str, history: RunHistory, panels: Sequence[Panel]) -> Picture:
-    """Return panels of numbers, one below the other, over the applied windows of the run."""
+    """Return panels of numbers, one below the other, over the applied steps of the run."""
     return picture(
         name,
         70 + sum(round(42 + 62 * panel.height) for panel in panels),
@@ -152,7 +153,13 @@ def _mark_heldout(axes: "Axes", heldout: Sequence[float | None], tasks: Sequence
     for task in tasks:
         loss = heldout[task.task] if task.task < len(heldout) else None
         if loss is not None:
-            ring = {"markerfacecolor": "white", "markersize": 7, "markeredgewidth": 1.8, "clip_on": False, "zorder": 5}
+            ring: dict[str, Any] = {
+                "markerfacecolor": "white",
+                "markersize": 7,
+                "markeredgewidth": 1.8,
+                "clip_on": False,
+                "zorder": 5,
+            }
             axes.plot(task.last_step, loss, "o", color=domain_colour(task.task), **ring)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -49,7 +49,8 @@ def _panels(probe: Probe, blocks: Sequence[int]) -> list[_Panel]:
     panels = []
     for number in blocks:
         block = probe.blocks[number]
-        panels.append(_Panel(f"block {number + 1}, first population", block.first_spikes, FIRST_POPULATION))
+        if block.first_spikes is not None:
+            panels.append(_Panel(f"block {number + 1}, first population", block.first_spikes, FIRST_POPULATION))
         if block.second_spikes is not None:
             panels.append(_Panel(f"block {number + 1}, second population", block.second_spikes, SECOND_POPULATION))
     return panels
@@ -91,10 +92,17 @@ def _draw_surprise(axes: "Axes", probe: Probe, num_tokens: int) -> None:
     longest = max(map(len, labels))
     # One text a token and no ticks: a tick costs ten times as much to draw.
     axes.set_xticks([])
-    style = {"va": "top", "ha": "center", "fontsize": 11 if longest == 1 else 9, "rotation": 0 if longest == 1 else 90}
+    style: dict[str, Any] = {
+        "va": "top",
+        "ha": "center",
+        "fontsize": 11 if longest == 1 else 9,
+        "rotation": 0 if longest == 1 else 90,
+        "xycoords": axes.get_xaxis_transform(),
+        "xytext": (0, -3),
+        "textcoords": "offset points",
+    }
     for centre, label in zip(centres, labels, strict=True):
-        below = {"xycoords": axes.get_xaxis_transform(), "xytext": (0, -3), "textcoords": "offset points"}
-        axes.annotate(label, (centre, 0), annotation_clip=False, **below, **style)
+        axes.annotate(label, (centre, 0), annotation_clip=False, **style)
 
 
 def _few_ticks():  # noqa: ANN202 -- a matplotlib locator
@@ -133,7 +141,7 @@ def _draw_rates(figure: "Figure", *, probe: Probe) -> None:
     axes.set_xlabel("ticks in which a neuron fires")
     first = axes.set_title("first population", color=FIRST_POPULATION)
     if any(block.second_rates is not None for block in probe.blocks):
-        beside = {
+        beside: dict[str, Any] = {
             "xycoords": first,
             "xytext": (14, 0),
             "textcoords": "offset points",

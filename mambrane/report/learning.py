@@ -58,8 +58,8 @@ def _how_it_ended(history: RunHistory) -> str:
 def training(data: ReportData) -> str:
     """Return the section on loss, learning rate and gradient."""
     history = data.history
-    if not history.windows:
-        return page.section("training", "Training", page.paragraph("No window has been applied yet."))
+    if not history.steps:
+        return page.section("training", "Training", page.paragraph("No step has been applied yet."))
     caption = (
         f"Line: mean training loss; band: lowest and highest of the steps behind each point. The last step's loss is "
         f"{loss_series(history).values[-1]:.3f}. The learning rate rises anew for each task."

@@ -14,7 +14,7 @@ from mambrane.watch.history import RunHistory
 
 PLASTICITY_METHODS = {"stdp": "STDP", "meta_plasticity": "Meta-plasticity"}
 PLASTICITY_CAPTION = (
-    "By applied window, mean over blocks. The factor f is 1 where a weight is free to move and falls towards 0 where "
+    "By applied step, mean over blocks. The factor f is 1 where a weight is free to move and falls towards 0 where "
     "it mattered for earlier tasks; during the first task nothing is held back."
 )
 
@@ -108,12 +108,12 @@ def extensions(data: ReportData) -> str:
     if not panels:
         return ""
     pictured = panels_picture("extensions", data.history, panels)
-    return page.section("extensions", "Replay and others", page.figure(pictured, "Measured in each applied window."))
+    return page.section("extensions", "Replay and others", page.figure(pictured, "Measured in each applied step."))
 
 
 def _titled(history: RunHistory, is_wanted: Callable[[str], bool]) -> list[tuple[str, str]]:
     """Return the numbers of the methods that are wanted, each with the title that the run says it has."""
-    titles = {number["name"]: number["title"] for number in history.run_start.get("numbers", [])}
+    titles = {number["name"]: number["title"] for number in history.run_start.get("shown_numbers", [])}
     names = [name for name in history.extension_numbers() if is_wanted(name.partition("/")[0])]
     return [(name, titles.get(name) or name.replace("/", ": ").replace("_", " ")) for name in names]
 

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mambrane.continual.runner import Runner, windows_of_task
+from mambrane.continual.runner import Runner, steps_of_task
 from mambrane.continual.stream import Stream, build_stream
 from mambrane.core.events import EventLog
+from mambrane.core.renamed import with_present_state_names
 from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
 from mambrane.engine.trainer import Trainer
@@ -38,12 +39,10 @@ def build_task_kind(config: RunConfig, device: torch.device) -> TaskKind:
     return task_kind(config.run.task)(config.data, seed=config.run.seed, device=device)
 
 
-def windows_by_task(config: RunConfig, stream: Stream) -> list[int]:
-    """Return how many windows each task has, over all its epochs."""
+def steps_by_task(config: RunConfig, stream: Stream) -> list[int]:
+    """Return how many steps each task has, over all its epochs."""
     kind = build_task_kind(config, torch.device("cpu"))
-    return [
-        windows_of_task(kind.make_loader(task).num_batches, task.num_epochs, config.engine) for task in stream.tasks
-    ]
+    return [steps_of_task(kind.make_loader(task).num_batches, task.num_epochs, config.engine) for task in stream.tasks]
 
 
 def build_runner(
@@ -86,7 +85,7 @@ def build_runner(
         poll_save=saver.poll,
         events=events,
         matrix_path=matrix_path,
-        max_windows=config.run.max_windows,
+        max_steps=config.run.max_steps,
     )
     return runner
 
@@ -102,7 +101,7 @@ def parts_of(runner: Runner) -> Parts:
 
 def restore(runner: Runner, checkpoint: Checkpoint) -> None:
     """Bring a fresh runner to where the checkpoint stands."""
-    states = dict(checkpoint.parts)
+    states = with_present_state_names(dict(checkpoint.parts))
     runner_state = states.pop("runner")
     trainer_state = {**states.pop("trainer"), **states, "weights": checkpoint.weights}
     runner.trainer.load_state_dict(trainer_state)

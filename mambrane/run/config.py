@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.bounds import Bounds, Count, Seed, check_settings
 from mambrane.core.errors import UserError
+from mambrane.core.renamed import earlier_setting, with_present_settings
 from mambrane.data.config import DataConfig
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
@@ -30,8 +31,8 @@ class RunOptions:
     """What is trained: llm, a language model."""
     epochs: Count = 30
     """Epochs in all, divided among the tasks; --epoch-tokens says how long one is."""
-    max_windows: Annotated[int, Bounds(0, 2**62, meaning_of_0="no end")] = 0
-    """Stop after this many applied windows of the whole run and save; 0 runs to the end."""
+    max_steps: Annotated[int, Bounds(0, 2**62, meaning_of_0="no end")] = 0
+    """Stop after this many applied steps of the whole run and save; 0 runs to the end."""
     seed: Seed = 0
     """Seed of every random stream."""
     device: str = "auto"
@@ -105,7 +106,7 @@ class RunConfig:
 
 OPERATIONAL = (
     "data.data",
-    "run.max_windows",
+    "run.max_steps",
     "run.output_dir",
     "run.dry_run",
     "run.require_same_environment",
@@ -118,11 +119,11 @@ one of them, as a run knows its text by its content."""
 
 BEFORE_THEY_EXISTED: dict[str, Any] = {}
 """For each setting whose default changed what is learned when it was added, by dotted name: the value that keeps the
-behaviour of runs saved without it. All other settings that a saved run does not mention stand at their default."""
+behaviour of runs saved without it. All other settings that a saved run does not mention have their default."""
 
 
-def settings_left_unsaid() -> RunConfig:
-    """Return what each setting stands at in a run that was saved before the setting existed."""
+def defaults_for_old_runs() -> RunConfig:
+    """Return the value of each setting in a run that was saved before the setting existed."""
     sections: dict[str, dict[str, Any]] = {}
     for dotted, value in BEFORE_THEY_EXISTED.items():
         section, name = dotted.split(".")
@@ -136,17 +137,17 @@ def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:
 
 
 def fingerprint(config: RunConfig) -> str:
-    """Return a hash of the settings that decide what is learned and are not where an unsaid one stands, hexadecimal."""
-    unsaid = to_dict(settings_left_unsaid())
-    said = {
-        f"{section}.{name}": value
+    """Return a hexadecimal hash of the settings that decide what is learned and are not `defaults_for_old_runs`."""
+    defaults = to_dict(defaults_for_old_runs())
+    chosen = {
+        earlier_setting(f"{section}.{name}"): value
         for section, values in to_dict(config).items()
         for name, value in values.items()
-        if f"{section}.{name}" not in OPERATIONAL and value != unsaid[section][name]
+        if f"{section}.{name}" not in OPERATIONAL and value != defaults[section][name]
     }
     if not config.data.has_own_text and config.data.data != ("builtin",):
-        said["data.data"] = list(config.data.data)
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        chosen["data.data"] = list(config.data.data)
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()
 
 
 def from_dict(sections: dict[str, Any], *, source: str, base: RunConfig | None = None) -> RunConfig:
@@ -202,4 +203,4 @@ def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
             wanted='JSON such as {"model": {"hidden_dim": 256}}',
             way_out="copy the config.json of a run",
         )
-    return sections
+    return with_present_settings(sections)

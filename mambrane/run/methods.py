@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from mambrane.continual.consolidation import Consolidation
 from mambrane.continual.distillation import Distillation
+from mambrane.continual.regularizer import Regularizer
 from mambrane.continual.replay import Replay
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.method import Method
@@ -14,7 +14,7 @@ from mambrane.plasticity.meta_plasticity import MetaPlasticity
 from mambrane.plasticity.stdp import Stdp
 from mambrane.run.config import RunConfig
 
-METHODS: tuple[type[Method], ...] = (Stdp, MetaPlasticity, Replay, Consolidation, Distillation, ActivityProbe)
+METHODS: tuple[type[Method], ...] = (Stdp, MetaPlasticity, Replay, Regularizer, Distillation, ActivityProbe)
 
 
 def methods_of(config: RunConfig) -> list[type[Method]]:

@@ -13,7 +13,7 @@ from mambrane.data.domains import Domain, load_domains
 from mambrane.engine.precision import choose_precision
 from mambrane.layers.cost import ComponentCost
 from mambrane.models.cost import count_costs
-from mambrane.run.build import build_model, build_task_kind, windows_by_task
+from mambrane.run.build import build_model, build_task_kind, steps_by_task
 from mambrane.run.config import RunConfig, to_dict
 from mambrane.run.folders import cache_folder
 from mambrane.run.methods import methods_of
@@ -118,7 +118,7 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
         domains=tuple(_domain_plan(domain) for domain in domains),
         tasks=tuple(
             TaskPlan(task.name, task.num_epochs, steps, loader.num_tokens * task.num_epochs)
-            for task, loader, steps in zip(stream.tasks, loaders, windows_by_task(config, stream), strict=True)
+            for task, loader, steps in zip(stream.tasks, loaders, steps_by_task(config, stream), strict=True)
         ),
         parts=tuple(count_costs(model)),
         precision=kind,

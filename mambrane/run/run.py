@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -165,7 +166,7 @@ class Run:
         kind, model = build_task_kind(self.config, self._device), self.usable_model
         return {domain.name: kind.evaluate(model, domain) for domain in domains}
 
-    def generate(self, prompt: str = "", **options: float) -> str:
+    def generate(self, prompt: str = "", **options: Any) -> str:  # noqa: ANN401 -- as there
         """Return what the model writes after the prompt; the options are those of `stream`."""
         return "".join(self.stream(prompt, **options))
 

@@ -14,13 +14,13 @@ from mambrane.data.corpus import Corpus
 from mambrane.data.domains import Domain, domains_in_cache, read_texts, tokenize_texts
 from mambrane.data.tokenizer import Tokenizer, load_tokenizer
 from mambrane.models.language_model import LanguageModel
-from mambrane.run.config import RunConfig, Weights, from_dict, settings_left_unsaid
+from mambrane.run.config import RunConfig, Weights, defaults_for_old_runs, from_dict
 from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import compile_kernels_of
 from mambrane.storage.checkpoint import Checkpoint, Checkpoints
 from mambrane.storage.run_folder import RunFolder
 
-WEIGHTS_IN_WORDS = {"model": "trained weights", "ema": "averaged weights"}
+WEIGHTS_LABELS = {"model": "trained weights", "ema": "averaged weights"}
 
 
 class SavedRun(NamedTuple):
@@ -33,7 +33,7 @@ class SavedRun(NamedTuple):
     weights: str
     """Which weights the model has, in words."""
     step: int
-    """Applied windows behind these weights."""
+    """Applied steps behind these weights."""
     text: dict[str, str]
     """Content hash of each domain that the run was trained on, by name."""
     events: EventLog
@@ -59,7 +59,7 @@ def open_run(
     folder = RunFolder(path)
     if not folder.config_file.exists():
         raise UserError(f"{path} is not the folder of a run", wanted="a folder with a config.json", way_out="ls runs")
-    config = from_dict(folder.read_config(), source=str(folder.config_file), base=settings_left_unsaid())
+    config = from_dict(folder.read_config(), source=str(folder.config_file), base=defaults_for_old_runs())
     events = events or EventLog()
     checkpoint = Checkpoints(folder.checkpoints_folder, keep=2, events=events).load_newest()
     if checkpoint is None:
@@ -84,7 +84,7 @@ def open_run(
         config,
         tokenizer,
         model.to(device),
-        WEIGHTS_IN_WORDS[kind],
+        WEIGHTS_LABELS[kind],
         checkpoint.step,
         checkpoint.parts["runner"]["text"],
         events,

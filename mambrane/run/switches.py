@@ -17,7 +17,7 @@ def _has_hybrid_blocks(values: Values) -> bool:
     return "hybrid" in values["block_pattern"].split(",")
 
 
-LEANS_ON: dict[tuple[str, str], Callable[[Values], bool]] = {
+DEPENDS_ON: dict[tuple[str, str], Callable[[Values], bool]] = {
     ("model", "use_cross_attention"): lambda v: (
         _has_hybrid_blocks(v) and v["use_mamba"] and v["integration_mode"] == "bidirectional"
     ),
@@ -27,7 +27,7 @@ LEANS_ON: dict[tuple[str, str], Callable[[Values], bool]] = {
     ("plasticity", "use_stdp"): lambda v: _has_hybrid_blocks(v) and v["liquid_backbone"] == "lif",
     ("plasticity", "use_meta_plasticity"): _has_several_tasks,
     ("continual", "use_replay"): _has_several_tasks,
-    ("continual", "consolidation_strength"): _has_several_tasks,
+    ("continual", "regularizer_strength"): _has_several_tasks,
     ("continual", "distillation_strength"): _has_several_tasks,
 }
 """For each switch that needs other settings, whether they are there."""
@@ -47,7 +47,7 @@ def without_lost_ground(base: RunConfig, chosen: Values) -> RunConfig:
     """
     values = {f.name: getattr(section, f.name) for section in _sections(base) for f in fields(section)}
     values |= {name: chosen[name] for name in GROUND if name in chosen}
-    for (section, name), is_there in LEANS_ON.items():
+    for (section, name), is_there in DEPENDS_ON.items():
         if name not in chosen and values[name] and not is_there(values):
             off = type(values[name])(0)
             base = replace(base, **{section: replace(getattr(base, section), **{name: off})})
@@ -63,13 +63,13 @@ def with_fitting_heads(base: RunConfig, hidden_dim: int, chosen: Values) -> RunC
         chosen: the user's settings by name.
     """
     heads = {"num_gate_heads": hidden_dim, "cross_attn_heads": max(hidden_dim // 2, 1)}
-    fitting = {
+    fitting: dict[str, Any] = {
         name: max(count for count in range(1, getattr(base.model, name) + 1) if width % count == 0)
         for name, width in heads.items()
         if name not in chosen
     }
     # Chosen heads are set again by their flags; until then they must not stand in the way of the width.
-    unset = {name: 1 for name in heads if name in chosen}
+    unset: dict[str, Any] = {name: 1 for name in heads if name in chosen}
     return replace(base, model=replace(base.model, hidden_dim=hidden_dim, **fitting, **unset))
 
 
@@ -92,7 +92,7 @@ def on_and_off(config: RunConfig) -> tuple[list[str], list[str]]:
         "replay": continual.use_replay,
         "STDP": plasticity.use_stdp,
         "meta-plasticity": plasticity.use_meta_plasticity,
-        f"consolidation ({continual.consolidation_method})": continual.consolidation_strength > 0,
+        f"regularizer ({continual.regularizer})": continual.regularizer_strength > 0,
         "distillation": continual.distillation_strength > 0,
         "averaged weights": config.engine.ema_decay > 0,
     }

@@ -18,8 +18,8 @@ from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.signals import StopRequest
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import explain
-from mambrane.run.build import build_model, build_runner, restore, windows_by_task
-from mambrane.run.config import OPERATIONAL, RunConfig, settings_left_unsaid, to_dict
+from mambrane.run.build import build_model, build_runner, restore, steps_by_task
+from mambrane.run.config import OPERATIONAL, RunConfig, defaults_for_old_runs, to_dict
 from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import all_operations_of, compile_kernels_of
@@ -75,22 +75,22 @@ def train(
     from_outside = [*load_extensions(config.run.extension), *extensions]
     words = [word for extension in from_outside for word in words_of(extension)]
     config = replace(config, run=replace(config.run, extension=tuple(words)))
-    texts, said = _read_texts(config, listeners)
+    texts, reading_events = _read_texts(config, listeners)
     folder = RunFolder(config.folder_for([text.content_hash for text in texts]))
     with folder.lock():
-        unsaid = folder.settings_saved_without(to_dict(settings_left_unsaid()))
+        filled_in = folder.settings_saved_without(to_dict(defaults_for_old_runs()))
         if folder.config_file.exists():
             _check_config(folder, config)
         events = EventLog(folder.events_file)
-        for event in said:
+        for event in reading_events:
             fields = {name: value for name, value in event.items() if name not in ("time_s", "event")}
             events.emit(event["event"], **fields)
         tensorboard = TensorBoardListener(folder.tensorboard_folder)
         events.listeners += [*listeners, tensorboard]
         with closing(events), ExitStack() as at_end:
             at_end.callback(events.close_listener, tensorboard)
-            if unsaid:
-                events.emit("settings_filled_in", settings=unsaid)
+            if filled_in:
+                events.emit("settings_filled_in", settings=filled_in)
             outcome = _train_in(folder, config, from_outside, texts, warnings, events, device)
     return Run.open(folder.path, device=device, outcome=outcome)
 
@@ -133,12 +133,12 @@ def _train_in(
 
 
 def _read_texts(config: RunConfig, listeners: Sequence[Callable[[Event], None]]) -> tuple[list[Corpus], list[Event]]:
-    """Read the text, which decides the folder of the run; return what was said on the way, for the run's log."""
-    said: list[Event] = []
+    """Read the text, which decides the folder of the run; return the events on the way, for the run's log."""
+    heard: list[Event] = []
     events = EventLog()
-    events.listeners += [*listeners, said.append]
+    events.listeners += [*listeners, heard.append]
     num_domains = config.continual.num_tasks if config.continual.continual_learning else None
-    return read_texts(config.data, cache_folder(), events, num_domains), said
+    return read_texts(config.data, cache_folder(), events, num_domains), heard
 
 
 def _tokenize(
@@ -166,8 +166,8 @@ def _tokenize(
 
 def _check_config(folder: RunFolder, config: RunConfig) -> None:
     """Refuse a folder of another run; settings younger than the run are taken to stand where it was trained."""
-    defaults = to_dict(settings_left_unsaid())
-    folder.claim_for(to_dict(config), operational=OPERATIONAL, defaults=defaults)
+    defaults = to_dict(defaults_for_old_runs())
+    folder.match_or_create(to_dict(config), operational=OPERATIONAL, defaults=defaults)
 
 
 def _announce(
@@ -187,10 +187,10 @@ def _announce(
         config=to_dict(config),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         num_tasks=len(stream.tasks),
-        total_windows=sum(windows_by_task(config, stream)),
+        total_steps=sum(steps_by_task(config, stream)),
         output_dir=str(folder.path),
         device=str(device),
-        numbers=shown_numbers(config, from_outside),
+        shown_numbers=shown_numbers(config, from_outside),
         environment=describe_environment(device),
     )
     on, off = on_and_off(config)
@@ -206,10 +206,10 @@ def _announce(
 
 def _announce_time(config: RunConfig, runner: Runner, vocab_size: int, device: torch.device, events: EventLog) -> None:
     """Say about how long what is left will take; a finished run has nothing left."""
-    steps = windows_by_task(config, runner.stream)
-    steps_left = sum(steps[runner.num_learned :]) - runner.windows_closed
-    if config.run.max_windows > 0:
-        steps_left = min(steps_left, config.run.max_windows - runner.trainer.counters.applied)
+    steps = steps_by_task(config, runner.stream)
+    steps_left = sum(steps[runner.num_learned :]) - runner.steps_closed
+    if config.run.max_steps > 0:
+        steps_left = min(steps_left, config.run.max_steps - runner.trainer.counters.applied)
     if steps_left <= 0:
         return
     time = expected_time_now(config, runner.stream, vocab_size, device)

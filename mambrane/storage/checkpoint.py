@@ -109,7 +109,7 @@ class Checkpoints:
         """Write the checkpoint of a step and return its folder; see saver.py for saving in the background.
 
         Args:
-            step: applied windows of the run.
+            step: applied steps of the run.
             parts: the state of each part, by a name that becomes its file's.
             weights: tensors by parameter name, for each file: {"model": ..., "ema": ...}.
 
@@ -124,12 +124,12 @@ class Checkpoints:
         target = self.folder / f"step-{prepared.step:08d}"
         with self._publishing, storage_errors("saving", target):
             make_folder(self.folder)
-            self._settle(events)
+            self._recover(events)
             require_space(self.folder, prepared.num_bytes + MANIFEST_ROOM_BYTES)
             self._put_in_place(prepared, target)
             self._verified.add(target.name)
             events.emit("checkpoint_saved", step=prepared.step, path=str(target), num_bytes=prepared.num_bytes)
-            self._settle(events)
+            self._recover(events)
             self._prune(events)
         return target
 
@@ -201,7 +201,7 @@ class Checkpoints:
             names = [name for name in os.listdir(self.folder) if CHECKPOINT_NAME.fullmatch(name)]
         return [self.folder / name for name in sorted(names, key=_age)]
 
-    def _settle(self, events: EventLog) -> None:
+    def _recover(self, events: EventLog) -> None:
         """Finish what an interrupted save or removal left behind."""
         for name in sorted(os.listdir(self.folder)):
             folder = self.folder / name
@@ -209,11 +209,11 @@ class Checkpoints:
                 if LEFTOVER_NAME.fullmatch(name):
                     remove_folder(folder)
                 elif CHECKPOINT_NAME.fullmatch(name) and ".replaced-" in name:
-                    self._settle_replaced(folder)
+                    self._recover_replaced(folder)
             except (OSError, CheckpointVersionError) as error:
                 events.emit("leftover_not_removed", path=str(folder), reason=str(error))
 
-    def _settle_replaced(self, folder: Path) -> None:
+    def _recover_replaced(self, folder: Path) -> None:
         """Leave one of two saves of a step, under its proper name: the later one, unless only the other is whole."""
         replacement = folder.with_name(folder.name.partition(".")[0])
         if replacement.exists():

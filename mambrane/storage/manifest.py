@@ -45,7 +45,7 @@ class Manifest:
     """What a checkpoint consists of."""
 
     step: int
-    """Applied windows of the run when it was taken."""
+    """Applied steps of the run when it was taken."""
     files: dict[str, FileRecord]
     """Every file of the folder but the manifest itself."""
 

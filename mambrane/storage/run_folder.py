@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mambrane.core.errors import UserError
+from mambrane.core.renamed import with_present_settings
 from mambrane.storage.atomic_files import atomic_write_text, make_folder, storage_errors
 from mambrane.storage.state_files import decode_state, encode_state
 
@@ -57,7 +58,7 @@ class RunFolder:
         finally:
             os.close(descriptor)
 
-    def claim_for(
+    def match_or_create(
         self,
         config: Mapping[str, Any],
         *,
@@ -70,7 +71,7 @@ class RunFolder:
             config: the whole configuration, nested, of JSON values.
             operational: dotted names ("engine.save_every") of fields that may change between two sittings of one
                 run, because the weights do not depend on them; a name also stands for everything below it.
-            defaults: what each setting of this version stands at in a run that was saved before it existed. Without
+            defaults: the value of each setting of this version in a run that was saved before it existed. Without
                 them a setting that only one side has is a difference.
 
         Raises:
@@ -97,7 +98,7 @@ class RunFolder:
         return True
 
     def settings_saved_without(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
-        """Return each setting that the run here was saved without, by dotted name, with the default it stands at."""
+        """Return each setting that the run here was saved without, by dotted name, with its default."""
         if not self.config_file.exists():
             return {}
         saved, known = (_flatten("", _plain(config)) for config in (self.read_config(), defaults))
@@ -113,7 +114,7 @@ class RunFolder:
             config = decode_state(self.config_file.read_bytes(), {})
             if not isinstance(config, dict):
                 raise TypeError("not settings by section")
-            return config
+            return with_present_settings(config)
         # A file of any content: every wrong type or shape shows as one of these.
         except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
             raise UserError(

@@ -1,7 +1,7 @@
 """Saving in the background: the training thread pays for a copy of the state, another thread for the disk.
 
 At most one save is in flight. Its events and its error reach the caller's thread at the next poll (the runner polls
-after each window), save or close, so that neither is lost and listeners of the event log are called from one thread
+after each step), save or close, so that neither is lost and listeners of the event log are called from one thread
 only. The files are those of a save in the foreground, byte for byte.
 """
 
@@ -21,7 +21,7 @@ class BackgroundSaver:
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
-        self._flight: _Flight | None = None
+        self._pending: _PendingSave | None = None
 
     def save_async(
         self,
@@ -37,29 +37,29 @@ class BackgroundSaver:
             TypeError: a part holds something that is no state.
         """
         self.wait()
-        self._flight = _Flight(self.checkpoints, prepare(step, parts, weights=weights, copy=True))
+        self._pending = _PendingSave(self.checkpoints, prepare(step, parts, weights=weights, copy=True))
 
     def poll(self) -> bool:
-        """Return whether a save is still in flight; one that has ended reports its events, or raises its error."""
-        if self._flight is not None and not self._flight.is_running():
+        """Return whether a save is still pending; one that has ended reports its events, or raises its error."""
+        if self._pending is not None and not self._pending.is_running():
             self.wait()
-        return self._flight is not None
+        return self._pending is not None
 
     def wait(self) -> None:
-        """Wait for the save in flight and report its events; raises its error."""
-        if self._flight is None:
+        """Wait for the pending save and report its events; raises its error."""
+        if self._pending is None:
             return
-        flight = self._flight
-        error = flight.join()
-        self._flight = None
-        for event in flight.events:
+        pending = self._pending
+        error = pending.join()
+        self._pending = None
+        for event in pending.events:
             fields = {key: value for key, value in event.items() if key not in ("event", "time_s")}
             self.checkpoints.events.emit(event["event"], **fields)
         if error is not None:
             raise error
 
     def close(self) -> None:
-        """Wait for the save in flight; raises its error. The saver can be used again afterwards."""
+        """Wait for the pending save; raises its error. The saver can be used again afterwards."""
         self.wait()
 
     def __enter__(self) -> "BackgroundSaver":
@@ -76,7 +76,7 @@ class BackgroundSaver:
             error.add_note(f"and the save in flight failed: {late}")
 
 
-class _Flight:
+class _PendingSave:
     """One save, its thread, and what it reports."""
 
     def __init__(self, checkpoints: Checkpoints, prepared: PreparedSave) -> None:

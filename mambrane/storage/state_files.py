@@ -110,7 +110,7 @@ def safetensors_chunks(tensors: Mapping[str, Tensor], metadata: dict[str, str] |
     for name, tensor in sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])):
         if tensor.dtype not in SAFETENSORS_DTYPES or name == "__metadata__":
             raise TypeError(f"{name}: a safetensors file cannot hold it ({tensor.dtype})")
-        view = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+        view = tensor.reshape(-1).view(torch.uint8).numpy().data
         begin, end = end, end + len(view)
         dtype = SAFETENSORS_DTYPES[tensor.dtype]
         header[name] = {"dtype": dtype, "shape": list(tensor.shape), "data_offsets": [begin, end]}

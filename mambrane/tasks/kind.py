@@ -10,7 +10,7 @@ from mambrane.continual.stream import Task
 from mambrane.data.batch import MicroBatch
 from mambrane.data.config import DataConfig
 from mambrane.data.domains import Domain
-from mambrane.data.loader import WindowLoader
+from mambrane.data.loader import SequenceLoader
 from mambrane.engine.objective import Objective
 
 
@@ -23,7 +23,7 @@ class TaskKind(Protocol):
 
     def __init__(self, data: DataConfig, *, seed: int, device: torch.device) -> None: ...
 
-    def make_loader(self, task: Task) -> WindowLoader:
+    def make_loader(self, task: Task) -> SequenceLoader:
         """Return the batches of a task, from their beginning."""
         ...
 

@@ -10,7 +10,7 @@ from mambrane.continual.stream import Task
 from mambrane.data.batch import MicroBatch
 from mambrane.data.config import DataConfig
 from mambrane.data.domains import Domain
-from mambrane.data.loader import WindowLoader
+from mambrane.data.loader import SequenceLoader
 from mambrane.engine.objective import Objective, fused_next_token_objective
 from mambrane.measure.metrics import HeldoutLoss, heldout_loss
 
@@ -25,7 +25,7 @@ class Kind:
         self._seed = seed
         self._device = device
 
-    def make_loader(self, task: Task) -> WindowLoader:
+    def make_loader(self, task: Task) -> SequenceLoader:
         """Return the text of a task, from its beginning.
 
         An epoch of several domains is as long as one of a domain is on average: so training on all domains at once sees
@@ -34,7 +34,7 @@ class Kind:
         most = self._data.epoch_tokens or math.inf
         mean_tokens = sum(min(file.num_tokens, most) for file in task.train) / len(task.train)
         budget = math.ceil(mean_tokens) if len(task.train) > 1 else self._data.epoch_tokens
-        return WindowLoader(
+        return SequenceLoader(
             task.train,
             sequence_length=self._data.sequence_length,
             batch_size=self._data.batch_size,

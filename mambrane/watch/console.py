@@ -4,13 +4,13 @@ A listener of the event log: it shows what the events say and nothing else, so a
 kinds are a line in `watch/event_words.py`; a kind that nobody has words for stays in the log. Here are those that need
 the numbers of others, with the fields that are read:
 
-    run_started       num_tasks, total_windows, parameters, output_dir, device, numbers (name, title, headline of each)
+    run_started       num_tasks, total_steps, parameters, output_dir, device, shown_numbers (name, title, headline)
     expected_time     seconds, steps_left, smaller_presets
     domain            name, train_bytes, heldout_bytes, bytes_there
     operations        for each operation, what computes it and why
-    task_started      task (from 0), name, epochs, windows (of the whole task), windows_before (of earlier tasks),
-                      windows_done (after a resume)
-    window            state (COMMITTED, SKIPPED, EMPTY), step, epoch (from 0), loss (nats per token), bits_per_byte,
+    task_started      task (from 0), name, epochs, steps (of the whole task), steps_before (of earlier tasks),
+                      steps_done (after a resume)
+    step              state (COMMITTED, SKIPPED, EMPTY), step, epoch (from 0), loss (nats per token), bits_per_byte,
                       tokens, tokens_per_s, gradient_norm, learning_rate, scale, numbers (of methods, by name)
     epoch_finished    task, epoch, loss
     evaluation        row (tasks learned so far), domain, measure (its name), unit, the value by that name, perplexity
@@ -53,15 +53,15 @@ class ConsoleListener:
 
     Args:
         file: where to write; standard output if None.
-        seconds_between_lines: rhythm of the window lines when the output is not a terminal, in the events' own time.
+        seconds_between_lines: rhythm of the step lines when the output is not a terminal, in the events' own time.
     """
 
     def __init__(
         self, file: io.TextIOBase | None = None, *, seconds_between_lines: float = SECONDS_BETWEEN_LINES
     ) -> None:
-        file = sys.stdout if file is None else file
-        width = None if file.isatty() else LOG_WIDTH
-        self.console = Console(file=file, width=width, highlight=False, markup=False, emoji=False)
+        output: Any = sys.stdout if file is None else file
+        width = None if output.isatty() else LOG_WIDTH
+        self.console = Console(file=output, width=width, highlight=False, markup=False, emoji=False)
         self.seconds_between_lines = seconds_between_lines
         self.progress = RunProgress()
         self._live: Live | None = None
@@ -71,7 +71,7 @@ class ConsoleListener:
             "run_started": self._run_started,
             "expected_time": self._expected_time,
             "task_started": self._task_started,
-            "window": self._window,
+            "step": self._step,
             "epoch_finished": self._epoch_finished,
             "domain": self._domain,
             "evaluation": self._evaluation,
@@ -122,8 +122,8 @@ class ConsoleListener:
 
     def _task_started(self, event: Event) -> None:
         epochs = f"{event['epochs']} epoch" + "s" * (event["epochs"] > 1)
-        steps = f"{wording.count(event['windows'])} steps"
-        self._say(event, f"{task_words(self.progress)} starts: {epochs}, {steps}", "bold")
+        steps = f"{wording.count(event['steps'])} steps"
+        self._say(event, f"{task_label(self.progress)} starts: {epochs}, {steps}", "bold")
 
     def _operations(self, event: Event) -> None:
         names_by_reason: dict[str, list[str]] = {}
@@ -133,14 +133,14 @@ class ConsoleListener:
         for reason, names in names_by_reason.items():
             self._say(event, f"operations {', '.join(names)}: {reason}")
 
-    def _window(self, event: Event) -> None:
+    def _step(self, event: Event) -> None:
         if self.console.is_terminal:
             self._show_live()
             return
-        is_last = self.progress.window >= self.progress.num_windows
+        is_last = self.progress.steps_closed >= self.progress.num_steps
         if is_last or event["time_s"] - self._last_line_s >= self.seconds_between_lines:
             self._last_line_s = event["time_s"]
-            line = [task_words(self.progress), *position_words(self.progress), *number_words(self.progress)]
+            line = [task_label(self.progress), *position_words(self.progress), *number_words(self.progress)]
             self._say(event, "  ".join(line))
 
     def _show_live(self) -> None:
@@ -154,7 +154,7 @@ class ConsoleListener:
             "nothing was learned" if event["loss"] is None else f"mean loss {wording.decimal(event['loss'])} nats/token"
         )
         epoch = f"epoch {event['epoch'] + 1}/{self.progress.num_epochs}"
-        self._say(event, f"{task_words(self.progress)}  {epoch} finished  {loss}")
+        self._say(event, f"{task_label(self.progress)}  {epoch} finished  {loss}")
 
     def _domain(self, event: Event) -> None:
         learned, heldout = wording.size(event["train_bytes"]), wording.size(event["heldout_bytes"])
@@ -174,11 +174,13 @@ class ConsoleListener:
         task, training = self.progress.task, self.progress.mean(matrix.measure.name)
         if training is None or matrix.num_tasks != len(matrix.domains) or matrix.missing(task + 1):
             return
-        unit, heldout = matrix.measure.unit, wording.decimal(matrix.values[task + 1][task], 2)
+        value = matrix.values[task + 1][task]
+        assert value is not None, "the row was asked for above"
+        unit, heldout = matrix.measure.unit, wording.decimal(value, 2)
         replayed = self.progress.mean_number("replay/fraction")
         mixed = f" (batches with {wording.percent(replayed)} replayed text)" if replayed else ""
         words = f"training {wording.decimal(training, 2)} {unit}{mixed}, held-out {heldout} {unit}"
-        self._say(event, f"{task_words(self.progress)} learned: {words}", "bold")
+        self._say(event, f"{task_label(self.progress)} learned: {words}", "bold")
 
     def _checkpoint_saved(self, event: Event) -> None:
         step = wording.count(event["step"])
@@ -209,17 +211,17 @@ class ConsoleListener:
 HEADER_FIELDS = ("time_s", "event")
 
 
-def task_words(progress: RunProgress) -> str:
+def task_label(progress: RunProgress) -> str:
     """Return which task is running: `task 2/5 python`."""
     return f"task {progress.task + 1}/{progress.num_tasks} {wording.visible(progress.task_name)}".rstrip()
 
 
 def position_words(progress: RunProgress) -> list[str]:
     """Return where in the task the run is: epoch and step, each out of how many."""
-    total = wording.count(progress.num_windows)
+    total = wording.count(progress.num_steps)
     return [
         f"epoch {progress.latest['epoch'] + 1}/{progress.num_epochs}",
-        f"step {wording.count(progress.window).rjust(len(total))}/{total}",
+        f"step {wording.count(progress.steps_closed).rjust(len(total))}/{total}",
     ]
 
 
@@ -252,7 +254,7 @@ def _headlines(progress: RunProgress) -> list[str]:
 
 def live_display(progress: RunProgress) -> Group:
     """Return the display that is redrawn in place: the task, a bar, the numbers."""
-    heading = Text(_unbroken([task_words(progress), *position_words(progress)]), style="bold")
+    heading = Text(_unbroken([task_label(progress), *position_words(progress)]), style="bold")
     bar = Table.grid(padding=(0, 2))
     done = f"{100 * progress.done_ratio:.0f} %"
     bar.add_row(ProgressBar(total=1.0, completed=progress.done_ratio, width=60), done)

@@ -16,7 +16,7 @@ def skipped_file(event: Event) -> str:
 
 def _filled_in(event: Event) -> str:
     settings = ", ".join(f"{name} = {wording.value(item)}" for name, item in event["settings"].items())
-    return f"the run was saved before these settings existed; they stand at {settings}"
+    return f"the run was saved before these settings existed; they have their defaults: {settings}"
 
 
 WARNINGS: dict[str, Words] = {
@@ -34,8 +34,8 @@ WARNINGS: dict[str, Words] = {
     "checkpoint_damaged": lambda e: f"{e['path']} is damaged ({e['file']}: {e['found']}); an older checkpoint is used",
     "checkpoints_not_pruned": lambda e: f"old checkpoints could not be removed: {e['reason']}",
     "leftover_not_removed": lambda e: f"{e['path']}, left over from a save, could not be removed: {e['reason']}",
-    "window_skipped": lambda e: f"step {wording.count(e['window'])} skipped: {e['reason']}",
-    "window_empty": lambda e: f"step {wording.count(e['window'])} has nothing to learn: {e['reason']}",
+    "step_skipped": lambda e: f"step {wording.count(e['number'])} skipped: {e['reason']}",
+    "step_empty": lambda e: f"step {wording.count(e['number'])} has nothing to learn: {e['reason']}",
     "loss_spike": lambda e: (
         f"loss spike at step {wording.count(e['step'])}: {wording.decimal(e['loss'])} nats/token where "
         f"{wording.decimal(e['usual'])} is usual"
@@ -48,7 +48,7 @@ WARNINGS: dict[str, Words] = {
     "precision_changed": lambda e: (
         f"the run was saved in {e['saved']} and goes on in {e['now']}: its numbers will differ"
     ),
-    "epoch_without_windows": lambda e: (
+    "epoch_without_steps": lambda e: (
         f"an epoch has fewer micro-batches than a step takes; {e['carried']} wait for the next"
     ),
     "tail_dropped": lambda e: f"the last {e['micro_batches']} micro-batches are not learned: {e['reason']}",
@@ -63,7 +63,7 @@ NOTES: dict[str, Words] = {
     "switches": lambda e: wording.switches(e["on"], e["off"]),
 }
 
-WITHOUT_WORDS = frozenset({"task_finished", "checkpoint_loaded", "checkpoint_removed", "window_aborted", "text_read"})
+WITHOUT_WORDS = frozenset({"task_finished", "checkpoint_loaded", "checkpoint_removed", "step_aborted", "text_read"})
 """Kinds that say nothing new to a reader who saw the others."""
 
 

@@ -18,8 +18,8 @@ ROUTINE_KINDS = frozenset(
         "run_started",
         "resumed",
         "task_started",
-        "window",
-        "window_skipped",
+        "step",
+        "step_skipped",
         "epoch_finished",
         "task_finished",
         "evaluation",
@@ -32,11 +32,11 @@ ROUTINE_KINDS = frozenset(
         "run_finished",
     }
 )
-SIGNS_OF_LIFE = frozenset({"run_started", "resumed", "window"})
+SIGNS_OF_LIFE = frozenset({"run_started", "resumed", "step"})
 NEEDED_FIELDS = {
     "resumed": ("step",),
     "task_started": ("task", "name"),
-    "window": ("state", "step"),
+    "step": ("state", "step"),
     "stopped": ("reason",),
 }
 """Without one of these an event cannot be placed and is left out."""
@@ -46,7 +46,7 @@ LONGEST_PAUSE_S = 600.0
 
 
 class TaskSpan(NamedTuple):
-    """A task and the applied windows in which it was learned: first_step < step <= last_step."""
+    """A task and the applied steps in which it was learned: first_step < step <= last_step."""
 
     task: int
     name: str
@@ -55,7 +55,7 @@ class TaskSpan(NamedTuple):
 
 
 class Series(NamedTuple):
-    """A number by applied window."""
+    """A number by applied step."""
 
     steps: np.ndarray
     values: np.ndarray
@@ -65,14 +65,14 @@ class Series(NamedTuple):
 class RunHistory:
     """The facts of a run that a report shows."""
 
-    windows: dict[int, Event] = field(default_factory=dict)
-    """The event of each applied window, by step."""
+    steps: dict[int, Event] = field(default_factory=dict)
+    """The event of each applied step, by step."""
     starts: dict[int, Event] = field(default_factory=dict)
     """The latest "run_started" or "task_started" event: -1 is the run, others are tasks."""
     task_first_steps: dict[int, int] = field(default_factory=dict)
-    """Applied windows before each task."""
+    """Applied steps before each task."""
     skipped_steps: list[int] = field(default_factory=list)
-    """Applied windows before each window that was skipped."""
+    """Applied steps before each step that was skipped."""
     num_resumes: int = 0
     seconds: float = 0.0
     """Time during which events came in."""
@@ -85,8 +85,8 @@ class RunHistory:
 
     @property
     def last_step(self) -> int:
-        """Applied windows in all."""
-        return max(self.windows, default=0)
+        """Applied steps in all."""
+        return max(self.steps, default=0)
 
     @property
     def run_start(self) -> Event:
@@ -103,13 +103,13 @@ class RunHistory:
         ]
 
     def series(self, name: str) -> Series | None:
-        """Return a number over all applied windows that have it, or None where none has.
+        """Return a number over all applied steps that have it, or None where none has.
 
         Args:
-            name: a field of the window event; "terms/extension" and "penalties/extension" for what was added to the
+            name: a field of the step event; "terms/extension" and "penalties/extension" for what was added to the
                 loss; "extension/number" for what an extension measured.
         """
-        points = [(step, _number(self.windows[step], name)) for step in sorted(self.windows)]
+        points = [(step, _number(self.steps[step], name)) for step in sorted(self.steps)]
         points = [(step, float(number)) for step, number in points if number is not None]
         points = [(step, number) for step, number in points if np.isfinite(number)]
         if not points:
@@ -119,17 +119,15 @@ class RunHistory:
 
     def extension_numbers(self) -> list[str]:
         """Return the names of all numbers that extensions measured."""
-        return sorted({name for window in self.windows.values() for name in window.get("numbers", {})})
+        return sorted({name for event in self.steps.values() for name in event.get("numbers", {})})
 
     def added_losses(self) -> list[str]:
         """Return the names of all terms and penalties that extensions added to the loss."""
-        windows = self.windows.values()
-        return sorted(
-            {f"{group}/{name}" for window in windows for group in LOSS_GROUPS for name in window.get(group, {})}
-        )
+        steps = self.steps.values()
+        return sorted({f"{group}/{name}" for event in steps for group in LOSS_GROUPS for name in event.get(group, {})})
 
     def total(self, name: str) -> float:
-        """Return the sum of a number over all applied windows."""
+        """Return the sum of a number over all applied steps."""
         series = self.series(name)
         return 0.0 if series is None else float(series.values.sum())
 
@@ -154,9 +152,9 @@ def _take_in(event: Event, history: RunHistory) -> None:
     elif kind == "task_started":
         history.starts[event["task"]] = event
         history.task_first_steps.setdefault(event["task"], history.last_step)
-    elif kind == "window" and event["state"] == "COMMITTED":
-        history.windows[event["step"]] = event
-    elif kind == "window" and event["state"] == "SKIPPED":
+    elif kind == "step" and event["state"] == "COMMITTED":
+        history.steps[event["step"]] = event
+    elif kind == "step" and event["state"] == "SKIPPED":
         history.skipped_steps.append(event["step"])
     elif kind in ("run_finished", "stopped"):
         history.end = event
@@ -180,13 +178,13 @@ def _timed(events: Iterable[Event], history: RunHistory) -> Iterator[Event]:
 
 def _take_back(history: RunHistory, step: int) -> None:
     history.num_resumes += 1
-    history.windows = {number: event for number, event in history.windows.items() if number <= step}
+    history.steps = {number: event for number, event in history.steps.items() if number <= step}
     history.task_first_steps = {task: first for task, first in history.task_first_steps.items() if first <= step}
     history.skipped_steps = [number for number in history.skipped_steps if number <= step]
 
 
-def _number(window: Event, name: str) -> Any:  # noqa: ANN401 -- a number, or the log's "nan" and "inf"
+def _number(event: Event, name: str) -> Any:  # noqa: ANN401 -- a number, or the log's "nan" and "inf"
     group, _, rest = name.partition("/")
     if group in LOSS_GROUPS:
-        return window.get(group, {}).get(rest)
-    return window.get("numbers", {}).get(name) if rest else window.get(name)
+        return event.get(group, {}).get(rest)
+    return event.get("numbers", {}).get(name) if rest else event.get(name)

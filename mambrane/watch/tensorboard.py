@@ -9,7 +9,7 @@ from mambrane.storage.atomic_files import storage_errors
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-WINDOW_SCALARS = {
+STEP_SCALARS = {
     "loss": "train/loss_nats_per_token",
     "bits_per_byte": "train/bits_per_byte",
     "gradient_norm": "train/gradient_norm",
@@ -22,7 +22,7 @@ GROUPS_OF_NUMBERS = ("terms", "penalties", "numbers")
 
 
 class TensorBoardListener:
-    """Writes scalars under a folder: windows by applied step, evaluations by domain.
+    """Writes scalars under a folder: the numbers of each applied step, evaluations by domain.
 
     After a resume, TensorBoard is told to drop the steps that an interrupted run had written beyond its checkpoint.
     """
@@ -51,15 +51,15 @@ class TensorBoardListener:
     def _take(self, event: Event) -> None:
         if event["event"] == "resumed":
             self._step = event["step"]
-        elif event["event"] == "window" and event["state"] == "COMMITTED":
-            self._window(event)
+        elif event["event"] == "step" and event["state"] == "COMMITTED":
+            self._add_step(event)
         elif event["event"] == "evaluation":
             self._write(f"heldout_{event['measure']}/{event['domain']}", event[event["measure"]])
 
-    def _window(self, event: Event) -> None:
+    def _add_step(self, event: Event) -> None:
         self._open()
         self._step = event["step"]
-        for field, tag in WINDOW_SCALARS.items():
+        for field, tag in STEP_SCALARS.items():
             if event.get(field) is not None:
                 self._write(tag, event[field])
         for group in GROUPS_OF_NUMBERS:

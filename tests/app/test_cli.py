@@ -11,7 +11,7 @@ from mambrane.app.cli import base_of, main, parse_train
 from mambrane.app.words import given_settings
 from mambrane.core.errors import UserError
 from mambrane.run import config as run_config
-from mambrane.run.config import RunConfig, fingerprint, from_dict, settings_left_unsaid, to_dict
+from mambrane.run.config import RunConfig, defaults_for_old_runs, fingerprint, from_dict, to_dict
 from mambrane.run.effects import settings_without_effect
 from mambrane.run.presets import PRESETS
 
@@ -107,7 +107,7 @@ REFUSED = {
     "--use-adaptive-gating --no-use-mamba": "add --use-mamba",
     "--use-mamba --num-gate-heads 7": "--num-gate-heads 4",
     "--use-replay --no-continual-learning": "add --continual-learning",
-    "--consolidation-strength 1 --no-continual-learning": "add --continual-learning",
+    "--regularizer-strength 1 --no-continual-learning": "add --continual-learning",
     "--distillation-strength 1 --no-continual-learning": "add --continual-learning",
     "--distillation-temperature 0": "--distillation-temperature 2",
     "--use-stdp --liquid-backbone cfc": "--liquid-backbone lif",
@@ -146,15 +146,15 @@ OTHER_WORDS = {
     "stdp_type": "bcm",
     "stdp_bounds": "soft",
     "replay_strategy": "uniform",
-    "consolidation_method": "mas",
+    "regularizer": "mas",
 }
 
 
 DEPENDENT = {
     "plasticity": """stdp_type stdp_learning_rate stdp_tau_plus stdp_tau_minus stdp_target_rate stdp_bounds
         stdp_max_weight use_meta_plasticity meta_lr meta_kappa""",
-    "continual": """num_tasks use_replay replay_buffer_size replay_strategy replay_fraction consolidation_strength
-        consolidation_method consolidation_decay fisher_sequences distillation_strength distillation_temperature""",
+    "continual": """num_tasks use_replay replay_buffer_size replay_strategy replay_fraction regularizer_strength
+        regularizer regularizer_decay fisher_sequences distillation_strength distillation_temperature""",
 }
 """Settings that do nothing without another one."""
 
@@ -164,7 +164,7 @@ DEPENDENT = {
 )
 def test_a_setting_without_its_switch_is_warned_of(section, name):
     off = RunConfig()
-    if name in ("use_replay", "consolidation_strength", "distillation_strength"):
+    if name in ("use_replay", "regularizer_strength", "distillation_strength"):
         off = with_setting(with_setting(off, "continual", "num_tasks", 1), "continual", "continual_learning", True)
     value = getattr(getattr(off, section), name)
     new_value = OTHER_WORDS.get(name, value + 1 if type(value) is int else 0.3 if type(value) is float else not value)
@@ -181,8 +181,8 @@ def test_a_setting_without_its_switch_is_warned_of(section, name):
         ("--mamba-expand=2 --no-use-mamba", "--mamba-expand 2 has no effect without --use-mamba"),
         ("--stdp_bounds hard --no-use-stdp", "--stdp-bounds hard has no effect without --use-stdp"),
         (
-            "--consolidation-strength 1 --consolidation-method si --fisher-sequences 64",
-            "--fisher-sequences 64 has no effect without --consolidation-method ewc or mas",
+            "--regularizer-strength 1 --regularizer si --fisher-sequences 64",
+            "--fisher-sequences 64 has no effect without --regularizer ewc or mas",
         ),
         (
             "--use-meta-plasticity --no-continual-learning",
@@ -211,7 +211,7 @@ SEQUENCE_OF_TASKS = "--continual-learning with --num-tasks 2 or more"
             f"{SEQUENCE_OF_TASKS} (to gate) or --use-stdp (to consolidate)",
         ),
         ({}, ("plasticity", "stdp_target_rate", 0.2), "--use-stdp"),
-        ({"continual": "continual_learning"}, ("continual", "fisher_sequences", 9), "--consolidation-strength above 0"),
+        ({"continual": "continual_learning"}, ("continual", "fisher_sequences", 9), "--regularizer-strength above 0"),
         ({"continual": "continual_learning"}, ("continual", "replay_fraction", 0.2), "--use-replay"),
     ],
 )
@@ -231,8 +231,8 @@ def test_all_that_a_setting_needs_and_lacks_is_named_and_nothing_else(on, settin
         "--no-continual-learning",
         "--liquid-backbone cfc",
         "--num-tasks 1",
-        "--no-use-replay --no-use-meta-plasticity --consolidation-strength 0 --distillation-strength 0",
-        "--use-meta-plasticity --meta-kappa 3 --continual-learning --use-replay --consolidation-strength 1",
+        "--no-use-replay --no-use-meta-plasticity --regularizer-strength 0 --distillation-strength 0",
+        "--use-meta-plasticity --meta-kappa 3 --continual-learning --use-replay --regularizer-strength 1",
     ],
 )
 def test_what_is_switched_off_or_at_work_is_not_warned_of(words):
@@ -259,17 +259,17 @@ def test_the_target_rate_without_a_rule_that_reads_it_is_warned_of():
 
 
 def test_a_setting_that_changed_behaviour_when_it_was_added_stands_where_earlier_runs_were_trained(monkeypatch):
-    assert settings_left_unsaid() == RunConfig()
+    assert defaults_for_old_runs() == RunConfig()
     monkeypatch.setitem(run_config.BEFORE_THEY_EXISTED, "engine.adam_beta2", 0.5)
     expected = dataclasses.replace(RunConfig().engine, adam_beta2=0.5)
-    assert settings_left_unsaid() == dataclasses.replace(RunConfig(), engine=expected)
+    assert defaults_for_old_runs() == dataclasses.replace(RunConfig(), engine=expected)
 
 
 def test_operational_settings_do_not_change_the_identity():
     config = PRESETS["tiny"]()
     other = dataclasses.replace(
         config,
-        run=dataclasses.replace(config.run, max_windows=5, output_dir="x"),
+        run=dataclasses.replace(config.run, max_steps=5, output_dir="x"),
         engine=dataclasses.replace(config.engine, save_every=1, keep_checkpoints=9),
     )
     assert fingerprint(config) == fingerprint(other)

@@ -8,7 +8,7 @@ import torch
 from mambrane.app.cli import main
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.events import EventLog
-from mambrane.data.loader import WindowLoader
+from mambrane.data.loader import SequenceLoader
 from mambrane.data.tokenizer import BytesTokenizer
 from mambrane.data.tokens import token_file_from
 from mambrane.engine.config import EngineConfig
@@ -90,7 +90,7 @@ TASKS = {"continual_learning": True, "num_tasks": 2}
         {"plasticity": PlasticityConfig(use_meta_plasticity=True)},
         {"plasticity": PlasticityConfig(use_meta_plasticity=True), "continual": ContinualConfig(**TASKS)},
         *(
-            {"continual": ContinualConfig(**TASKS, consolidation_strength=1.0, consolidation_method=method)}
+            {"continual": ContinualConfig(**TASKS, regularizer_strength=1.0, regularizer=method)}
             for method in ("ewc", "mas", "si")
         ),
         {"continual": ContinualConfig(**TASKS, distillation_strength=1.0)},
@@ -109,12 +109,12 @@ def test_the_plan_counts_what_a_run_keeps_for_each_parameter(options):
         extensions=build_extensions(config, model),
     )
     text = token_file_from([bytes(range(32, 127)) * 8], tokenizer)
-    loader = WindowLoader([text], sequence_length=32, batch_size=4, seed=0, name="text")
+    loader = SequenceLoader([text], sequence_length=32, batch_size=4, seed=0, name="text")
     for task in range(2 if config.has_earlier_tasks else 1):
         if task:
             trainer.end_task(loader, task - 1)
         trainer.begin_task(4)
-        list(trainer.windows(loader))
+        list(trainer.steps(loader))
     state = trainer.state_dict()
     held = kept_numbers({name: state[name] for name in ("weights", "optimizer", "extensions")})
     # Not in a checkpoint: gradients; with meta-plasticity 1 - f from the second task on, and the weights before a step.

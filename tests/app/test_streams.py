@@ -14,7 +14,7 @@ from tests.contract.main_job import ROOT, environment, write_domains
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "cli.py")]
 SIZE = (
     "--preset tiny --epochs 1 --no-continual-learning --hidden-dim 16 --num-layers 1 --spiking-units 8 "
-    "--sequence-length 32 --batch-size 4 --max-windows 12 --save-every 5"
+    "--sequence-length 32 --batch-size 4 --max-steps 12 --save-every 5"
 )
 
 
@@ -99,7 +99,7 @@ def test_training_goes_on_without_streams_and_nothing_lands_in_its_files(place, 
 
 @slow
 def test_a_hang_up_saves_and_the_run_can_be_resumed(place):
-    words = [word for word in train_words("hung") if word not in ("--max-windows", "12")]
+    words = [word for word in train_words("hung") if word not in ("--max-steps", "12")]
     with start(place, *words, stdout=subprocess.PIPE) as run:
         for line in run.stdout:
             if b" starts:" in line:

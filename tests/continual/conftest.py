@@ -9,7 +9,7 @@ from torch import nn
 
 from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
-from mambrane.data.loader import WindowLoader
+from mambrane.data.loader import SequenceLoader
 from mambrane.data.tokens import TokenFile
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
@@ -24,8 +24,8 @@ def token_file(name: str, num_tokens: int, alphabet: tuple[int, ...]) -> TokenFi
     return TokenFile(tokens, END_OF_TEXT, num_bytes=num_tokens, num_documents=num_tokens // 50 + 1, content_hash=name)
 
 
-def loader_of(domain: Domain) -> WindowLoader:
-    return WindowLoader([domain.train], sequence_length=20, batch_size=4, seed=0, name=domain.name)
+def loader_of(domain: Domain) -> SequenceLoader:
+    return SequenceLoader([domain.train], sequence_length=20, batch_size=4, seed=0, name=domain.name)
 
 
 def move(model: nn.Module, *, by: float, seed: int = 1) -> None:

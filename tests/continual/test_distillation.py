@@ -174,7 +174,7 @@ class Sitting:
 
     def learn(self, task: int) -> None:
         self.trainer.begin_task(4)
-        list(self.trainer.windows(self.loaders[task]))
+        list(self.trainer.steps(self.loaders[task]))
 
     def end(self, task: int) -> None:
         self.trainer.end_task(self.loaders[task], task)
@@ -230,7 +230,7 @@ def test_a_task_begins_without_divergence_whatever_the_precision(
     sitting.learn(0)
     sitting.end(0)
     sitting.trainer.begin_task(4)
-    terms = [result.terms["distillation"] for result in sitting.trainer.windows(sitting.loaders[1])]
+    terms = [result.terms["distillation"] for result in sitting.trainer.steps(sitting.loaders[1])]
     assert terms[0] == 0.0
     assert all(term > 0 for term in terms[1:])
 
@@ -241,12 +241,12 @@ def test_a_run_resumed_in_the_middle_of_a_task_ends_bit_for_bit_the_same(build_m
         sitting.learn(0)
         sitting.end(0)
         sitting.trainer.begin_task(4)
-        next(sitting.trainer.windows(sitting.loaders[1]))
+        next(sitting.trainer.steps(sitting.loaders[1]))
     resumed = Sitting(build_model, domains)
     resumed.load(stopped.saved())
     ends = []
     for sitting in (straight, resumed):
-        list(sitting.trainer.windows(sitting.loaders[1]))
+        list(sitting.trainer.steps(sitting.loaders[1]))
         before_boundary = sitting.saved()
         sitting.end(1)
         ends.append((before_boundary, sitting.saved()))

@@ -1,7 +1,7 @@
 """Claims about forgetting itself, on three toy languages that contradict each other.
 
 Each language follows every letter by another letter, by a permutation of its own; learning one by gradient alone
-undoes the others. A run is 150 windows of a tiny model, two seconds.
+undoes the others. A run is 150 steps of a tiny model, two seconds.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from mambrane.continual.config import ContinualConfig
-from mambrane.continual.consolidation import Consolidation
+from mambrane.continual.regularizer import Regularizer
 from mambrane.continual.replay import Replay
 from mambrane.continual.runner import Runner
 from mambrane.continual.stream import build_stream
 from mambrane.core.events import EventLog
 from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
-from mambrane.data.loader import WindowLoader
+from mambrane.data.loader import SequenceLoader
 from mambrane.data.tokens import TokenFile
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import BoundaryView, Extensions
@@ -96,7 +96,7 @@ def train(languages: list[Domain], build_model: Callable[..., LanguageModel]) ->
     def run(
         *,
         replay: bool = False,
-        consolidation: float = 0.0,
+        strength: float = 0.0,
         method: str = "ewc",
         gate: Callable[[LanguageModel], object] | None = None,
     ) -> Result:
@@ -105,26 +105,26 @@ def train(languages: list[Domain], build_model: Callable[..., LanguageModel]) ->
             num_tasks=3,
             use_replay=replay,
             replay_buffer_size=64,
-            consolidation_strength=consolidation,
-            consolidation_method=method,
+            regularizer_strength=strength,
+            regularizer=method,
             fisher_sequences=32,
         )
         model = build_model(0, hidden_dim=32, spiking_units=32, use_mamba=True, num_gate_heads=4)
-        memory = Replay(config, sequence_length=LENGTH, seed=0)
-        springs = Consolidation(config, model, seed=0)
+        rehearsal = Replay(config, sequence_length=LENGTH, seed=0)
+        regularizer = Regularizer(config, model, seed=0)
         gates = () if gate is None else (gate(model),)
         extensions = Extensions(
-            batch_mixers=(memory,) if replay else (),
-            window_penalties=(springs,),
+            batch_mixers=(rehearsal,) if replay else (),
+            penalties=(regularizer,),
             update_gates=gates,
-            boundaries=(memory, springs, *gates),
+            boundaries=(rehearsal, regularizer, *gates),
         )
         engine = EngineConfig(accumulation_steps=1, learning_rate=1e-2, weight_decay=0.0)
         trainer = Trainer(model, engine, device=CPU, events=EventLog(), extensions=extensions)
         runner = Runner(
             build_stream(languages, config, 6),
             trainer,
-            make_loader=lambda task: WindowLoader(
+            make_loader=lambda task: SequenceLoader(
                 task.train, sequence_length=LENGTH, batch_size=8, seed=0, name=task.name
             ),
             evaluate=lambda model, domain: heldout_loss(
@@ -157,8 +157,8 @@ def test_replay_cuts_forgetting_by_more_than_half_at_the_same_number_of_tokens(n
 
 
 @pytest.mark.parametrize("method", ["ewc", "mas", "si"])
-def test_consolidation_cuts_forgetting_by_more_than_half(method: str, naive: Result, train: Callable):
-    result = train(consolidation=0.3, method=method)
+def test_a_regularizer_cuts_forgetting_by_more_than_half(method: str, naive: Result, train: Callable):
+    result = train(strength=0.3, method=method)
     assert result.forgetting < 0.5 * naive.forgetting
     assert result.final < 0.7 * naive.final
 

@@ -1,15 +1,15 @@
-"""Claims about how much a task leans on each weight, against closed forms."""
+"""Claims about the importance of each weight for a task, against closed forms."""
 
 from itertools import permutations
 
 import torch
 from torch import nn
 
-from mambrane.continual.importance import coming_windows, normalised, output_sensitivity, sampled_fisher
+from mambrane.continual.importance import normalised, output_sensitivity, peek_sequences, sampled_fisher
 from mambrane.core.seeding import make_generator
 from mambrane.data.batch import MicroBatch
 from mambrane.data.domains import Domain
-from mambrane.data.loader import WindowLoader
+from mambrane.data.loader import SequenceLoader
 from mambrane.models.state import ModelOutput, ModelState
 
 CPU = torch.device("cpu")
@@ -81,12 +81,12 @@ def test_a_task_without_text_leans_on_nothing():
 
 
 def test_looking_back_leaves_the_loader_where_it_was(domains: list[Domain]):
-    loader = WindowLoader([domains[0].train], sequence_length=20, batch_size=4, seed=0, name="train")
+    loader = SequenceLoader([domains[0].train], sequence_length=20, batch_size=4, seed=0, name="train")
     next(loader.epoch_batches())
     loader.commit()
     before = loader.state_dict()
-    windows = coming_windows(loader, 7)
-    assert [window.inputs_BT.shape for window in windows] == [(1, 20)] * 7
+    sequences = peek_sequences(loader, 7)
+    assert [sequence.inputs_BT.shape for sequence in sequences] == [(1, 20)] * 7
     assert loader.state_dict() == before
     rest = next(loader.epoch_batches())
-    assert torch.equal(rest.inputs_BT[0], windows[0].inputs_BT[0])
+    assert torch.equal(rest.inputs_BT[0], sequences[0].inputs_BT[0])

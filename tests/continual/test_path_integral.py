@@ -48,7 +48,7 @@ def test_a_new_task_starts_a_new_path():
     torch.testing.assert_close(path.finish(model)["weight"], torch.tensor([[0.1 / (0.01 + DAMPING)]]))
 
 
-def test_a_window_that_was_skipped_adds_nothing():
+def test_a_step_that_was_skipped_adds_nothing():
     model = model_at(1.0, 1.0)
     path = PathIntegral(model)
     take_step(model, path, [torch.inf, torch.nan], [0.0, 0.0])

@@ -1,4 +1,4 @@
-"""Claims about the memory of earlier tasks: what it keeps, what it draws, and what survives a restart."""
+"""Claims about the buffer of earlier tasks: what it keeps, what it draws, and what survives a restart."""
 
 import math
 from collections import Counter
@@ -32,8 +32,8 @@ def replay_of(strategy: str = "balanced", *, size: int = 20, fraction: float = 0
     return Replay(config, sequence_length=LENGTH, seed=seed)
 
 
-def windows(task: int, *numbers: int) -> MicroBatch:
-    """Windows that carry their task and number, so that they can be told apart wherever they turn up."""
+def sequences(task: int, *numbers: int) -> MicroBatch:
+    """Sequences that carry their task and number, so that they can be told apart wherever they turn up."""
     inputs = torch.tensor([[task, number, 7, 8] for number in numbers])
     targets = inputs + 1
     targets[:, -1] = IGNORED_TARGET
@@ -45,16 +45,16 @@ def end_task(replay: Replay, task: int) -> None:
 
 
 def learn_tasks(replay: Replay, *sizes: int, batch_size: int = 4) -> None:
-    """Show each task's windows to the memory without drawing from it, and end the task."""
+    """Show each task's sequences to the buffer without drawing from it, and end the task."""
     for task, size in enumerate(sizes):
         for first in range(0, size, batch_size):
             for number in range(first, min(first + batch_size, size)):
-                replay._offer(windows(task, number))
+                replay._offer(sequences(task, number))
         end_task(replay, task)
 
 
 def remembered(replay: Replay) -> list[tuple[int, int]]:
-    batch = replay.memory.read(torch.arange(replay.memory.size))
+    batch = replay.buffer.read(torch.arange(replay.buffer.size))
     return [(row[0], row[1]) for row in batch.inputs_BT.tolist()]
 
 
@@ -70,21 +70,21 @@ def chi_square(counts: list[int], expected: float) -> float:
 
 @pytest.mark.parametrize("strategy", ["balanced", "uniform"])
 @pytest.mark.parametrize("restart_after", [None, 7, 25])
-def test_every_window_of_the_stream_is_kept_with_the_same_probability(strategy: str, restart_after: int | None):
-    num_windows, size, num_trials = 40, 10, 240
+def test_every_sequence_of_the_stream_is_kept_with_the_same_probability(strategy: str, restart_after: int | None):
+    num_sequences, size, num_trials = 40, 10, 240
     kept: Counter[int] = Counter()
     for seed in range(num_trials):
         replay = replay_of(strategy, size=size, seed=seed)
-        for number in range(num_windows):
+        for number in range(num_sequences):
             if number == restart_after:
                 replay = restarted(replay)
-            replay.mix(windows(0, number))
-        assert replay.memory.size == size
+            replay.mix(sequences(0, number))
+        assert replay.buffer.size == size
         kept.update(number for _, number in remembered(replay))
-    counts = [kept[number] for number in range(num_windows)]
-    # Drawing without replacement shrinks the variance of each count by 1 - size / num_windows.
-    statistic = chi_square(counts, num_trials * size / num_windows) / (1 - size / num_windows)
-    degrees = num_windows - 1
+    counts = [kept[number] for number in range(num_sequences)]
+    # Drawing without replacement shrinks the variance of each count by 1 - size / num_sequences.
+    statistic = chi_square(counts, num_trials * size / num_sequences) / (1 - size / num_sequences)
+    degrees = num_sequences - 1
     assert statistic < degrees + 3.5 * math.sqrt(2 * degrees)
 
 
@@ -94,8 +94,8 @@ def test_the_chi_square_test_sees_a_counter_that_was_lost_at_the_restart():
         replay = replay_of("uniform", size=10, seed=seed)
         for number in range(40):
             if number == 25:
-                replay.num_offered = [10]
-            replay.mix(windows(0, number))
+                replay.num_seen = [10]
+            replay.mix(sequences(0, number))
         kept.update(number for _, number in remembered(replay))
     assert chi_square([kept[number] for number in range(40)], 100.0) / 0.75 > 39 + 3.5 * math.sqrt(78)
 
@@ -105,10 +105,10 @@ def test_a_restart_goes_on_bit_for_bit(strategy: str):
     replay = replay_of(strategy)
     learn_tasks(replay, 30, 9)
     for number in range(3):
-        replay.mix(windows(2, *range(number * 5, number * 5 + 5)))
+        replay.mix(sequences(2, *range(number * 5, number * 5 + 5)))
     again = restarted(replay)
     for number in range(3, 12):
-        batch = windows(2, *range(number * 5, number * 5 + 5))
+        batch = sequences(2, *range(number * 5, number * 5 + 5))
         for one, other in zip(replay.mix(batch), again.mix(batch), strict=True):
             assert torch.equal(one, other)
     assert remembered(replay) == remembered(again)
@@ -129,7 +129,7 @@ def saved(replay: Replay) -> tuple[object, dict[str, list[int]]]:
     aborted=st.lists(st.integers(1, 9), min_size=1, max_size=5),
     has_undone_before=st.booleans(),
 )
-def test_an_undone_window_leaves_the_state_bit_for_bit_and_comes_again_as_it_was(
+def test_an_undone_sequence_leaves_the_state_bit_for_bit_and_comes_again_as_it_was(
     strategy: str, sizes: list[int], capacity: int, kept: list[int], aborted: list[int], has_undone_before: bool
 ):
     replay = replay_of(strategy, size=capacity)
@@ -137,9 +137,9 @@ def test_an_undone_window_leaves_the_state_bit_for_bit_and_comes_again_as_it_was
     task = len(sizes)
     for number, batch_size in enumerate(kept):
         replay.undo_point()
-        replay.mix(windows(task, *range(10 * number, 10 * number + batch_size)))
+        replay.mix(sequences(task, *range(10 * number, 10 * number + batch_size)))
         apply_step(replay)
-    batches = [windows(task, *range(100 + 10 * n, 100 + 10 * n + size)) for n, size in enumerate(aborted)]
+    batches = [sequences(task, *range(100 + 10 * n, 100 + 10 * n + size)) for n, size in enumerate(aborted)]
     for _ in range(1 + has_undone_before):
         before, undo = saved(replay), replay.undo_point()
         first = [replay.mix(batch) for batch in batches]
@@ -156,7 +156,7 @@ def test_an_undone_window_leaves_the_state_bit_for_bit_and_comes_again_as_it_was
 def test_nothing_is_replayed_before_there_is_an_earlier_task(strategy: str):
     replay = replay_of(strategy)
     for first in range(0, 40, 4):
-        batch = windows(0, *range(first, first + 4))
+        batch = sequences(0, *range(first, first + 4))
         assert replay.mix(batch) is batch
 
 
@@ -174,10 +174,10 @@ def test_mixing_keeps_the_number_of_rows_and_replays_only_earlier_tasks(
     replay = replay_of(strategy, size=capacity, fraction=fraction)
     learn_tasks(replay, *sizes)
     current, num_replayed, num_rows = len(sizes), 0, 0
-    has_earlier = replay.memory.size > 0
+    has_earlier = replay.buffer.size > 0
     for step, batch_size in enumerate(batch_sizes):
-        batch = windows(current, *range(100 * step, 100 * step + batch_size))
-        still_earlier = bool((replay.memory.tasks < current).any())
+        batch = sequences(current, *range(100 * step, 100 * step + batch_size))
+        still_earlier = bool((replay.buffer.tasks < current).any())
         mixed = replay.mix(batch)
         assert mixed.inputs_BT.shape == batch.inputs_BT.shape
         assert mixed.num_targets == batch.num_targets
@@ -187,32 +187,32 @@ def test_mixing_keeps_the_number_of_rows_and_replays_only_earlier_tasks(
         assert torch.equal(mixed.inputs_BT[:num_new], batch.inputs_BT[:num_new])
         num_replayed += batch_size - num_new
         num_rows += batch_size if still_earlier else 0
-        assert replay.memory.size <= capacity
+        assert replay.buffer.size <= capacity
     if has_earlier:
         assert num_replayed == int(fraction * num_rows + 1e-6)
 
 
-def test_replayed_windows_come_back_whole():
+def test_replayed_sequences_come_back_whole():
     replay = replay_of()
     learn_tasks(replay, 10)
-    mixed = replay.mix(windows(1, *range(6)))
+    mixed = replay.mix(sequences(1, *range(6)))
     for row in range(3, 6):
         number = int(mixed.inputs_BT[row, 1])
-        for part, original in zip(mixed, windows(0, number), strict=True):
+        for part, original in zip(mixed, sequences(0, number), strict=True):
             assert torch.equal(part[row : row + 1], original)
 
 
 def test_at_one_row_a_batch_the_fraction_is_still_met():
     replay = replay_of(fraction=0.25)
     learn_tasks(replay, 10)
-    tasks = [int(replay.mix(windows(1, number)).inputs_BT[0, 0]) for number in range(40)]
+    tasks = [int(replay.mix(sequences(1, number)).inputs_BT[0, 0]) for number in range(40)]
     assert tasks.count(0) == 10
 
 
 def test_fraction_zero_equals_off():
     replay = replay_of(fraction=0.0)
     learn_tasks(replay, 10)
-    batch = windows(1, 0, 1, 2)
+    batch = sequences(1, 0, 1, 2)
     assert replay.mix(batch) is batch
 
 
@@ -237,7 +237,7 @@ def test_the_uniform_memory_holds_tasks_in_proportion_to_their_text():
     assert counts[1] / counts.total() == pytest.approx(0.75, abs=0.03)
 
 
-def test_balanced_draws_every_earlier_task_alike_and_uniform_every_window():
+def test_balanced_draws_every_earlier_task_alike_and_uniform_every_sequence():
     shares = {}
     for strategy in ("balanced", "uniform"):
         replay = replay_of(strategy, size=30)
@@ -261,40 +261,40 @@ def output_with_loss(batch: MicroBatch, nats: list[float]) -> ModelOutput:
 
 
 def see(replay: Replay, batch: MicroBatch, nats: list[float]) -> None:
-    """Run a micro-batch whose windows have these losses."""
+    """Run a micro-batch whose sequences have these losses."""
     assert replay.term(nn.Identity(), output_with_loss(batch, nats), batch) is None
 
 
 def apply_step(replay: Replay, *batches: MicroBatch) -> None:
-    """Close the window of these micro-batches as applied."""
+    """Close the step of these micro-batches as applied."""
     replay.after_step(StepView(nn.Identity(), list(batches), [], num_targets=1, applied_step=1, learning_rate=0.1))
 
 
 def losses_by_number(replay: Replay) -> dict[int, float]:
     numbers = (number for _, number in remembered(replay))
-    return dict(sorted(zip(numbers, replay.memory.losses.tolist(), strict=True)))
+    return dict(sorted(zip(numbers, replay.buffer.losses.tolist(), strict=True)))
 
 
-def test_importance_draws_in_proportion_to_the_loss_a_window_last_had():
+def test_importance_draws_in_proportion_to_the_loss_a_sequence_last_had():
     replay = replay_of("importance", size=4)
     learn_tasks(replay, 4)
-    batch = windows(0, 0, 1, 2, 3)
+    batch = sequences(0, 0, 1, 2, 3)
     for nats in ([9.0, 9.0, 9.0, 9.0], [1.0, 1.0, 1.0, 5.0]):
         see(replay, batch, nats)
         apply_step(replay, batch)
     order = [number for _, number in remembered(replay)]
-    torch.testing.assert_close(replay.memory.losses[order.index(3)], torch.tensor(5.0))
+    torch.testing.assert_close(replay.buffer.losses[order.index(3)], torch.tensor(5.0))
     drawn: Counter[int] = Counter()
     for _ in range(600):
         drawn.update(replay._draw(1).inputs_BT[:, 1].tolist())
     assert drawn[3] / drawn.total() == pytest.approx(5 / 8, abs=0.06)
 
 
-def test_a_window_whose_loss_is_unknown_counts_as_an_average_one():
+def test_a_sequence_whose_loss_is_unknown_counts_as_an_average_one():
     replay = replay_of("importance", size=4)
     learn_tasks(replay, 4)
     assert replay._weights().tolist() == [1.0] * 4
-    batch = windows(0, 0, 1)
+    batch = sequences(0, 0, 1)
     see(replay, batch, [1.0, 3.0])
     apply_step(replay, batch)
     assert sorted(replay._weights().tolist()) == pytest.approx([1.0, 2.0, 2.0, 3.0], rel=1e-4)
@@ -304,16 +304,16 @@ def test_looking_at_losses_changes_no_state_before_the_step_is_applied():
     replay = replay_of("importance", size=4)
     learn_tasks(replay, 4)
     before = encode_state(replay.state_dict(), copy=True)
-    see(replay, windows(0, 0, 1), [1.0, 3.0])
+    see(replay, sequences(0, 0, 1), [1.0, 3.0])
     after = encode_state(replay.state_dict(), copy=True)
     assert before.json == after.json
     assert all(same(before.tensors[name], after.tensors[name]) for name in before.tensors)
 
 
-def test_a_window_that_is_not_applied_leaves_no_loss_behind():
+def test_a_sequence_that_is_not_applied_leaves_no_loss_behind():
     replay = replay_of("importance", size=4)
     learn_tasks(replay, 4)
-    first, second = windows(0, 0, 1), windows(0, 2, 3)
+    first, second = sequences(0, 0, 1), sequences(0, 2, 3)
     see(replay, first, [1.0, 3.0])
     again = restarted(replay)
     for each in (replay, again):
@@ -323,21 +323,21 @@ def test_a_window_that_is_not_applied_leaves_no_loss_behind():
         assert losses_by_number(each) == pytest.approx(expected, rel=1e-4, nan_ok=True)
 
 
-def test_the_loss_of_an_aborted_window_is_forgotten_with_it():
+def test_the_loss_of_an_aborted_sequence_is_forgotten_with_it():
     replay = replay_of("importance", size=4)
     learn_tasks(replay, 4)
-    batch, undo = windows(0, 0, 1, 2, 3), replay.undo_point()
+    batch, undo = sequences(0, 0, 1, 2, 3), replay.undo_point()
     see(replay, batch, [1.0] * 4)
     undo()
     apply_step(replay, batch)
-    assert replay.memory.losses.isnan().all()
+    assert replay.buffer.losses.isnan().all()
 
 
-def test_a_micro_batch_that_runs_again_in_halves_notes_each_window_once():
+def test_a_micro_batch_that_runs_again_in_halves_notes_each_sequence_once():
     replay = replay_of("importance", size=4)
     learn_tasks(replay, 4)
-    halves = [windows(0, 0, 1), windows(0, 2, 3)]
-    see(replay, windows(0, 0, 1, 2, 3), [9.0] * 4)
+    halves = [sequences(0, 0, 1), sequences(0, 2, 3)]
+    see(replay, sequences(0, 0, 1, 2, 3), [9.0] * 4)
     see(replay, halves[0], [1.0, 2.0])
     see(replay, halves[1], [3.0, 4.0])
     apply_step(replay, *halves)
@@ -348,7 +348,7 @@ def test_a_micro_batch_that_runs_again_in_halves_notes_each_window_once():
 def test_a_loss_that_is_not_finite_leaves_the_one_before_and_the_draw_goes_on(loss: float):
     replay = replay_of("importance", size=4)
     learn_tasks(replay, 4)
-    batch = windows(0, 0, 1, 2, 3)
+    batch = sequences(0, 0, 1, 2, 3)
     see(replay, batch, [1.0, 2.0, 3.0, 4.0])
     apply_step(replay, batch)
     output = output_with_loss(batch, [5.0, 6.0, 7.0, 8.0])
@@ -362,7 +362,7 @@ def test_a_loss_that_is_not_finite_leaves_the_one_before_and_the_draw_goes_on(lo
 def test_a_memory_saved_with_an_infinite_loss_can_still_be_drawn_from():
     replay = replay_of("importance", size=4)
     learn_tasks(replay, 4)
-    replay.memory.losses[:2] = torch.tensor([math.inf, 3.0])
+    replay.buffer.losses[:2] = torch.tensor([math.inf, 3.0])
     assert sorted(restarted(replay)._weights().tolist()) == [3.0] * 4
     restarted(replay)._draw(2)
 
@@ -371,10 +371,10 @@ def same(one: torch.Tensor, other: torch.Tensor) -> bool:
     return torch.equal(one.view(torch.uint8), other.view(torch.uint8))
 
 
-def test_a_memory_of_another_size_or_window_length_is_refused():
+def test_a_buffer_of_another_size_or_sequence_length_is_refused():
     replay = replay_of(size=20)
     learn_tasks(replay, 20)
-    with pytest.raises(ValueError, match="20 windows of 4 tokens"):
+    with pytest.raises(ValueError, match="20 sequences of 4 tokens"):
         replay_of(size=10).load_state_dict(replay.state_dict())
 
 

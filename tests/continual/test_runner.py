@@ -8,14 +8,14 @@ import pytest
 import torch
 
 from mambrane.continual.config import ContinualConfig
-from mambrane.continual.consolidation import Consolidation
 from mambrane.continual.matrix import load_matrix
+from mambrane.continual.regularizer import Regularizer
 from mambrane.continual.replay import Replay
-from mambrane.continual.runner import Outcome, Runner, windows_of_task
+from mambrane.continual.runner import Outcome, Runner, steps_of_task
 from mambrane.continual.stream import Task, build_stream
 from mambrane.core.events import Event, EventLog
 from mambrane.data.domains import Domain
-from mambrane.data.loader import WindowLoader
+from mambrane.data.loader import SequenceLoader
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.trainer import Trainer
@@ -34,8 +34,8 @@ CONTINUAL = ContinualConfig(
     use_replay=True,
     replay_buffer_size=12,
     replay_strategy="importance",
-    consolidation_strength=0.1,
-    consolidation_method="si",
+    regularizer_strength=0.1,
+    regularizer="si",
     fisher_sequences=3,
 )
 PLASTICITY = PlasticityConfig(use_stdp=True, use_meta_plasticity=True)
@@ -55,7 +55,7 @@ class Session:
         engine: EngineConfig = ENGINE,
         continual: ContinualConfig = CONTINUAL,
         matrix_path: Path | None = None,
-        max_windows: int = 0,
+        max_steps: int = 0,
         epochs: int = 4,
     ) -> None:
         self.polls_left = polls_until_stop
@@ -65,7 +65,7 @@ class Session:
         log.listeners.append(self.events.append)
         self.model = build_model(SEED, use_mamba=True, num_gate_heads=2)
         replay = Replay(continual, sequence_length=LENGTH, seed=SEED)
-        consolidation = Consolidation(continual, self.model, seed=SEED)
+        regularizer = Regularizer(continual, self.model, seed=SEED)
         meta = MetaPlasticity(PLASTICITY, self.model)
         self.trainer = Trainer(
             self.model,
@@ -76,10 +76,10 @@ class Session:
             extensions=Extensions(
                 batch_mixers=(replay,),
                 loss_terms=(replay,),
-                window_penalties=(consolidation,),
+                penalties=(regularizer,),
                 update_gates=(meta,),
                 after_steps=(Stdp(PLASTICITY, self.model), replay, meta),
-                boundaries=(replay, consolidation, meta),
+                boundaries=(replay, regularizer, meta),
             ),
         )
         self.runner = Runner(
@@ -90,7 +90,7 @@ class Session:
             save=lambda: self.saves.append(self.whole_state()),
             events=log,
             matrix_path=matrix_path,
-            max_windows=max_windows,
+            max_steps=max_steps,
         )
         if saved is not None:
             state = decode_state(*saved)
@@ -111,8 +111,8 @@ class Session:
         return [event for event in self.events if event["event"] == kind]
 
 
-def make_loader(task: Task) -> WindowLoader:
-    return WindowLoader(task.train, sequence_length=LENGTH, batch_size=5, seed=SEED, name=task.name)
+def make_loader(task: Task) -> SequenceLoader:
+    return SequenceLoader(task.train, sequence_length=LENGTH, batch_size=5, seed=SEED, name=task.name)
 
 
 def evaluate(model: LanguageModel, domain: Domain) -> HeldoutLoss:
@@ -130,10 +130,10 @@ def assert_same_end(straight: Session, resumed: Session) -> None:
 
 
 def end_state(session: Session) -> EncodedState:
-    """Return the whole state, without the count of interrupted windows."""
+    """Return the whole state, without the count of interrupted steps."""
     state = decode_state(*session.whole_state())
     counters = state["trainer"]["counters"]
-    counters["windows"] -= counters.pop("aborted")
+    counters["closed"] -= counters.pop("aborted")
     return encode_state(state)
 
 
@@ -159,21 +159,21 @@ def test_the_run_goes_through_rows_and_tasks_in_order(straight: Session):
     assert straight.events[-1]["event"] == "run_finished"
 
 
-def test_every_window_of_every_epoch_is_trained_once(straight: Session):
-    # 25 windows of text in micro-batches of 5, two a window: 3 windows an epoch; 2 + 1 + 1 epochs.
-    windows = straight.of_kind("window")
-    assert [(event["task"], event["epoch"]) for event in windows] == (
+def test_every_step_of_every_epoch_is_trained_once(straight: Session):
+    # 25 sequences of text in micro-batches of 5, two a step: 3 steps an epoch; 2 + 1 + 1 epochs.
+    steps = straight.of_kind("step")
+    assert [(event["task"], event["epoch"]) for event in steps] == (
         [(0, 0)] * 3 + [(0, 1)] * 3 + [(1, 0)] * 3 + [(2, 0)] * 3
     )
-    assert [event["step"] for event in windows] == list(range(1, 13))
-    assert [event["windows"] for event in straight.of_kind("task_started")] == [6, 3, 3]
-    assert [event["windows_before"] for event in straight.of_kind("task_started")] == [0, 6, 9]
-    assert {event["loss"] is not None and event["tokens_per_s"] > 0 for event in windows} == {True}
+    assert [event["step"] for event in steps] == list(range(1, 13))
+    assert [event["steps"] for event in straight.of_kind("task_started")] == [6, 3, 3]
+    assert [event["steps_before"] for event in straight.of_kind("task_started")] == [0, 6, 9]
+    assert {event["loss"] is not None and event["tokens_per_s"] > 0 for event in steps} == {True}
 
 
 def test_earlier_tasks_are_replayed_and_the_first_task_is_not(straight: Session):
     fractions = {task: [] for task in range(3)}
-    for event in straight.of_kind("window"):
+    for event in straight.of_kind("step"):
         fractions[event["task"]].append(event["numbers"]["replay/fraction"])
     assert set(fractions[0]) == {0.0}
     assert sum(fractions[1]) / 3 == pytest.approx(0.5, abs=0.1)
@@ -188,7 +188,7 @@ def test_the_matrix_is_complete_and_the_text_was_learned(straight: Session):
 
 
 def test_the_learning_rate_rises_anew_in_each_task(straight: Session):
-    rates = [event["learning_rate"] for event in straight.of_kind("window")]
+    rates = [event["learning_rate"] for event in straight.of_kind("step")]
     assert rates[0] == rates[6] == rates[9] == pytest.approx(1e-2)
     assert rates[5] == rates[8] == rates[11] == pytest.approx(1e-3)
 
@@ -196,7 +196,7 @@ def test_the_learning_rate_rises_anew_in_each_task(straight: Session):
 def test_a_run_killed_after_any_save_ends_bit_for_bit_the_same(
     straight: Session, domains: list[Domain], build_model: Callable
 ):
-    # Rows 0 to 3, every third window; every other save is enough to come by all kinds.
+    # Rows 0 to 3, every third step; every other save is enough to come by all kinds.
     assert len(straight.saves) == 4 + 4
     for saved in straight.saves[::2]:
         resumed = Session(domains, build_model, saved=saved)
@@ -249,14 +249,14 @@ def test_an_evaluation_that_was_stopped_goes_on_with_the_domains_that_are_missin
 
 
 @pytest.mark.parametrize("limit", [1, 4, 6, 7, 12])
-def test_max_windows_counts_applied_windows_of_the_whole_run_and_can_be_raised(
+def test_max_steps_counts_applied_steps_of_the_whole_run_and_can_be_raised(
     limit: int, straight: Session, domains: list[Domain], build_model: Callable
 ):
-    short = Session(domains, build_model, max_windows=limit)
+    short = Session(domains, build_model, max_steps=limit)
     outcome = short.runner.run()
     assert short.trainer.counters.applied == limit
-    assert outcome == (Outcome(True, "finished") if limit == 12 else Outcome(False, f"--max-windows {limit} reached"))
-    again = Session(domains, build_model, saved=short.saves[-1], max_windows=limit)
+    assert outcome == (Outcome(True, "finished") if limit == 12 else Outcome(False, f"--max-steps {limit} reached"))
+    again = Session(domains, build_model, saved=short.saves[-1], max_steps=limit)
     again.runner.run()
     assert again.trainer.counters.applied == limit
     resumed = Session(domains, build_model, saved=again.saves[-1] if again.saves else short.saves[-1])
@@ -265,12 +265,12 @@ def test_max_windows_counts_applied_windows_of_the_whole_run_and_can_be_raised(
 
 
 def test_a_resumed_task_is_announced_with_what_is_done(straight: Session, domains: list[Domain], build_model: Callable):
-    stopped = Session(domains, build_model, max_windows=4)
+    stopped = Session(domains, build_model, max_steps=4)
     stopped.runner.run()
     resumed = Session(domains, build_model, saved=stopped.saves[-1])
     resumed.runner.run()
     first = resumed.of_kind("task_started")[0]
-    assert (first["task"], first["windows"], first["windows_done"]) == (0, 6, 4)
+    assert (first["task"], first["steps"], first["steps_done"]) == (0, 6, 4)
 
 
 def test_a_finished_run_has_nothing_left_to_do(straight: Session, domains: list[Domain], build_model: Callable):
@@ -290,8 +290,8 @@ def test_without_continual_learning_everything_is_one_task(domains: list[Domain]
     session = Session(domains, build_model, continual=ContinualConfig(), epochs=2)
     session.runner.run()
     assert [event["name"] for event in session.of_kind("task_started")] == ["joint"]
-    # 75 windows of text: 8 windows an epoch.
-    assert len(session.of_kind("window")) == 16
+    # 75 sequences of text: 8 steps an epoch.
+    assert len(session.of_kind("step")) == 16
     assert session.runner.matrix.metrics()["final_average"].value is not None
 
 
@@ -301,14 +301,14 @@ def test_the_state_of_another_stream_is_refused(straight: Session, domains: list
 
 
 @pytest.mark.parametrize("tail", ["step", "drop", "carry"])
-def test_the_announced_windows_are_the_windows_that_come(tail: str, domains: list[Domain], build_model: Callable):
+def test_the_announced_steps_are_the_steps_that_come(tail: str, domains: list[Domain], build_model: Callable):
     session = Session(domains, build_model, engine=EngineConfig(accumulation_steps=2, tail_policy=tail))
     session.runner.run()
-    closed = [event["task"] for event in session.of_kind("window")]
-    assert [closed.count(task) for task in range(3)] == [event["windows"] for event in session.of_kind("task_started")]
+    closed = [event["task"] for event in session.of_kind("step")]
+    assert [closed.count(task) for task in range(3)] == [event["steps"] for event in session.of_kind("task_started")]
 
 
-def test_windows_of_a_task_follow_the_tail_policy():
+def test_steps_of_a_task_follow_the_tail_policy():
     expected = {"step": 3 * 6, "drop": 3 * 5, "carry": 3 * 11 // 2}
     for tail, number in expected.items():
-        assert windows_of_task(11, 3, EngineConfig(accumulation_steps=2, tail_policy=tail)) == number
+        assert steps_of_task(11, 3, EngineConfig(accumulation_steps=2, tail_policy=tail)) == number

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 SWITCHES = (
-    "--continual-learning --num-tasks 5 --use-stdp --use-meta-plasticity --use-replay --consolidation-strength 1 "
+    "--continual-learning --num-tasks 5 --use-stdp --use-meta-plasticity --use-replay --regularizer-strength 1 "
     "--distillation-strength 1 --use-mamba --integration-mode bidirectional --spike-to-mamba-method temporal "
     "--use-adaptive-gating --num-gate-heads 4 --use-cross-attention --cross-attn-heads 4 --ema-decay 0.9 --dropout 0.1"
 )

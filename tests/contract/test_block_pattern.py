@@ -28,7 +28,7 @@ def run(data, output, *words):
 @pytest.mark.slow
 def test_a_stopped_run_of_several_kinds_of_block_goes_on_to_the_same_weights_and_is_reported(data, tmp_path, capsys):
     run(data, tmp_path / "straight")
-    run(data, tmp_path / "stopped", "--max-windows", "4")
+    run(data, tmp_path / "stopped", "--max-steps", "4")
     resumed = run(data, tmp_path / "stopped")
     assert resumed.outcome.is_finished
     assert newest_weights(tmp_path / "stopped") == newest_weights(tmp_path / "straight")
@@ -40,7 +40,7 @@ def test_a_stopped_run_of_several_kinds_of_block_goes_on_to_the_same_weights_and
 
 
 def test_plain_mamba_blocks_alone_train_and_are_reported_without_neurons(data, tmp_path):
-    words = "--preset tiny --hidden-dim 16 --num-layers 2 --block-pattern mamba --max-windows 2 --sequence-length 32"
+    words = "--preset tiny --hidden-dim 16 --num-layers 2 --block-pattern mamba --max-steps 2 --sequence-length 32"
     output = tmp_path / "mamba"
     config = parse_train([*words.split(), "--data", str(data), "--output-dir", str(output)])
     page = train(config).report().read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
 """The run that once died at the end of an epoch, whole: every switch on, built as `mambrane train` builds it.
 
-Three tasks of two epochs; the middle one has 1,131 micro-batches in windows of 4 (a tail of 3), or 1,132 (no tail), or
-2 (less than a window), or none. fp16 with its scaler, clipping, averaged weights, a validation between the epochs.
+Three tasks of two epochs; the middle one has 1,131 micro-batches in steps of 4 (a tail of 3), or 1,132 (no tail), or
+2 (less than a step), or none. fp16 with its scaler, clipping, averaged weights, a validation between the epochs.
 tests/engine/test_crash_scenario.py holds the same for the engine alone, against an oracle in float64.
 """
 
@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from mambrane.continual.runner import Outcome, Phase, Runner
-from mambrane.data.loader import WindowLoader
+from mambrane.data.loader import SequenceLoader
 from mambrane.engine.optimizer import build_optimizer
 from mambrane.run.build import build_model
 from mambrane.run.config import RunConfig
@@ -27,16 +27,16 @@ from tests.engine.oracle import learning_rate
 from tests.engine.tiny_training import training_differences
 
 SHORT = 7
-"""Micro-batches of the first and the last task: a window of 4 and a tail of 3."""
-WINDOWS = {1131: 283, 1132: 283, 131: 33, SHORT: 2, 2: 1, 0: 0}
-"""Windows of an epoch with so many micro-batches."""
-WHOLE_WINDOW = 4 * LENGTH
-"""Targets of a window that is no tail."""
-WINDOWS_INTO_THE_SECOND_EPOCH = 5
+"""Micro-batches of the first and the last task: a step of 4 and a tail of 3."""
+STEPS = {1131: 283, 1132: 283, 131: 33, SHORT: 2, 2: 1, 0: 0}
+"""Steps of an epoch with so many micro-batches."""
+WHOLE_STEP = 4 * LENGTH
+"""Targets of a step that is no tail."""
+STEPS_INTO_THE_SECOND_EPOCH = 5
 WITHOUT_STRENGTH = replace(
     CONFIG,
     plasticity=replace(CONFIG.plasticity, stdp_learning_rate=0.0, meta_kappa=0.0),
-    continual=replace(CONFIG.continual, replay_fraction=0.0, consolidation_strength=0.0, distillation_strength=0.0),
+    continual=replace(CONFIG.continual, replay_fraction=0.0, regularizer_strength=0.0, distillation_strength=0.0),
 )
 
 
@@ -47,8 +47,8 @@ def sizes_of(num_batches: int) -> tuple[int, int, int]:
 
 def limited(num_batches: int, config: RunConfig = CONFIG) -> RunConfig:
     """A long run ends soon after the epoch in question; a short one runs to its end."""
-    limit = 2 * WINDOWS[SHORT] + WINDOWS[num_batches] + WINDOWS_INTO_THE_SECOND_EPOCH if num_batches > SHORT else 0
-    return replace(config, run=replace(config.run, max_windows=limit))
+    limit = 2 * STEPS[SHORT] + STEPS[num_batches] + STEPS_INTO_THE_SECOND_EPOCH if num_batches > SHORT else 0
+    return replace(config, run=replace(config.run, max_steps=limit))
 
 
 class StopAt:
@@ -70,16 +70,18 @@ def is_in_middle_task(runner: Runner) -> bool:
 
 def places(num_batches: int) -> dict[str, StopAt]:
     """Where the run is interrupted, in the order in which it comes by."""
-    last = WINDOWS[num_batches] - 1
+    last = STEPS[num_batches] - 1
 
     def in_tail(runner: Runner) -> bool:
-        return is_in_middle_task(runner) and runner.windows_closed == last and not runner.trainer.step.is_closed
+        return is_in_middle_task(runner) and runner.steps_closed == last and not runner.trainer.training_step.is_closed
 
     def after_epoch(runner: Runner) -> bool:
-        return is_in_middle_task(runner) and runner.windows_closed == last + 1 and runner.loader.epoch == 1
+        return is_in_middle_task(runner) and runner.steps_closed == last + 1 and runner.loader.epoch == 1
 
     def in_next_epoch(runner: Runner) -> bool:
-        return is_in_middle_task(runner) and runner.windows_closed == last + 1 and not runner.trainer.step.is_closed
+        return (
+            is_in_middle_task(runner) and runner.steps_closed == last + 1 and not runner.trainer.training_step.is_closed
+        )
 
     def in_evaluation(runner: Runner) -> bool:
         return runner.num_learned == 2 and runner.phase is Phase.EVALUATE
@@ -88,7 +90,7 @@ def places(num_batches: int) -> dict[str, StopAt]:
     in_task = {
         "tail": StopAt(in_tail, look=2),
         "end of the epoch": StopAt(after_epoch),
-        "first window of the next epoch": StopAt(in_next_epoch, look=2),
+        "first step of the next epoch": StopAt(in_next_epoch, look=2),
     }
     return in_task | between_tasks if num_batches else between_tasks
 
@@ -111,7 +113,7 @@ def test_every_step_is_taken_and_an_interrupted_run_ends_bit_for_bit_the_same(nu
 
     folder = tmp_path / "interrupted"
     if num_batches > SHORT:
-        leave_as_a_kill_would(tmp_path / "straight", folder, up_to_step=WINDOWS[num_batches])
+        leave_as_a_kill_would(tmp_path / "straight", folder, up_to_step=STEPS[num_batches])
     for place, stop in places(num_batches).items():
         stopped = sit(folder, domains, config=config, should_stop=stop)
         assert stopped.outcome == Outcome(False, "a stop was asked for"), place
@@ -121,35 +123,32 @@ def test_every_step_is_taken_and_an_interrupted_run_ends_bit_for_bit_the_same(nu
 
 
 def check_steps(run: Sitting, num_batches: int) -> None:
-    """Each window came, was counted and moved the weights, or was skipped for an overflow of fp16 and counted so."""
+    """Each step came, was counted and moved the weights, or was skipped for an overflow of fp16 and counted so."""
     counters = run.runner.trainer.counters
-    assert all(math.isfinite(event["loss"]) for event in run.windows if event["state"] == "COMMITTED")
-    assert {event["state"] for event in run.windows} <= {"COMMITTED", "SKIPPED"}
-    epochs = [(event["task"], event["epoch"]) for event in run.windows]
+    assert all(math.isfinite(event["loss"]) for event in run.step_events if event["state"] == "COMMITTED")
+    assert {event["state"] for event in run.step_events} <= {"COMMITTED", "SKIPPED"}
+    epochs = [(event["task"], event["epoch"]) for event in run.step_events]
     expected = [
-        (task, epoch)
-        for task, size in enumerate(sizes_of(num_batches))
-        for epoch in (0, 1)
-        for _ in range(WINDOWS[size])
+        (task, epoch) for task, size in enumerate(sizes_of(num_batches)) for epoch in (0, 1) for _ in range(STEPS[size])
     ]
     assert epochs == expected[: len(epochs)]
-    assert run.num_updates == counters.applied == run.runner.trainer.average.num_updates
-    assert counters.windows == counters.attempted == len(run.windows)
+    assert run.num_updates == counters.applied == run.runner.trainer.ema.num_updates
+    assert counters.closed == counters.attempted == len(run.step_events)
     # The scale starts high and comes down until nothing overflows.
     assert counters.skipped <= 4
     assert run.runner.trainer.precision.scale == 2.0 ** (16 - counters.skipped)
     if num_batches > SHORT:
-        assert epochs.count((1, 0)) == WINDOWS[num_batches]
-        assert counters.applied == run.runner.max_windows
+        assert epochs.count((1, 0)) == STEPS[num_batches]
+        assert counters.applied == run.runner.max_steps
     else:
         assert run.outcome.is_finished
         assert epochs == expected
-    numbers = run.windows[-1]["numbers"]
+    numbers = run.step_events[-1]["numbers"]
     assert numbers["stdp/mean_change"] > 0
     assert numbers["meta_plasticity/mean_plasticity"] < 1
-    assert run.windows[-1]["penalties"]["consolidation"] > 0
-    assert run.windows[-1]["terms"]["distillation"] > 0
-    assert run.windows[-1]["numbers"]["replay/fraction"] > 0
+    assert run.step_events[-1]["penalties"]["regularizer"] > 0
+    assert run.step_events[-1]["terms"]["distillation"] > 0
+    assert run.step_events[-1]["numbers"]["replay/fraction"] > 0
 
 
 class TextbookLoop:
@@ -164,16 +163,16 @@ class TextbookLoop:
         self.average = {name: weight.detach().clone() for name, weight in model.named_parameters()}
         self.steps = 0
 
-    def train_on(self, window: list[Any], rate: float) -> bool:
-        num_targets = sum(batch.num_targets for batch in window)
-        for batch in window:
+    def train_on(self, micro_batches: list[Any], rate: float) -> bool:
+        num_targets = sum(batch.num_targets for batch in micro_batches)
+        for batch in micro_batches:
             with torch.autocast("cpu", torch.float16):
                 logits = self.model(batch.inputs_BT, resets_BT=batch.resets_BT).logits_BTV
             nats = functional.cross_entropy(logits.float().flatten(0, 1), batch.targets_BT.flatten(), reduction="sum")
-            self.scaler.scale(nats / WHOLE_WINDOW).backward()
+            self.scaler.scale(nats / WHOLE_STEP).backward()
         self.scaler.unscale_(self.optimizer)
         for weight in self.model.parameters():
-            weight.grad *= WHOLE_WINDOW / num_targets
+            weight.grad *= WHOLE_STEP / num_targets
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -200,16 +199,16 @@ def textbook_run(config: RunConfig, num_batches: int) -> TextbookLoop:
     optimizer = torch.optim.AdamW(decay, betas=betas, fused=True)
     loop = TextbookLoop(config, optimizer, model)
     for domain, size in zip(domains_of(*sizes_of(num_batches)), sizes_of(num_batches), strict=True):
-        loader = WindowLoader(
+        loader = SequenceLoader(
             [domain.train], sequence_length=LENGTH, batch_size=1, seed=config.run.seed, name=domain.name
         )
         steps_of_task = 0
         for _ in range(2):
             batches = list(loader.epoch_batches())
             for first in range(0, size, 4):
-                if 0 < config.run.max_windows <= loop.steps:
+                if 0 < config.run.max_steps <= loop.steps:
                     return loop
-                rate = learning_rate(steps_of_task, 2 * WINDOWS[size], config.engine)
+                rate = learning_rate(steps_of_task, 2 * STEPS[size], config.engine)
                 steps_of_task += loop.train_on(batches[first : first + 4], rate)
     return loop
 

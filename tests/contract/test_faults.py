@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from mambrane.core.events import Event, EventLog, EventLogError, read_events
-from mambrane.data.loader import WindowLoader
+from mambrane.data.loader import SequenceLoader
 from mambrane.engine.signals import StopRequest
 from mambrane.run.config import RunConfig
 from mambrane.storage import checkpoint as checkpoint_module
@@ -22,7 +22,7 @@ from tests.contract.whole_run import CONFIG, domains_of, sit, whole_state
 from tests.engine.tiny_training import training_differences
 
 DOMAINS = domains_of(7, 7, 7)
-"""Two windows an epoch: twelve in all."""
+"""Two steps an epoch: twelve in all."""
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +31,20 @@ def straight(tmp_path_factory):
     return sit(tmp_path_factory.mktemp("straight"), DOMAINS)
 
 
-def saving_every(num_windows: int) -> RunConfig:
-    """The run with a checkpoint after each so many applied windows."""
-    return replace(CONFIG, engine=replace(CONFIG.engine, save_every=num_windows))
+def saving_every(num_steps: int) -> RunConfig:
+    """The run with a checkpoint after each so many applied steps."""
+    return replace(CONFIG, engine=replace(CONFIG.engine, save_every=num_steps))
 
 
 def wait_for_the_save(event: Event) -> None:
-    """Let the save in flight end before the window does, however slow the disk is."""
-    if event["event"] == "window":
+    """Let the save in flight end before the step does, however slow the disk is."""
+    if event["event"] == "step":
         for thread in threading.enumerate():
             if thread.name == "checkpoint-saver":
                 thread.join()
 
 
-def test_a_save_that_fails_in_the_background_ends_the_run_at_that_window(tmp_path, straight, monkeypatch):
+def test_a_save_that_fails_in_the_background_ends_the_run_at_that_step(tmp_path, straight, monkeypatch):
     write_new_file, closed = checkpoint_module.write_new_file, []
     config = saving_every(5)
 
@@ -55,7 +55,7 @@ def test_a_save_that_fails_in_the_background_ends_the_run_at_that_window(tmp_pat
 
     def follow(event):
         wait_for_the_save(event)
-        closed.extend([(event["state"], event["step"])] if event["event"] == "window" else [])
+        closed.extend([(event["state"], event["step"])] if event["event"] == "step" else [])
 
     monkeypatch.setattr(checkpoint_module, "write_new_file", fail_at_step_5)
     with pytest.raises(StorageError, match="No space left"):
@@ -88,7 +88,9 @@ def test_an_event_log_that_is_full_ends_the_run_and_nothing_is_lost(tmp_path, st
     assert (len(told) > 0) == (room_for_events > 0)
     resumed = sit(tmp_path, DOMAINS, config=saving_every(1))
     if room_for_events == 9_000:
-        assert 0 < resumed.windows[0]["step"] - 1 <= max(event["step"] for event in told if event["event"] == "window")
+        assert (
+            0 < resumed.step_events[0]["step"] - 1 <= max(event["step"] for event in told if event["event"] == "step")
+        )
     assert resumed.outcome.is_finished
     assert training_differences(whole_state(straight.runner), whole_state(resumed.runner)) == []
     written = [event["event"] for event in read_events(log)]
@@ -129,12 +131,12 @@ def test_a_signal_during_a_background_save_stops_the_run_and_that_save_counts(
     "fails_at",
     [
         pytest.param(14 + 2, id="while the first task is looked back at"),
-        pytest.param(14 + 4 + 2, id="in the first window of the second task"),
+        pytest.param(14 + 4 + 2, id="in the first step of the second task"),
         pytest.param(14 + 4 + 6, id="in the tail of its first epoch"),
     ],
 )
 def test_text_that_cannot_be_read_ends_the_run_and_nothing_is_lost(tmp_path, straight, monkeypatch, fails_at):
-    epoch_batches, read = WindowLoader.epoch_batches, []
+    epoch_batches, read = SequenceLoader.epoch_batches, []
 
     def vanish(loader):
         for batch in epoch_batches(loader):
@@ -143,7 +145,7 @@ def test_text_that_cannot_be_read_ends_the_run_and_nothing_is_lost(tmp_path, str
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             yield batch
 
-    monkeypatch.setattr(WindowLoader, "epoch_batches", vanish)
+    monkeypatch.setattr(SequenceLoader, "epoch_batches", vanish)
     with pytest.raises(OSError, match="Input/output error"):
         sit(tmp_path, DOMAINS, config=saving_every(1))
     monkeypatch.undo()

@@ -35,7 +35,7 @@ def start_and_signal(data, output, number, at_step):
     )
     log = output / "events.jsonl"
     while process.poll() is None:
-        steps = [e["step"] for e in read_events(log) if e["event"] == "window"] if log.exists() else []
+        steps = [e["step"] for e in read_events(log) if e["event"] == "step"] if log.exists() else []
         if steps and steps[-1] >= at_step:
             process.send_signal(number)
             break
@@ -58,8 +58,8 @@ def test_a_run_leaves_what_the_readme_says(straight):
         assert domain["train"]["num_bytes"] > domain["heldout"]["num_bytes"] > 0
     cells = json.loads((straight / "matrix.json").read_text())["bits_per_byte"]
     events = list(read_events(straight / "events.jsonl"))
-    (total,) = (event["total_windows"] for event in events if event["event"] == "run_started")
-    assert total == sum(event["event"] == "window" for event in events)
+    (total,) = (event["total_steps"] for event in events if event["event"] == "run_started")
+    assert total == sum(event["event"] == "step" for event in events)
     assert len(cells) == 6
     assert all(isinstance(value, float) for row in cells for value in row)
 
@@ -78,14 +78,14 @@ def test_a_stopped_run_says_so_by_its_exit_code_and_goes_on(data, straight, tmp_
     assert start_and_signal(data, output, number, 9) == 128 + number
     result = train(data, output)
     assert result.returncode == 0
-    assert "resumed after window" in result.stdout
+    assert "resumed after step" in result.stdout
     assert newest_weights(output) == newest_weights(straight)
 
 
-def test_max_windows_stops_there_and_the_rest_follows(data, straight, tmp_path):
+def test_max_steps_stops_there_and_the_rest_follows(data, straight, tmp_path):
     output = tmp_path / "limited"
     for limit in ("7", "26", "0"):
-        assert train(data, output, "--max-windows", limit).returncode == 0
+        assert train(data, output, "--max-steps", limit).returncode == 0
     assert newest_weights(output) == newest_weights(straight)
 
 
@@ -106,13 +106,13 @@ def test_a_disk_without_room_for_the_log_is_told_without_a_traceback_and_the_run
     assert "run the same command again: it resumes from the newest checkpoint" in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr
     result = train(data, output)
-    assert "resumed after window" in result.stdout
+    assert "resumed after step" in result.stdout
     assert newest_weights(output) == newest_weights(straight)
 
 
 def test_how_often_is_saved_and_how_much_is_kept_changes_no_bit(data, straight, tmp_path):
     output = tmp_path / "operational"
-    assert train(data, output, "--max-windows", "7", "--save-every", "2").returncode == 0
+    assert train(data, output, "--max-steps", "7", "--save-every", "2").returncode == 0
     assert train(data, output, "--save-every", "50", "--keep-checkpoints", "2").returncode == 0
     assert newest_weights(output) == newest_weights(straight)
 
@@ -184,7 +184,7 @@ def test_changed_text_is_refused_even_where_it_is_not_being_trained_on(data, str
     own = tmp_path / "texts"
     shutil.copytree(data, own)
     output = tmp_path / "run"
-    assert train(own, output, "--max-windows", "2").returncode == 0
+    assert train(own, output, "--max-steps", "2").returncode == 0
     (own / "domain4.txt").write_text("something else\n" * 200)
     result = train(own, output)
     assert result.returncode == 2
@@ -198,4 +198,4 @@ def test_a_folder_is_not_claimed_by_a_run_whose_text_cannot_be_read(data, tmp_pa
     refused = train(broken, output, "--num-tasks", "1")
     assert refused.returncode == 2
     assert "not UTF-8" in refused.stderr
-    assert train(data, output, "--max-windows", "1").returncode == 0
+    assert train(data, output, "--max-steps", "1").returncode == 0

@@ -1,6 +1,8 @@
 """Nothing that has a state is left out of a checkpoint of a whole run, and nothing is forgotten on the way back."""
 
+import copy
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ import torch
 from torch import nn
 
 from mambrane.core.events import EventLog
+from mambrane.core.renamed import STATE
 from mambrane.core.stateful import Stateful
 from mambrane.run.build import build_model, build_runner, parts_of, restore
 from mambrane.storage.checkpoint import Checkpoints
@@ -17,7 +20,7 @@ from tests.engine.tiny_training import differences
 
 SAVED_IN_ANOTHER_FORM = {
     "AdamW": "by the names of the parameters: tests/engine/test_optimizer.py",
-    "WeightAverage": "its tensors as weights, ema.safetensors: tests/engine/test_trainer.py",
+    "ExponentialMovingAverage": "its tensors as weights, ema.safetensors: tests/engine/test_trainer.py",
     "Trainer": "as several files",
     "Extensions": "by the names of the extensions, each of which is looked for by itself",
 }
@@ -31,7 +34,7 @@ def busy_runner(tmp_path):
 
 
 def is_in_last_task(runner) -> bool:
-    return runner.num_learned == 2 and runner.windows_closed == 1 and runner.loader is not None
+    return runner.num_learned == 2 and runner.steps_closed == 1 and runner.loader is not None
 
 
 def stateful_objects(root: object) -> Iterator[tuple[str, object]]:
@@ -77,13 +80,25 @@ def test_everything_with_a_state_is_in_the_checkpoint(busy_runner):
             continue
         state = value.get_state() if isinstance(value, torch.Generator) else value.state_dict()
         assert is_saved(dict(state) if isinstance(value, nn.Module) else state, saved), f"{path} is not saved"
-    assert kinds >= {"Runner", "ForgettingMatrix", "WindowLoader", "Replay", "Consolidation", "MetaPlasticity", "Stdp"}
+    assert kinds >= {"Runner", "ForgettingMatrix", "SequenceLoader", "Replay", "Regularizer", "MetaPlasticity", "Stdp"}
     assert "Distillation" in kinds
-    assert kinds >= {"LanguageModel", "GradScaler", "Schedule", "Counters", "LossWatch", "Generator", "Memory"}
+    assert kinds >= {"LanguageModel", "GradScaler", "Schedule", "Counters", "LossWatch", "Generator", "ReplayBuffer"}
     assert kinds >= {*SAVED_IN_ANOTHER_FORM, *SCAFFOLDING}
 
 
-def test_everything_that_is_saved_comes_back(busy_runner, tmp_path):
+def under_earlier_names(parts):
+    """Return the parts of a checkpoint as a version before 2026-11-28 named them."""
+    parts = copy.deepcopy(dict(parts))
+    for (*path, earlier), present in STATE:
+        place = parts
+        for name in path:
+            place = place[name]
+        place[earlier] = place.pop(present)
+    return parts
+
+
+@pytest.mark.parametrize("names", ["present", "earlier"])
+def test_everything_that_is_saved_comes_back(busy_runner, tmp_path, names):
     expected = whole_state(busy_runner)
     runner = build_runner(
         CONFIG,
@@ -108,6 +123,8 @@ def test_everything_that_is_saved_comes_back(busy_runner, tmp_path):
         "schedule",
         "loss_watch",
     }
+    if names == "earlier":
+        checkpoint = replace(checkpoint, parts=under_earlier_names(checkpoint.parts))
     restore(runner, checkpoint)
     found = differences(expected, whole_state(runner))
     # The checker of type hints, at work in tests only, draws from Python's own generator.

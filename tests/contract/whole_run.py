@@ -58,7 +58,7 @@ CONFIG = RunConfig(
         use_replay=True,
         replay_buffer_size=16,
         replay_strategy="importance",
-        consolidation_strength=1.0,
+        regularizer_strength=1.0,
         fisher_sequences=4,
         distillation_strength=1.0,
     ),
@@ -74,7 +74,7 @@ def split(name: str, num_tokens: int, alphabet: tuple[int, ...]) -> TokenFile:
 
 
 def domains_of(*sizes: int) -> list[Domain]:
-    """Domains of so many micro-batches each; a micro-batch is one window of text."""
+    """Domains of so many micro-batches each; a micro-batch is one sequence of text."""
     return [
         Domain(name, split(f"{name}/train", LENGTH * size, letters), split(f"{name}/heldout", 40, letters), name, {})
         for (name, letters), size in zip(ALPHABETS.items(), sizes, strict=True)
@@ -91,8 +91,8 @@ class Sitting(NamedTuple):
     """Times that the optimizer moved the weights."""
 
     @property
-    def windows(self) -> list[Event]:
-        return [event for event in self.events if event["event"] == "window"]
+    def step_events(self) -> list[Event]:
+        return [event for event in self.events if event["event"] == "step"]
 
 
 def sit(
@@ -140,9 +140,9 @@ def validate_after_epoch(runner: Runner, domain: Domain, event: Event) -> None:
 
 
 def whole_state(runner: Runner) -> dict[str, Any]:
-    """Everything that is saved, without the count of interrupted windows."""
+    """Everything that is saved, without the count of interrupted steps."""
     weights, states = parts_of(runner)
     trainer = dict(states["trainer"])
     counters = dict(trainer["counters"])
-    counters["windows"] -= counters.pop("aborted")
+    counters["closed"] -= counters.pop("aborted")
     return {"weights": weights, **states, **trainer, "trainer": None, "counters": counters}

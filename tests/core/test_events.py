@@ -15,7 +15,7 @@ from mambrane.core.events import EventLog, EventLogError, read_events
 def test_events_come_back_in_order(tmp_path):
     log = EventLog(tmp_path / "events.jsonl")
     for number in range(3):
-        log.emit("window", step=number)
+        log.emit("step", step=number)
     log.close()
     assert [event["step"] for event in read_events(tmp_path / "events.jsonl")] == [0, 1, 2]
 
@@ -88,9 +88,9 @@ def test_a_listener_that_fails_is_told_once_and_the_others_hear_on(tmp_path, cap
     log.listeners += [failing(error), heard.append]
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            log.emit("window")
+            log.emit("step")
     log.close()
-    kinds = ["window", "listener_failed", "window", "window"]
+    kinds = ["step", "listener_failed", "step", "step"]
     assert [event["event"] for event in heard] == kinds
     assert [event["event"] for event in read_events(path)] == kinds
     assert type(error).__name__ in heard[1]["message"]
@@ -106,7 +106,7 @@ def test_a_closed_pipe_behind_a_listeners_exit_is_named(caplog):
 
     log = EventLog()
     log.listeners.append(listener)
-    log.emit("window")
+    log.emit("step")
     assert "BrokenPipeError: the reader left" in caplog.text
 
 
@@ -114,7 +114,7 @@ def test_a_listener_cannot_be_a_way_around_an_interrupt():
     log = EventLog()
     log.listeners.append(failing(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
-        log.emit("window")
+        log.emit("step")
 
 
 def test_a_listener_that_fails_when_it_is_closed_is_told(caplog):
@@ -135,7 +135,7 @@ def test_a_listener_that_fails_when_it_is_closed_is_told(caplog):
 
 def test_numbers_that_json_does_not_know_become_text(tmp_path):
     log = EventLog(tmp_path / "events.jsonl")
-    log.emit("window", loss=float("nan"), scales=[float("inf"), 1.0])
+    log.emit("step", loss=float("nan"), scales=[float("inf"), 1.0])
     log.close()
     event = json.loads((tmp_path / "events.jsonl").read_text())
     assert (event["loss"], event["scales"]) == ("nan", ["inf", 1.0])
@@ -145,8 +145,8 @@ def test_listeners_hear_what_is_written_also_without_a_file():
     heard = []
     log = EventLog()
     log.listeners.append(heard.append)
-    log.emit("window", step=4)
-    assert (heard[0]["event"], heard[0]["step"]) == ("window", 4)
+    log.emit("step", step=4)
+    assert (heard[0]["event"], heard[0]["step"]) == ("step", 4)
 
 
 def test_a_full_disk_is_told_with_the_way_out_and_no_listener_hears_what_is_not_in_the_file(tmp_path):
@@ -156,7 +156,7 @@ def test_a_full_disk_is_told_with_the_way_out_and_no_listener_hears_what_is_not_
     log.listeners.append(heard.append)
     for _ in range(2):
         with pytest.raises(EventLogError, match=r"events\.jsonl: No space left") as failure:
-            log.emit("window", step=1)
+            log.emit("step", step=1)
     log.close()
     assert heard == []
     assert "resumes from the newest checkpoint" in failure.value.way_out

@@ -1,4 +1,4 @@
-"""Windows: every token once, an order that depends on the seed, and a cursor that survives interruptions."""
+"""Sequences: every token once, an order that depends on the seed, and a cursor that survives interruptions."""
 
 import json
 from itertools import islice, pairwise
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mambrane.core.errors import UserError
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.core.stateful import Stateful
-from mambrane.data.loader import WindowLoader, heldout_batches
+from mambrane.data.loader import SequenceLoader, heldout_batches
 from mambrane.data.tokenizer import BytesTokenizer
 from mambrane.data.tokens import token_file_from
 
@@ -21,7 +21,7 @@ STREAM = token_file_from(DOCUMENTS, BytesTokenizer())
 
 
 def loader_for(*streams, sequence_length=16, batch_size=4, seed=1, name="train", epoch_tokens=0):
-    return WindowLoader(
+    return SequenceLoader(
         streams or [STREAM],
         sequence_length=sequence_length,
         batch_size=batch_size,
@@ -73,7 +73,7 @@ def test_every_token_is_an_input_once_and_a_target_once(texts, sequence_length, 
 
 
 @given(documents, st.integers(1, 20), st.integers(1, 5))
-def test_held_out_windows_cover_the_stream_in_order(text, sequence_length, batch_size):
+def test_held_out_sequences_cover_the_stream_in_order(text, sequence_length, batch_size):
     stream = token_file_from(text, BytesTokenizer())
     batches = list(heldout_batches(stream, sequence_length, batch_size))
     assert pairs(batches) == ring_pairs(stream)
@@ -88,7 +88,7 @@ def test_resets_stand_exactly_where_documents_start():
     assert len(documents_read) == len(DOCUMENTS)
 
 
-def test_a_short_window_is_padded_with_end_of_text_and_no_targets():
+def test_a_short_sequence_is_padded_with_end_of_text_and_no_targets():
     stream = token_file_from([b"abc"], BytesTokenizer())
     ((inputs, targets, resets),) = rows(heldout_batches(stream, 6, 2))
     assert inputs == [END, *b"abc", END, END]
@@ -110,7 +110,7 @@ def test_another_seed_or_name_gives_another_order(other):
     assert rows(loader_for().epoch_batches()) != rows(loader_for(**other).epoch_batches())
 
 
-def test_epochs_differ_in_order_and_in_where_windows_start():
+def test_epochs_differ_in_order_and_in_where_sequences_start():
     loader = loader_for()
     epochs = [rows(loader.epoch_batches()) for _ in range(4)]
     assert all(one != other for one, other in pairwise(epochs))
@@ -118,14 +118,14 @@ def test_epochs_differ_in_order_and_in_where_windows_start():
     assert starts[0] != starts[1]
 
 
-def test_epochs_differ_in_order_even_where_windows_start_alike():
+def test_epochs_differ_in_order_even_where_sequences_start_alike():
     loader = loader_for(sequence_length=1)
     first, second = rows(loader.epoch_batches()), rows(loader.epoch_batches())
     assert sorted(first) == sorted(second)
     assert first != second
 
 
-def test_windows_of_several_streams_are_mixed():
+def test_sequences_of_several_streams_are_mixed():
     streams = [token_file_from([bytes([value]) * 400], BytesTokenizer()) for value in (1, 2)]
     order = [inputs[-1] for inputs, _, _ in rows(loader_for(*streams).epoch_batches())]
     changes = sum(one != other for one, other in pairwise(order))
@@ -152,7 +152,7 @@ def test_a_budget_gives_other_epochs_than_the_whole_text():
 
 
 def test_a_budget_of_zero_is_the_whole_text_bit_for_bit():
-    without = WindowLoader([STREAM], sequence_length=16, batch_size=4, seed=1, name="train")
+    without = SequenceLoader([STREAM], sequence_length=16, batch_size=4, seed=1, name="train")
     zero = loader_for(epoch_tokens=0)
     for _ in range(3):
         assert_same(list(zero.epoch_batches()), list(without.epoch_batches()))

@@ -10,9 +10,9 @@ from mambrane.data.batch import MicroBatch
 from mambrane.engine.config import EngineConfig
 
 
-def joined(window: list[MicroBatch]) -> MicroBatch:
-    """Concatenate the micro-batches of a window into one batch."""
-    return MicroBatch(*(torch.cat(parts) for parts in zip(*window, strict=True)))
+def joined(micro_batches: list[MicroBatch]) -> MicroBatch:
+    """Concatenate the micro-batches of a step into one batch."""
+    return MicroBatch(*(torch.cat(parts) for parts in zip(*micro_batches, strict=True)))
 
 
 def learning_rate(step: int, total: int, config: EngineConfig) -> float:
@@ -31,10 +31,10 @@ class Oracle:
         self,
         model: torch.nn.Module,
         config: EngineConfig,
-        total_windows: int,
+        total_steps: int,
         decaying_names: tuple[str, ...] = ("hidden.weight", "scores.weight"),
     ) -> None:
-        self.model, self.config, self.total = model, config, total_windows
+        self.model, self.config, self.total = model, config, total_steps
         decaying = [weight for name, weight in model.named_parameters() if name in decaying_names]
         others = [weight for name, weight in model.named_parameters() if name not in decaying_names]
         groups = [{"params": decaying, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -42,8 +42,8 @@ class Oracle:
         self.average = {name: weight.detach().clone() for name, weight in model.named_parameters()}
         self.steps, self.norms, self.losses = 0, [], []
 
-    def train_on(self, window: list[MicroBatch]) -> None:
-        batch = joined(window)
+    def train_on(self, micro_batches: list[MicroBatch]) -> None:
+        batch = joined(micro_batches)
         logits = self.model(batch.inputs_BT, resets_BT=batch.resets_BT).logits_BTV
         loss = functional.cross_entropy(logits.flatten(0, 1), batch.targets_BT.flatten(), ignore_index=IGNORED_TARGET)
         self.optimizer.zero_grad()

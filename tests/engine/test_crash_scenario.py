@@ -1,7 +1,7 @@
 """The run that once died at an epoch boundary, and its neighbours.
 
 1,131 micro-batches, accumulation 4, fp16 with its scaler, clipping, averaged weights, validation between the epochs;
-the same without a tail, with less than a window, and with nothing.
+the same without a tail, with less than a step, and with nothing.
 """
 
 import pytest
@@ -9,7 +9,7 @@ import torch
 
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.precision import Precision
-from mambrane.engine.window import WindowState
+from mambrane.engine.transaction import StepState
 from tests.engine.oracle import Oracle
 from tests.engine.tiny_training import (
     CPU,
@@ -32,7 +32,7 @@ def run_epochs(trainer, loader, *, validate):
     """Train for the epochs, with a validation after each; returns all results."""
     results = []
     for _ in range(EPOCHS):
-        results.extend(trainer.windows(loader))
+        results.extend(trainer.steps(loader))
         if validate:
             with trainer.evaluation(), torch.no_grad():
                 trainer.model(make_batches(1, seed=99)[0].inputs_BT)
@@ -50,7 +50,7 @@ def test_the_right_number_of_steps_and_the_right_weights(precision, num_batches)
     events = EventList()
     trainer = make_trainer(
         precision=precision,
-        total_windows=total,
+        total_steps=total,
         accumulation_steps=ACCUMULATION_STEPS,
         growth_interval=100,
         initial_scale=2.0**10,
@@ -66,15 +66,15 @@ def test_the_right_number_of_steps_and_the_right_weights(precision, num_batches)
     for _ in range(EPOCHS):
         for first in range(0, num_batches, ACCUMULATION_STEPS):
             oracle.train_on(batches[first : first + ACCUMULATION_STEPS])
-    assert len(steps) == len(results) == trainer.counters.applied == trainer.average.num_updates == total
-    assert all(result.state is WindowState.COMMITTED for result in results)
+    assert len(steps) == len(results) == trainer.counters.applied == trainer.ema.num_updates == total
+    assert all(result.state is StepState.COMMITTED for result in results)
     assert trainer.counters.micro_steps == EPOCHS * num_batches
     weights = trainer.state_dict()["weights"]
     torch.testing.assert_close(weights["model"], dict(oracle.model.state_dict()), rtol=1e-7, atol=1e-9)
     torch.testing.assert_close(weights["ema"], oracle.average, rtol=1e-7, atol=1e-9)
     if precision == "fp16":
         assert trainer.precision.scale == 2.0 ** (10 + total // 100)
-    assert events.kinds() == (["epoch_without_windows"] * EPOCHS if num_batches == 0 else [])
+    assert events.kinds() == (["epoch_without_steps"] * EPOCHS if num_batches == 0 else [])
 
 
 @pytest.mark.parametrize("num_batches", [1131, 2])
@@ -82,7 +82,7 @@ def test_in_real_half_precision_no_step_is_lost_and_the_weights_stay_near_the_or
     batches = make_batches(num_batches)
     total = EPOCHS * STEPS_PER_EPOCH[num_batches]
     model = TinyModel(dtype=torch.float32, exact=False)
-    trainer = make_trainer(model, precision="fp16", total_windows=total, learning_rate=1e-3, ema_decay=0.99)
+    trainer = make_trainer(model, precision="fp16", total_steps=total, learning_rate=1e-3, ema_decay=0.99)
     run_epochs(trainer, ListLoader(batches), validate=True)
     oracle = Oracle(TinyModel(), trainer.config, total)
     for _ in range(EPOCHS):

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from mambrane.engine.ema import WeightAverage
+from mambrane.engine.ema import ExponentialMovingAverage
 from mambrane.engine.trainer import TornStateError
 from tests.engine.tiny_training import (
     INFINITE,
@@ -33,7 +33,7 @@ def warm_decay(n, decay):
 @pytest.mark.parametrize("decay", [0.5, 0.95, 0.9999])
 def test_it_agrees_with_the_averaged_model_of_torch(decay):
     model = TinyModel(dtype=torch.float32)
-    average = WeightAverage(model, decay)
+    average = ExponentialMovingAverage(model, decay)
 
     def rule(averaged, current, num_averaged):
         d = warm_decay(int(num_averaged) - 1, decay)
@@ -59,12 +59,12 @@ def test_before_the_first_update_the_average_is_the_weights():
 
 def test_the_warm_up_goes_on_after_a_resume():
     model = TinyModel()
-    straight = WeightAverage(model, 0.99)
-    stopped = WeightAverage(model, 0.99)
+    straight = ExponentialMovingAverage(model, 0.99)
+    stopped = ExponentialMovingAverage(model, 0.99)
     for step in range(12):
         shake(model, step)
         straight.update(model)
-        fresh = WeightAverage(model, 0.99)
+        fresh = ExponentialMovingAverage(model, 0.99)
         fresh.load_state_dict(stopped.state_dict())
         stopped = fresh
         stopped.update(model)
@@ -73,7 +73,7 @@ def test_the_warm_up_goes_on_after_a_resume():
 
 def test_a_shadow_of_bf16_weights_is_fp32_and_moves_with_a_slow_decay():
     model = nn.Linear(4, 4).to(torch.bfloat16)
-    average = WeightAverage(model, 0.9999)
+    average = ExponentialMovingAverage(model, 0.9999)
     average.num_updates = 10**6
     before = {name: tensor.clone() for name, tensor in average.average.items()}
     with torch.no_grad():
@@ -87,7 +87,7 @@ def test_a_shadow_of_bf16_weights_is_fp32_and_moves_with_a_slow_decay():
 
 def test_a_model_that_has_grown_is_averaged_in_full():
     model = nn.ModuleDict({"old": nn.Linear(2, 2)})
-    average = WeightAverage(model, 0.9)
+    average = ExponentialMovingAverage(model, 0.9)
     average.update(model)
     model["head"] = nn.Linear(2, 3)
     head = model["head"].weight.detach().clone()
@@ -105,7 +105,7 @@ def test_frozen_and_integer_parameters_do_no_harm():
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(False)
     model.register_parameter("count", nn.Parameter(torch.tensor(3), requires_grad=False))
-    average = WeightAverage(model, 0.9)
+    average = ExponentialMovingAverage(model, 0.9)
     average.update(model)
     assert set(average.average) == {"weight", "bias"}
     with average.swapped_in(model):
@@ -114,7 +114,7 @@ def test_frozen_and_integer_parameters_do_no_harm():
 
 def test_the_swap_shows_the_average_and_brings_the_weights_back_bit_for_bit():
     model = TinyModel(dtype=torch.float32)
-    average = WeightAverage(model, 0.9)
+    average = ExponentialMovingAverage(model, 0.9)
     shake(model, 0)
     average.update(model)
     raw = {name: weight.detach().clone() for name, weight in model.named_parameters()}
@@ -126,7 +126,7 @@ def test_the_swap_shows_the_average_and_brings_the_weights_back_bit_for_bit():
 
 def test_an_exception_while_swapped_brings_the_weights_back():
     trainer = make_trainer()
-    list(trainer.windows(ListLoader(make_batches(8))))
+    list(trainer.steps(ListLoader(make_batches(8))))
     before = trainer.state_dict()
     with pytest.raises(ZeroDivisionError), trainer.evaluation():
         raise ZeroDivisionError
@@ -136,7 +136,7 @@ def test_an_exception_while_swapped_brings_the_weights_back():
 
 def test_the_average_is_never_saved_updated_or_swapped_again_while_it_is_in_the_model():
     model = TinyModel()
-    average = WeightAverage(model, 0.9)
+    average = ExponentialMovingAverage(model, 0.9)
     with average.swapped_in(model):
         for forbidden in (average.state_dict, lambda: average.update(model)):
             with pytest.raises(AssertionError, match=r"in the model|holds the average"):
@@ -146,26 +146,26 @@ def test_the_average_is_never_saved_updated_or_swapped_again_while_it_is_in_the_
     average.state_dict()
 
 
-def test_skipped_and_empty_windows_do_not_tick():
+def test_skipped_and_empty_steps_do_not_tick():
     trainer = make_trainer(accumulation_steps=1)
     batches = [make_batch(0), make_batch(1, first_token=INFINITE), make_batch(2, num_targets=0), make_batch(3)]
     ticks = []
-    for _ in trainer.windows(ListLoader(batches)):
-        ticks.append(trainer.average.num_updates)
+    for _ in trainer.steps(ListLoader(batches)):
+        ticks.append(trainer.ema.num_updates)
     assert ticks == [1, 1, 1, 2]
 
 
 def test_a_saved_average_of_another_model_is_refused():
-    saved = WeightAverage(nn.Linear(2, 2), 0.9).state_dict()
+    saved = ExponentialMovingAverage(nn.Linear(2, 2), 0.9).state_dict()
     with pytest.raises(ValueError, match=r"average of weight: shape \(2, 2\), the model has \(2, 3\)"):
-        WeightAverage(nn.Linear(3, 2), 0.9).load_state_dict(saved)
+        ExponentialMovingAverage(nn.Linear(3, 2), 0.9).load_state_dict(saved)
     with pytest.raises(ValueError, match="the model has None"):
-        WeightAverage(nn.Bilinear(2, 2, 2), 0.9).load_state_dict(
+        ExponentialMovingAverage(nn.Bilinear(2, 2, 2), 0.9).load_state_dict(
             {"num_updates": 0, "average": {"other": torch.ones(1)}}
         )
 
 
-def test_a_trainer_whose_window_is_open_is_not_saved():
+def test_a_trainer_whose_step_is_open_is_not_saved():
     trainer = make_trainer()
     errors = []
 
@@ -175,8 +175,8 @@ def test_a_trainer_whose_window_is_open_is_not_saved():
         errors.append(1)
         raise KeyboardInterrupt
 
-    trainer.step._accumulator.objective = objective
+    trainer.training_step._accumulator.objective = objective
     with pytest.raises(KeyboardInterrupt):
-        list(trainer.windows(ListLoader(make_batches(2))))
+        list(trainer.steps(ListLoader(make_batches(2))))
     assert errors == [1]
     trainer.state_dict()

@@ -99,7 +99,7 @@ class Recorder:
 
 
 def in_every_seam(*extensions):
-    seams = ("batch_mixers", "loss_terms", "window_penalties", "update_gates", "after_steps", "boundaries")
+    seams = ("batch_mixers", "loss_terms", "penalties", "update_gates", "after_steps", "boundaries")
     return Extensions(**dict.fromkeys(seams, extensions))
 
 
@@ -117,7 +117,7 @@ def test_an_extension_that_could_not_be_saved_is_refused(extension):
 
 
 @pytest.mark.usefixtures("_unchecked_types")
-@pytest.mark.parametrize("seam", ["loss_terms", "window_penalties", "update_gates", "after_steps", "boundaries"])
+@pytest.mark.parametrize("seam", ["loss_terms", "penalties", "update_gates", "after_steps", "boundaries"])
 def test_an_extension_in_the_wrong_seam_is_refused(seam):
     with pytest.raises(ExtensionRefusedError, match="AddOne does not do"):
         Extensions(**{seam: (AddOne(),)})
@@ -132,12 +132,12 @@ def test_two_extensions_of_one_name_are_refused_and_one_in_two_seams_is_not():
     assert in_every_seam(one).state_dict() == {"recorder": {"state": 0}}
 
 
-def test_the_order_within_a_window_is_fixed():
+def test_the_order_within_a_step_is_fixed():
     journal = []
     extensions = in_every_seam(Recorder("first", journal), Recorder("second", journal))
     trainer = make_trainer(extensions=extensions, accumulation_steps=2)
     loader = ListLoader(make_batches(2))
-    (result,) = trainer.windows(loader)
+    (result,) = trainer.steps(loader)
     seams = ("undo_point", "mix", "term", "penalty", "observe", "gate", "after_step")
     both = [[("first", seam), ("second", seam)] for seam in seams]
     undo_point, mix, term, penalty, observe, gate, after_step = both
@@ -148,17 +148,17 @@ def test_the_order_within_a_window_is_fixed():
     assert journal == [("first", "boundary"), ("second", "boundary")]
 
 
-def test_nothing_acts_after_a_window_that_was_not_applied():
+def test_nothing_acts_after_a_step_that_was_not_applied():
     journal = []
     trainer = make_trainer(extensions=in_every_seam(Recorder(journal=journal)), accumulation_steps=1)
-    list(trainer.windows(ListLoader([make_batch(0, first_token=INFINITE), make_batch(1, num_targets=0)])))
+    list(trainer.steps(ListLoader([make_batch(0, first_token=INFINITE), make_batch(1, num_targets=0)])))
     assert [seam for _, seam in journal] == ["undo_point", "mix", "term", "penalty", "undo_point", "mix"]
 
 
 def test_extensions_that_do_nothing_change_no_bit():
     def run(extensions):
         trainer = make_trainer(extensions=extensions)
-        list(trainer.windows(ListLoader(make_batches(12))))
+        list(trainer.steps(ListLoader(make_batches(12))))
         return trainer.state_dict()
 
     left, right = run(Extensions()), run(in_every_seam(Recorder()))
@@ -173,7 +173,7 @@ def test_a_gate_sees_the_weights_before_and_after_and_may_hold_them_back():
     def moved(extensions):
         trainer = make_trainer(extensions=extensions, ema_decay=0.0)
         start = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
-        list(trainer.windows(ListLoader(make_batches(4))))
+        list(trainer.steps(ListLoader(make_batches(4))))
         return {name: weight.detach() - start[name] for name, weight in trainer.model.named_parameters()}
 
     free, held = moved(Extensions()), moved(Extensions(update_gates=(Half(),)))
@@ -193,8 +193,8 @@ def test_a_gate_observes_the_gradient_of_the_loss_without_penalties_and_clipping
     seen = []
     for penalties, clip in (((), 0.0), ((), 1e-3), ((Pull("pull"),), 1e-3)):
         observer = Observer()
-        extensions = Extensions(window_penalties=penalties, update_gates=(observer,))
-        list(make_trainer(extensions=extensions, gradient_clip=clip).windows(ListLoader(make_batches(4))))
+        extensions = Extensions(penalties=penalties, update_gates=(observer,))
+        list(make_trainer(extensions=extensions, gradient_clip=clip).steps(ListLoader(make_batches(4))))
         seen.append(observer.gradients)
     for other in seen[1:]:
         assert other.keys() == seen[0].keys()
@@ -209,7 +209,7 @@ def test_two_extensions_that_change_the_same_weight_after_a_step_are_refused():
 
     trainer = make_trainer(extensions=Extensions(after_steps=(Drift(), Second())))
     with pytest.raises(ExtensionRefusedError, match=r"second changes hidden.weight after the step"):
-        list(trainer.windows(ListLoader(make_batches(4))))
+        list(trainer.steps(ListLoader(make_batches(4))))
 
 
 def returning(weights):
@@ -232,7 +232,7 @@ def returning(weights):
 def test_changes_after_a_step_that_do_not_fit_or_pass_the_engine_by_are_refused(weights, message):
     trainer = make_trainer(extensions=Extensions(after_steps=(returning(weights),)))
     with pytest.raises(ExtensionRefusedError, match=message):
-        list(trainer.windows(ListLoader(make_batches(4))))
+        list(trainer.steps(ListLoader(make_batches(4))))
     with pytest.raises(TornStateError):
         trainer.state_dict()
 
@@ -244,14 +244,14 @@ def test_a_gate_that_leaves_a_weight_out_is_refused():
 
     trainer = make_trainer(extensions=Extensions(update_gates=(Forgetful(),)))
     with pytest.raises(ExtensionRefusedError, match=r"returns all weights but hidden\.weight"):
-        list(trainer.windows(ListLoader(make_batches(4))))
+        list(trainer.steps(ListLoader(make_batches(4))))
 
 
 def test_a_frozen_weight_that_an_extension_left_not_finite_is_an_error_too():
     trainer = make_trainer(extensions=Extensions(after_steps=(Poison("after_step", float("nan")),)))
     trainer.model.hidden.weight.requires_grad_(False)
     with pytest.raises(NonFiniteWeightsError, match=r"the weight of hidden\.weight is not finite"):
-        list(trainer.windows(ListLoader(make_batches(4))))
+        list(trainer.steps(ListLoader(make_batches(4))))
 
 
 class Poison(Recorder):
@@ -274,27 +274,27 @@ class Poison(Recorder):
 def test_weights_that_an_extension_left_not_finite_are_an_error_that_names_one_and_nothing_is_saved(seam, value):
     poison = Poison(seam, value)
     trainer = make_trainer(extensions=Extensions(update_gates=(poison,), after_steps=(poison,)), ema_decay=0.9)
-    average = {name: tensor.clone() for name, tensor in trainer.average.average.items()}
+    average = {name: tensor.clone() for name, tensor in trainer.ema.average.items()}
     with pytest.raises(NonFiniteWeightsError, match=r"the weight of [a-z.]+ is not finite"):
-        list(trainer.windows(ListLoader(make_batches(4))))
+        list(trainer.steps(ListLoader(make_batches(4))))
     with pytest.raises(TornStateError):
         trainer.state_dict()
-    assert all(torch.equal(trainer.average.average[name], tensor) for name, tensor in average.items())
+    assert all(torch.equal(trainer.ema.average[name], tensor) for name, tensor in average.items())
 
 
 def test_weights_that_the_optimizer_left_not_finite_are_an_error_that_names_one():
     trainer = make_trainer()
     trainer.optimizers[0].param_groups[0]["weight_decay"] = float("inf")
     with pytest.raises(NonFiniteWeightsError, match="is not finite"):
-        list(trainer.windows(ListLoader(make_batches(4))))
+        list(trainer.steps(ListLoader(make_batches(4))))
 
 
 def test_the_average_averages_what_plasticity_left():
     trainer = make_trainer(extensions=Extensions(after_steps=(Drift(rate=1.0),)), accumulation_steps=1)
-    before = {name: tensor.clone() for name, tensor in trainer.average.average.items()}
-    list(trainer.windows(ListLoader(make_batches(1))))
+    before = {name: tensor.clone() for name, tensor in trainer.ema.average.items()}
+    list(trainer.steps(ListLoader(make_batches(1))))
     for name, weight in trainer.model.named_parameters():
-        torch.testing.assert_close(trainer.average.average[name], before[name].lerp(weight.detach(), 0.9))
+        torch.testing.assert_close(trainer.ema.average[name], before[name].lerp(weight.detach(), 0.9))
 
 
 def test_an_after_step_extension_sees_the_micro_batches_as_they_were_run():
@@ -306,7 +306,7 @@ def test_an_after_step_extension_sees_the_micro_batches_as_they_were_run():
     watcher, mixer = Watcher(), AddOne()
     trainer = make_trainer(extensions=Extensions(batch_mixers=(mixer,), after_steps=(watcher,)), accumulation_steps=3)
     batches = make_batches(3)
-    (result,) = trainer.windows(ListLoader(batches))
+    (result,) = trainer.steps(ListLoader(batches))
     view = watcher.view
     assert (view.num_targets, view.applied_step, view.learning_rate) == (30, 1, result.learning_rate)
     assert len(view.micro_batches) == len(view.activities) == 3
@@ -344,7 +344,7 @@ def test_a_run_saved_with_other_extensions_is_refused():
         make_trainer().load_state_dict(saved)
 
 
-def test_an_aborted_window_rolls_its_mixers_back():
+def test_an_aborted_step_rolls_its_mixers_back():
     mixer = AddOne()
     asked = []
     trainer = make_trainer(
@@ -359,7 +359,7 @@ def test_an_aborted_window_rolls_its_mixers_back():
 
     mixer.mix = mix
     loader = ListLoader(make_batches(4))
-    (result,) = trainer.windows(loader)
+    (result,) = trainer.steps(loader)
     assert result.state.name == "ABORTED"
     assert differences(before, mixer.state_dict()) == []
 
@@ -367,5 +367,5 @@ def test_an_aborted_window_rolls_its_mixers_back():
 def test_the_events_of_a_run_without_extensions_are_none():
     events = EventList()
     trainer = make_trainer(TinyModel(), events=events)
-    list(trainer.windows(ListLoader(make_batches(5))))
+    list(trainer.steps(ListLoader(make_batches(5))))
     assert events.kinds() == []

@@ -30,24 +30,24 @@ def run():
     trainer = make_trainer(
         TinyModel(dtype=torch.float32),
         extensions=Extensions(batch_mixers=(AddOne(),), after_steps=(FloatDrift(),)),
-        total_windows=20,
+        total_steps=20,
         accumulation_steps=3,
     )
     batches = [*make_batches(25), make_batch(77, num_targets=3), make_batch(78, num_targets=0)]
     loader = ListLoader(batches)
-    results = [result for _ in range(2) for result in trainer.windows(loader)]
+    results = [result for _ in range(2) for result in trainer.steps(loader)]
     return [{"loss": r.loss, "gradient_norm": r.gradient_norm, "learning_rate": r.learning_rate} for r in results]
 
 
 def test_the_losses_of_the_golden_run_have_not_moved():
     golden = json.loads(GOLDEN_FILE.read_text())
     found = run()
-    assert len(found) == len(golden["windows"]) == 18
-    for window, expected in zip(found, golden["windows"], strict=True):
-        torch.testing.assert_close(window, expected, rtol=RELATIVE_TOLERANCE, atol=0)
+    assert len(found) == len(golden["steps"]) == 18
+    for step, expected in zip(found, golden["steps"], strict=True):
+        torch.testing.assert_close(step, expected, rtol=RELATIVE_TOLERANCE, atol=0)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    GOLDEN_FILE.write_text(json.dumps({"environment": describe_environment(CPU), "windows": run()}, indent=1) + "\n")
+    GOLDEN_FILE.write_text(json.dumps({"environment": describe_environment(CPU), "steps": run()}, indent=1) + "\n")
     sys.stdout.write(f"recorded {GOLDEN_FILE}\n")

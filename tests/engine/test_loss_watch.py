@@ -99,7 +99,7 @@ def test_a_spike_in_training_is_counted_and_told():
 
     events = EventList()
     trainer = make_trainer(objective=objective, accumulation_steps=1, events=events, learning_rate=1e-4)
-    list(trainer.windows(ListLoader(make_batches(45))))
+    list(trainer.steps(ListLoader(make_batches(45))))
     assert events.kinds() == ["loss_spike"]
     assert events.events[0]["step"] == 40
     assert trainer.counters.loss_spikes == 1

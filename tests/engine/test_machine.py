@@ -1,6 +1,6 @@
-"""The window and scaler machine against a model of it in plain Python, under any sequence of events.
+"""The step and scaler machine against a model of it in plain Python, under any sequence of events.
 
-The model knows nothing of torch: a window is a list of words, the scale and its growth tracker are two numbers.
+The model knows nothing of torch: a step is a list of words, the scale and its growth tracker are two numbers.
 """
 
 import copy
@@ -27,7 +27,7 @@ from tests.engine.tiny_training import (
     training_differences,
 )
 
-WINDOW_SIZE, GROWTH_INTERVAL, SKIP_LIMIT, TOTAL_WINDOWS = 3, 3, 4, 40
+STEP_SIZE, GROWTH_INTERVAL, SKIP_LIMIT, TOTAL_STEPS = 3, 3, 4, 40
 FIRST_SCALE, GOOD_TOKEN, TIGHT_TOKEN = 2.0**10, 1, 2
 WORDS = {
     "good": {"first_token": GOOD_TOKEN},
@@ -57,7 +57,7 @@ class Expected:
     skips_in_a_row: int = 0
 
     def close(self, words, *, stopped):
-        """Take in a window; returns how it ends."""
+        """Take in a step; returns how it ends."""
         if stopped:
             end = "ABORTED"
         elif "inf" in words or "nan" in words:
@@ -85,18 +85,18 @@ class Expected:
             self.tracker += 1
 
     def run(self, words, polls_before_stop):
-        """Take in a stream; returns the ends of its windows, how many words were consumed, and whether it diverged."""
+        """Take in a stream; returns the ends of its steps, how many words were consumed, and whether it diverged."""
         polls = Polls(polls_before_stop)
         ends, consumed = [], 0
         while not polls.asks():
-            window = words[consumed : consumed + WINDOW_SIZE]
-            if not window:
+            step = words[consumed : consumed + STEP_SIZE]
+            if not step:
                 break
-            stopped = any(polls.asks() for _ in window)
-            ends.append(self.close(window, stopped=stopped))
+            stopped = any(polls.asks() for _ in step)
+            ends.append(self.close(step, stopped=stopped))
             if stopped:
                 break
-            consumed += len(window)
+            consumed += len(step)
             if ends[-1] == "SKIPPED" and self.skips_in_a_row >= SKIP_LIMIT:
                 return ends, consumed, True
         return ends, consumed, False
@@ -134,16 +134,16 @@ class Machine(RuleBasedStateMachine):
             should_stop=lambda: self.signal.asks(),
             initial_scale=FIRST_SCALE,
             growth_interval=GROWTH_INTERVAL,
-            accumulation_steps=WINDOW_SIZE,
+            accumulation_steps=STEP_SIZE,
             max_consecutive_skips=SKIP_LIMIT,
-            total_windows=TOTAL_WINDOWS,
+            total_steps=TOTAL_STEPS,
         )
 
     @rule(words=st.lists(st.sampled_from(sorted(WORDS)), min_size=1, max_size=5))
     def micro_batches_arrive(self, words):
         self.add(words)
 
-    @rule(word=st.sampled_from(["inf", "nan", "ignored", "tight"]), count=st.integers(1, WINDOW_SIZE))
+    @rule(word=st.sampled_from(["inf", "nan", "ignored", "tight"]), count=st.integers(1, STEP_SIZE))
     def a_run_of_one_kind_arrives(self, word, count):
         self.add([word] * count)
 
@@ -165,10 +165,10 @@ class Machine(RuleBasedStateMachine):
         loader = ListLoader(self.batches)
         self.signal = Polls(polls)
         ends, diverged = [], False
-        windows = self.trainer.windows(loader)
+        steps = self.trainer.steps(loader)
         before = self.frozen_state()
         try:
-            for result in windows:
+            for result in steps:
                 ends.append(result.state.name)
                 before = self.check_what_moved(result, before)
         except DivergedError:
@@ -185,7 +185,7 @@ class Machine(RuleBasedStateMachine):
     def check_what_moved(self, result, before):
         after = self.frozen_state()
         moved = {path.split(".")[1].split(":")[0] for path in training_differences(before, after)}
-        lasting = {"weights", "average_updates", "optimizer", "extensions"}
+        lasting = {"weights", "ema_updates", "optimizer", "extensions"}
         name = result.state.name
         if name == "COMMITTED":
             assert lasting <= moved
@@ -226,19 +226,19 @@ class Machine(RuleBasedStateMachine):
     def everything_agrees(self):
         trainer, expected = self.trainer, self.expected
         counters, counts = trainer.counters, expected.counts
-        assert counters.windows == sum(counts.values())
+        assert counters.closed == sum(counts.values())
         assert counters.attempted == counts["COMMITTED"] + counts["SKIPPED"]
         assert (counters.applied, counters.skipped, counters.empty, counters.aborted) == tuple(counts.values())
         assert counters.micro_steps == expected.micro_batches
         assert counters.skips_in_a_row == expected.skips_in_a_row
-        assert trainer.average.num_updates == counts["COMMITTED"]
+        assert trainer.ema.num_updates == counts["COMMITTED"]
         if expected.has_scale:
             scaler = trainer.precision.state_dict()["scaler"]
             assert (scaler["scale"], scaler["_growth_tracker"]) == (expected.scale, expected.tracker)
         else:
             assert trainer.precision.scale == 1.0
         assert all(weight.grad is None for weight in trainer.model.parameters())
-        assert trainer.step.is_closed
+        assert trainer.training_step.is_closed
         steps = {int(entry["step"]) for entry in trainer.state_dict()["optimizer"].values()}
         assert steps <= {counts["COMMITTED"]}
 

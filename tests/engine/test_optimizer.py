@@ -11,7 +11,7 @@ from mambrane.engine.optimizer import (
     load_optimizer_state,
     optimizer_state_by_name,
 )
-from mambrane.engine.window import WindowState
+from mambrane.engine.transaction import StepState
 from tests.engine.tiny_training import (
     INFINITE,
     ListLoader,
@@ -73,7 +73,7 @@ def train_with(implementation, precision):
     batches = make_batches(20)
     for bad in (3, 4, 11):
         batches[bad] = make_batch(bad, first_token=INFINITE)
-    states = [result.state for result in trainer.windows(ListLoader(batches))]
+    states = [result.state for result in trainer.steps(ListLoader(batches))]
     return trainer, states, len(steps)
 
 
@@ -83,7 +83,7 @@ def test_fused_agrees_with_the_other_implementations_also_about_skips(implementa
     fused, fused_states, fused_steps = train_with("fused", precision)
     other, other_states, other_steps = train_with(implementation, precision)
     assert fused_states == other_states
-    assert fused_states.count(WindowState.SKIPPED) == 3
+    assert fused_states.count(StepState.SKIPPED) == 3
     assert fused_steps == other_steps == fused.counters.applied == 17
     torch.testing.assert_close(fused.state_dict()["weights"], other.state_dict()["weights"], rtol=1e-9, atol=1e-12)
     assert int(fused.state_dict()["optimizer"]["hidden.weight"]["step"]) == 17
@@ -121,12 +121,12 @@ def test_state_goes_by_name_and_comes_back_bit_for_bit(implementation):
 
 def test_a_loaded_state_is_a_copy():
     trainer = make_trainer()
-    list(trainer.windows(ListLoader(make_batches(4))))
+    list(trainer.steps(ListLoader(make_batches(4))))
     state = trainer.state_dict()
     kept = state["optimizer"]["hidden.weight"]["exp_avg"].clone()
     other = make_trainer()
     other.load_state_dict(state)
-    list(other.windows(ListLoader(make_batches(4, seed=1))))
+    list(other.steps(ListLoader(make_batches(4, seed=1))))
     assert torch.equal(state["optimizer"]["hidden.weight"]["exp_avg"], kept)
 
 
@@ -166,7 +166,7 @@ def test_a_model_that_has_grown_is_trained_in_full_and_its_old_moments_stay():
 def test_a_grown_model_resumes_with_its_state_by_name():
     def grown():
         trainer = make_trainer()
-        list(trainer.windows(ListLoader(make_batches(4))))
+        list(trainer.steps(ListLoader(make_batches(4))))
         trainer.model.extra = nn.Linear(8, 8, dtype=torch.float64)
         with torch.no_grad():
             trainer.model.extra.weight.fill_(0.1)
@@ -182,12 +182,12 @@ def test_a_grown_model_resumes_with_its_state_by_name():
         return trainer
 
     straight = grown()
-    list(straight.windows(ListLoader(make_batches(4, seed=1))))
+    list(straight.steps(ListLoader(make_batches(4, seed=1))))
     state = straight.state_dict()
     assert "extra.weight" in state["optimizer"]
     assert "extra.weight" in state["weights"]["ema"]
     resumed = grown()
     resumed.load_state_dict(state)
     for trainer in (straight, resumed):
-        list(trainer.windows(ListLoader(make_batches(4, seed=2))))
+        list(trainer.steps(ListLoader(make_batches(4, seed=2))))
     assert differences(straight.state_dict()["weights"], resumed.state_dict()["weights"]) == []

@@ -15,10 +15,10 @@ from tests.engine.tiny_training import ListLoader, TinyModel, make_batch, make_t
 
 def compare(batches, accumulation_steps, precision, epochs=1, **config):
     total = epochs * -(-len(batches) // accumulation_steps)
-    trainer = make_trainer(precision=precision, total_windows=total, accumulation_steps=accumulation_steps, **config)
+    trainer = make_trainer(precision=precision, total_steps=total, accumulation_steps=accumulation_steps, **config)
     oracle = Oracle(TinyModel(), trainer.config, total)
     loader = ListLoader(batches)
-    results = [result for _ in range(epochs) for result in trainer.windows(loader)]
+    results = [result for _ in range(epochs) for result in trainer.steps(loader)]
     for _ in range(epochs):
         for first in range(0, len(batches), accumulation_steps):
             oracle.train_on(batches[first : first + accumulation_steps])
@@ -84,11 +84,11 @@ def test_the_whole_hybrid_model_agrees(integration_mode):
         return LanguageModel(config, 11, make_generator(3, "weights")).double()
 
     batches = [make_batch(number, rows=2, tokens=7, num_targets=3 + 2 * number) for number in range(5)]
-    trainer = make_trainer(build(), objective=next_token_objective, total_windows=3, accumulation_steps=2)
+    trainer = make_trainer(build(), objective=next_token_objective, total_steps=3, accumulation_steps=2)
     decaying = {id(weight) for weight in trainer.optimizers[0].param_groups[0]["params"]}
     names = tuple(name for name, weight in trainer.model.named_parameters() if id(weight) in decaying)
     oracle = Oracle(build(), trainer.config, 3, names)
-    results = list(trainer.windows(ListLoader(batches)))
+    results = list(trainer.steps(ListLoader(batches)))
     for first in (0, 2, 4):
         oracle.train_on(batches[first : first + 2])
     near = {"rtol": 1e-7, "atol": 1e-9}

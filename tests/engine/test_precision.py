@@ -9,7 +9,7 @@ from mambrane.core.errors import UserError
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.precision import Precision, choose_precision
 from mambrane.engine.trainer import DivergedError, Trainer
-from mambrane.engine.window import WindowState
+from mambrane.engine.transaction import StepState
 from tests.engine.tiny_training import (
     CPU,
     INFINITE,
@@ -101,7 +101,7 @@ def test_an_update_before_any_loss_was_scaled_is_never_asked_for():
     trainer = make_trainer(precision="fp16")
     before = trainer.precision.state_dict()
     for batches in ([], make_batches(3, num_targets=0)):
-        list(trainer.windows(ListLoader(batches)))
+        list(trainer.steps(ListLoader(batches)))
     assert trainer.precision.state_dict() == before
 
 
@@ -109,20 +109,20 @@ def test_the_scale_halves_on_overflow_and_doubles_after_the_growth_interval():
     trainer = make_trainer(precision="fp16", initial_scale=8.0, growth_interval=2, accumulation_steps=1)
     batches = make_batches(7)
     batches[2] = make_batches(1, first_token=INFINITE)[0]
-    scales = [result.scale for result in trainer.windows(ListLoader(batches))]
+    scales = [result.scale for result in trainer.steps(ListLoader(batches))]
     assert scales == [8, 8, 16, 8, 8, 16, 16]
     assert trainer.precision.scale == 32
 
 
 @pytest.mark.parametrize("saved_after", [1, 2, 3, 4, 5])
-def test_a_resumed_run_doubles_the_scale_at_the_same_window(saved_after):
+def test_a_resumed_run_doubles_the_scale_at_the_same_step(saved_after):
     batches = make_batches(8)
 
     def run(stop_and_resume):
         loader = ListLoader(batches)
         trainer = make_trainer(precision="fp16", initial_scale=4.0, growth_interval=3, accumulation_steps=1)
         scales = []
-        for result in trainer.windows(loader):
+        for result in trainer.steps(loader):
             scales.append(result.scale)
             if stop_and_resume and len(scales) == saved_after:
                 state, cursor = trainer.state_dict(), loader.state_dict()
@@ -130,7 +130,7 @@ def test_a_resumed_run_doubles_the_scale_at_the_same_window(saved_after):
                 trainer.load_state_dict(state)
                 loader = ListLoader(batches)
                 loader.load_state_dict(cursor)
-                scales.extend(result.scale for result in trainer.windows(loader))
+                scales.extend(result.scale for result in trainer.steps(loader))
                 break
         return scales
 
@@ -166,7 +166,7 @@ def test_resuming_in_the_same_precision_is_no_event():
     assert events.kinds() == []
 
 
-def test_no_scaler_call_falls_between_the_first_backward_and_the_end_of_a_window(monkeypatch):
+def test_no_scaler_call_falls_between_the_first_backward_and_the_end_of_a_step(monkeypatch):
     calls = []
     for name in ("scale", "unscale_", "step", "update", "load_state_dict"):
         original = getattr(torch.amp.GradScaler, name)
@@ -180,7 +180,7 @@ def test_no_scaler_call_falls_between_the_first_backward_and_the_end_of_a_window
     calls.clear()
     batches = make_batches(8)
     batches[4] = make_batches(1, first_token=INFINITE)[0]
-    list(trainer.windows(ListLoader(batches)))
+    list(trainer.steps(ListLoader(batches)))
     whole = ["scale", "scale", "scale", "unscale_", "update"]
     assert calls == [*whole, *whole, "scale", "scale", "unscale_", "update"]
 
@@ -188,10 +188,10 @@ def test_no_scaler_call_falls_between_the_first_backward_and_the_end_of_a_window
 def test_a_scale_that_has_fallen_to_nothing_ends_the_run_with_the_name_of_the_parameter():
     trainer = make_trainer(precision="fp16", initial_scale=2.0**-13, accumulation_steps=1, max_consecutive_skips=100)
     loader = ListLoader(make_batches(3, first_token=INFINITE))
-    windows = trainer.windows(loader)
-    assert next(windows).state is WindowState.SKIPPED
+    results = trainer.steps(loader)
+    assert next(results).state is StepState.SKIPPED
     with pytest.raises(DivergedError, match=r"embedding\.weight"):
-        next(windows)
+        next(results)
     assert trainer.counters.skipped == 2
     assert loader.committed == 2
 
@@ -203,7 +203,7 @@ def test_norms_losses_and_weights_do_not_depend_on_the_scale(scale, accumulation
 
     def run(precision, **options):
         trainer = make_trainer(precision=precision, accumulation_steps=accumulation_steps, gradient_clip=0.1, **options)
-        results = list(trainer.windows(ListLoader(batches)))
+        results = list(trainer.steps(ListLoader(batches)))
         return [(r.gradient_norm, r.loss) for r in results], trainer.state_dict()["weights"]
 
     numbers, weights = run("fp16", initial_scale=scale)
@@ -222,8 +222,8 @@ def test_half_precision_weights_are_refused(dtype):
 def test_lower_precision_learns_about_the_same_as_fp32(kind):
     def run(precision):
         model = TinyModel(dtype=torch.float32, exact=False)
-        results = list(make_trainer(model, precision=precision).windows(ListLoader(make_batches(40))))
-        assert {result.state for result in results} == {WindowState.COMMITTED}
+        results = list(make_trainer(model, precision=precision).steps(ListLoader(make_batches(40))))
+        assert {result.state for result in results} == {StepState.COMMITTED}
         return torch.tensor([result.loss for result in results])
 
     losses = run(kind)
@@ -237,10 +237,10 @@ def test_an_overflow_of_real_half_precision_is_skipped_and_the_scale_comes_down(
     before = trainer.state_dict()
     states = []
     loader = ListLoader(make_batches(60))
-    for result in trainer.windows(loader):
-        if result.state is WindowState.SKIPPED and WindowState.COMMITTED not in states:
+    for result in trainer.steps(loader):
+        if result.state is StepState.SKIPPED and StepState.COMMITTED not in states:
             assert differences(before["weights"], trainer.state_dict()["weights"]) == []
         states.append(result.state)
-    assert states[0] is WindowState.SKIPPED
-    assert states[-1] is WindowState.COMMITTED
+    assert states[0] is StepState.SKIPPED
+    assert states[-1] is StepState.COMMITTED
     assert trainer.precision.scale == 2.0 ** (24 - trainer.counters.skipped)

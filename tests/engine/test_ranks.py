@@ -10,7 +10,7 @@ import torch
 from mambrane.engine.ranks import largest_over_ranks, num_ranks, sum_over_ranks_, true_on_all_ranks
 from tests.engine.oracle import Oracle
 from tests.engine.tiny_training import CPU, TinyModel, differences, make_trainer
-from tests.engine.two_ranks import ACCUMULATION_STEPS, SCENARIOS, TOTAL_WINDOWS
+from tests.engine.two_ranks import ACCUMULATION_STEPS, SCENARIOS, TOTAL_STEPS
 
 TIMEOUT_S = 300
 
@@ -39,8 +39,8 @@ def both(tmp_path_factory):
     return {name: (ranks[0][name], ranks[1][name]) for name in ranks[0]}
 
 
-def joint_windows(first, second):
-    """The windows of one process that has the data of both."""
+def joint_steps(first, second):
+    """The steps of one process that has the data of both."""
     longest = max(len(first), len(second))
     starts = range(0, longest, ACCUMULATION_STEPS)
     return [[*first[at : at + ACCUMULATION_STEPS], *second[at : at + ACCUMULATION_STEPS]] for at in starts]
@@ -65,8 +65,8 @@ def test_two_ranks_equal_one_process_with_all_the_data(both, name, precision):
         assert differences(left[key], right[key]) == [], key
     assert repr(left["norms"]) == repr(right["norms"])
     assert left["states"] == EXPECTED_STATES[name]
-    oracle = Oracle(TinyModel(), make_trainer().config, TOTAL_WINDOWS)
-    joint = joint_windows(*SCENARIOS[name])
+    oracle = Oracle(TinyModel(), make_trainer().config, TOTAL_STEPS)
+    joint = joint_steps(*SCENARIOS[name])
     applied = [number for number, state in enumerate(left["states"]) if state == "COMMITTED"]
     for number in applied:
         oracle.train_on(joint[number])
@@ -85,7 +85,7 @@ def test_a_branch_that_only_one_rank_uses_is_trained_on_both(both):
     assert not torch.equal(left["weights"]["model"]["hidden.weight"], TinyModel().hidden.weight)
 
 
-def test_a_stop_that_one_rank_sees_aborts_the_window_on_both(both):
+def test_a_stop_that_one_rank_sees_aborts_the_step_on_both(both):
     left, right = both["a stop on one rank"]
     assert left["states"] == right["states"] == ["COMMITTED", "ABORTED"]
     assert left["cursor"] == right["cursor"] == {"epoch": 0, "committed": ACCUMULATION_STEPS}
@@ -104,7 +104,7 @@ def test_an_extension_that_would_see_one_rank_only_is_refused_on_both(both, seam
     for rank in both["refused"]:
         assert f"2 processes train together with {name}" in rank[seam]["told"]
         assert "train in one process" in rank[seam]["told"]
-        assert rank[seam]["windows"] == 0
+        assert rank[seam]["steps"] == 0
 
 
 def test_one_process_alone_is_left_alone():

@@ -1,4 +1,4 @@
-"""The learning rate is a function of applied windows, and of nothing else."""
+"""The learning rate is a function of applied steps, and of nothing else."""
 
 import itertools
 import math
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.schedule import Schedule, learning_rate_ratio
-from mambrane.engine.window import WindowState
+from mambrane.engine.transaction import StepState
 from tests.engine import oracle
 from tests.engine.tiny_training import INFINITE, ListLoader, make_batch, make_batches, make_trainer
 
@@ -33,12 +33,12 @@ def test_it_agrees_with_the_oracle_also_behind_the_end(applied, total):
     assert math.isclose(schedule.learning_rate(applied), oracle.learning_rate(applied, total, config), rel_tol=1e-12)
 
 
-def test_without_warm_up_the_first_window_is_on_the_cosine():
+def test_without_warm_up_the_first_step_is_on_the_cosine():
     assert learning_rate_ratio(0, 2, warmup_ratio=0.0, min_ratio=0.0) == pytest.approx(0.5)
     assert learning_rate_ratio(1, 2, warmup_ratio=0.0, min_ratio=0.0) == pytest.approx(0.0)
 
 
-def test_a_task_of_no_windows_still_has_a_rate():
+def test_a_task_of_no_steps_still_has_a_rate():
     assert learning_rate_ratio(0, 0, warmup_ratio=0.1, min_ratio=0.1) == 1.0
     assert learning_rate_ratio(5, 0, warmup_ratio=0.1, min_ratio=0.1) == pytest.approx(0.1)
 
@@ -63,7 +63,7 @@ def test_its_state_is_the_place_of_the_task():
 
 @settings(max_examples=30)
 @given(st.lists(st.sampled_from(["good", "skip", "empty"]), min_size=1, max_size=12))
-def test_the_rate_at_a_step_does_not_depend_on_skipped_and_empty_windows(kinds):
+def test_the_rate_at_a_step_does_not_depend_on_skipped_and_empty_steps(kinds):
     batches = {
         "good": make_batch(1),
         "skip": make_batch(1, first_token=INFINITE),
@@ -72,14 +72,14 @@ def test_the_rate_at_a_step_does_not_depend_on_skipped_and_empty_windows(kinds):
 
     def rates(kinds):
         trainer = make_trainer(accumulation_steps=1, ema_decay=0.0)
-        results = trainer.windows(ListLoader([batches[kind] for kind in kinds]))
-        return [result.learning_rate for result in results if result.state is WindowState.COMMITTED]
+        results = trainer.steps(ListLoader([batches[kind] for kind in kinds]))
+        return [result.learning_rate for result in results if result.state is StepState.COMMITTED]
 
     assert rates(kinds) == rates([kind for kind in kinds if kind == "good"])
 
 
 def test_the_rate_of_the_schedule_is_the_rate_of_every_group():
     trainer = make_trainer(accumulation_steps=1)
-    for result in trainer.windows(ListLoader(make_batches(4))):
+    for result in trainer.steps(ListLoader(make_batches(4))):
         groups = trainer.optimizers[0].param_groups
         assert [group["lr"] for group in groups] == [result.learning_rate] * 2

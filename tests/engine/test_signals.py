@@ -55,7 +55,7 @@ def test_a_signal_sets_the_flag_and_the_program_ends_where_it_wants(number, time
         assert child.returncode == 128 + number
 
 
-def test_the_third_interrupt_is_obeyed_at_once():
+def test_the_third_interrupt_ends_the_program_at_once():
     with start_child() as child:
         for _ in range(2):
             child.send_signal(signal.SIGINT)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from mambrane.engine.ema import WeightAverage
+from mambrane.engine.ema import ExponentialMovingAverage
 from mambrane.engine.snapshot import (
     Snapshot,
     evaluation_mode,
@@ -54,10 +54,10 @@ def test_restoring_the_buffers_lets_the_random_numbers_go_on():
     assert draw_from_everything() != first
 
 
-def test_an_evaluation_in_the_middle_of_a_window_leaves_no_trace():
+def test_an_evaluation_in_the_middle_of_a_step_leaves_no_trace():
     model = nn.Sequential(TinyModel(dropout=0.5), nn.BatchNorm1d(3))
     model[1].eval()
-    average = WeightAverage(model, 0.9)
+    average = ExponentialMovingAverage(model, 0.9)
     average.update(model)
     with torch.no_grad():
         model[0].hidden.weight += 1
@@ -89,7 +89,7 @@ def test_an_evaluation_in_the_middle_of_a_window_leaves_no_trace():
 
 def test_an_exception_in_an_evaluation_puts_everything_back():
     model = TinyModel()
-    average = WeightAverage(model, 0.9)
+    average = ExponentialMovingAverage(model, 0.9)
     with torch.no_grad():
         model.hidden.weight += 1
     before = {name: value.clone() for name, value in model.state_dict().items()}

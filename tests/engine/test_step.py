@@ -1,4 +1,4 @@
-"""The step: sums divided once, one finite flag, and what a window that is not applied leaves behind: nothing."""
+"""The step: sums divided once, one finite flag, and what a step that is not applied leaves behind: nothing."""
 
 import copy
 import math
@@ -11,7 +11,7 @@ from mambrane.engine.accumulation import MicroBatchTooLargeError
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.objective import Objective
 from mambrane.engine.trainer import DivergedError, TornStateError
-from mambrane.engine.window import WindowState
+from mambrane.engine.transaction import StepState
 from tests.engine.oracle import Oracle
 from tests.engine.tiny_training import (
     CPU,
@@ -34,14 +34,14 @@ UNTOUCHED_BY_A_SKIP = ("counters", "precision", "random")
 
 
 def gradients_of(trainer, batches):
-    """The gradients with which a window would step: caught at the optimizer, before it moves anything."""
+    """The gradients with which a step would step: caught at the optimizer, before it moves anything."""
     caught = {}
 
     def catch(optimizer, arguments, options):
         caught.update({name: weight.grad.clone() for name, weight in trainer.model.named_parameters()})
 
     handle = trainer.optimizers[0].register_step_pre_hook(catch)
-    list(trainer.windows(ListLoader(batches)))
+    list(trainer.steps(ListLoader(batches)))
     handle.remove()
     return caught
 
@@ -54,12 +54,12 @@ def count_steps(optimizer):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 @pytest.mark.parametrize("num_batches", [4, 8, 12])
-def test_no_phantom_step_when_the_windows_divide_the_epoch(precision, num_batches):
+def test_no_phantom_step_when_the_steps_divide_the_epoch(precision, num_batches):
     trainer = make_trainer(precision=precision, accumulation_steps=4)
     steps = count_steps(trainer.optimizers[0])
-    list(trainer.windows(ListLoader(make_batches(num_batches))))
+    list(trainer.steps(ListLoader(make_batches(num_batches))))
     assert len(steps) == trainer.counters.applied == num_batches // 4
-    assert trainer.average.num_updates == num_batches // 4
+    assert trainer.ema.num_updates == num_batches // 4
 
 
 def test_no_phantom_step_moves_momentum_or_decays_weights():
@@ -79,7 +79,7 @@ def test_no_phantom_step_moves_momentum_or_decays_weights():
         gradient_clip=0.0,
     )
     batches = make_batches(8)
-    list(trainer.windows(ListLoader(batches)))
+    list(trainer.steps(ListLoader(batches)))
     optimizer = sgd(plain.parameters())
     for first in (0, 4):
         optimizer.zero_grad()
@@ -104,13 +104,13 @@ def test_every_token_weighs_the_same_in_whatever_micro_batch_it_comes(precision,
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_window_without_a_counted_target_changes_nothing_but_its_count(precision):
+def test_a_step_without_a_counted_target_changes_nothing_but_its_count(precision):
     extensions = Extensions(after_steps=(Drift(),))
     trainer = make_trainer(precision=precision, extensions=extensions, accumulation_steps=3)
-    list(trainer.windows(ListLoader(make_batches(3))))
+    list(trainer.steps(ListLoader(make_batches(3))))
     before = copy.deepcopy(trainer.state_dict())
-    (result,) = trainer.windows(ListLoader(make_batches(3, seed=1, num_targets=0)))
-    assert result.state is WindowState.EMPTY
+    (result,) = trainer.steps(ListLoader(make_batches(3, seed=1, num_targets=0)))
+    assert result.state is StepState.EMPTY
     assert result.reason == "no counted target"
     assert result.loss is None
     assert training_differences(before, trainer.state_dict(), besides=["counters"]) == []
@@ -121,7 +121,7 @@ def test_a_window_without_a_counted_target_changes_nothing_but_its_count(precisi
 def test_a_micro_batch_without_a_counted_target_is_as_if_it_were_not_there():
     def run(batches):
         trainer = make_trainer(accumulation_steps=len(batches))
-        list(trainer.windows(ListLoader(batches)))
+        list(trainer.steps(ListLoader(batches)))
         return trainer.state_dict()
 
     ignored = make_batch(9, num_targets=0, first_token=NOT_A_NUMBER)
@@ -132,27 +132,27 @@ def test_a_micro_batch_without_a_counted_target_is_as_if_it_were_not_there():
 @pytest.mark.parametrize("poison", POISONS)
 @pytest.mark.parametrize("position", [0, 1, 2])
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_one_bad_micro_batch_discards_its_whole_window_and_nothing_else(precision, position, poison):
+def test_one_bad_micro_batch_discards_its_whole_step_and_nothing_else(precision, position, poison):
     drift = Drift()
     trainer = make_trainer(precision=precision, accumulation_steps=3, extensions=Extensions(after_steps=(drift,)))
-    list(trainer.windows(ListLoader(make_batches(3))))
+    list(trainer.steps(ListLoader(make_batches(3))))
     before, views = copy.deepcopy(trainer.state_dict()), len(drift.views)
     scale = trainer.precision.scale
     bad = make_batches(3, seed=1)
     bad[position] = make_batch(7, first_token=POISONS[poison])
     good = make_batches(3, seed=2)
-    skipped, applied = trainer_windows_with_state(trainer, [*bad, *good], before)
-    assert skipped.state is WindowState.SKIPPED
+    skipped, applied = trainer_steps_with_state(trainer, [*bad, *good], before)
+    assert skipped.state is StepState.SKIPPED
     assert "embedding.weight is not finite" in skipped.reason
     assert trainer.precision.scale == (scale / 2 if precision == "fp16" else 1.0)
-    assert applied.state is WindowState.COMMITTED
+    assert applied.state is StepState.COMMITTED
     assert len(drift.views) == views + 1
 
 
-def trainer_windows_with_state(trainer, batches, expected_after_first):
-    """Run two windows; after the first the state must be what it was."""
+def trainer_steps_with_state(trainer, batches, expected_after_first):
+    """Run two steps; after the first the state must be what it was."""
     results = []
-    for result in trainer.windows(ListLoader(batches)):
+    for result in trainer.steps(ListLoader(batches)):
         results.append(result)
         if len(results) == 1:
             state = trainer.state_dict()
@@ -162,27 +162,27 @@ def trainer_windows_with_state(trainer, batches, expected_after_first):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_after_a_discarded_window_the_next_one_uses_no_old_gradient(precision):
+def test_after_a_discarded_step_the_next_one_uses_no_old_gradient(precision):
     good = make_batches(3, seed=2)
     bad = [make_batch(5), make_batch(6, first_token=INFINITE), make_batch(7)]
 
     def weights_after(batches):
         trainer = make_trainer(precision=precision, accumulation_steps=3)
-        list(trainer.windows(ListLoader(batches)))
+        list(trainer.steps(ListLoader(batches)))
         return trainer.state_dict()["weights"]
 
     assert training_differences(weights_after([*bad, *good]), weights_after(good)) == []
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_too_many_discarded_windows_in_a_row_end_the_run_with_the_name_of_the_parameter(precision):
+def test_too_many_discarded_steps_in_a_row_end_the_run_with_the_name_of_the_parameter(precision):
     trainer = make_trainer(precision=precision, accumulation_steps=1, max_consecutive_skips=3, gradient_clip=1.0)
     bad, good = make_batch(1, first_token=NOT_A_NUMBER), make_batch(2)
-    windows = trainer.windows(ListLoader([bad, bad, good, bad, bad, bad, good]))
-    states = [next(windows).state for _ in range(5)]
-    assert states == [WindowState.SKIPPED] * 2 + [WindowState.COMMITTED] + [WindowState.SKIPPED] * 2
-    with pytest.raises(DivergedError, match=r"3 windows in a row.*embedding\.weight"):
-        next(windows)
+    results = trainer.steps(ListLoader([bad, bad, good, bad, bad, bad, good]))
+    states = [next(results).state for _ in range(5)]
+    assert states == [StepState.SKIPPED] * 2 + [StepState.COMMITTED] + [StepState.SKIPPED] * 2
+    with pytest.raises(DivergedError, match=r"3 steps in a row.*embedding\.weight"):
+        next(results)
     assert all(bool(torch.isfinite(weight).all()) for weight in trainer.model.parameters())
     trainer.state_dict()
 
@@ -195,7 +195,7 @@ def test_of_all_gradients_the_one_that_is_not_a_number_is_named(name):
     spoil.view(-1)[-1] = math.nan
     trainer.model.get_parameter(name).register_hook(lambda gradient: gradient + spoil)
     with pytest.raises(DivergedError, match=f"the gradient of {name} is not finite"):
-        list(trainer.windows(ListLoader(make_batches(3))))
+        list(trainer.steps(ListLoader(make_batches(3))))
     assert [event["reason"] for event in events.events] == [f"the gradient of {name} is not finite"] * 2
 
 
@@ -207,8 +207,8 @@ def test_a_norm_that_overflows_without_a_bad_element_is_skipped_too():
         return Objective(loss_sum * 1e30, output)
 
     trainer = make_trainer(model, objective=huge, accumulation_steps=1)
-    (result,) = trainer.windows(ListLoader(make_batches(1)))
-    assert result.state is WindowState.SKIPPED
+    (result,) = trainer.steps(ListLoader(make_batches(1)))
+    assert result.state is StepState.SKIPPED
     assert "norm of the gradient overflowed" in result.reason
 
 
@@ -221,14 +221,14 @@ def test_a_parameter_without_a_gradient_is_left_alone(precision):
 
     trainer = make_trainer(TwoBranches(), precision=precision, weight_decay=0.5)
     before = trainer.model.unused.weight.detach().clone()
-    results = list(trainer.windows(ListLoader(make_batches(8))))
-    assert {result.state for result in results} == {WindowState.COMMITTED}
+    results = list(trainer.steps(ListLoader(make_batches(8))))
+    assert {result.state for result in results} == {StepState.COMMITTED}
     assert torch.equal(trainer.model.unused.weight, before)
     assert not [name for name in trainer.state_dict()["optimizer"] if name.startswith("unused")]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_branches_that_alternate_within_a_window_all_learn(precision):
+def test_branches_that_alternate_within_a_step_all_learn(precision):
     class Alternating(TinyModel):
         def forward(self, inputs_BT, *, resets_BT=None):
             output = super().forward(inputs_BT)
@@ -238,33 +238,33 @@ def test_branches_that_alternate_within_a_window_all_learn(precision):
     trainer = make_trainer(Alternating(), precision=precision, accumulation_steps=6)
     live = [batch for batch in batches if int(batch.inputs_BT[0, 1]) % 2]
     assert 0 < len(live) < 6
-    (result,) = trainer.windows(ListLoader(batches))
-    assert result.state is WindowState.COMMITTED
+    (result,) = trainer.steps(ListLoader(batches))
+    assert result.state is StepState.COMMITTED
     assert result.num_targets == sum(batch.num_targets for batch in batches)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-def test_a_frozen_model_gives_empty_windows_and_learns_again_when_it_is_thawed(precision):
+def test_a_frozen_model_gives_empty_steps_and_learns_again_when_it_is_thawed(precision):
     trainer = make_trainer(precision=precision)
     trainer.model.requires_grad_(False)
     before = copy.deepcopy(trainer.state_dict())
-    (frozen,) = trainer.windows(ListLoader(make_batches(4)))
-    assert frozen.state is WindowState.EMPTY
+    (frozen,) = trainer.steps(ListLoader(make_batches(4)))
+    assert frozen.state is StepState.EMPTY
     assert frozen.reason == "no parameter received a gradient"
     assert training_differences(before, trainer.state_dict(), besides=["counters"]) == []
     trainer.model.requires_grad_(True)
-    (thawed,) = trainer.windows(ListLoader(make_batches(4)))
-    assert thawed.state is WindowState.COMMITTED
+    (thawed,) = trainer.steps(ListLoader(make_batches(4)))
+    assert thawed.state is StepState.COMMITTED
 
 
 def test_parameters_thawed_in_the_middle_of_a_run_are_trained_and_saved():
     trainer = make_trainer()
     trainer.model.hidden.requires_grad_(False)
-    list(trainer.windows(ListLoader(make_batches(4))))
+    list(trainer.steps(ListLoader(make_batches(4))))
     assert "hidden.weight" not in trainer.state_dict()["optimizer"]
     frozen = trainer.model.hidden.weight.detach().clone()
     trainer.model.hidden.requires_grad_(True)
-    list(trainer.windows(ListLoader(make_batches(4))))
+    list(trainer.steps(ListLoader(make_batches(4))))
     assert not torch.equal(trainer.model.hidden.weight, frozen)
     state = trainer.state_dict()
     assert int(state["optimizer"]["hidden.weight"]["step"]) == 1
@@ -285,15 +285,15 @@ def test_two_optimizers_step_together_or_not_at_all(precision):
     optimizers = two_optimizers(model)
     steps = [count_steps(optimizer) for optimizer in optimizers]
     trainer = make_trainer(model, precision=precision, optimizers=optimizers, accumulation_steps=1)
-    # Only the second optimizer's parameters get a bad gradient in the second window.
-    windows = iter(trainer.windows(ListLoader(make_batches(3))))
-    next(windows)
+    # Only the second optimizer's parameters get a bad gradient in the second step.
+    results = iter(trainer.steps(ListLoader(make_batches(3))))
+    next(results)
     handle = model.scores.bias.register_hook(lambda gradient: gradient * float("inf"))
     before = copy.deepcopy(trainer.state_dict())
-    assert next(windows).state is WindowState.SKIPPED
+    assert next(results).state is StepState.SKIPPED
     handle.remove()
     assert training_differences(before, trainer.state_dict(), besides=UNTOUCHED_BY_A_SKIP) == []
-    assert next(windows).state is WindowState.COMMITTED
+    assert next(results).state is StepState.COMMITTED
     assert [len(taken) for taken in steps] == [2, 2]
 
 
@@ -302,8 +302,8 @@ def test_an_optimizer_none_of_whose_parameters_has_a_gradient_is_no_obstacle(pre
     model = TinyModel()
     trainer = make_trainer(model, precision=precision, optimizers=two_optimizers(model), accumulation_steps=1)
     model.scores.requires_grad_(False)
-    results = list(trainer.windows(ListLoader(make_batches(3))))
-    assert [result.state for result in results] == [WindowState.COMMITTED] * 3
+    results = list(trainer.steps(ListLoader(make_batches(3))))
+    assert [result.state for result in results] == [StepState.COMMITTED] * 3
     assert set(trainer.state_dict()["optimizer"]) == {"embedding.weight", "hidden.weight", "hidden.bias"}
 
 
@@ -323,7 +323,7 @@ def test_a_wrapped_optimizer_sees_the_same_gradients_as_a_plain_one():
     def run(wrap):
         model = TinyModel()
         trainer = make_trainer(model, precision="fp16", optimizers=two_optimizers(model, wrap), accumulation_steps=2)
-        list(trainer.windows(ListLoader(make_batches(6))))
+        list(trainer.steps(ListLoader(make_batches(6))))
         return dict(model.state_dict())
 
     assert training_differences(run(Wrapper), run(lambda optimizer: optimizer)) == []
@@ -347,8 +347,8 @@ def test_a_zero_gradient_is_clipped_to_zero_and_applied():
         return Objective(loss_sum * 0, output)
 
     trainer = make_trainer(objective=nothing, gradient_clip=0.5)
-    (result,) = trainer.windows(ListLoader(make_batches(4)))
-    assert result.state is WindowState.COMMITTED
+    (result,) = trainer.steps(ListLoader(make_batches(4)))
+    assert result.state is StepState.COMMITTED
     assert result.gradient_norm == 0.0
 
 
@@ -403,10 +403,10 @@ def test_a_micro_batch_that_does_not_fit_is_run_in_halves_and_counted_once(fits,
         events=events,
         extensions=Extensions(after_steps=(drift,)),
     )
-    (result,) = trainer.windows(ListLoader(batches))
+    (result,) = trainer.steps(ListLoader(batches))
     plain = make_trainer(Counting(), precision=precision, accumulation_steps=3)
-    (expected,) = plain.windows(ListLoader(batches))
-    assert result.state is WindowState.COMMITTED
+    (expected,) = plain.steps(ListLoader(batches))
+    assert result.state is StepState.COMMITTED
     assert result.num_targets == expected.num_targets
     assert trainer.counters == plain.counters
     torch.testing.assert_close(result.loss, expected.loss, rtol=1e-13, atol=0)
@@ -427,19 +427,19 @@ def test_after_a_retry_dropout_draws_what_a_run_in_small_micro_batches_draws(pha
     def weights_after(batches, objective):
         torch.manual_seed(5)
         trainer = make_trainer(TinyModel(dropout=0.5), objective=objective, accumulation_steps=len(batches))
-        list(trainer.windows(ListLoader(batches)))
+        list(trainer.steps(ListLoader(batches)))
         return trainer.state_dict()["weights"], torch.get_rng_state()
 
     tight = weights_after(whole, OutOfMemory(fits=2, phase=phase))
     assert training_differences({"all": tight}, {"all": weights_after(halves, poisoned_objective)}) == []
 
 
-def test_memory_that_runs_out_on_a_single_row_is_an_error_that_says_so_and_aborts_the_window():
+def test_memory_that_runs_out_on_a_single_row_is_an_error_that_says_so_and_aborts_the_step():
     trainer = make_trainer(objective=OutOfMemory(fits=0, phase="backward"), accumulation_steps=2)
     loader = ListLoader(make_batches(4))
     before = copy.deepcopy(trainer.state_dict())
     with pytest.raises(MicroBatchTooLargeError, match="sequence-length"):
-        list(trainer.windows(loader))
+        list(trainer.steps(loader))
     assert loader.handed_out == loader.committed == 0
     assert training_differences(before, trainer.state_dict(), besides=["counters"]) == []
     assert trainer.counters.aborted == 1
@@ -454,8 +454,8 @@ def test_the_message_of_the_cpu_allocator_counts_as_out_of_memory():
         return poisoned_objective(model, batch)
 
     trainer = make_trainer(objective=objective)
-    (result,) = trainer.windows(ListLoader(make_batches(4)))
-    assert result.state is WindowState.COMMITTED
+    (result,) = trainer.steps(ListLoader(make_batches(4)))
+    assert result.state is StepState.COMMITTED
 
 
 def test_the_real_allocator_is_understood_too():
@@ -464,8 +464,8 @@ def test_the_real_allocator_is_understood_too():
             torch.empty(10**15)
         return poisoned_objective(model, batch)
 
-    (result,) = make_trainer(objective=objective).windows(ListLoader(make_batches(4)))
-    assert result.state is WindowState.COMMITTED
+    (result,) = make_trainer(objective=objective).steps(ListLoader(make_batches(4)))
+    assert result.state is StepState.COMMITTED
 
 
 def test_other_errors_are_not_taken_for_a_lack_of_memory():
@@ -473,12 +473,12 @@ def test_other_errors_are_not_taken_for_a_lack_of_memory():
         raise RuntimeError("shapes do not match")
 
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        list(make_trainer(objective=objective).windows(ListLoader(make_batches(1))))
+        list(make_trainer(objective=objective).steps(ListLoader(make_batches(1))))
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("failing_call", [1, 2, 3])
-def test_an_error_in_the_loss_aborts_the_window_without_a_trace(precision, failing_call):
+def test_an_error_in_the_loss_aborts_the_step_without_a_trace(precision, failing_call):
     calls = []
 
     def objective(model, batch):
@@ -496,16 +496,16 @@ def test_an_error_in_the_loss_aborts_the_window_without_a_trace(precision, faili
         extensions=Extensions(batch_mixers=(mixer,)),
     )
     loader = ListLoader(make_batches(9))
-    windows = trainer.windows(loader)
-    next(windows)
+    results = trainer.steps(loader)
+    next(results)
     before = copy.deepcopy(trainer.state_dict())
     with pytest.raises(ZeroDivisionError):
-        next(windows)
+        next(results)
     assert training_differences(before, trainer.state_dict(), besides=["counters"]) == []
     assert trainer.counters.aborted == 1
     assert (loader.committed, loader.handed_out) == (3, 3)
     assert all(weight.grad is None for weight in trainer.model.parameters())
-    assert len(list(trainer.windows(loader))) == 2
+    assert len(list(trainer.steps(loader))) == 2
 
 
 def test_an_error_behind_the_point_of_no_return_forbids_to_save_or_go_on():
@@ -516,16 +516,16 @@ def test_an_error_behind_the_point_of_no_return_forbids_to_save_or_go_on():
     trainer = make_trainer(extensions=Extensions(after_steps=(Fails(),)))
     loader = ListLoader(make_batches(8))
     with pytest.raises(ZeroDivisionError):
-        list(trainer.windows(loader))
+        list(trainer.steps(loader))
     with pytest.raises(TornStateError, match="resumes from the last checkpoint"):
         trainer.state_dict()
     with pytest.raises(TornStateError):
-        list(trainer.windows(loader))
+        list(trainer.steps(loader))
     with pytest.raises(TornStateError):
         trainer.begin_task(3)
 
 
-def test_buffers_that_moved_in_a_discarded_window_come_back():
+def test_buffers_that_moved_in_a_discarded_step_come_back():
     class Running(TinyModel):
         def __init__(self):
             super().__init__()
@@ -538,15 +538,15 @@ def test_buffers_that_moved_in_a_discarded_window_come_back():
 
     trainer = make_trainer(Running(), accumulation_steps=2)
     bad = [make_batch(0), make_batch(1, first_token=INFINITE)]
-    (result,) = trainer.windows(ListLoader(bad))
-    assert result.state is WindowState.SKIPPED
+    (result,) = trainer.steps(ListLoader(bad))
+    assert result.state is StepState.SKIPPED
     assert float(trainer.model.mean) == 0.0
-    list(trainer.windows(ListLoader(make_batches(2))))
+    list(trainer.steps(ListLoader(make_batches(2))))
     assert float(trainer.model.mean) != 0.0
 
 
 @pytest.mark.parametrize("parts", [1, 2, 3, 6])
-def test_larger_micro_batches_in_smaller_windows_are_the_same_step(parts):
+def test_larger_micro_batches_in_smaller_steps_are_the_same_step(parts):
     rows = make_batches(12, rows=1)
 
     def run(per_batch):
@@ -555,13 +555,13 @@ def test_larger_micro_batches_in_smaller_windows_are_the_same_step(parts):
             for at in range(0, 12, per_batch)
         ]
         trainer = make_trainer(accumulation_steps=6 // per_batch)
-        results = list(trainer.windows(ListLoader(joined)))
+        results = list(trainer.steps(ListLoader(joined)))
         return trainer.state_dict()["weights"], [(r.loss, r.gradient_norm, r.num_targets) for r in results]
 
     torch.testing.assert_close(run(parts), run(1), rtol=1e-11, atol=1e-13)
 
 
-def test_the_loss_of_a_window_is_the_main_loss_alone():
+def test_the_loss_of_a_step_is_the_main_loss_alone():
     class Term(AddOne):
         def term(self, model, output, batch):
             return output.activity[0].sum()
@@ -570,10 +570,10 @@ def test_the_loss_of_a_window_is_the_main_loss_alone():
         def penalty(self, model):
             return 0.5 * sum(weight.square().sum() for weight in model.parameters())
 
-    extensions = Extensions(loss_terms=(Term("term"),), window_penalties=(Penalty("penalty"),))
+    extensions = Extensions(loss_terms=(Term("term"),), penalties=(Penalty("penalty"),))
     trainer, plain = make_trainer(extensions=extensions), make_trainer()
-    (with_both,) = trainer.windows(ListLoader(make_batches(4)))
-    (alone,) = plain.windows(ListLoader(make_batches(4)))
+    (with_both,) = trainer.steps(ListLoader(make_batches(4)))
+    (alone,) = plain.steps(ListLoader(make_batches(4)))
     assert with_both.loss == alone.loss
     assert with_both.terms.keys() == {"term"}
     assert with_both.penalties.keys() == {"penalty"}
@@ -590,7 +590,7 @@ def test_a_penalty_is_added_once_and_a_term_is_divided_like_the_loss(precision):
         def penalty(self, model):
             return 0.5 * model.hidden.weight.square().sum()
 
-    extensions = Extensions(loss_terms=(Term("term"),), window_penalties=(Penalty("penalty"),))
+    extensions = Extensions(loss_terms=(Term("term"),), penalties=(Penalty("penalty"),))
     trainer = make_trainer(precision=precision, extensions=extensions, gradient_clip=0.0)
     batches = make_batches(4)
     gradients = gradients_of(trainer, batches)
@@ -605,18 +605,18 @@ def test_a_penalty_is_added_once_and_a_term_is_divided_like_the_loss(precision):
         torch.testing.assert_close(gradients[name], weight.grad, rtol=1e-11, atol=1e-13)
 
 
-def test_a_penalty_that_is_not_finite_discards_the_window():
+def test_a_penalty_that_is_not_finite_discards_the_step():
     class Penalty(AddOne):
         def penalty(self, model):
             return model.hidden.weight.sum() * float("nan")
 
-    trainer = make_trainer(precision="fp16", extensions=Extensions(window_penalties=(Penalty(),)), accumulation_steps=1)
+    trainer = make_trainer(precision="fp16", extensions=Extensions(penalties=(Penalty(),)), accumulation_steps=1)
     before = copy.deepcopy(trainer.state_dict()["weights"])
-    (result,) = trainer.windows(ListLoader(make_batches(1)))
-    assert result.state is WindowState.SKIPPED
+    (result,) = trainer.steps(ListLoader(make_batches(1)))
+    assert result.state is StepState.SKIPPED
     assert "hidden.weight" in result.reason
     assert training_differences(before, trainer.state_dict()["weights"]) == []
 
 
 def test_the_device_of_the_step_is_where_the_batches_go():
-    assert make_trainer().step.device == CPU
+    assert make_trainer().training_step.device == CPU

@@ -1,4 +1,4 @@
-"""The trainer: epochs, tails, stops, and resuming exactly from every window."""
+"""The trainer: epochs, tails, stops, and resuming exactly from every step."""
 
 import copy
 import os
@@ -16,7 +16,7 @@ from mambrane.engine.epoch import EpochLoss
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.signals import StopRequest
 from mambrane.engine.trainer import Trainer
-from mambrane.engine.window import WindowState
+from mambrane.engine.transaction import StepState
 from tests.engine.tiny_training import (
     INFINITE,
     AddOne,
@@ -59,21 +59,21 @@ def test_an_empty_loader_is_told_and_changes_nothing_before_and_after_the_first_
     for batches in ([], make_batches(4), []):
         before = copy.deepcopy(trainer.state_dict())
         loader = ListLoader(batches)
-        results = list(trainer.windows(loader))
+        results = list(trainer.steps(loader))
         assert loader.epoch == 1
         if not batches:
             assert results == []
             assert training_differences(before, trainer.state_dict()) == []
-    assert events.kinds() == ["epoch_without_windows"] * 2
+    assert events.kinds() == ["epoch_without_steps"] * 2
 
 
-def test_an_epoch_shorter_than_one_window_is_one_step_with_the_mean_over_what_there_is():
+def test_an_epoch_shorter_than_one_step_is_one_step_with_the_mean_over_what_there_is():
     trainer = make_trainer(accumulation_steps=8)
     whole = make_trainer(accumulation_steps=1)
     batches = make_batches(3)
-    (result,) = trainer.windows(ListLoader(batches))
+    (result,) = trainer.steps(ListLoader(batches))
     joined = MicroBatch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
-    (expected,) = whole.windows(ListLoader([joined]))
+    (expected,) = whole.steps(ListLoader([joined]))
     torch.testing.assert_close(result.gradient_norm, expected.gradient_norm, rtol=1e-12, atol=0)
     torch.testing.assert_close(result.loss, expected.loss, rtol=1e-12, atol=0)
 
@@ -82,19 +82,19 @@ def test_no_gradient_crosses_the_end_of_an_epoch():
     batches = make_batches(7)
     trainer = make_trainer(accumulation_steps=3, learning_rate=1e-12, weight_decay=0.0)
     loader = ListLoader(batches)
-    norms = [[result.gradient_norm for result in trainer.windows(loader)] for _ in range(3)]
+    norms = [[result.gradient_norm for result in trainer.steps(loader)] for _ in range(3)]
     assert len(norms[0]) == 3
     torch.testing.assert_close(norms[1], norms[0], rtol=1e-9, atol=0)
     torch.testing.assert_close(norms[2], norms[0], rtol=1e-9, atol=0)
 
 
-def test_the_carry_policy_gives_the_windows_of_one_long_stream():
+def test_the_carry_policy_gives_the_steps_of_one_long_stream():
     batches = make_batches(7)
     carrying = make_trainer(accumulation_steps=3, tail_policy="carry")
     loader = ListLoader(batches)
-    carried = [list(carrying.windows(loader)) for _ in range(3)]
+    carried = [list(carrying.steps(loader)) for _ in range(3)]
     long = make_trainer(accumulation_steps=3)
-    straight = list(long.windows(ListLoader(batches * 3)))
+    straight = list(long.steps(ListLoader(batches * 3)))
     assert [len(results) for results in carried] == [2, 2, 3]
     flat = [result for results in carried for result in results]
     assert [(r.loss, r.gradient_norm) for r in flat] == [(r.loss, r.gradient_norm) for r in straight]
@@ -110,7 +110,7 @@ def test_a_carried_tail_survives_a_restart_and_is_neither_lost_nor_repeated(stop
         trainer, loader = busy_trainer(tail_policy="carry"), ListLoader(batches)
         closed = 0
         while loader.epoch < 3:
-            for _ in trainer.windows(loader):
+            for _ in trainer.steps(loader):
                 closed += 1
                 if closed == stop_after:
                     break
@@ -127,7 +127,7 @@ def test_a_carried_tail_survives_a_restart_and_is_neither_lost_nor_repeated(stop
 
 def test_a_tail_saved_between_two_epochs_is_in_the_checkpoint():
     trainer, loader = make_trainer(accumulation_steps=3, tail_policy="carry"), ListLoader(make_batches(4))
-    list(trainer.windows(loader))
+    list(trainer.steps(loader))
     assert loader.state_dict() == {"epoch": 1, "committed": 0}
     saved = trainer.state_dict()
     assert len(saved["carried"]) == 1
@@ -136,31 +136,31 @@ def test_a_tail_saved_between_two_epochs_is_in_the_checkpoint():
     assert differences(list(again.carried[0]), list(make_batches(4)[3])) == []
 
 
-def test_a_carried_tail_waits_through_epochs_that_cannot_fill_a_window():
+def test_a_carried_tail_waits_through_epochs_that_cannot_fill_a_step():
     trainer = make_trainer(accumulation_steps=4, tail_policy="carry")
     lengths = []
     for batches in (make_batches(1), [], make_batches(2, seed=1), [], make_batches(2, seed=2)):
-        list(trainer.windows(ListLoader(batches)))
+        list(trainer.steps(ListLoader(batches)))
         lengths.append(len(trainer.carried))
     assert lengths == [1, 1, 3, 3, 1]
     assert trainer.counters.micro_steps == 4
     assert differences(list(trainer.carried[0]), list(make_batches(2, seed=2)[1])) == []
 
 
-def test_an_aborted_window_keeps_the_carried_tail():
+def test_an_aborted_step_keeps_the_carried_tail():
     asked = []
     trainer = make_trainer(accumulation_steps=3, tail_policy="carry", should_stop=lambda: bool(asked))
     loader = ListLoader(make_batches(4))
-    list(trainer.windows(loader))
-    original = trainer.step._accumulator.objective
+    list(trainer.steps(loader))
+    original = trainer.training_step._accumulator.objective
 
     def objective(model, batch):
         asked.append(1)
         return original(model, batch)
 
-    trainer.step._accumulator.objective = objective
-    (result,) = trainer.windows(loader)
-    assert result.state is WindowState.ABORTED
+    trainer.training_step._accumulator.objective = objective
+    (result,) = trainer.steps(loader)
+    assert result.state is StepState.ABORTED
     assert len(trainer.carried) == 1
     assert loader.state_dict() == {"epoch": 1, "committed": 0}
 
@@ -170,7 +170,7 @@ def test_a_tail_that_is_carried_at_the_end_of_its_task_is_dropped_and_told_once(
     events = EventList()
     options = {"accumulation_steps": 3, "tail_policy": "carry", "events": events}
     trainer, loader = make_trainer(**options), ListLoader(make_batches(4))
-    list(trainer.windows(loader))
+    list(trainer.steps(loader))
     if is_restarted:
         saved = copy.deepcopy(trainer.state_dict())
         trainer = make_trainer(**options)
@@ -185,21 +185,21 @@ def test_the_drop_policy_drops_the_tail_and_tells():
     events = EventList()
     trainer, loader = make_trainer(accumulation_steps=3, tail_policy="drop", events=events), ListLoader(make_batches(8))
     other = make_trainer(accumulation_steps=3)
-    list(trainer.windows(loader))
-    list(other.windows(ListLoader(make_batches(6))))
+    list(trainer.steps(loader))
+    list(other.steps(ListLoader(make_batches(6))))
     assert [(e["event"], e["micro_batches"]) for e in events.events] == [("tail_dropped", 2)]
     assert training_differences(trainer.state_dict(), other.state_dict(), besides=["random"]) == []
     assert loader.epoch == 1
 
 
 @pytest.mark.parametrize("fails_at", range(7))
-def test_a_loader_that_fails_aborts_the_open_window_and_training_goes_on_as_if_nothing_had_been(fails_at):
+def test_a_loader_that_fails_aborts_the_open_step_and_training_goes_on_as_if_nothing_had_been(fails_at):
     def run(fails_at):
         trainer, loader = busy_trainer(), ListLoader(make_batches(7), fails_at=fails_at)
         errors = 0
         while loader.epoch == 0:
             try:
-                list(trainer.windows(loader))
+                list(trainer.steps(loader))
             except OSError:
                 errors += 1
                 trainer.state_dict()
@@ -208,14 +208,14 @@ def test_a_loader_that_fails_aborts_the_open_window_and_training_goes_on_as_if_n
 
     (broken, errors), (smooth, _) = run(fails_at), run(None)
     assert errors == 1
-    # Between two windows nothing was open yet.
+    # Between two steps nothing was open yet.
     assert broken.counters.aborted == (0 if fails_at % 3 == 0 else 1)
     assert training_differences(broken.state_dict(), smooth.state_dict(), besides=["counters"]) == []
     assert broken.counters.applied == smooth.counters.applied == 3
 
 
 @pytest.mark.parametrize("batches_before_the_stop", range(9))
-def test_a_stop_closes_or_aborts_the_window_and_the_resumed_run_is_the_uninterrupted_one(batches_before_the_stop):
+def test_a_stop_closes_or_aborts_the_step_and_the_resumed_run_is_the_uninterrupted_one(batches_before_the_stop):
     batches = mixed_batches(8)
     calls = []
     stop = {"asked": False}
@@ -227,16 +227,16 @@ def test_a_stop_closes_or_aborts_the_window_and_the_resumed_run_is_the_uninterru
 
     stop["asked"] = batches_before_the_stop == 0
     trainer, loader = busy_trainer(objective=objective, should_stop=lambda: stop["asked"]), ListLoader(batches)
-    list(trainer.windows(loader))
+    list(trainer.steps(loader))
     was_interrupted = loader.epoch == 0
     state, cursor = copy.deepcopy(trainer.state_dict()), loader.state_dict()
     resumed, loader = busy_trainer(), ListLoader(batches)
     resumed.load_state_dict(state)
     loader.load_state_dict(cursor)
     while loader.epoch == 0:
-        list(resumed.windows(loader))
+        list(resumed.steps(loader))
     straight, whole = busy_trainer(), ListLoader(batches)
-    list(straight.windows(whole))
+    list(straight.steps(whole))
     assert whole.epoch == 1
     assert not was_interrupted or stop["asked"]
     assert training_differences(straight.state_dict(), resumed.state_dict(), besides=["counters"]) == []
@@ -244,10 +244,10 @@ def test_a_stop_closes_or_aborts_the_window_and_the_resumed_run_is_the_uninterru
     assert resumed.counters.aborted <= 1
 
 
-TRUE_OBJECTIVE = make_trainer().step._accumulator.objective
+TRUE_OBJECTIVE = make_trainer().training_step._accumulator.objective
 
 
-def test_a_stop_during_the_last_micro_batch_lets_the_window_close():
+def test_a_stop_during_the_last_micro_batch_lets_the_step_close():
     asked = []
 
     def objective(model, batch):
@@ -256,8 +256,8 @@ def test_a_stop_during_the_last_micro_batch_lets_the_window_close():
 
     trainer = make_trainer(objective=objective, should_stop=lambda: len(asked) == 4, accumulation_steps=4)
     loader = ListLoader(make_batches(8))
-    (result,) = trainer.windows(loader)
-    assert result.state is WindowState.COMMITTED
+    (result,) = trainer.steps(loader)
+    assert result.state is StepState.COMMITTED
     assert loader.committed == 4
 
 
@@ -266,7 +266,7 @@ def deep_state(trainer, loader):
 
 
 @pytest.mark.parametrize("tail_policy", ["step", "drop"])
-def test_a_run_resumed_at_any_window_even_twice_is_the_straight_run_bit_for_bit(tail_policy):
+def test_a_run_resumed_at_any_step_even_twice_is_the_straight_run_bit_for_bit(tail_policy):
     batches = mixed_batches(11)
     epochs = 2
 
@@ -276,20 +276,20 @@ def test_a_run_resumed_at_any_window_even_twice_is_the_straight_run_bit_for_bit(
     trainer, loader = start()
     states, results = [deep_state(trainer, loader)], []
     for _ in range(epochs):
-        for result in trainer.windows(loader):
+        for result in trainer.steps(loader):
             states.append(deep_state(trainer, loader))
             results.append(result)
-    assert WindowState.SKIPPED in {result.state for result in results}
-    assert WindowState.EMPTY in {result.state for result in results}
+    assert StepState.SKIPPED in {result.state for result in results}
+    assert StepState.EMPTY in {result.state for result in results}
     for first, state in enumerate(states):
         reached, seen = state, first
-        # Interrupted at `first`, again two windows later, then on to the end.
+        # Interrupted at `first`, again two steps later, then on to the end.
         for stop in (first + 2, None):
             trainer, loader = start()
             trainer.load_state_dict(reached["trainer"])
             loader.load_state_dict(reached["loader"])
             while loader.epoch < epochs and seen != stop:
-                for result in trainer.windows(loader):
+                for result in trainer.steps(loader):
                     assert repr(result) == repr(results[seen])
                     seen += 1
                     reached = deep_state(trainer, loader)
@@ -300,10 +300,10 @@ def test_a_run_resumed_at_any_window_even_twice_is_the_straight_run_bit_for_bit(
         assert seen == len(results)
 
 
-def test_saving_at_every_window_changes_nothing():
+def test_saving_at_every_step_changes_nothing():
     def run(save):
         trainer, loader = busy_trainer(), ListLoader(mixed_batches(11))
-        for _ in trainer.windows(loader):
+        for _ in trainer.steps(loader):
             if save:
                 trainer.state_dict()
         return trainer.state_dict()
@@ -311,7 +311,7 @@ def test_saving_at_every_window_changes_nothing():
     assert training_differences(run(save=True), run(save=False)) == []
 
 
-@pytest.mark.parametrize("when", ["between windows", "inside a window"])
+@pytest.mark.parametrize("when", ["between steps", "inside a step"])
 def test_a_validation_leaves_no_trace(when):
     def run(validate):
         trainer, loader = busy_trainer(), ListLoader(mixed_batches(11))
@@ -323,13 +323,13 @@ def test_a_validation_leaves_no_trace(when):
                     torch.rand(2)
 
         def objective(model, batch):
-            if when == "inside a window":
+            if when == "inside a step":
                 look()
             return TRUE_OBJECTIVE(model, batch)
 
-        trainer.step._accumulator.objective = objective
-        for _ in trainer.windows(loader):
-            if when == "between windows":
+        trainer.training_step._accumulator.objective = objective
+        for _ in trainer.steps(loader):
+            if when == "between steps":
                 look()
         return trainer.state_dict()
 
@@ -350,12 +350,12 @@ def test_the_counters_add_up_and_tell_what_happened(kinds, accumulation_steps, p
     }
     trainer = make_trainer(precision=precision, accumulation_steps=accumulation_steps)
     loader = ListLoader([make[kind](seed) for seed, kind in enumerate(kinds)])
-    results = list(trainer.windows(loader))
+    results = list(trainer.steps(loader))
     groups = [kinds[at : at + accumulation_steps] for at in range(0, len(kinds), accumulation_steps)]
     expected = ["SKIPPED" if "bad" in group else "COMMITTED" if "good" in group else "EMPTY" for group in groups]
     assert [result.state.name for result in results] == expected
     counters = trainer.counters
-    assert counters.windows == len(groups)
+    assert counters.closed == len(groups)
     assert (counters.applied, counters.skipped, counters.empty, counters.aborted) == tuple(
         expected.count(name) for name in ("COMMITTED", "SKIPPED", "EMPTY", "ABORTED")
     )
@@ -366,24 +366,24 @@ def test_the_counters_add_up_and_tell_what_happened(kinds, accumulation_steps, p
     assert loader.epoch == 1
 
 
-def test_the_loss_of_an_epoch_is_the_mean_over_the_tokens_of_applied_windows():
+def test_the_loss_of_an_epoch_is_the_mean_over_the_tokens_of_applied_steps():
     batches = [make_batch(0, num_targets=9), make_batch(1, num_targets=1), make_batch(2, first_token=INFINITE)]
     trainer, loss = make_trainer(accumulation_steps=1), EpochLoss()
     assert loss.mean is None
-    seen = list(trainer.windows(ListLoader(batches)))
+    seen = list(trainer.steps(ListLoader(batches)))
     for result in seen:
         loss.add(result)
-    assert [window.state.name for window in seen] == ["COMMITTED", "COMMITTED", "SKIPPED"]
+    assert [step.state.name for step in seen] == ["COMMITTED", "COMMITTED", "SKIPPED"]
     assert loss.mean == pytest.approx((9 * seen[0].loss + seen[1].loss) / 10)
 
 
-def test_leaving_the_loop_after_a_window_loses_nothing():
+def test_leaving_the_loop_after_a_step_loses_nothing():
     trainer, loader = busy_trainer(), ListLoader(mixed_batches(11))
     while loader.epoch == 0:
-        for _ in trainer.windows(loader):
+        for _ in trainer.steps(loader):
             break
     straight = busy_trainer()
-    list(straight.windows(ListLoader(mixed_batches(11))))
+    list(straight.steps(ListLoader(mixed_batches(11))))
     assert training_differences(trainer.state_dict(), straight.state_dict()) == []
 
 
@@ -410,7 +410,7 @@ def stateful_objects(root):
 
 def test_everything_that_has_a_state_is_in_the_state_of_the_trainer():
     trainer = busy_trainer()
-    list(trainer.windows(ListLoader(make_batches(7))))
+    list(trainer.steps(ListLoader(make_batches(7))))
     saved_by = {
         "Counters": "counters",
         "LossWatch": "loss_watch",
@@ -418,7 +418,7 @@ def test_everything_that_has_a_state_is_in_the_state_of_the_trainer():
         "Precision": "precision",
         "GradScaler": "precision",
         "_LossScaler": "precision",
-        "WeightAverage": "weights",
+        "ExponentialMovingAverage": "weights",
         "TinyModel": "weights",
         "AdamW": "optimizer",
         "AddOne": "extensions",
@@ -434,9 +434,9 @@ def test_everything_that_has_a_state_is_in_the_state_of_the_trainer():
 
 def test_no_part_of_the_state_is_forgotten_on_the_way_back():
     trainer = busy_trainer(tail_policy="carry")
-    list(trainer.windows(ListLoader(mixed_batches(11))))
+    list(trainer.steps(ListLoader(mixed_batches(11))))
     state = copy.deepcopy(trainer.state_dict())
-    other = busy_trainer(tail_policy="carry", total_windows=99)
+    other = busy_trainer(tail_policy="carry", total_steps=99)
     torch.rand(3)
     for part in state:
         assert training_differences(state, other.state_dict(), besides=[key for key in state if key != part]) != []
@@ -453,7 +453,7 @@ def test_a_state_is_made_of_plain_values_and_tensors():
         return {type(value)}
 
     trainer = busy_trainer(tail_policy="carry")
-    list(trainer.windows(ListLoader(make_batches(7))))
+    list(trainer.steps(ListLoader(make_batches(7))))
     assert kinds(trainer.state_dict()) <= {str, int, float, bool, type(None), torch.Tensor}
 
 
@@ -473,7 +473,7 @@ def test_an_average_that_appears_or_vanishes_is_refused(saved_decay, decay):
 
 def test_without_an_average_the_evaluation_sees_the_weights():
     trainer = make_trainer(ema_decay=0.0)
-    list(trainer.windows(ListLoader(make_batches(4))))
+    list(trainer.steps(ListLoader(make_batches(4))))
     before = copy.deepcopy(trainer.state_dict()["weights"])
     with trainer.evaluation():
         assert differences(before["model"], dict(trainer.model.state_dict())) == []
@@ -513,7 +513,7 @@ class SignalAt:
     def train(self, should_stop):
         trainer = busy_trainer(objective=self.objective, should_stop=should_stop)
         trainer.optimizers[0].register_step_post_hook(lambda *_: self.reach("step"))
-        for _ in trainer.windows(self.loader):
+        for _ in trainer.steps(self.loader):
             with trainer.evaluation():
                 self.reach("evaluation")
         return copy.deepcopy(trainer.state_dict())
@@ -522,9 +522,7 @@ class SignalAt:
 @pytest.mark.parametrize("times", [1, 2])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("phase", ["data", "forward", "backward", "step", "evaluation"])
-def test_a_signal_in_any_phase_ends_at_a_closed_window_and_the_resumed_run_is_the_uninterrupted_one(
-    phase, number, times
-):
+def test_a_signal_in_any_phase_ends_at_a_closed_step_and_the_resumed_run_is_the_uninterrupted_one(phase, number, times):
     sender = SignalAt(phase, number, times)
     with StopRequest(EventList().log) as stop:
         state = sender.train(lambda: stop.requested)
@@ -533,8 +531,8 @@ def test_a_signal_in_any_phase_ends_at_a_closed_window_and_the_resumed_run_is_th
     resumed, rest = busy_trainer(), ListLoader(mixed_batches(8))
     resumed.load_state_dict(state)
     rest.load_state_dict(sender.loader.state_dict())
-    list(resumed.windows(rest))
+    list(resumed.steps(rest))
     assert rest.epoch == 1
     straight = busy_trainer()
-    list(straight.windows(ListLoader(mixed_batches(8))))
+    list(straight.steps(ListLoader(mixed_batches(8))))
     assert training_differences(straight.state_dict(), resumed.state_dict(), besides=["counters"]) == []

@@ -136,7 +136,7 @@ def make_trainer(
     should_stop: Callable[[], bool] = lambda: False,
     events: EventList | None = None,
     optimizers: tuple[torch.optim.Optimizer, ...] | None = None,
-    total_windows: int = 20,
+    total_steps: int = 20,
     **config: Any,
 ) -> Trainer:
     trainer = Trainer(
@@ -150,7 +150,7 @@ def make_trainer(
         precision=Precision(precision, CPU, initial_scale=initial_scale, growth_interval=growth_interval),
         optimizers=optimizers,
     )
-    trainer.begin_task(total_windows)
+    trainer.begin_task(total_steps)
     return trainer
 
 

@@ -21,7 +21,7 @@ from tests.engine.tiny_training import (
     make_trainer,
 )
 
-ACCUMULATION_STEPS, TOTAL_WINDOWS = 2, 6
+ACCUMULATION_STEPS, TOTAL_STEPS = 2, 6
 
 
 class OneBranchOnRankOne(TinyModel):
@@ -57,12 +57,12 @@ def train(batches, precision, *, model=None, should_stop=lambda: False, **config
         events=events,
         should_stop=should_stop,
         accumulation_steps=ACCUMULATION_STEPS,
-        total_windows=TOTAL_WINDOWS,
+        total_steps=TOTAL_STEPS,
         **config,
     )
     loader = ListLoader(batches)
     results, carried = [], []
-    for result in trainer.windows(loader):
+    for result in trainer.steps(loader):
         results.append(result)
         carried.append(len(trainer.carried))
     state = trainer.state_dict()
@@ -93,13 +93,13 @@ REFUSED = {
 
 
 def refusal(extensions):
-    """Return what is told of these extensions, and how many windows were closed before."""
+    """Return what is told of these extensions, and how many steps were closed before."""
     trainer, results = make_trainer(extensions=extensions), []
     try:
-        results += trainer.windows(ListLoader(make_batches(2)))
+        results += trainer.steps(ListLoader(make_batches(2)))
     except UserError as error:
-        return {"told": str(error), "windows": trainer.counters.windows}
-    return {"told": "", "windows": len(results)}
+        return {"told": str(error), "steps": trainer.counters.closed}
+    return {"told": "", "steps": len(results)}
 
 
 def main() -> None:
@@ -119,7 +119,7 @@ def main() -> None:
 
     def stop_on_rank_one() -> bool:
         polls.append(1)
-        # The second micro-batch of the second window.
+        # The second micro-batch of the second step.
         return rank == 1 and len(polls) >= 6
 
     results["refused"] = {seam: refusal(extensions) for seam, extensions in REFUSED.items()}

@@ -1,4 +1,4 @@
-"""Runs an operation forward and backward, so that two forms of it can be compared name by name."""
+"""Runs an operation forward and backward, so that two backends of it can be compared name by name."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Wrong arguments: one sentence that says what was found and wanted, the same from every form; and batches of none."""
+"""Wrong arguments: one sentence says what was found and wanted, the same from every backend; and empty batches."""
 
 import math
 
@@ -221,9 +221,9 @@ HOSTILE = [
 ]
 
 
-def forms_of(name):
-    """Return every form that runs on a CPU, and "auto"."""
-    return ("auto", *(form for form in OPERATIONS[FOLDERS.get(name, name)] if form != "triton"))
+def backends_of(name):
+    """Return every backend that runs on a CPU, and "auto"."""
+    return ("auto", *(backend for backend in OPERATIONS[FOLDERS.get(name, name)] if backend != "triton"))
 
 
 def message_of(run, arguments, backend):
@@ -233,9 +233,9 @@ def message_of(run, arguments, backend):
 
 
 @pytest.mark.parametrize(("name", "wrong", "words"), HOSTILE)
-def test_a_wrong_argument_gives_the_same_sentence_in_every_form(without_type_checks, name, wrong, words):
+def test_a_wrong_argument_gives_the_same_sentence_in_every_backend(without_type_checks, name, wrong, words):
     run, arguments = right(name)
-    messages = {message_of(run, arguments | wrong, form) for form in forms_of(name)}
+    messages = {message_of(run, arguments | wrong, backend) for backend in backends_of(name)}
     assert len(messages) == 1
     (message,) = messages
     assert message.startswith(f"{FOLDERS.get(name, name)}: {words}")
@@ -243,15 +243,15 @@ def test_a_wrong_argument_gives_the_same_sentence_in_every_form(without_type_che
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_arguments_that_the_hostile_calls_start_from_are_right(name):
-    for form in forms_of(name):
+    for backend in backends_of(name):
         run, arguments = right(name)
-        run(**arguments, backend=form)
+        run(**arguments, backend=backend)
 
 
 @pytest.mark.parametrize("name", WITH_TOKENS)
 def test_no_tokens_are_refused_by_every_operation(without_type_checks, name):
     run, arguments = right(name, T=0)
-    messages = {message_of(run, arguments, form) for form in forms_of(name)}
+    messages = {message_of(run, arguments, backend) for backend in backends_of(name)}
     assert len(messages) == 1
     assert " has no numbers: T is 0 in " in messages.pop()
 
@@ -259,10 +259,10 @@ def test_no_tokens_are_refused_by_every_operation(without_type_checks, name):
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in FOLDERS])
 def test_a_batch_of_none_gives_results_of_none_and_gradients_of_zero(name):
     found = []
-    for form in forms_of(name):
+    for backend in backends_of(name):
         run, arguments = right(name, B=0)
         leaves = [each.requires_grad_() for each in floats(arguments.values())]
-        outputs = floats([run(**arguments, backend=form)])
+        outputs = floats([run(**arguments, backend=backend)])
         if name != "spike_pairs":
             sum(output.sum() for output in outputs).backward()
         found.append([*outputs, *(leaf.grad for leaf in leaves)])
@@ -284,6 +284,6 @@ def floats(values):
     return list(found.values())
 
 
-def test_the_forms_compared_are_those_that_a_cpu_runs():
+def test_the_backends_compared_are_those_that_a_cpu_runs():
     for name in NAMES:
-        assert choose_backend(FOLDERS.get(name, name), torch.device("cpu")) in forms_of(name)
+        assert choose_backend(FOLDERS.get(name, name), torch.device("cpu")) in backends_of(name)

@@ -1,4 +1,4 @@
-"""Which form runs, and why: nothing falls back in silence, and a new form is one new file."""
+"""Which backend runs, and why: nothing falls back in silence, and a new backend is one new file."""
 
 import os
 import shutil
@@ -23,7 +23,7 @@ def test_a_cpu_runs_kernels_and_a_gpu_plain_pytorch():
     assert choose_backend("cfc", torch.device("mps")) == "reference"
 
 
-def test_a_named_form_is_taken():
+def test_a_named_backend_is_taken():
     assert choose_backend("lif", CPU, "reference") == "reference"
     assert choose_backend("selective_scan", CPU, "numba") == "numba"
 
@@ -32,19 +32,21 @@ def test_a_named_form_is_taken():
     ("operation", "requested", "device", "words"),
     [
         ("lif", "numba", CUDA, "it does not run on cuda"),
-        ("lif", "onednn", CPU, "lif has no such form"),
+        ("lif", "onednn", CPU, "lif has no such backend"),
         ("lif", "fastest", CPU, "there is no such backend"),
         ("gelu", "auto", CPU, 'there is no operation "gelu"'),
     ],
 )
-def test_a_form_that_cannot_run_is_refused_with_the_way_out(without_type_checks, operation, requested, device, words):
+def test_a_backend_that_cannot_run_is_refused_with_the_way_out(
+    without_type_checks, operation, requested, device, words
+):
     with pytest.raises(UserError, match=rf"(?s){words}.*wanted.*way out"):
         choose_backend(operation, device, requested)
 
 
 @pytest.mark.parametrize("device", [CPU, CUDA, torch.device("mps")], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-def test_every_operation_is_explained_on_every_device_and_type_by_the_form_that_runs(device, dtype):
+def test_every_operation_is_explained_on_every_device_and_type_by_the_backend_that_runs(device, dtype):
     explained = explain(device, dtype)
     assert explained.keys() == OPERATIONS.keys()
     for operation, words in explained.items():
@@ -66,14 +68,14 @@ def test_the_choice_reaches_the_operation():
     assert "Stack" in lif(current, decay, backend="reference").spikes_BTS.grad_fn.name()
 
 
-def test_a_form_asked_for_by_name_refuses_the_types_it_is_not_for():
+def test_a_backend_asked_for_by_name_refuses_the_types_it_is_not_for():
     x, weight = torch.ones(2, 3, dtype=torch.float64), torch.ones(4, 3, dtype=torch.float64)
     with pytest.raises(UserError, match=r'"onednn" for linear: it is for float32, not for float64'):
         linear(x, weight, backend="onednn")
     assert linear(x, weight).dtype == torch.float64
 
 
-def test_a_form_asked_for_by_name_refuses_a_call_it_cannot_take():
+def test_a_backend_asked_for_by_name_refuses_a_call_it_cannot_take():
     x, weight = torch.ones(2, 3), torch.ones(4, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         with pytest.raises(UserError, match=r'"onednn" for linear: autocast'):
@@ -82,15 +84,15 @@ def test_a_form_asked_for_by_name_refuses_a_call_it_cannot_take():
     assert linear(x, weight, backend="onednn").dtype == torch.float32
 
 
-def test_a_folder_holds_only_forms_that_the_table_knows():
+def test_a_folder_holds_only_backends_that_the_table_knows():
     files = {kind.file for kind in BACKENDS.values()}
     for operation in OPERATIONS:
         folder = Path(mambrane.__file__).parent / "ops" / operation
-        forms = {path.stem for path in folder.glob("*_*pu.py")} | {"reference"}
-        assert forms <= files
+        backends = {path.stem for path in folder.glob("*_*pu.py")} | {"reference"}
+        assert backends <= files
 
 
-TRITON_FORM = """
+TRITON_BACKEND = """
 def supports(y_BTE, *others):
     return "it is for at most 8 channels" if y_BTE.shape[2] > 8 else None
 
@@ -122,10 +124,10 @@ print(explain(torch.device("cuda"))["gated_skip"])
 """
 
 
-def run_with_a_triton_form(folder, *, missing):
+def run_with_a_triton_backend(folder, *, missing):
     """Run TRY_IT with a copy of the package that has one file more."""
     shutil.copytree(Path(mambrane.__file__).parent, folder / "mambrane", ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / "mambrane/ops/gated_skip/triton_gpu.py").write_text(TRITON_FORM)
+    (folder / "mambrane/ops/gated_skip/triton_gpu.py").write_text(TRITON_BACKEND)
     run = subprocess.run(
         [sys.executable, "-c", TRY_IT, missing],
         env=os.environ | {"PYTHONPATH": str(folder)},
@@ -138,18 +140,18 @@ def run_with_a_triton_form(folder, *, missing):
 
 
 def test_a_file_for_triton_is_found_on_a_gpu_and_not_read_on_a_cpu(tmp_path):
-    lines, errors = run_with_a_triton_form(tmp_path, missing="")
+    lines, errors = run_with_a_triton_backend(tmp_path, missing="")
     assert lines == [
         "Tensor False",
         "True True True",
         'backend "triton" for gated_skip: it is for at most 8 channels',
         "triton (GPU kernels compiled by Triton; not numba: it does not run on cuda; "
-        "a call it does not take runs the next form)",
+        "a call it does not take runs the next backend)",
     ], errors
 
 
 def test_where_triton_is_missing_its_file_is_never_read_and_passed_over_aloud(tmp_path):
-    lines, errors = run_with_a_triton_form(tmp_path, missing="the package is not installed")
+    lines, errors = run_with_a_triton_backend(tmp_path, missing="the package is not installed")
     assert lines == [
         "Tensor False",
         "False True False",

@@ -22,7 +22,7 @@ def as_tuple(**inputs):
 
 
 def both(inputs):
-    return (outputs_and_gradients(as_tuple, inputs, backend=form) for form in ("reference", "numba"))
+    return (outputs_and_gradients(as_tuple, inputs, backend=backend) for backend in ("reference", "numba"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)

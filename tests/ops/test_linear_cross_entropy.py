@@ -60,7 +60,7 @@ def test_a_target_that_does_not_count_costs_nothing_and_moves_nothing():
 def test_under_autocast_the_products_are_rounded_and_the_nats_are_float32():
     inputs = make_inputs(9)
     with torch.autocast("cpu", torch.bfloat16):
-        nats = {form: linear_cross_entropy(**inputs, backend=form) for form in ("reference", "chunked")}
+        nats = {backend: linear_cross_entropy(**inputs, backend=backend) for backend in ("reference", "chunked")}
     assert nats["chunked"].dtype == torch.float32
     assert not torch.equal(nats["chunked"], linear_cross_entropy(**inputs))
     torch.testing.assert_close(nats["chunked"], nats["reference"])
@@ -83,7 +83,7 @@ class LargestTensor(TorchDispatchMode):
 def test_no_tensor_of_all_logits_is_ever_made(chunks_of):
     chunks_of(10)
     inputs = {name: x.requires_grad_() if x.is_floating_point() else x for name, x in make_inputs(400).items()}
-    for form, largest in (("reference", BATCH * 400 * VOCABULARY), ("chunked", BATCH * 400 * DIM)):
+    for backend, largest in (("reference", BATCH * 400 * VOCABULARY), ("chunked", BATCH * 400 * DIM)):
         with LargestTensor() as watch:
-            linear_cross_entropy(**inputs, backend=form).sum().backward()
+            linear_cross_entropy(**inputs, backend=backend).sum().backward()
         assert watch.numel == largest

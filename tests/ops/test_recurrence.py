@@ -1,4 +1,4 @@
-"""The chunked forms of the linear recurrences equal their references: odd lengths, resets, states, every gradient."""
+"""The chunked linear recurrences equal their references: odd lengths, resets, states, every gradient."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def make_inputs(name, tokens, dtype=torch.float32):
 
 
 def assert_chunked_equals_reference(run, inputs, dtype):
-    reference, got = (outputs_and_gradients(run, inputs, backend=form) for form in ("reference", "chunked"))
+    reference, got = (outputs_and_gradients(run, inputs, backend=backend) for backend in ("reference", "chunked"))
     for name in reference:
         assert_close(name, reference[name], got[name], RATIO[dtype])
 
@@ -98,8 +98,8 @@ def test_very_fast_decay_forgets_and_stays_finite(name):
 
 def test_one_decay_for_all_units_gives_the_reference():
     _, inputs = make_inputs("causal_trace", 40)
-    for form in ("reference", "chunked"):
-        inputs[form] = causal_trace(inputs["x_BTS"], 0.7, backend=form)[0]
+    for backend in ("reference", "chunked"):
+        inputs[backend] = causal_trace(inputs["x_BTS"], 0.7, backend=backend)[0]
     assert_close("trace", inputs["reference"], inputs["chunked"], RATIO[torch.float32])
 
 

@@ -32,7 +32,7 @@ def make_inputs(batch=2, tokens=33, pre=5, post=21, rate=0.2, dtype=torch.float3
 )
 def test_kernel_equals_reference(sizes, dtype):
     inputs = make_inputs(*sizes, dtype=dtype)
-    reference, got = (spike_pairs(**inputs, **DECAYS, **HIGH, backend=form) for form in ("reference", "numba"))
+    reference, got = (spike_pairs(**inputs, **DECAYS, **HIGH, backend=backend) for backend in ("reference", "numba"))
     for name in ("causal_NUS", "acausal_NUS"):
         assert_close(name, getattr(reference, name), getattr(got, name), RATIO[dtype])
     assert torch.equal(reference.both_high_NUS, got.both_high_NUS)

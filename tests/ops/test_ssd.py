@@ -35,12 +35,12 @@ def make_resets(tokens, *where):
     return resets_BT
 
 
-def assert_forms_equal_reference(inputs, dtype):
+def assert_backends_equal_reference(inputs, dtype):
     reference = outputs_and_gradients(ssd, inputs, backend="reference")
-    for form in ("chunked", "numba"):
-        got = outputs_and_gradients(ssd, inputs, backend=form)
+    for backend in ("chunked", "numba"):
+        got = outputs_and_gradients(ssd, inputs, backend=backend)
         for name in reference:
-            assert_close(f"{form}: {name}", reference[name], got[name], RATIO[dtype])
+            assert_close(f"{backend}: {name}", reference[name], got[name], RATIO[dtype])
 
 
 each_form = pytest.mark.parametrize("backend", ["chunked", "numba"])
@@ -59,17 +59,17 @@ def in_pieces(inputs, cuts, tokens, backend="auto"):
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("tokens", [1, 2, 63, 64, 65, 100, 200])
-def test_every_form_equals_reference_forward_and_backward(tokens, dtype):
-    assert_forms_equal_reference(make_inputs(tokens, dtype=dtype), dtype)
+def test_every_backend_equals_reference_forward_and_backward(tokens, dtype):
+    assert_backends_equal_reference(make_inputs(tokens, dtype=dtype), dtype)
 
 
 @pytest.mark.parametrize("where", [(0,), (63,), (64,), (70, 71), (0, 30, 64, 99)], ids=str)
 def test_resets_give_the_reference(where):
-    assert_forms_equal_reference(make_inputs(100) | {"resets_BT": make_resets(100, *where)}, torch.float32)
+    assert_backends_equal_reference(make_inputs(100) | {"resets_BT": make_resets(100, *where)}, torch.float32)
 
 
 def test_one_head_of_one_channel_and_one_state_gives_the_reference():
-    assert_forms_equal_reference(make_inputs(70, heads=1, channels=1, states=1), torch.float32)
+    assert_backends_equal_reference(make_inputs(70, heads=1, channels=1, states=1), torch.float32)
 
 
 def test_a_reset_equals_a_fresh_start():
@@ -170,7 +170,7 @@ def test_a_decay_long_after_the_start_of_a_chunk_keeps_its_digits():
     inputs = make_inputs(CHUNK_TOKENS)
     inputs |= {"A_H": torch.full((HEADS,), -1.0), "delta_BTH": torch.full((BATCH, CHUNK_TOKENS, HEADS), 100.0)}
     inputs["delta_BTH"][:, -3:] = 1e-3
-    reference, got = (ssd(**inputs, backend=form)[0] for form in ("reference", "chunked"))
+    reference, got = (ssd(**inputs, backend=backend)[0] for backend in ("reference", "chunked"))
     assert_close("y", reference[:, -3:], got[:, -3:], RATIO[torch.float32])
 
 

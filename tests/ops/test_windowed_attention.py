@@ -16,8 +16,8 @@ from tests.ops.tolerances import RATIO, assert_close
 
 BATCH, HEADS, NUMBERS, WINDOW = 2, 3, 5, 8
 DTYPES = [torch.float32, torch.float64, torch.bfloat16]
-FAST_FORMS = pytest.mark.parametrize("form", ["numba", "chunked"])
-EVERY_FORM = pytest.mark.parametrize("form", ["reference", "numba", "chunked"])
+FAST_BACKENDS = pytest.mark.parametrize("backend", ["numba", "chunked"])
+EVERY_BACKEND = pytest.mark.parametrize("backend", ["reference", "numba", "chunked"])
 
 
 def make_inputs(tokens, *, heads=HEADS, numbers=NUMBERS, window=WINDOW, batch=BATCH, dtype=torch.float32, cache=True):
@@ -48,42 +48,42 @@ def attend(query_BTI, key_BTI, value_BTI, keys_BWI=None, values_BWI=None, *, hea
     return read_BTI, cache.keys_BWI, cache.values_BWI
 
 
-def assert_form_equals_reference(form, inputs, dtype=torch.float32, **options):
+def assert_backend_equals_reference(backend, inputs, dtype=torch.float32, **options):
     reference = outputs_and_gradients(attend, inputs, backend="reference", **options)
-    got = outputs_and_gradients(attend, inputs, backend=form, **options)
+    got = outputs_and_gradients(attend, inputs, backend=backend, **options)
     ratio = RATIO[dtype]
-    if form == "chunked" and dtype == torch.bfloat16:
+    if backend == "chunked" and dtype == torch.bfloat16:
         # PyTorch's attention rounds its gradients between the steps, too.
         ratio *= 4
     for name in reference:
         assert_close(name, reference[name], got[name], ratio)
 
 
-@FAST_FORMS
+@FAST_BACKENDS
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("tokens", [1, 2, 7, 8, 9, 63, 100])
-def test_a_form_equals_the_reference_forward_and_backward(form, tokens, dtype):
-    assert_form_equals_reference(form, make_inputs(tokens, dtype=dtype), dtype)
+def test_a_backend_equals_the_reference_forward_and_backward(backend, tokens, dtype):
+    assert_backend_equals_reference(backend, make_inputs(tokens, dtype=dtype), dtype)
 
 
-@FAST_FORMS
+@FAST_BACKENDS
 @pytest.mark.parametrize("tokens", [1, 5, 8, 30])
-def test_a_form_equals_the_reference_without_a_ring(form, tokens):
-    assert_form_equals_reference(form, make_inputs(tokens, cache=False))
+def test_a_backend_equals_the_reference_without_a_ring(backend, tokens):
+    assert_backend_equals_reference(backend, make_inputs(tokens, cache=False))
 
 
-@FAST_FORMS
+@FAST_BACKENDS
 @pytest.mark.parametrize("num_valid", [0, 1, 5])
-def test_empty_slots_of_the_ring_are_not_seen(form, num_valid):
-    assert_form_equals_reference(form, make_inputs(12), num_valid=num_valid)
+def test_empty_slots_of_the_ring_are_not_seen(backend, num_valid):
+    assert_backend_equals_reference(backend, make_inputs(12), num_valid=num_valid)
 
 
-@FAST_FORMS
+@FAST_BACKENDS
 @pytest.mark.parametrize("where", [(0,), (1,), (3, 4), (0, 13), (18,), (19,)], ids=str)
 @pytest.mark.parametrize("window", [1, 8, 40])
-def test_resets_give_the_reference(form, window, where):
+def test_resets_give_the_reference(backend, window, where):
     inputs = make_inputs(20, window=window) | {"resets_BT": make_resets(BATCH, 20, *where)}
-    assert_form_equals_reference(form, inputs, window=window, num_valid=1)
+    assert_backend_equals_reference(backend, inputs, window=window, num_valid=1)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_resets_give_the_reference(form, window, where):
 def test_any_number_of_heads_sequences_and_slots_gives_the_reference(batch, heads, numbers, window):
     inputs = make_inputs(37, batch=batch, heads=heads, numbers=numbers, window=window)
     inputs |= {"resets_BT": make_resets(batch, 37, 11, 30)}
-    assert_form_equals_reference("numba", inputs, heads=heads, window=window)
+    assert_backend_equals_reference("numba", inputs, heads=heads, window=window)
 
 
 @pytest.mark.parametrize("window", [1, 3, BLOCK_TOKENS + 5])
@@ -102,22 +102,22 @@ def test_blocks_of_queries_give_the_reference(window, cache):
     tokens = 2 * BLOCK_TOKENS + 7
     resets_BT = make_resets(BATCH, tokens, BLOCK_TOKENS - 1, BLOCK_TOKENS, 2 * BLOCK_TOKENS + 1)
     inputs = make_inputs(tokens, window=window, cache=cache, heads=1, numbers=2) | {"resets_BT": resets_BT}
-    assert_form_equals_reference("numba", inputs, heads=1, window=window)
+    assert_backend_equals_reference("numba", inputs, heads=1, window=window)
 
 
-@EVERY_FORM
-def test_a_window_of_one_token_reads_the_token_itself(form):
+@EVERY_BACKEND
+def test_a_window_of_one_token_reads_the_token_itself(backend):
     inputs = make_inputs(9, window=1)
-    read_BTI, _, _ = attend(**inputs, window=1, backend=form)
+    read_BTI, _, _ = attend(**inputs, window=1, backend=backend)
     torch.testing.assert_close(read_BTI, inputs["value_BTI"])
 
 
-@EVERY_FORM
+@EVERY_BACKEND
 @pytest.mark.parametrize("tokens", [1, 3, 8, 20])
-def test_the_ring_holds_the_newest_keys_and_says_which_count(form, tokens):
+def test_the_ring_holds_the_newest_keys_and_says_which_count(backend, tokens):
     query, key, value = make_inputs(tokens, cache=False).values()
     resets_BT = make_resets(BATCH, tokens, tokens - 1)
-    _, cache = windowed_attention(query, key, value, heads=HEADS, window=WINDOW, resets_BT=resets_BT, backend=form)
+    _, cache = windowed_attention(query, key, value, heads=HEADS, window=WINDOW, resets_BT=resets_BT, backend=backend)
     kept = min(tokens, WINDOW)
     assert torch.equal(cache.keys_BWI[:, WINDOW - kept :], key[:, tokens - kept :])
     assert torch.equal(cache.values_BWI[:, WINDOW - kept :], value[:, tokens - kept :])
@@ -144,15 +144,15 @@ def test_a_split_sequence_equals_the_whole_bit_for_bit(cuts, dtype):
     assert all(torch.equal(*pair) for pair in zip(last, state, strict=True))
 
 
-@EVERY_FORM
-def test_gradients_flow_through_the_ring_of_pieces_as_through_the_whole(form):
+@EVERY_BACKEND
+def test_gradients_flow_through_the_ring_of_pieces_as_through_the_whole(backend):
     inputs = make_inputs(30, dtype=torch.float64, cache=False)
 
     def in_pieces(query, key, value):
         state, pieces = None, []
         for start, stop in ((0, 3), (3, 17), (17, 18), (18, 30)):
             piece = (x[:, start:stop] for x in (query, key, value))
-            read, state = windowed_attention(*piece, heads=HEADS, window=WINDOW, state=state, backend=form)
+            read, state = windowed_attention(*piece, heads=HEADS, window=WINDOW, state=state, backend=backend)
             pieces.append(read)
         return (torch.cat(pieces, dim=1),)
 
@@ -226,10 +226,10 @@ def test_gradients_are_those_of_finite_differences():
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_of_large_scores_the_largest_takes_all_and_equal_ones_share(dtype):
     inputs = make_inputs(20, numbers=4, dtype=dtype)
-    # Whole numbers, and sqrt(d) = 2: the scores are exact, so that the forms agree on which are equal.
+    # Whole numbers, and sqrt(d) = 2: the scores are exact, so that the backends agree on which are equal.
     inputs |= {name: inputs[name].round() for name in ("key_BTI", "keys_BWI")}
     inputs["query_BTI"] = inputs["query_BTI"].round() * 2**13
-    assert_form_equals_reference("numba", inputs, dtype)
+    assert_backend_equals_reference("numba", inputs, dtype)
 
 
 def test_nan_is_not_hidden():
@@ -249,7 +249,7 @@ def test_a_ring_may_be_wider_in_type_than_the_tokens():
     read_BTI, keys_BWI, _ = attend(**inputs)
     assert read_BTI.dtype == torch.bfloat16
     assert keys_BWI.dtype == torch.float32
-    assert_form_equals_reference("numba", inputs, torch.bfloat16)
+    assert_backend_equals_reference("numba", inputs, torch.bfloat16)
 
 
 def test_what_is_kept_for_the_backward_pass_does_not_grow_with_the_window():

@@ -1,4 +1,4 @@
-"""How far a fast form may be from the reference, and why; one table for all operations."""
+"""How far a fast backend may be from the reference, and why; one table for all operations."""
 
 import torch
 from torch import Tensor

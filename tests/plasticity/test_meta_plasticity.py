@@ -78,7 +78,7 @@ def train(model: LanguageModel, meta: MetaPlasticity | None, batches: list[Micro
     trainer = Trainer(model, EngineConfig(accumulation_steps=2), device=CPU, events=EventLog(), extensions=extensions)
     for task in range(tasks):
         trainer.begin_task(2)
-        list(trainer.windows(FixedText(batches)))
+        list(trainer.steps(FixedText(batches)))
         trainer.end_task(FixedText(batches), task)
     return trainer
 
@@ -134,7 +134,7 @@ def test_a_restart_goes_on_bit_for_bit(build_model: Callable, text: Callable):
     assert meta.mean_plasticity < 1.0
     for each in (trainer, resumed):
         each.begin_task(2)
-        list(each.windows(FixedText(batches)))
+        list(each.steps(FixedText(batches)))
     assert same_bits(model.state_dict(), resumed_model.state_dict())
 
 

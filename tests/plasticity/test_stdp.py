@@ -65,7 +65,7 @@ def test_learning_rate_zero_leaves_every_bit(rule: str, build_model: Callable, t
         assert all(not change.any() for change in change_of(model, stdp, view_of(model, text(seed))))
 
 
-def test_the_change_is_the_rule_averaged_over_the_tokens_of_the_window(
+def test_the_change_is_the_rule_averaged_over_the_tokens_of_the_step(
     build_model: Callable, text: Callable, view_of: Callable
 ):
     model = build_model()

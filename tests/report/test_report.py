@@ -56,14 +56,14 @@ def outline_of(html):
 
 
 def write_run(folder, *, numbers):
-    """Write the folder of a run of two tasks with four windows each, resumed once."""
+    """Write the folder of a run of two tasks with four steps each, resumed once."""
     (folder / "config.json").write_text(json.dumps({"model": {"hidden_dim": 16}, "run": {"seed": 0, "dry_run": False}}))
     events = EventLog(folder / "events.jsonl")
     events.emit("run_started", num_tasks=2, parameters=1234, environment={"torch": "2.13.0", "python": "3.11.7"})
     events.emit("kernel_chosen", op="lif", backend="numba")
     matrix = ForgettingMatrix(DOMAINS, 2)
     for task, name in enumerate(DOMAINS):
-        events.emit("task_started", task=task, name=name, epochs=1, windows=4)
+        events.emit("task_started", task=task, name=name, epochs=1, steps=4)
         for step in range(4 * task + 1, 4 * task + 5):
             fields = {
                 "loss": 4.0 / step,
@@ -73,7 +73,7 @@ def write_run(folder, *, numbers):
             }
             optimizer = {"learning_rate": 1e-3, "gradient_norm": 1.0, "scale": 1.0}
             events.emit(
-                "window", state="COMMITTED", step=step, task=task, epoch=0, **fields, **optimizer, numbers=numbers
+                "step", state="COMMITTED", step=step, task=task, epoch=0, **fields, **optimizer, numbers=numbers
             )
     events.emit("run_finished", step=8)
     events.close()
@@ -160,7 +160,7 @@ def test_a_run_that_has_nothing_yet_says_so_and_shows_no_empty_picture(tmp_path)
     html = report_page(read_report_data(tmp_path))
     outline_of(html)
     assert "<svg" not in html
-    for words in ("No window has been applied yet", "No domain has been evaluated yet", "The model was not run"):
+    for words in ("No step has been applied yet", "No domain has been evaluated yet", "The model was not run"):
         assert words in html
 
 
@@ -198,10 +198,10 @@ def test_training_and_held_out_loss_stand_in_one_picture_that_says_what_the_batc
     with_rings = report_page(whole)
     assert "ring: the task's held-out text" in with_rings
     assert "ring: the task's held-out text" not in without
-    for event in whole.history.windows.values():
+    for event in whole.history.steps.values():
         event["numbers"]["replay/fraction"] = 0.0
     assert "replayed text" not in report_page(whole)
-    for event in whole.history.windows.values():
+    for event in whole.history.steps.values():
         event["numbers"]["replay/fraction"] = 0.5
     assert "Batches hold replayed text of earlier tasks (50.0" in report_page(whole)
 

@@ -19,7 +19,7 @@ from tests.contract.main_job import write_domains
 
 WORDS = (
     "--preset tiny --epochs 2 --hidden-dim 16 --num-layers 1 --spiking-units 8 --sequence-length 32 --batch-size 4 "
-    "--continual-learning --num-tasks 2 --max-heldout-bytes 64 --max-windows 4"
+    "--continual-learning --num-tasks 2 --max-heldout-bytes 64 --max-steps 4"
 )
 
 

@@ -15,7 +15,7 @@ from mambrane.run.outside import load_extensions, words_of
 from tests.contract.main_job import newest_weights, train_words, write_domains
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
-SHORT = ("--num-tasks", "2", "--epochs", "2", "--no-use-stdp", "--max-windows")
+SHORT = ("--num-tasks", "2", "--epochs", "2", "--no-use-stdp", "--max-steps")
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from mambrane.app.cli import parse_train
 from mambrane.core.errors import UserError
 from mambrane.models.config import ModelConfig
 from mambrane.run.presets import PRESETS, smaller_presets, tiny
-from mambrane.run.switches import LEANS_ON, on_and_off, without_lost_ground
+from mambrane.run.switches import DEPENDS_ON, on_and_off, without_lost_ground
 from tests.contract.test_readme import command
 
 
@@ -51,7 +51,7 @@ def test_what_leans_on_a_thing_that_is_taken_away_goes_with_it(words, gone):
 
 
 def test_every_switch_that_leans_on_others_has_a_form_that_turns_it_off():
-    for section, name in LEANS_ON:
+    for section, name in DEPENDS_ON:
         flag = name.replace("_", "-")
         words = f"--no-{flag}" if name.startswith("use_") else f"--{flag} 0"
         assert not getattr(getattr(parse_train(words.split()), section), name)

@@ -23,13 +23,13 @@ def train(data, output, *extra):
 
 def test_text_that_was_moved_and_renamed_resumes_bit_for_bit(tmp_path):
     data = write_domains(tmp_path / "texts")
-    assert train(data, tmp_path / "straight", "--max-windows", "4") == 0
-    assert train(data, tmp_path / "run", "--max-windows", "2") == 0
+    assert train(data, tmp_path / "straight", "--max-steps", "4") == 0
+    assert train(data, tmp_path / "run", "--max-steps", "2") == 0
     moved = tmp_path / "else" / "where"
     moved.parent.mkdir()
     data.rename(moved)
     (moved / "domain0.txt").rename(moved / "another [name].txt")
-    assert train(moved, tmp_path / "run", "--max-windows", "4") == 0
+    assert train(moved, tmp_path / "run", "--max-steps", "4") == 0
     assert newest_weights(tmp_path / "run") == newest_weights(tmp_path / "straight")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["data"] == [str(moved)]
 
@@ -37,13 +37,13 @@ def test_text_that_was_moved_and_renamed_resumes_bit_for_bit(tmp_path):
 @pytest.mark.parametrize("pattern", ["tokens/*/tokens.bin", "texts/*/text.bin"])
 def test_a_resumed_run_does_not_learn_from_a_damaged_cache(tmp_path, capsys, pattern):
     data = write_domains(tmp_path / "texts")
-    assert train(data, tmp_path / "straight", "--max-windows", "4") == 0
-    assert train(data, tmp_path / "run", "--max-windows", "2") == 0
+    assert train(data, tmp_path / "straight", "--max-steps", "4") == 0
+    assert train(data, tmp_path / "run", "--max-steps", "2") == 0
     capsys.readouterr()
     damaged = list((tmp_path / "cache").glob(pattern))
     for file in damaged:
         file.write_bytes(bytes(file.stat().st_size))
-    assert train(data, tmp_path / "run", "--max-windows", "4") == 0
+    assert train(data, tmp_path / "run", "--max-steps", "4") == 0
     assert newest_weights(tmp_path / "run") == newest_weights(tmp_path / "straight")
     assert capsys.readouterr().out.count("is damaged and made again") == len(damaged) > 0
 
@@ -54,7 +54,7 @@ def test_names_in_brackets_are_shown(tmp_path, capsys, monkeypatch):
     (data / "domain0.txt").rename(data / "a [bold] :smile: one.txt")
     monkeypatch.chdir(tmp_path)
     run = "[red]"
-    assert train(data, run, "--max-windows", "2") == 0
+    assert train(data, run, "--max-steps", "2") == 0
     assert main(["evaluate", str(run)]) == 0
     assert main(["info", str(run)]) == 0
     told = capsys.readouterr().out
@@ -68,16 +68,16 @@ def test_names_in_brackets_are_shown(tmp_path, capsys, monkeypatch):
 def test_a_relative_path_resumes_from_another_folder(tmp_path, monkeypatch):
     write_domains(tmp_path / "texts")
     monkeypatch.chdir(tmp_path)
-    assert train("texts", tmp_path / "run", "--max-windows", "2") == 0
+    assert train("texts", tmp_path / "run", "--max-steps", "2") == 0
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
-    assert train("../texts", tmp_path / "run", "--max-windows", "3") == 0
+    assert train("../texts", tmp_path / "run", "--max-steps", "3") == 0
     assert main(["evaluate", str(tmp_path / "run")]) == 0
 
 
 def test_other_text_in_the_same_place_is_refused(tmp_path, capsys):
     data = write_domains(tmp_path / "texts")
-    assert train(data, tmp_path / "run", "--max-windows", "2") == 0
+    assert train(data, tmp_path / "run", "--max-steps", "2") == 0
     (data / "domain1.txt").write_text("other words\n" * 300)
     assert train(data, tmp_path / "run") == 2
     assert "the text of domain1 changed since the run was saved" in capsys.readouterr().err
@@ -86,7 +86,7 @@ def test_other_text_in_the_same_place_is_refused(tmp_path, capsys):
 def test_what_is_said_of_the_text_is_in_the_log_of_the_run(tmp_path):
     data = write_domains(tmp_path / "texts")
     (data / "picture.png").touch()
-    assert train(data, tmp_path / "run", "--max-windows", "2") == 0
+    assert train(data, tmp_path / "run", "--max-steps", "2") == 0
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events].count("file_skipped") == 1
     assert [event["event"] for event in events].count("text_read") == 2
@@ -108,3 +108,20 @@ def test_the_name_of_a_run_follows_from_the_content_of_its_text():
 def test_text_that_has_a_name_is_known_by_that():
     assert config_with("builtin").folder_for(["a"]) == config_with("builtin").folder == RunConfig().folder
     assert config_with("hf:owner/stories").folder != config_with("hf:owner/poems").folder
+
+
+def test_a_run_saved_under_the_earlier_names_of_settings_resumes(tmp_path):
+    data, run = write_domains(tmp_path / "texts"), tmp_path / "run"
+    assert train(data, tmp_path / "straight", "--max-steps", "4") == 0
+    assert train(data, run, "--max-steps", "2") == 0
+    settings = run / "config.json"
+    saved = json.loads(settings.read_text())
+    for present, earlier in (("max_steps", "max_windows"),):
+        saved["run"][earlier] = saved["run"].pop(present)
+    for present in ("regularizer_strength", "regularizer_decay"):
+        saved["continual"][present.replace("regularizer", "consolidation")] = saved["continual"].pop(present)
+    saved["continual"]["consolidation_method"] = saved["continual"].pop("regularizer")
+    settings.write_text(json.dumps(saved))
+    assert train(data, run, "--max-steps", "4") == 0
+    assert newest_weights(run) == newest_weights(tmp_path / "straight")
+    assert json.loads(settings.read_text())["run"]["max_steps"] == 4

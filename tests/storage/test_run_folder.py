@@ -82,20 +82,20 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path):
 
 def test_the_same_configuration_resumes(tmp_path):
     run = RunFolder(tmp_path)
-    assert run.claim_for(CONFIG) is False
-    assert run.claim_for(json.loads(json.dumps(CONFIG | {"data": {**CONFIG["data"], "cap": math.inf}}))) is True
+    assert run.match_or_create(CONFIG) is False
+    assert run.match_or_create(json.loads(json.dumps(CONFIG | {"data": {**CONFIG["data"], "cap": math.inf}}))) is True
     assert run.read_config()["engine"] == {"save_every": 200, "learning_rate": 1e-3, "betas": [0.9, 0.99]}
     assert run.read_config()["data"]["cap"] == math.inf
 
 
 def test_a_changed_configuration_is_refused_with_each_difference(tmp_path):
     run = RunFolder(tmp_path)
-    run.claim_for(CONFIG)
+    run.match_or_create(CONFIG)
     before = run.config_file.read_bytes()
     other = changed(learning_rate=2e-3, betas=(0.9, 0.95)) | {"new": {"field": "x"}}
     del other["seed"]
     with pytest.raises(UserError) as refusal:
-        run.claim_for(other)
+        run.match_or_create(other)
     assert refusal.value.found.splitlines()[1:] == [
         "  engine.betas: [0.9, 0.99] -> [0.9, 0.95]",
         "  engine.learning_rate: 0.001 -> 0.002",
@@ -117,41 +117,41 @@ LATER = {
 def test_settings_that_a_run_was_saved_without_stand_at_their_default(tmp_path):
     run = RunFolder(tmp_path)
     assert run.settings_saved_without(LATER) == {}
-    run.claim_for(CONFIG)
+    run.match_or_create(CONFIG)
     assert run.settings_saved_without(LATER) == {
         "engine.clip.norm": 1.0,
         "engine.clip.kind": "global",
         "room.setting": [1, 2],
     }
-    assert run.claim_for(LATER, defaults=LATER) is True
+    assert run.match_or_create(LATER, defaults=LATER) is True
     assert run.settings_saved_without(LATER) == {}
     assert run.read_config()["room"] == {"setting": [1, 2]}
 
 
 def test_one_missing_setting_of_a_room_within_a_room_is_filled_in(tmp_path):
     run = RunFolder(tmp_path)
-    run.claim_for({**LATER, "engine": {**LATER["engine"], "clip": {"norm": 2.0}}})
+    run.match_or_create({**LATER, "engine": {**LATER["engine"], "clip": {"norm": 2.0}}})
     assert run.settings_saved_without(LATER) == {"engine.clip.kind": "global"}
     asked = {**LATER, "engine": {**LATER["engine"], "clip": {"norm": 2.0, "kind": "global"}}}
-    assert run.claim_for(asked, defaults=LATER) is True
+    assert run.match_or_create(asked, defaults=LATER) is True
 
 
 def test_a_setting_saved_without_is_refused_where_something_else_than_its_default_is_asked_for(tmp_path):
     run = RunFolder(tmp_path)
-    run.claim_for(CONFIG)
+    run.match_or_create(CONFIG)
     before = run.config_file.read_bytes()
     asked = {**LATER, "engine": {**LATER["engine"], "clip": {"norm": 9.0, "kind": "global"}}}
     with pytest.raises(UserError) as refusal:
-        run.claim_for(asked, defaults=LATER)
+        run.match_or_create(asked, defaults=LATER)
     assert refusal.value.found.splitlines()[1:] == ["  engine.clip.norm: 1.0 -> 9.0"]
     assert run.config_file.read_bytes() == before
 
 
 def test_a_saved_setting_that_this_version_does_not_know_is_refused_by_name(tmp_path):
     run = RunFolder(tmp_path)
-    run.claim_for(LATER)
+    run.match_or_create(LATER)
     with pytest.raises(UserError, match="settings that this version does not know") as refusal:
-        run.claim_for(CONFIG, defaults=CONFIG, operational=["engine"])
+        run.match_or_create(CONFIG, defaults=CONFIG, operational=["engine"])
     assert refusal.value.found.splitlines()[1:] == [
         '  engine.clip.kind: "global"',
         "  engine.clip.norm: 1.0",
@@ -162,19 +162,19 @@ def test_a_saved_setting_that_this_version_does_not_know_is_refused_by_name(tmp_
 
 def test_operational_fields_may_change_and_the_folder_keeps_the_last_values(tmp_path):
     run = RunFolder(tmp_path)
-    run.claim_for(CONFIG, operational=["engine.save_every"])
-    assert run.claim_for(changed(save_every=7), operational=["engine.save_every"]) is True
+    run.match_or_create(CONFIG, operational=["engine.save_every"])
+    assert run.match_or_create(changed(save_every=7), operational=["engine.save_every"]) is True
     assert run.read_config()["engine"]["save_every"] == 7
-    assert run.claim_for(changed(save_every=9, learning_rate=1.0), operational=["engine"]) is True
+    assert run.match_or_create(changed(save_every=9, learning_rate=1.0), operational=["engine"]) is True
     with pytest.raises(UserError, match="save_every: 9 -> 10"):
-        run.claim_for(changed(save_every=10, learning_rate=1.0), operational=["engine.save"])
+        run.match_or_create(changed(save_every=10, learning_rate=1.0), operational=["engine.save"])
 
 
 def test_checkpoints_without_their_configuration_are_not_taken_over(tmp_path):
     run = RunFolder(tmp_path)
     (run.checkpoints_folder / "step-00000001").mkdir(parents=True)
     with pytest.raises(UserError, match=r"no config\.json"):
-        run.claim_for(CONFIG)
+        run.match_or_create(CONFIG)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\x80\x04N.", b"\xff"])
@@ -182,7 +182,7 @@ def test_a_damaged_configuration_is_a_clear_error(tmp_path, content):
     run = RunFolder(tmp_path)
     run.config_file.write_bytes(content)
     with pytest.raises(UserError, match=r"config\.json"):
-        run.claim_for(CONFIG)
+        run.match_or_create(CONFIG)
 
 
 def test_an_atomic_write_replaces_the_whole_file_and_leaves_nothing_beside_it(tmp_path):

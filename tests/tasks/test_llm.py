@@ -47,5 +47,5 @@ def test_all_domains_at_once_see_as_many_tokens_as_one_after_another(epoch_token
     kind = task_kind("llm")(DataConfig(sequence_length=32, epoch_tokens=epoch_tokens), seed=0, device=CPU)
     alone = [kind.make_loader(Task(index=0, name="text", train=(text,), num_epochs=2)) for text in texts]
     joint = kind.make_loader(Task(index=0, name="joint", train=tuple(texts), num_epochs=6))
-    # To a window an epoch.
+    # To a step an epoch.
     assert abs(6 * joint.num_tokens - sum(2 * loader.num_tokens for loader in alone)) < 6 * 32

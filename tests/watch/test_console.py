@@ -27,10 +27,10 @@ NUMBERS = [
 TWO_AND_A_HALF = {"measure": "bits_per_byte", "unit": "bits/byte", "bits_per_byte": 2.5, "perplexity": 5.657}
 
 
-def window(step, **fields):
+def step_event(step, **fields):
     event = {
         "time_s": 1000.0 + step,
-        "event": "window",
+        "event": "step",
         "state": "COMMITTED",
         "step": step,
         "epoch": 0,
@@ -47,7 +47,7 @@ def window(step, **fields):
 
 
 def task_started(**fields):
-    event = {"time_s": 1000.0, "event": "task_started", "task": 0, "name": "python", "epochs": 6, "windows": 30}
+    event = {"time_s": 1000.0, "event": "task_started", "task": 0, "name": "python", "epochs": 6, "steps": 30}
     return {**event, **fields}
 
 
@@ -72,50 +72,56 @@ def lines_with(word, text):
     return [line for line in text.splitlines() if word in line]
 
 
-def test_a_window_line_gives_every_number_with_its_unit():
-    run = {"time_s": 999.0, "event": "run_started", "num_tasks": 5, "parameters": 872340, "numbers": NUMBERS}
-    line = lines_with("loss", shown([run, task_started(), window(1)]))[0]
+def test_a_step_line_gives_every_number_with_its_unit():
+    run = {"time_s": 999.0, "event": "run_started", "num_tasks": 5, "parameters": 872340, "shown_numbers": NUMBERS}
+    line = lines_with("loss", shown([run, task_started(), step_event(1)]))[0]
     assert re.match(r"\d\d:\d\d:\d\d  task 1/5 python  epoch 1/6  step  1/30  training loss 5.77 bits/byte", line)
     for words in ("1,024 tokens/s", "firing 12.1 %", "gradient 0.831", "lr 0.00092"):
         assert words in line
-    # 29 windows here and 4 tasks of 30 windows after it, two seconds each.
+    # 29 steps here and 4 tasks of 30 steps after it, two seconds each.
     assert line.endswith("4 min 58 s left")
 
 
-def test_the_time_left_counts_the_windows_of_every_task():
-    run = {"time_s": 999.0, "event": "run_started", "num_tasks": 3, "total_windows": 100}
-    # After a resume, in the second task: 20 windows lie before it, 5 of its 30 are done; two seconds each.
-    events = [run, task_started(task=1, windows_before=20, windows_done=4), window(25)]
+def test_the_time_left_counts_the_steps_of_every_task():
+    run = {"time_s": 999.0, "event": "run_started", "num_tasks": 3, "total_steps": 100}
+    # After a resume, in the second task: 20 steps lie before it, 5 of its 30 are done; two seconds each.
+    events = [run, task_started(task=1, steps_before=20, steps_done=4), step_event(25)]
     line = lines_with("loss", shown(events))[0]
     assert "step  5/30" in line
     assert line.endswith("2 min 30 s left")
 
 
 def test_numbers_that_say_nothing_are_left_out():
-    line = lines_with("loss", shown([task_started(), window(1, numbers={})]))[0]
+    line = lines_with("loss", shown([task_started(), step_event(1, numbers={})]))[0]
     for word in ("firing", "scale", "replayed", "skipped"):
         assert word not in line
 
 
-def test_a_log_file_gets_a_line_every_ten_seconds_and_the_last_window():
-    text = shown([task_started(), *(window(step) for step in range(1, 31))])
+def test_a_log_file_gets_a_line_every_ten_seconds_and_the_last_step():
+    text = shown([task_started(), *(step_event(step) for step in range(1, 31))])
     assert re.findall(r"step +(\d+)/30", text) == ["1", "11", "21", "30"]
 
 
 def test_a_log_file_holds_plain_text_only():
-    text = shown([task_started(), window(1), matrix_event(), {"time_s": 1101.0, "event": "run_finished", "step": 30}])
+    text = shown(
+        [task_started(), step_event(1), matrix_event(), {"time_s": 1101.0, "event": "run_finished", "step": 30}]
+    )
     assert "\x1b" not in text
     assert "\r" not in text
 
 
-def test_a_terminal_draws_in_place_and_leaves_no_window_lines():
-    text = shown([task_started(), window(1), window(2)], Terminal())
+def test_a_terminal_draws_in_place_and_leaves_no_step_lines():
+    text = shown([task_started(), step_event(1), step_event(2)], Terminal())
     assert "\x1b" in text
     assert not re.search(r"\d\d:\d\d:\d\d  .*loss", text)
 
 
-def test_the_loss_is_a_mean_over_applied_windows():
-    losses = [window(1, bits_per_byte=3.0), window(2, bits_per_byte=5.0), window(2, loss="nan", state="SKIPPED")]
+def test_the_loss_is_a_mean_over_applied_steps():
+    losses = [
+        step_event(1, bits_per_byte=3.0),
+        step_event(2, bits_per_byte=5.0),
+        step_event(2, loss="nan", state="SKIPPED"),
+    ]
     events = [task_started(), *losses]
     line = lines_with("loss", shown(events, seconds_between_lines=0.0))[-1]
     assert "loss 4.00 bits/byte" in line
@@ -123,7 +129,7 @@ def test_the_loss_is_a_mean_over_applied_windows():
 
 
 def test_after_a_resume_the_count_goes_on_where_it_was():
-    events = [{"time_s": 1.0, "event": "resumed", "step": 12}, task_started(windows_done=12), window(13)]
+    events = [{"time_s": 1.0, "event": "resumed", "step": 12}, task_started(steps_done=12), step_event(13)]
     text = shown(events)
     assert "resumed after step 12" in text
     assert "step 13/30" in text
@@ -157,8 +163,8 @@ def test_a_finished_run_ends_with_its_matrix_and_metrics():
     assert "20.0 %" in lines_with("part of the gain that was lost", text)[0]
 
 
-def test_a_skipped_window_says_why():
-    event = {"time_s": 1.0, "event": "window_skipped", "window": 1204, "reason": "blocks.0.input.weight is inf"}
+def test_a_skipped_step_says_why():
+    event = {"time_s": 1.0, "event": "step_skipped", "number": 1204, "reason": "blocks.0.input.weight is inf"}
     assert "step 1,204 skipped: blocks.0.input.weight is inf" in shown([event])
 
 
@@ -179,10 +185,10 @@ def test_a_domain_says_how_much_text_it_holds():
 
 
 def test_the_speed_is_tokens_over_time_and_not_a_mean_of_speeds():
-    windows = [window(1, tokens=1000, tokens_per_s=1000.0), window(2, tokens=1000, tokens_per_s=250.0)]
-    line = lines_with("loss", shown([task_started(), *windows], seconds_between_lines=0.0))[-1]
+    steps = [step_event(1, tokens=1000, tokens_per_s=1000.0), step_event(2, tokens=1000, tokens_per_s=250.0)]
+    line = lines_with("loss", shown([task_started(), *steps], seconds_between_lines=0.0))[-1]
     assert " 400 tokens/s" in line
-    # 28 windows of 2.5 seconds.
+    # 28 steps of 2.5 seconds.
     assert line.endswith("1 min 10 s left")
 
 
@@ -211,7 +217,7 @@ def test_compiling_is_announced_in_plain_words():
 
 
 def test_a_stopped_run_shows_the_matrix_so_far():
-    text = shown([matrix_event(), {"time_s": 1.0, "event": "stopped", "reason": "--max-windows 60 reached"}])
+    text = shown([matrix_event(), {"time_s": 1.0, "event": "stopped", "reason": "--max-steps 60 reached"}])
     assert lines_with("1 python", text)
 
 
@@ -257,7 +263,7 @@ def test_the_expected_time_is_told_and_a_long_one_names_smaller_presets(seconds,
 
 
 def test_a_learned_task_shows_training_and_held_out_loss_and_what_the_batches_held():
-    events = [task_started(), window(1, bits_per_byte=1.26, numbers={"replay/fraction": 0.5}), matrix_event()]
+    events = [task_started(), step_event(1, bits_per_byte=1.26, numbers={"replay/fraction": 0.5}), matrix_event()]
     (line,) = lines_with("learned", shown(events))
     assert "training 1.26 bits/byte (batches with 50.0 % replayed text), held-out 3.00 bits/byte" in line
 

@@ -7,8 +7,8 @@ from mambrane.storage.atomic_files import StorageError
 from mambrane.watch.tensorboard import TensorBoardListener
 
 
-def window(step, **fields):
-    event = {"event": "window", "state": "COMMITTED", "step": step, "loss": 4.0 - step / 10, "learning_rate": 1e-3}
+def step_event(step, **fields):
+    event = {"event": "step", "state": "COMMITTED", "step": step, "loss": 4.0 - step / 10, "learning_rate": 1e-3}
     return {**event, **fields}
 
 
@@ -25,21 +25,21 @@ def scalars(folder, tag):
     return {scalar.step: scalar.value for scalar in accumulator.Scalars(tag)}
 
 
-def test_each_applied_window_is_a_point_at_its_step(tmp_path):
-    skipped = window(2, state="SKIPPED", loss="nan")
-    write(tmp_path, [window(1), window(2), skipped, window(3, gradient_norm=None)])
+def test_each_applied_step_is_a_point_at_its_step(tmp_path):
+    skipped = step_event(2, state="SKIPPED", loss="nan")
+    write(tmp_path, [step_event(1), step_event(2), skipped, step_event(3, gradient_norm=None)])
     assert scalars(tmp_path, "train/loss_nats_per_token") == pytest.approx({1: 3.9, 2: 3.8, 3: 3.7})
 
 
 def test_numbers_of_extensions_keep_their_names(tmp_path):
-    write(tmp_path, [window(1, numbers={"stdp/mean_change": 0.25}, terms={"rate_band": 0.5})])
+    write(tmp_path, [step_event(1, numbers={"stdp/mean_change": 0.25}, terms={"rate_band": 0.5})])
     assert scalars(tmp_path, "stdp/mean_change") == {1: 0.25}
     assert scalars(tmp_path, "terms/rate_band") == {1: 0.5}
 
 
 def test_after_a_resume_the_lost_steps_are_dropped(tmp_path):
-    write(tmp_path, [window(step) for step in range(1, 6)])
-    write(tmp_path, [{"event": "resumed", "step": 3}, window(4, loss=1.0)])
+    write(tmp_path, [step_event(step) for step in range(1, 6)])
+    write(tmp_path, [{"event": "resumed", "step": 3}, step_event(4, loss=1.0)])
     values = scalars(tmp_path, "train/loss_nats_per_token")
     assert sorted(values) == [1, 2, 3, 4]
     assert values[4] == 1.0
@@ -47,7 +47,7 @@ def test_after_a_resume_the_lost_steps_are_dropped(tmp_path):
 
 def test_an_evaluation_is_a_point_at_the_last_applied_step(tmp_path):
     evaluation = {"event": "evaluation", "row": 1, "domain": "prose", "measure": "bits_per_byte", "bits_per_byte": 2.5}
-    write(tmp_path, [window(7), evaluation])
+    write(tmp_path, [step_event(7), evaluation])
     assert scalars(tmp_path, "heldout_bits_per_byte/prose") == {7: 2.5}
 
 
@@ -59,4 +59,4 @@ def test_a_run_without_numbers_writes_nothing(tmp_path):
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="tensorboard"):
-        write(tmp_path / "file" / "tensorboard", [window(1)])
+        write(tmp_path / "file" / "tensorboard", [step_event(1)])

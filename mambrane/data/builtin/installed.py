@@ -106,7 +106,9 @@ def _licence_files(library: Path) -> Iterator[SourceFile]:
         yield SourceFile(library / "LICENSE.txt", "licences/python/LICENSE.txt", read_prose, kin="licences")
     for name in _REQUIRED_PACKAGES.split():
         readme = _metadata_path(name)
-        for path in sorted(readme.parent.rglob("*")) if readme else []:
+        if readme is None:
+            continue
+        for path in sorted(readme.parent.rglob("*")):
             if _LICENCE.match(path.name) and path.is_file():
                 relative = f"licences/{name}/{path.relative_to(readme.parent).as_posix()}"
                 yield SourceFile(path, relative, read_prose, kin="licences")

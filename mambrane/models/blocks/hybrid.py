@@ -12,7 +12,7 @@ their input, state and the extra B and C alike.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -114,7 +114,7 @@ class HybridBlock(Block):
         dim, units = config.hidden_dim, config.spiking_units
         self.mode = config.integration_mode if config.use_mamba else "spiking"
         self.ticks = Ticks(config.num_spike_steps)
-        lif_options = {
+        lif_options: dict[str, Any] = {
             "threshold": config.spike_threshold,
             "reset": config.spike_reset,
             "detach_reset": config.detach_reset,
@@ -258,6 +258,7 @@ class HybridBlock(Block):
     def costs(self, rates: FiringRates) -> list[ComponentCost]:
         """Return the cost of each component at these firing rates."""
         ticks, mamba_path = self.ticks.per_token, self.mode != "spiking"
+        assert rates.first is not None, "the first population spikes"
         first = ComponentCost(
             name="first population",
             parameters=num_parameters(self.input, self.norm),
@@ -308,5 +309,7 @@ class HybridBlock(Block):
             dense_macs_per_token=products if is_liquid else 0.0,
             # With several ticks the read-out sees their mean; executed once a token, event-driven once a spike.
             spike_macs_per_token=0.0 if is_liquid else products,
-            synaptic_operations_per_token=0.0 if is_liquid else products * self.ticks.per_token * second_rate,
+            synaptic_operations_per_token=(
+                0.0 if is_liquid or second_rate is None else products * self.ticks.per_token * second_rate
+            ),
         )

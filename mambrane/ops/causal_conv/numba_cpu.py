@@ -1,6 +1,6 @@
 """Causal depthwise convolution with SiLU on the CPU: one kernel forward, one backward.
 
-The formula stands in `reference.py`. A task is one sequence and one block of channels; the innermost loop runs over
+The formula is in `reference.py`. A task is one sequence and one block of channels; the innermost loop runs over
 neighbouring channels. The backward pass recomputes u, so that nothing but the input is kept:
 
     du[t] = dy[t] s (1 + u (1 - s)),  s = sigmoid(u[t])        dx[t] = sum over k of weight[k] du[t + (K-1) - k]

@@ -1,4 +1,4 @@
-"""Causal depthwise convolution with SiLU, in plain PyTorch: the definition that faster forms must match.
+"""Causal depthwise convolution with SiLU, in plain PyTorch: the definition that faster backends must match.
 
     u[t] = bias + sum over k < K of weight[k] * x[t - (K-1) + k]        y[t] = u[t] * sigmoid(u[t])
 

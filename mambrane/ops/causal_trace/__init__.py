@@ -1,4 +1,4 @@
-"""Causal exponential trace: the leaky average of the past. The formula stands in `reference.py`."""
+"""Causal exponential trace: the leaky average of the past. The formula is in `reference.py`."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -39,8 +39,7 @@ def causal_trace(
         >>> trace.flatten().tolist()
         [0.5, 0.75, 0.875]
     """
-    is_tensor = isinstance(decay, Tensor)
-    _check(x_BTS, decay if is_tensor else None, state_BS, resets_BT)
-    if not is_tensor:
+    _check(x_BTS, decay if isinstance(decay, Tensor) else None, state_BS, resets_BT)
+    if not isinstance(decay, Tensor):
         require_number("causal_trace", "decay", decay, 0.0, 1.0)
     return _run(backend, x_BTS, decay, state_BS=state_BS, resets_BT=resets_BT)

@@ -1,6 +1,6 @@
-"""Causal trace in chunks of tokens, in plain PyTorch: the form for devices without a kernel.
+"""Causal trace in chunks of tokens, in plain PyTorch: the backend for devices without a kernel.
 
-The formula stands in `reference.py`: a linear recurrence with the decay of the unit (`mambrane.ops.recurrence`).
+The formula is in `reference.py`: a linear recurrence with the decay of the unit (`mambrane.ops.recurrence`).
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Causal exponential trace on the CPU: one kernel forward, one backward.
 
-The formula stands in `reference.py`. A task is one sequence and one block of units. With g[t] the gradient of r[t]:
+The formula is in `reference.py`. A task is one sequence and one block of units. With g[t] the gradient of r[t]:
 
     g[t] = dL/dr[t] + decay g[t+1]        dx[t] = (1 - decay) g[t]        d decay = sum over t of g[t] (r[t-1] - x[t])
 """

@@ -1,4 +1,4 @@
-"""Causal exponential trace, in plain PyTorch: the definition that faster forms must match.
+"""Causal exponential trace, in plain PyTorch: the definition that faster backends must match.
 
     r[t] = decay * r[t-1] + (1 - decay) * x[t]
 

@@ -1,4 +1,6 @@
-"""Closed-form continuous-time cell (CfC) over time: inputs in, states out. The formula stands in `reference.py`."""
+"""Closed-form continuous-time cell (CfC) over time: inputs in, states out. The formula is in `reference.py`."""
+
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -12,7 +14,7 @@ from mambrane.ops.dispatch import Backend, Operation
 __all__ = ["CfcOutput", "CfcWeights", "cfc"]
 
 _run = Operation("cfc")
-_HEADS = {
+_HEADS: dict[str, Any] = {
     f"{head}_{part}": shape
     for head in ("ff1", "ff2", "time_a", "time_b")
     for part, shape in (("weight", "L U"), ("bias", "L"))

@@ -1,7 +1,7 @@
 # ruff: noqa: ANN001, ANN202 -- Numba finds the types of a kernel's arguments
 """CfC on the CPU: one kernel forward, one backward, then the sums over tokens that are the gradients of the weights.
 
-The formula stands in `reference.py`. The heads ff1, ff2, time_a, time_b are stacked as one matrix; where no times are
+The formula is in `reference.py`. The heads ff1, ff2, time_a, time_b are stacked as one matrix; where no times are
 given, elapsed is 1 and time_a + time_b a single head. The forward kernel keeps what the backbone heard, x[t] and
 h[t-1], its activations and what the heads gave; the backward kernel finds the gradients before each product.
 

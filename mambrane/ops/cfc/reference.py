@@ -1,4 +1,4 @@
-"""Closed-form continuous-time cell (CfC) over tokens: the definition that the fast forms must match.
+"""Closed-form continuous-time cell (CfC) over tokens: the definition that the fast backends must match.
 
     a[t]  = 1.7159 tanh(0.666 (W_x x[t] + W_h h[t-1] + b))           backbone, one layer, LeCun's scaled tanh
     s[t]  = sigmoid((A a[t] + b_A) elapsed[t] + (B a[t] + b_B))      how far time has carried the state

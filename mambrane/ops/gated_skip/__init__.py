@@ -1,4 +1,4 @@
-"""What Mamba does between its scan and its last projection. The formula stands in `reference.py`."""
+"""What Mamba does between its scan and its last projection. The formula is in `reference.py`."""
 
 from jaxtyping import Float
 from torch import Tensor

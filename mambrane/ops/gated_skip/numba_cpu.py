@@ -1,6 +1,6 @@
 """Skip and gate of Mamba on the CPU: one pass over memory forward, one backward.
 
-The formula stands in `reference.py`. A task is a block of tokens. With s = 1 / (1 + exp(-z)) and g the gradient of out:
+The formula is in `reference.py`. A task is a block of tokens. With s = 1 / (1 + exp(-z)) and g the gradient of out:
 
     dy = g z s        dx = D dy        dD = sum over tokens of x dy        dz = g (y + D x) s (1 + z (1 - s))
 """

@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire neurons over time: currents in, spikes out. The formula stands in `reference.py`."""
+"""Leaky integrate-and-fire neurons over time: currents in, spikes out. The formula is in `reference.py`."""
 
 from typing import get_args
 

@@ -1,6 +1,6 @@
 """Leaky integrate-and-fire neurons on the CPU: one kernel forward, one backward.
 
-The formula stands in `reference.py`. A task is one sequence and one block of neurons, worked on in strips of
+The formula is in `reference.py`. A task is one sequence and one block of neurons, worked on in strips of
 neighbouring neurons. Where the last strip would reach beyond the block, it overlaps the one before, and both write the
 same.
 

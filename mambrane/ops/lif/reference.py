@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire neurons over time, in plain PyTorch: the definition that faster forms must match.
+"""Leaky integrate-and-fire neurons over time, in plain PyTorch: the definition that faster backends must match.
 
     v'[t] = decay * v[t-1] + i[t]           membrane before the reset
     z[t]  = 1 if v'[t] >= threshold else 0  spike

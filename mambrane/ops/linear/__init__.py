@@ -1,4 +1,4 @@
-"""Affine map y = x W^T + b: most of a step's arithmetic. The formula stands in `reference.py`."""
+"""Affine map y = x W^T + b: most of a step's arithmetic. The formula is in `reference.py`."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Cross entropy of an affine map: the head and the loss of a language model. The formula stands in `reference.py`."""
+"""Cross entropy of an affine map: the head and the loss of a language model. The formula is in `reference.py`."""
 
 import torch
 from jaxtyping import Float

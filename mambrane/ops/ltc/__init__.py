@@ -1,4 +1,4 @@
-"""Liquid time-constant cell (LTC) over time: inputs in, states out. The formula stands in `reference.py`."""
+"""Liquid time-constant cell (LTC) over time: inputs in, states out. The formula is in `reference.py`."""
 
 import torch
 from jaxtyping import Float

@@ -1,7 +1,7 @@
 # ruff: noqa: ANN001, ANN202 -- Numba finds the types of a kernel's arguments
 """LTC on the CPU: no tensor of size batch x units x units is ever made.
 
-The formula stands in `reference.py`. Forward: the sensory synapses of all tokens, then the recurrence, unfold by
+The formula is in `reference.py`. Forward: the sensory synapses of all tokens, then the recurrence, unfold by
 unfold. What is kept is the state before each unfold and the conductance that it met; the backward pass recomputes the
 openings s of the synapses. With d = elapsed / 6, D = cm + d conductance, v' the state after an unfold, v the one
 before, g the gradient of v':
@@ -77,6 +77,7 @@ def ltc_numba(
 def _check(x_BTI: Tensor, weights: LtcWeights, state_BL: Any, resets_BT: Any, elapsed_BT: Any) -> None:  # noqa: ANN401
     require_tokens("x_BTI", x_BTI)
     (batch_size, num_tokens, inputs), units = x_BTI.shape, weights.cm.shape[0]
+    wanted: tuple[int, ...]
     for name, weight in zip(LtcWeights._fields, weights, strict=True):
         if name.startswith("input_"):
             wanted = (inputs,)

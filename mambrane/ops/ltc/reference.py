@@ -1,4 +1,4 @@
-"""Liquid time-constant cell (LTC) over tokens: the definition that the fast forms must match.
+"""Liquid time-constant cell (LTC) over tokens: the definition that the fast backends must match.
 
     current of synapse i -> j:  c = w[i,j] sigmoid(sigma[i,j] (v[i] - mu[i,j]))        sensory ones read u instead of v
     cm[j] dv[j]/dtime = gleak[j] (vleak[j] - v[j]) + sum_i c[i,j] (erev[i,j] - v[j])

@@ -1,4 +1,4 @@
-"""Selective scan (S6), the recurrence of Mamba version 1. The formula stands in `reference.py`."""
+"""Selective scan (S6), the recurrence of Mamba version 1. The formula is in `reference.py`."""
 
 from jaxtyping import Float
 from torch import Tensor

@@ -1,6 +1,6 @@
-"""Selective scan in chunks of tokens, in plain PyTorch: the form for devices without a kernel.
+"""Selective scan in chunks of tokens, in plain PyTorch: the backend for devices without a kernel.
 
-The formula stands in `reference.py`: a linear recurrence with a = exp(delta A) and b = delta x B
+The formula is in `reference.py`: a linear recurrence with a = exp(delta A) and b = delta x B
 (`mambrane.ops.recurrence`). It keeps some ten tensors of B x T x E x N numbers for its backward pass.
 """
 

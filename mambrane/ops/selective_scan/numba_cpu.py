@@ -1,6 +1,6 @@
 """Selective scan on the CPU: one kernel forward, one backward; no tensor of size B x T x E x N is ever made.
 
-The formula stands in `reference.py`. A task is one sequence and one block of channels; inside it the loops go over
+The formula is in `reference.py`. A task is one sequence and one block of channels; inside it the loops go over
 chunks of tokens, then states n, then tokens, then channels, so that everything a chunk needs stays in the first cache
 and the innermost loop runs over neighbouring channels as vector instructions.
 

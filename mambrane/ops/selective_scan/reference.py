@@ -1,4 +1,4 @@
-"""Selective scan (S6), in plain PyTorch: the definition that faster forms must match.
+"""Selective scan (S6), in plain PyTorch: the definition that faster backends must match.
 
     h[t] = exp(delta[t] * A) * h[t-1] + (delta[t] * x[t]) B[t]
     y[t] = C[t] . h[t]

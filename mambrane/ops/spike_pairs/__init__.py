@@ -1,4 +1,4 @@
-"""Pairs of spikes on both sides of synapses: what STDP counts. The formula stands in `reference.py`."""
+"""Pairs of spikes on both sides of synapses: what STDP counts. The formula is in `reference.py`."""
 
 import functools
 import math

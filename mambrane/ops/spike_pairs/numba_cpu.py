@@ -1,6 +1,6 @@
 """Pairs of spikes on the CPU: one pass over the ticks, work for spikes and none for silence.
 
-The formula stands in `reference.py`. A task is one block of postsynaptic units of one synapse; its three blocks of
+The formula is in `reference.py`. A task is one block of postsynaptic units of one synapse; its three blocks of
 sums stay in the cache. At each tick it moves the traces on and adds, as vectors:
 
     to the row of each postsynaptic unit that fires, the traces of all presynaptic units      (causal)

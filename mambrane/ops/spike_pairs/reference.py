@@ -1,4 +1,4 @@
-"""Pairs of spikes on both sides of synapses, in plain PyTorch: the definition that faster forms must match.
+"""Pairs of spikes on both sides of synapses, in plain PyTorch: the definition that faster backends must match.
 
 For each synapse, with s the presynaptic spikes and z the postsynaptic ones, 0 at ticks that do not count, and k = 0
 where a document starts, else 1:

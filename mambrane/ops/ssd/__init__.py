@@ -1,4 +1,4 @@
-"""State-space duality (SSD), the recurrence of Mamba version 2. The formula stands in `reference.py`."""
+"""State-space duality (SSD), the recurrence of Mamba version 2. The formula is in `reference.py`."""
 
 from jaxtyping import Float
 from torch import Tensor

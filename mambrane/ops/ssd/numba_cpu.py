@@ -3,7 +3,7 @@
     A[e, n] = A[h],  delta[e] = delta[h]      for every channel e of head h and every state n
 
 The kernels go token by token, so that a text in pieces, or token by token, gives the bits of the whole; sums of matrix
-products (chunked.py) depend on where a text is cut. The formula stands in `reference.py`.
+products (chunked.py) depend on where a text is cut. The formula is in `reference.py`.
 """
 
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""State-space duality (SSD), in plain PyTorch: the definition that faster forms must match.
+"""State-space duality (SSD), in plain PyTorch: the definition that faster backends must match.
 
     h[t] = exp(delta[t] * A) * h[t-1] + (delta[t] * x[t]) B[t]^T
     y[t] = h[t] C[t]

@@ -1,4 +1,4 @@
-"""The gate of an optimizer's update, and the usage it rests on, in plain PyTorch: the definition for faster forms.
+"""The gate of an optimizer's update, and the usage it rests on, in plain PyTorch: the definition for faster backends.
 
     note_usage      u <- (1 - rate) u + rate g^2
     hold_back       w <- w - s (w - b)      where |w - a| > |b - a|, else w stays as it is
@@ -21,7 +21,7 @@ def note_usage_reference(usage_W: Tensor, gradients: Sequence[Tensor], starts: S
     """Move usage; arguments as in `mambrane.ops.update_gate.note_usage_`."""
     usages = _parts(usage_W, gradients, starts)
     torch._foreach_mul_(usages, 1.0 - rate)
-    torch._foreach_addcmul_(usages, gradients, gradients, value=rate)
+    torch._foreach_addcmul_(usages, list(gradients), list(gradients), value=rate)
 
 
 @torch.no_grad()
@@ -30,14 +30,14 @@ def hold_back_reference(
 ) -> None:
     """Move weights back; arguments as in `mambrane.ops.update_gate.hold_back_`."""
     anchors, shares = _parts(anchor_W, weights, starts), _parts(share_W, weights, starts)
-    updates, drifts = torch._foreach_sub(weights, before), torch._foreach_sub(before, anchors)
+    updates, drifts = torch._foreach_sub(list(weights), list(before)), torch._foreach_sub(list(before), anchors)
     # 1 where the update leads away, else 0; a factor, so that a share of 0 changes no bit of a weight.
     is_away = torch._foreach_add(updates, drifts, alpha=2.0)
     torch._foreach_mul_(is_away, updates)
     torch._foreach_sign_(is_away)
     torch._foreach_clamp_min_(is_away, 0.0)
     torch._foreach_mul_(is_away, shares)
-    torch._foreach_addcmul_(weights, is_away, updates, value=-1.0)
+    torch._foreach_addcmul_(list(weights), is_away, updates, value=-1.0)
 
 
 def _parts(vector_W: Tensor, like: Sequence[Tensor], starts: Sequence[int]) -> list[Tensor]:

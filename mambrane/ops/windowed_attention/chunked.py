@@ -1,6 +1,6 @@
-"""Windowed attention in chunks of queries, each handed to PyTorch's fused attention: the fast form on GPUs.
+"""Windowed attention in chunks of queries, each handed to PyTorch's fused attention: the fast backend on GPUs.
 
-The formula stands in `reference.py`. The queries are cut into chunks of W tokens; each chunk sees its own keys and the
+The formula is in `reference.py`. The queries are cut into chunks of W tokens; each chunk sees its own keys and the
 W before it, so time and memory grow linearly with T.
 """
 

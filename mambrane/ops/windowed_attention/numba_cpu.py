@@ -1,6 +1,6 @@
 """Windowed attention on the CPU: one kernel forward, one backward; no tensor of size T x W is ever made.
 
-The formula stands in `reference.py`. The lanes of a vector are heads (of one sequence, or of several where there are
+The formula is in `reference.py`. The lanes of a vector are heads (of one sequence, or of several where there are
 few): what one head computes for a query and a key, its neighbours compute in the same instruction, so that the window
 needs no mask, softmax no sum across lanes, and any head size fills the registers. A task is LANES heads and one block
 of queries. It brings what it needs into lanes, [token, number, lane], and takes a few queries at a time: their scores

@@ -1,4 +1,4 @@
-"""Windowed causal attention, in plain PyTorch: the definition that faster forms must match.
+"""Windowed causal attention, in plain PyTorch: the definition that faster backends must match.
 
     read[t] = sum over j of softmax_j(q[t] . k[j] / sqrt(d)) v[j]        t - W < j <= t, same document
 

@@ -11,7 +11,7 @@ SHORT_SPIN = "5000"
 """Turns of libgomp's waiting loop: some ten microseconds."""
 
 
-def let_waiting_threads_sleep() -> None:
+def limit_openmp_spin() -> None:
     """Keep torch's idle threads from spinning for long; a value that the user has set stays."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", SHORT_SPIN)

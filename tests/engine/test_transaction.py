@@ -1,4 +1,4 @@
-"""Windows: how a stream is grouped, and the states a window may pass through."""
+"""Steps: how a stream is grouped, and the states a step may pass through."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mambrane.engine.window import NEXT_STATES, TailPolicy, Windows, WindowState, WindowTransaction
+from mambrane.engine.transaction import NEXT_STATES, StepGroups, StepState, StepTransaction, TailPolicy
 
 lengths = st.integers(0, 50)
 sizes = st.integers(1, 12)
@@ -42,38 +42,38 @@ class WakesUpAgain:
 
 
 def grouped(items, size, tail=TailPolicy.STEP):
-    return [list(window) for window in Windows(items, size, tail)]
+    return [list(step) for step in StepGroups(items, size, tail)]
 
 
 @given(lengths, sizes)
-def test_windows_are_whole_but_the_last_and_none_is_empty(length, size):
-    windows = grouped(range(length), size)
-    assert list(itertools.chain(*windows)) == list(range(length))
-    assert len(windows) == -(-length // size)
-    assert all(len(window) == size for window in windows[:-1])
-    assert all(1 <= len(window) <= size for window in windows)
+def test_steps_are_whole_but_the_last_and_none_is_empty(length, size):
+    steps = grouped(range(length), size)
+    assert list(itertools.chain(*steps)) == list(range(length))
+    assert len(steps) == -(-length // size)
+    assert all(len(step) == size for step in steps[:-1])
+    assert all(1 <= len(step) <= size for step in steps)
 
 
 @given(lengths, sizes, st.integers(0, 60))
-def test_a_stream_without_a_length_or_with_a_wrong_one_gives_the_same_windows(length, size, claimed):
+def test_a_stream_without_a_length_or_with_a_wrong_one_gives_the_same_steps(length, size, claimed):
     expected = grouped(list(range(length)), size)
     assert grouped((item for item in range(length)), size) == expected
     assert grouped(Liar(range(length), claimed), size) == expected
 
 
 @given(lengths, sizes, st.sampled_from([TailPolicy.DROP, TailPolicy.CARRY]))
-def test_drop_and_carry_give_whole_windows_only_and_keep_the_rest_aside(length, size, tail):
-    windows = Windows(iter(range(length)), size, tail)
-    whole = [list(window) for window in windows]
+def test_drop_and_carry_give_whole_steps_only_and_keep_the_rest_aside(length, size, tail):
+    steps = StepGroups(iter(range(length)), size, tail)
+    whole = [list(step) for step in steps]
     assert whole == grouped(range(length - length % size), size)
-    assert windows.leftover == list(range(length - length % size, length))
+    assert steps.leftover == list(range(length - length % size, length))
 
 
 @given(lengths, sizes)
 def test_step_leaves_nothing_over(length, size):
-    windows = Windows(range(length), size, TailPolicy.STEP)
-    assert sum(len(list(window)) for window in windows) == length
-    assert windows.leftover == []
+    steps = StepGroups(range(length), size, TailPolicy.STEP)
+    assert sum(len(list(step)) for step in steps) == length
+    assert steps.leftover == []
 
 
 @given(st.integers(1, 50), sizes)
@@ -81,10 +81,10 @@ def test_step_reads_one_item_ahead_and_no_more(length, size):
     read = []
     stream = (read.append(item) or item for item in range(length))
     consumed = 0
-    for window in Windows(stream, size, TailPolicy.STEP):
+    for step in StepGroups(stream, size, TailPolicy.STEP):
         assert len(read) == consumed + 1
-        assert window.first == consumed
-        for item in window:
+        assert step.first == consumed
+        for item in step:
             assert item == consumed
             assert len(read) == max(consumed, 0) + 1
             consumed += 1
@@ -92,26 +92,26 @@ def test_step_reads_one_item_ahead_and_no_more(length, size):
 
 
 @given(st.integers(0, 50), sizes)
-def test_drop_and_carry_read_one_window_ahead_and_no_more(length, size):
+def test_drop_and_carry_read_one_step_ahead_and_no_more(length, size):
     read = []
-    windows = iter(Windows((read.append(item) or item for item in range(length)), size, TailPolicy.CARRY))
+    steps = iter(StepGroups((read.append(item) or item for item in range(length)), size, TailPolicy.CARRY))
     for number in range(1, length // size + 1):
-        assert next(windows).first == (number - 1) * size
+        assert next(steps).first == (number - 1) * size
         assert len(read) == number * size
 
 
 @pytest.mark.parametrize("tail", list(TailPolicy))
-def test_nothing_is_read_before_the_first_window_is_asked_for(tail):
+def test_nothing_is_read_before_the_first_step_is_asked_for(tail):
     read = []
-    Windows((read.append(item) for item in range(5)), 2, tail)
+    StepGroups((read.append(item) for item in range(5)), 2, tail)
     assert read == []
 
 
 @pytest.mark.parametrize("tail", list(TailPolicy))
 def test_a_stream_that_wakes_up_after_its_end_is_not_read_again(tail):
-    windows = Windows(WakesUpAgain([1, 2, 3, None, 4, 5, 6]), 2, tail)
-    seen = [list(window) for window in windows]
-    assert list(itertools.chain(*seen, windows.leftover)) == [1, 2, 3]
+    steps = StepGroups(WakesUpAgain([1, 2, 3, None, 4, 5, 6]), 2, tail)
+    seen = [list(step) for step in steps]
+    assert list(itertools.chain(*seen, steps.leftover)) == [1, 2, 3]
 
 
 @pytest.mark.parametrize("falsy", [0, None, [], False])
@@ -120,9 +120,9 @@ def test_items_are_never_judged_by_their_truth(falsy):
     assert grouped([falsy] * 5, 2, TailPolicy.DROP) == [[falsy] * 2, [falsy] * 2]
 
 
-def test_a_window_of_no_items_cannot_be_asked_for():
+def test_a_step_of_no_items_cannot_be_asked_for():
     with pytest.raises(AssertionError, match="0 items"):
-        Windows([], 0, TailPolicy.STEP)
+        StepGroups([], 0, TailPolicy.STEP)
 
 
 def test_an_error_in_the_stream_passes_through_and_keeps_what_was_read():
@@ -130,38 +130,38 @@ def test_an_error_in_the_stream_passes_through_and_keeps_what_was_read():
         yield 1
         raise OSError("gone")
 
-    windows = iter(Windows(stream(), 3, TailPolicy.STEP))
-    window = next(windows)
-    assert window.first == 1
+    steps = iter(StepGroups(stream(), 3, TailPolicy.STEP))
+    step = next(steps)
+    assert step.first == 1
     with pytest.raises(OSError, match="gone"):
-        list(window)
+        list(step)
 
 
 def transaction(journal=None):
     journal = [] if journal is None else journal
-    return WindowTransaction(
+    return StepTransaction(
         clear_gradients=lambda: journal.append("clear"), roll_back=lambda: journal.append("roll back")
     )
 
 
 def at(state):
     """Return a transaction that stands in a state."""
-    window = transaction()
-    for step in PATHS[state]:
-        window.advance(step)
-    return window
+    step = transaction()
+    for following in PATHS[state]:
+        step.advance(following)
+    return step
 
 
-def run_to(window, state, error=None):
-    """Run a window up to a state, and fail there if an error is given."""
-    with window:
-        for step in PATHS[state]:
-            window.advance(step)
+def run_to(step, state, error=None):
+    """Run a step up to a state, and fail there if an error is given."""
+    with step:
+        for following in PATHS[state]:
+            step.advance(following)
         if error is not None:
             raise error
 
 
-S = WindowState
+S = StepState
 TO_CLIPPED = [S.ACCUMULATING, S.REDUCED, S.UNSCALED, S.CLIPPED]
 PATHS = {
     S.OPEN: [],
@@ -197,14 +197,14 @@ ALLOWED = {
 
 @pytest.mark.parametrize(("state", "following"), list(itertools.product(S, S)))
 def test_only_the_steps_of_the_diagram_are_possible(state, following):
-    window = at(state)
+    step = at(state)
     if (state, following) in ALLOWED:
-        window.advance(following)
-        assert window.state is following
+        step.advance(following)
+        assert step.state is following
     else:
         with pytest.raises(AssertionError, match=f"from {state.name} to {following.name}"):
-            window.advance(following)
-        assert window.state is state
+            step.advance(following)
+        assert step.state is state
 
 
 def test_every_state_is_in_the_diagram_and_every_end_leads_to_closed():
@@ -216,75 +216,75 @@ def test_every_state_is_in_the_diagram_and_every_end_leads_to_closed():
 @pytest.mark.parametrize("outcome", [S.COMMITTED, S.SKIPPED, S.EMPTY])
 def test_gradients_are_cleared_on_entry_and_on_exit(outcome):
     journal = []
-    with transaction(journal) as window:
+    with transaction(journal) as step:
         assert journal == ["clear"]
         for state in PATHS[outcome]:
-            window.advance(state)
-        assert not window.is_closed
-        assert window.outcome is None
+            step.advance(state)
+        assert not step.is_closed
+        assert step.outcome is None
         journal.append("body")
     assert journal == ["clear", "body", "clear"]
-    assert window.is_closed
-    assert window.outcome is outcome
+    assert step.is_closed
+    assert step.outcome is outcome
 
 
-def test_an_aborted_window_is_rolled_back_once():
+def test_an_aborted_step_is_rolled_back_once():
     journal = []
-    with transaction(journal) as window:
-        window.advance(S.ACCUMULATING)
-        window.advance(S.ABORTED)
+    with transaction(journal) as step:
+        step.advance(S.ACCUMULATING)
+        step.advance(S.ABORTED)
     assert journal == ["clear", "roll back", "clear"]
-    assert window.outcome is S.ABORTED
+    assert step.outcome is S.ABORTED
 
 
 @pytest.mark.parametrize("state", [S.OPEN, S.ACCUMULATING, S.REDUCED, S.UNSCALED, S.CLIPPED])
-def test_an_exception_before_the_commit_aborts_the_window_and_goes_on(state):
+def test_an_exception_before_the_commit_aborts_the_step_and_goes_on(state):
     journal = []
-    window = transaction(journal)
+    step = transaction(journal)
     with pytest.raises(KeyboardInterrupt):
-        run_to(window, state, KeyboardInterrupt())
-    assert window.is_closed
-    assert window.outcome is S.ABORTED
+        run_to(step, state, KeyboardInterrupt())
+    assert step.is_closed
+    assert step.outcome is S.ABORTED
     assert journal == ["clear", "clear", "roll back"]
 
 
 @pytest.mark.parametrize("state", [S.SKIPPED, S.EMPTY, S.ABORTED])
 def test_an_exception_after_the_decision_not_to_step_keeps_the_decision(state):
-    window = transaction()
+    step = transaction()
     with pytest.raises(ZeroDivisionError):
-        run_to(window, state, ZeroDivisionError())
-    assert window.is_closed
-    assert window.outcome is state
+        run_to(step, state, ZeroDivisionError())
+    assert step.is_closed
+    assert step.outcome is state
 
 
-def test_an_exception_after_the_commit_leaves_the_window_open_for_ever():
+def test_an_exception_after_the_commit_leaves_the_step_open_for_ever():
     journal = []
-    window = transaction(journal)
+    step = transaction(journal)
     with pytest.raises(ZeroDivisionError):
-        run_to(window, S.COMMITTED, ZeroDivisionError())
-    assert window.state is S.COMMITTED
-    assert not window.is_closed
-    assert window.outcome is None
+        run_to(step, S.COMMITTED, ZeroDivisionError())
+    assert step.state is S.COMMITTED
+    assert not step.is_closed
+    assert step.outcome is None
     assert journal == ["clear", "clear"]
 
 
-def test_a_window_that_was_not_decided_cannot_close():
-    window = transaction()
+def test_a_step_that_was_not_decided_cannot_close():
+    step = transaction()
     with pytest.raises(AssertionError, match="from REDUCED to CLOSED"):
-        run_to(window, S.REDUCED)
+        run_to(step, S.REDUCED)
 
 
-def test_a_window_is_opened_once():
-    window = transaction()
-    window.advance(S.ACCUMULATING)
-    with pytest.raises(AssertionError, match="opened once"), window:
+def test_a_step_is_opened_once():
+    step = transaction()
+    step.advance(S.ACCUMULATING)
+    with pytest.raises(AssertionError, match="opened once"), step:
         pass
 
 
 def test_what_clears_and_what_rolls_back_are_named_so_that_they_cannot_be_exchanged():
     with pytest.raises(TypeError):
-        WindowTransaction(list, list)
+        StepTransaction(list, list)
 
 
-def test_large_windows_are_whole_too():
-    assert [len(window) for window in grouped(range(2500), 1000, TailPolicy.CARRY)] == [1000, 1000]
+def test_large_steps_are_whole_too():
+    assert [len(step) for step in grouped(range(2500), 1000, TailPolicy.CARRY)] == [1000, 1000]

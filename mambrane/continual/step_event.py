@@ -1,15 +1,15 @@
-"""What the event log says about a closed window: the engine's result with its place in the run and its speed."""
+"""What the event log says about a closed step: the engine's result with its place in the run and its speed."""
 
 from collections.abc import Callable
 from typing import Any
 
 from mambrane.continual.measure import Measure, Measurement
 from mambrane.continual.stream import Task
-from mambrane.engine.step import WindowResult
+from mambrane.engine.step import StepResult
 
 
-def window_event(
-    result: WindowResult,
+def step_event(
+    result: StepResult,
     task: Task,
     training_numbers: Callable[[float, Task], dict[str, float]],
     *,
@@ -17,7 +17,7 @@ def window_event(
     epoch: int,
     seconds: float,
 ) -> dict[str, Any]:
-    """Return the fields of a "window" event; `training_numbers` says what else the loss in nats per target means."""
+    """Return the fields of a "step" event; `training_numbers` says what else the loss in nats per target means."""
     return {
         "state": result.state.name,
         "step": step,

@@ -1,6 +1,6 @@
-"""Consolidation: a spring on each weight, as stiff as the weight was important for the earlier tasks.
+"""EWC, MAS and SI: a quadratic penalty on each weight, as strong as the weight was important for the earlier tasks.
 
-    penalty = strength / 2  sum_k F_k (w_k - w*_k)^2                          in nats per token, once a window
+    penalty = strength / 2  sum_k F_k (w_k - w*_k)^2                          in nats per token, once a step
     F <- decay F + unit(importance in the task),   w* <- w                    when a task ends
 
 unit divides by the mean over all weights of the model, so the strength has the same meaning for every model, task and
@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from mambrane.continual.config import ContinualConfig
-from mambrane.continual.importance import coming_windows, normalised, output_sensitivity, sampled_fisher
+from mambrane.continual.importance import normalised, output_sensitivity, peek_sequences, sampled_fisher
 from mambrane.continual.path_integral import PathIntegral
-from mambrane.continual.springs import spring_energy
+from mambrane.continual.quadratic_penalty import quadratic_penalty
 from mambrane.core.seeding import make_generator
 from mambrane.engine.extensions import BoundaryView
 from mambrane.engine.method import Method
@@ -31,25 +31,25 @@ ESTIMATES = {"ewc": sampled_fisher, "mas": output_sensitivity}
 """Methods that look back at the end of a task."""
 
 
-class Consolidation(Method):
-    """Window penalty and boundary: holds the weights where the earlier tasks left them."""
+class Regularizer(Method):
+    """Penalty and boundary: holds the weights where the earlier tasks left them."""
 
-    name = "consolidation"
+    name = "regularizer"
 
     @classmethod
     def is_used(cls, config: Any) -> bool:  # noqa: ANN401 -- a run's configuration
         """Return whether the configuration turns it on."""
-        return config.continual.consolidation_strength > 0
+        return config.continual.regularizer_strength > 0
 
     @classmethod
-    def build(cls, config: Any, model: nn.Module) -> "Consolidation":  # noqa: ANN401 -- a run's configuration
+    def build(cls, config: Any, model: nn.Module) -> "Regularizer":  # noqa: ANN401 -- a run's configuration
         """Return it for a run."""
         return cls(config.continual, model, seed=config.run.seed)
 
     @classmethod
     def kept_per_parameter(cls, config: Any) -> int:  # noqa: ANN401 -- a run's configuration
         """Return importance and anchor; si also walks with start, path, last weights and last gradients."""
-        return 2 * config.has_earlier_tasks + 4 * (config.continual.consolidation_method == "si")
+        return 2 * config.has_earlier_tasks + 4 * (config.continual.regularizer == "si")
 
     def __init__(self, config: ContinualConfig, model: nn.Module, *, seed: int) -> None:
         self.config = config
@@ -58,20 +58,20 @@ class Consolidation(Method):
         """F by parameter name, in the model's order; empty during the first task."""
         self.anchor: dict[str, Tensor] = {}
         """w*: weights at the last boundary."""
-        self.path = PathIntegral(model) if config.consolidation_method == "si" else None
+        self.path = PathIntegral(model) if config.regularizer == "si" else None
         self._generator = make_generator(seed, "fisher")
 
     def penalty(self, model: nn.Module) -> Tensor | None:
         """Return the penalty, or None while there is no earlier task or no strength."""
         if self.path is not None:
             self.path.watch(model)
-        if not self.importance or self.config.consolidation_strength == 0:
+        if not self.importance or self.config.regularizer_strength == 0:
             return None
-        return spring_energy(self.config.consolidation_strength, self.importance, self.anchor, model)
+        return quadratic_penalty(self.config.regularizer_strength, self.importance, self.anchor, model)
 
     def boundary(self, view: BoundaryView) -> None:
         """Add the importance of the ended task, and anchor the weights where they are."""
-        new, older, decay = normalised(self._estimate(view)), self.importance, self.config.consolidation_decay
+        new, older, decay = normalised(self._estimate(view)), self.importance, self.config.regularizer_decay
         parameters = {name: parameter.detach() for name, parameter in view.model.named_parameters()}
         # In the model's order, here and after a restart: the order of a sum changes its last bits.
         self.importance = {
@@ -84,8 +84,8 @@ class Consolidation(Method):
     def _estimate(self, view: BoundaryView) -> dict[str, Tensor]:
         if self.path is not None:
             return self.path.finish(view.model)
-        sequences = coming_windows(view.loader, self.config.fisher_sequences)
-        estimate = ESTIMATES[self.config.consolidation_method]
+        sequences = peek_sequences(view.loader, self.config.fisher_sequences)
+        estimate = ESTIMATES[self.config.regularizer]
         return estimate(view.model, sequences, generator=self._generator, device=view.device)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,0 +1,36 @@
+"""The quadratic penalty of EWC, SI and MAS: strength / 2 sum_k F_k (w_k - w*_k)^2."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def quadratic_penalty(
+    strength: float, importance: dict[str, Tensor], anchor: dict[str, Tensor], model: nn.Module
+) -> Tensor:
+    """Return the penalty on weights w that left their anchor w*, weighed by importance F, by parameter name.
+
+    The sum runs in the order of `importance`, which decides its last bits.
+    """
+    triples = [(importance[name], anchor[name], model.get_parameter(name)) for name in importance]
+    return _QuadraticPenalty.apply(strength, *(tensor for triple in triples for tensor in triple))
+
+
+class _QuadraticPenalty(torch.autograd.Function):
+    """One node of the graph for all weights; the gradient is strength F (w - w*)."""
+
+    @staticmethod
+    def forward(ctx: Any, strength: float, *tensors: Tensor) -> Tensor:  # noqa: ANN401
+        importances, anchors, weights = (list(tensors[place::3]) for place in range(3))
+        drifts = torch._foreach_sub(weights, anchors)
+        gradients = torch._foreach_mul(importances, drifts)
+        torch._foreach_mul_(gradients, strength)
+        ctx.save_for_backward(*gradients)
+        terms = [of_weight.flatten() @ drift.flatten() for of_weight, drift in zip(gradients, drifts, strict=True)]
+        return 0.5 * torch.stack(terms).sum()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
+        gradients = torch._foreach_mul(list(ctx.saved_tensors), gradient)
+        return (None, *(part for of_weight in gradients for part in (None, None, of_weight)))

@@ -1,0 +1,116 @@
+"""The replay buffer: sequences of earlier text, each with its task and the loss it last had.
+
+Tokens are kept as int32. A sequence is found again by its fingerprint, a 64-bit polynomial of its tokens.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float32, Int64
+from torch import Tensor
+
+from mambrane.core.seeding import make_generator
+from mambrane.data.batch import MicroBatch
+
+Indices = Int64[Tensor, " N"]
+
+
+class ReplayBuffer:
+    """Up to `capacity` sequences of `sequence_length` tokens, on the CPU."""
+
+    def __init__(self, capacity: int, sequence_length: int) -> None:
+        self.capacity = capacity
+        self.size = 0
+        self._inputs = torch.zeros(capacity, sequence_length, dtype=torch.int32)
+        self._targets = torch.zeros(capacity, sequence_length, dtype=torch.int32)
+        self._resets = torch.zeros(capacity, sequence_length, dtype=torch.bool)
+        self._tasks = torch.zeros(capacity, dtype=torch.int64)
+        self._losses = torch.zeros(capacity, dtype=torch.float32)
+        self._fingerprints = torch.zeros(capacity, dtype=torch.int64)
+        generator = make_generator(0, "fingerprint")
+        self._multipliers = torch.randint(1 << 62, (sequence_length,), generator=generator) * 2 + 1
+        self._overwritten: list[tuple[int, list[Tensor]]] = []
+        """Indices written to since the last undo point and what they held, in the order of writing."""
+
+    @property
+    def tasks(self) -> Indices:
+        """The task of each remembered sequence."""
+        return self._tasks[: self.size]
+
+    @property
+    def losses(self) -> Float32[Tensor, " N"]:
+        """The loss, in nats per token, that each remembered sequence last had; nan where it is not known."""
+        return self._losses[: self.size]
+
+    def indices_of(self, task: int) -> Indices:
+        """Return the indices that hold sequences of a task."""
+        return (self.tasks == task).nonzero().flatten()
+
+    def write(self, index: int, sequence: MicroBatch, task: int) -> None:
+        """Put a sequence (a micro-batch of one row) at an index; index `size` is the next free one."""
+        assert index <= self.size < self.capacity or index < self.size, f"index {index} of {self.size}"
+        if index < self.size:
+            self._overwritten.append((index, [column[index].clone() for column in self._columns().values()]))
+        self._inputs[index] = sequence.inputs_BT[0]
+        self._targets[index] = sequence.targets_BT[0]
+        self._resets[index] = sequence.resets_BT[0]
+        self._tasks[index] = task
+        self._losses[index] = torch.nan
+        self._fingerprints[index] = self.fingerprints_of(sequence)[0]
+        self.size = max(self.size, index + 1)
+
+    def undo_point(self) -> Callable[[], None]:
+        """Return what undoes every `write` from here on; it is good until the next undo point is taken."""
+        size = self.size
+        overwritten: list[tuple[int, list[Tensor]]] = []
+        self._overwritten = overwritten
+
+        def undo() -> None:
+            for index, row in reversed(overwritten):
+                for column, value in zip(self._columns().values(), row, strict=True):
+                    column[index] = value
+            self.size = size
+
+        return undo
+
+    def read(self, indices: Indices) -> MicroBatch:
+        """Return the sequences at some indices, one a row."""
+        return MicroBatch(self._inputs[indices].long(), self._targets[indices].long(), self._resets[indices])
+
+    def record_losses(self, losses: dict[int, float]) -> None:
+        """Note the loss of each remembered sequence, given by fingerprint; the others are passed over."""
+        fingerprints_B = torch.tensor(list(losses), dtype=torch.int64)
+        indices, rows = (self._fingerprints[: self.size, None] == fingerprints_B).nonzero(as_tuple=True)
+        self._losses[indices] = torch.tensor(list(losses.values()), dtype=torch.float32)[rows]
+
+    def fingerprints_of(self, sequences: MicroBatch) -> Int64[Tensor, " B"]:
+        """Return a number for each sequence by which it is found again, on the device of the sequences."""
+        # Wraps around at 64 bits, which is meant: a hash modulo 2^64.
+        return (sequences.inputs_BT * self._multipliers.to(sequences.inputs_BT.device)).sum(dim=1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the indices in use."""
+        return {name: tensor[: self.size] for name, tensor in self._columns().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take the indices back; raises ValueError when they do not fit."""
+        size, length = state["inputs"].shape
+        if size > self.capacity or length != self._inputs.shape[1]:
+            raise ValueError(
+                f"saved replay buffer: {size} sequences of {length} tokens; "
+                f"this run has room for {self.capacity} of {self._inputs.shape[1]}"
+            )
+        self.size = size
+        for name, column in self._columns().items():
+            column[:size] = state[name]
+
+    def _columns(self) -> dict[str, Tensor]:
+        return {
+            "inputs": self._inputs,
+            "targets": self._targets,
+            "resets": self._resets,
+            "tasks": self._tasks,
+            "losses": self._losses,
+            "fingerprints": self._fingerprints,
+        }
