@@ -139,7 +139,7 @@ class _Compiler:
             raise UserError(
                 f"the CPU kernel {function.__module__}.{function.__qualname__} could not be compiled: {content}",
                 wanted="versions of numba and llvmlite that Mambrane was tried with",
-                way_out="install those of constraints.txt, or choose --backend reference",
+                way_out="install those of constraints.txt",
             )
         return content
 

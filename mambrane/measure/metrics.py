@@ -43,7 +43,7 @@ class HeldoutLoss(NamedTuple):
 
     @property
     def details(self) -> dict[str, float]:
-        """Perplexity, for the eye only."""
+        """Perplexity of a token, for the eye only."""
         return {"perplexity": self.perplexity}
 
     @property

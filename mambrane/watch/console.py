@@ -4,8 +4,7 @@ A listener of the event log: it shows what the events say and nothing else, so a
 kinds are a line in `watch/event_words.py`; a kind that nobody has words for stays in the log. Here are those that need
 the numbers of others, with the fields that are read:
 
-    run_started       num_tasks, total_steps, parameters, output_dir, device,
-                      shown_numbers (of methods: name, title, headline of each)
+    run_started       num_tasks, total_steps, parameters, output_dir, device, shown_numbers (name, title, headline)
     expected_time     seconds, steps_left, smaller_presets
     domain            name, train_bytes, heldout_bytes, bytes_there
     operations        for each operation, what computes it and why
