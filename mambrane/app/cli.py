@@ -248,7 +248,7 @@ def base_of(words: Sequence[str]) -> RunConfig:
     if ground.hidden_dim < 1 or "hidden_dim" not in chosen:
         return base
     # The width and what must divide it are checked together, so they change together.
-    return with_fitting_heads(base, ground.hidden_dim, chosen)
+    return with_fitting_heads(base, ground.hidden_dim, chosen, given)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,6 @@
 """The switches of a run: which are on, and which of a preset's go off when what they lean on is taken away."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
@@ -54,13 +54,14 @@ def without_lost_ground(base: RunConfig, chosen: Values) -> RunConfig:
     return base
 
 
-def with_fitting_heads(base: RunConfig, hidden_dim: int, chosen: Values) -> RunConfig:
+def with_fitting_heads(base: RunConfig, hidden_dim: int, chosen: Values, given: Collection[str]) -> RunConfig:
     """Return a preset of that width, with as many heads as divide it; heads that the user has chosen stay.
 
     Args:
         base: the preset.
         hidden_dim: the width that the user has chosen.
-        chosen: the user's settings by name.
+        chosen: the user's settings by name, from flags and from a file.
+        given: those of them that are flags.
     """
     heads = {"num_gate_heads": hidden_dim, "cross_attn_heads": max(hidden_dim // 2, 1)}
     fitting: dict[str, Any] = {
@@ -68,8 +69,8 @@ def with_fitting_heads(base: RunConfig, hidden_dim: int, chosen: Values) -> RunC
         for name, width in heads.items()
         if name not in chosen
     }
-    # Chosen heads are set again by their flags; until then they must not stand in the way of the width.
-    unset: dict[str, Any] = {name: 1 for name in heads if name in chosen}
+    # Flags set their heads again; until then they must not stand in the way of the width.
+    unset: dict[str, Any] = {name: 1 for name in heads if name in given}
     return replace(base, model=replace(base.model, hidden_dim=hidden_dim, **fitting, **unset))
 
 

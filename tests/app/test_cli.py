@@ -1,6 +1,7 @@
 """The command line answers at once, refuses with the way out, and says when a flag does nothing."""
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -311,3 +312,11 @@ def run(*words: str) -> subprocess.CompletedProcess:
 def test_a_refused_setting_raises_the_error_that_the_command_line_prints():
     with pytest.raises(UserError, match="at least 1"):
         dataclasses.replace(RunConfig().model, hidden_dim=0)
+
+
+def test_the_config_file_of_a_run_gives_the_configuration_of_that_run(tmp_path):
+    words = ["--preset", "tiny", "--hidden-dim", "32", "--num-gate-heads", "2", "--ema-decay", "0.9"]
+    config = parse_train(words)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(to_dict(config)))
+    assert parse_train(["--config", str(file)]) == config
