@@ -129,7 +129,7 @@ def saved(replay: Replay) -> tuple[object, dict[str, list[int]]]:
     aborted=st.lists(st.integers(1, 9), min_size=1, max_size=5),
     has_undone_before=st.booleans(),
 )
-def test_an_undone_sequence_leaves_the_state_bit_for_bit_and_comes_again_as_it_was(
+def test_an_undone_step_leaves_the_state_bit_for_bit_and_comes_again_as_it_was(
     strategy: str, sizes: list[int], capacity: int, kept: list[int], aborted: list[int], has_undone_before: bool
 ):
     replay = replay_of(strategy, size=capacity)
@@ -310,7 +310,7 @@ def test_looking_at_losses_changes_no_state_before_the_step_is_applied():
     assert all(same(before.tensors[name], after.tensors[name]) for name in before.tensors)
 
 
-def test_a_sequence_that_is_not_applied_leaves_no_loss_behind():
+def test_a_step_that_is_not_applied_leaves_no_loss_behind():
     replay = replay_of("importance", size=4)
     learn_tasks(replay, 4)
     first, second = sequences(0, 0, 1), sequences(0, 2, 3)
@@ -323,7 +323,7 @@ def test_a_sequence_that_is_not_applied_leaves_no_loss_behind():
         assert losses_by_number(each) == pytest.approx(expected, rel=1e-4, nan_ok=True)
 
 
-def test_the_loss_of_an_aborted_sequence_is_forgotten_with_it():
+def test_the_loss_of_an_aborted_step_is_forgotten_with_it():
     replay = replay_of("importance", size=4)
     learn_tasks(replay, 4)
     batch, undo = sequences(0, 0, 1, 2, 3), replay.undo_point()
