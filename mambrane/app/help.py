@@ -115,7 +115,7 @@ def flag_words(setting: Setting) -> str:
 
 
 def default_words(default: Any) -> str:  # noqa: ANN401 -- any setting's value
-    """Return a value in words: on, off, 0.001; empty for an empty value."""
+    """Return a value as text: on, off, 0.001; empty for an empty value."""
     if isinstance(default, bool):
         return "on" if default else "off"
     if isinstance(default, float):

@@ -170,6 +170,10 @@ def _is_right(name: str, value: Any) -> bool:  # noqa: ANN401 -- any JSON value
         return isinstance(value, str)
     if name in GROUPS_OF_NUMBERS:
         return isinstance(value, dict) and all(number is None or _is_number(number) for number in value.values())
+    if name == "shown_numbers":
+        return isinstance(value, list) and all(
+            isinstance(item, dict) and {"name", "title"} <= item.keys() for item in value
+        )
     return isinstance(value, dict) if name in OBJECTS else True
 
 

@@ -21,7 +21,7 @@ class Needs:
 
 
 def unmet_needs(config: Any) -> Iterator[tuple[str, str, str]]:  # noqa: ANN401 -- a dataclass of sections
-    """Yield section, name and missing need, in words, of every setting that does nothing in a configuration."""
+    """Yield section, name and missing need, as text, of every setting that does nothing in a configuration."""
     for section in fields(config):
         settings = getattr(config, section.name)
         if not is_dataclass(settings):

@@ -52,7 +52,7 @@ def obtain_folder(
 
     Args:
         folder: the place in the cache.
-        what: what it holds, in words, for messages: "the text of birds".
+        what: what it holds, as text, for messages: "the text of birds".
         open_whole: opens a folder whose bytes are those that were written; raises CacheDamaged if they make no sense.
         write: fills a new, empty folder with files and returns what it wrote, by name.
         events: receives "cache_damaged" with a `message` when a damaged folder is made again.

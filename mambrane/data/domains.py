@@ -19,7 +19,7 @@ from mambrane.data.tokenizer import Tokenizer, build_tokenizer
 from mambrane.data.tokens import TokenFile, cached_token_file, token_file_in_cache
 
 NOTABLE_OVERLAP = 0.02
-"""Above this part of the held-out text, what was trained on is said in words."""
+"""Above this part of the held-out text, what was trained on is told in a sentence."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,7 +179,7 @@ def domains_in_cache(records: Sequence[dict[str, Any]], tokenizer: Tokenizer, ca
 
 
 def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
-    """Return in words what of a domain's text is neither learned nor evaluated on, and why; empty if nothing is."""
+    """Return a sentence on the text of a domain that is neither learned nor evaluated on, and why; empty if none is."""
     name, there, read = record["name"], record["bytes_there"], record["bytes_read"]
     parts = []
     if there is None or there > read:
@@ -197,7 +197,7 @@ def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
 
 
 def overlap_in_words(name: str, overlap: Overlap) -> str:
-    """Return in words how much of a domain's held-out text was trained on; empty if it is next to nothing."""
+    """Return a sentence on how much of a domain's held-out text was trained on; empty if it is next to nothing."""
     parts = []
     if overlap.overlap_ratio > NOTABLE_OVERLAP:
         parts.append(f"{overlap.overlap_ratio:.1%} of it lies in lines that stand in training text")

@@ -59,7 +59,7 @@ def status_of(file: SourceFile) -> os.stat_result:
 
 
 def kind_of(mode: int) -> str:
-    """Return in words what a path leads to, by the mode that `stat` gave."""
+    """Return, as text, what a path leads to, by the mode that `stat` gave."""
     kinds = {
         stat.S_IFREG: "an ordinary file",
         stat.S_IFDIR: "a folder",

@@ -69,7 +69,7 @@ def cached_token_file(
 
     Args:
         texts: gives the documents.
-        what: what they are, in words, for messages.
+        what: what they are, as text, for messages.
         texts_hash: hash of the documents and their borders.
         tokenizer: turns them into tokens.
         cache_dir: folder that holds the streams.

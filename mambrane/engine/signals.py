@@ -22,7 +22,7 @@ WATCHED_SIGNALS = tuple(
     signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGHUP") if name in signal.Signals.__members__
 )
 """Windows has no SIGHUP."""
-INTERRUPTS_OBEYED_AT_ONCE = 3
+INTERRUPTS_THAT_END_AT_ONCE = 3
 """The SIGINT that raises KeyboardInterrupt."""
 
 
@@ -75,5 +75,5 @@ class StopRequest:
         self.request(number)
         if number == signal.SIGINT:
             self._num_interrupts += 1
-            if self._num_interrupts >= INTERRUPTS_OBEYED_AT_ONCE:
+            if self._num_interrupts >= INTERRUPTS_THAT_END_AT_ONCE:
                 raise KeyboardInterrupt

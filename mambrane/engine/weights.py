@@ -97,7 +97,7 @@ def require_finite(weights: Mapping[str, Tensor]) -> None:
 
 
 def first_nonfinite(tensors: Mapping[str, Tensor], kind: str) -> str:
-    """Return which of the tensors is the first that is not finite, in words: "the gradient of x is not finite"."""
+    """Return which of the tensors is the first that is not finite, as text: "the gradient of x is not finite"."""
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             return f"{kind} of {name} is not finite"

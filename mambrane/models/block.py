@@ -22,7 +22,7 @@ from mambrane.models.state import BlockActivity, BlockState
 PUBLISHED_EMBEDDING_STD = 0.02
 
 Need = tuple[str, Callable[[ModelConfig], bool]]
-"""What a setting needs in order to do anything: in words, and whether a configuration has it."""
+"""What a setting needs in order to do anything: as text, and whether a configuration has it."""
 
 
 class Block(nn.Module, ABC):

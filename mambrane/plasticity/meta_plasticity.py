@@ -3,7 +3,7 @@
     w <- w + f d    where the optimizer's update d would end farther from the anchor, else  w <- w + d
     f = 1 / (1 + kappa h)
 
-    u <- (1 - meta_lr) u + meta_lr g^2                 in each applied step: how much the loss leans on the weight
+    u <- (1 - meta_lr) u + meta_lr g^2                 in each applied step: how much the loss depends on the weight
     h <- unit(0.9 h + unit(u)),   u <- 0,   anchor <- w        when a task ends
 
 g is the gradient of the loss, before penalties and clipping; unit divides a tensor by its mean, so h is relative to the
@@ -70,7 +70,7 @@ class MetaPlasticity(Method):
 
     @torch.no_grad()
     def observe(self, gradients: dict[str, Tensor]) -> None:
-        """Note how much the loss leans on each weight."""
+        """Note how much the loss depends on each weight."""
         starts = [self._starts[name] for name in gradients]
         note_usage_(self.usage_W, list(gradients.values()), starts, rate=self.config.meta_lr)
 

@@ -20,7 +20,7 @@ class Sample(NamedTuple):
     prompt: str
     continuation: str
     settings: str
-    """How it was drawn, in words: `temperature 0.8, top-p 0.95, seed 0`."""
+    """How it was drawn, as text: `temperature 0.8, top-p 0.95, seed 0`."""
     title: str = ""
     """The domain that the beginning was taken from, if any."""
 
@@ -40,7 +40,7 @@ class ReportData:
     energy: EnergyEstimate | None = None
     samples: tuple[Sample, ...] = ()
     weights: str = ""
-    """Which weights the model had for probe, energy and samples, in words."""
+    """Which weights the model had for probe, energy and samples, as text."""
 
 
 def read_report_data(folder: Path, *, tell_damage: Callable[[str], None] = lambda sentence: None) -> ReportData:

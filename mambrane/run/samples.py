@@ -25,7 +25,7 @@ def write_samples(
         model: the model.
         tokenizer: its tokenizer.
         domains: whose held-out text gives the beginnings.
-        weights: which weights the model has, in words.
+        weights: which weights the model has, as text.
     """
     prompts = [domain.heldout.tokens[:PROMPT_TOKENS].astype(np.int64).tolist() for domain in domains]
     written: list[list[int]] = [[] for _ in domains]

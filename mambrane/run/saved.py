@@ -31,7 +31,7 @@ class SavedRun(NamedTuple):
     tokenizer: Tokenizer
     model: LanguageModel
     weights: str
-    """Which weights the model has, in words."""
+    """Which weights the model has, as text."""
     step: int
     """Applied steps behind these weights."""
     text: dict[str, str]

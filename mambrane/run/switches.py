@@ -75,7 +75,7 @@ def with_fitting_heads(base: RunConfig, hidden_dim: int, chosen: Values, given: 
 
 
 def on_and_off(config: RunConfig) -> tuple[list[str], list[str]]:
-    """Return, in words, what is switched on in a run and what is switched off."""
+    """Return, as text, what is switched on in a run and what is switched off."""
     model, plasticity, continual = config.model, config.plasticity, config.continual
     tasks = f"continual learning ({continual.num_tasks} task{'s' * (continual.num_tasks > 1)})"
     mamba = f"Mamba {model.mamba_version} ({model.integration_mode})" if model.use_mamba else "Mamba"

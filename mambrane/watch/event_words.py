@@ -1,4 +1,4 @@
-"""Events in words, for whoever reads along. Kinds with more than a line to say are the console's own affair."""
+"""Events as sentences for a reader. Kinds with more than a line to say are the console's own affair."""
 
 from collections.abc import Callable
 

@@ -7,7 +7,6 @@ from mambrane.core.events import read_events
 from mambrane.core.renamed import (
     EVENTS,
     SETTINGS,
-    STATE,
     earlier_setting,
     with_present_settings,
     with_present_state_names,
@@ -18,12 +17,13 @@ from mambrane.watch.history import ROUTINE_KINDS, read_history
 from mambrane.watch.progress import RunProgress
 
 OLD_LOG = [
-    {"event": "run_started", "num_tasks": 1, "total_windows": 5},
+    {"event": "run_started", "num_tasks": 3, "total_windows": 5},
     {"event": "task_started", "task": 0, "name": "a", "epochs": 1,
      "windows": 5, "windows_before": 0, "windows_done": 1},
     {"event": "window", "state": "COMMITTED", "step": 1, "loss": 2.0, "tokens": 8, "tokens_per_s": 4.0,
      "penalties": {"consolidation": 0.5}, "numbers": {"replay/windows_remembered": 3.0}},
     {"event": "window", "state": "SKIPPED", "step": 1, "loss": None, "tokens": 8, "tokens_per_s": 4.0},
+    {"event": "epoch_without_windows", "carried": 1},
     {"event": "window_skipped", "window": 2, "reason": "the gradient of x is not finite"},
 ]  # fmt: skip
 
@@ -32,6 +32,8 @@ def test_an_old_log_is_read_as_if_it_were_written_today(tmp_path):
     log = tmp_path / "events.jsonl"
     log.write_text("".join(json.dumps({"time_s": 1.0, **event}) + "\n" for event in OLD_LOG))
     events = list(read_events(log))
+    kinds = ["run_started", "task_started", "step", "step", "epoch_without_steps", "step_skipped"]
+    assert [event["event"] for event in events] == kinds
     history, progress = read_history(events), RunProgress()
     for event in events:
         progress(event)
@@ -71,18 +73,15 @@ def test_present_names_and_other_content_stay_as_they_are():
 
 
 def test_old_state_is_found_under_its_present_name_and_the_old_tree_is_not_changed():
-    old = {}
-    for (*path, earlier), _ in STATE:
-        place = old
-        for name in path:
-            place = place.setdefault(name, {})
-        place[earlier] = 1
+    old = {
+        "trainer": {"counters": {"windows": 9, "applied": 8}, "schedule": {"total_windows": 12}, "average_updates": 8},
+        "extensions": {"consolidation": {"anchor": 1}, "replay": {"memory": {"tasks": 2}, "num_offered": [3]}},
+        "runner": {"windows_closed": 4, "phase": "train"},
+    }
     before = copy.deepcopy(old)
-    new = with_present_state_names(old)
-    for (*path, earlier), present in STATE:
-        place = new
-        for name in path:
-            place = place[name]
-        assert present in place
-        assert earlier not in place
+    assert with_present_state_names(old) == {
+        "trainer": {"counters": {"closed": 9, "applied": 8}, "schedule": {"total_steps": 12}, "ema_updates": 8},
+        "extensions": {"regularizer": {"anchor": 1}, "replay": {"buffer": {"tasks": 2}, "num_seen": [3]}},
+        "runner": {"steps_closed": 4, "phase": "train"},
+    }
     assert old == before

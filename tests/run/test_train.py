@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mambrane.app.cli import main
+from mambrane.core.events import read_events
 from mambrane.run.config import RunConfig, RunOptions, fingerprint
 from tests.contract.main_job import newest_weights, train_words, write_domains
 
@@ -116,8 +117,7 @@ def test_a_run_saved_under_the_earlier_names_of_settings_resumes(tmp_path):
     assert train(data, run, "--max-steps", "2") == 0
     settings = run / "config.json"
     saved = json.loads(settings.read_text())
-    for present, earlier in (("max_steps", "max_windows"),):
-        saved["run"][earlier] = saved["run"].pop(present)
+    saved["run"]["max_windows"] = saved["run"].pop("max_steps")
     for present in ("regularizer_strength", "regularizer_decay"):
         saved["continual"][present.replace("regularizer", "consolidation")] = saved["continual"].pop(present)
     saved["continual"]["consolidation_method"] = saved["continual"].pop("regularizer")
@@ -125,3 +125,12 @@ def test_a_run_saved_under_the_earlier_names_of_settings_resumes(tmp_path):
     assert train(data, run, "--max-steps", "4") == 0
     assert newest_weights(run) == newest_weights(tmp_path / "straight")
     assert json.loads(settings.read_text())["run"]["max_steps"] == 4
+
+
+def test_every_line_that_a_run_writes_into_its_log_can_be_read(tmp_path):
+    data, run, damages = write_domains(tmp_path / "texts"), tmp_path / "run", []
+    assert train(data, run, "--max-steps", "2") == 0
+    events = list(read_events(run / "events.jsonl", tell_damage=damages.append))
+    assert damages == []
+    (start,) = (event for event in events if event["event"] == "run_started")
+    assert {number["name"] for number in start["shown_numbers"]} >= {"stdp/mean_change", "replay/fraction"}
