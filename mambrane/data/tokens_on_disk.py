@@ -7,6 +7,7 @@ Streams of up to MAX_BYTES_IN_MEMORY are read whole at the start, so that nothin
 
 import os
 from pathlib import Path
+from threading import Lock
 from weakref import finalize
 
 import numpy as np
@@ -24,9 +25,10 @@ class TokensOnDisk:
         self.path = path
         self.dtype = dtype
         # The open file stays what it is when its folder is replaced meanwhile.
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        finalize(self, os.close, self._descriptor)
-        self._length = os.fstat(self._descriptor).st_size // dtype.itemsize
+        self._file = path.open("rb", buffering=0)
+        finalize(self, self._file.close)
+        self._length = os.fstat(self._file.fileno()).st_size // dtype.itemsize
+        self._place = Lock()
 
     def __len__(self) -> int:
         return self._length
@@ -42,11 +44,20 @@ class TokensOnDisk:
         wanted = max(stop - start, 0) * self.dtype.itemsize
         content = b""
         while len(content) < wanted:
-            read = os.pread(self._descriptor, wanted - len(content), start * self.dtype.itemsize + len(content))
+            read = self._read_at(start * self.dtype.itemsize + len(content), wanted - len(content))
             if not read:
                 raise changed_while_used(self.path)
             content += read
         return np.frombuffer(content, dtype=self.dtype)
+
+    def _read_at(self, start_bytes: int, num_bytes: int) -> bytes:
+        """Return up to `num_bytes` bytes."""
+        if hasattr(os, "pread"):
+            return os.pread(self._file.fileno(), num_bytes, start_bytes)
+        # Windows has no read at a place: no other thread may move it between the two calls.
+        with self._place:
+            self._file.seek(start_bytes)
+            return self._file.read(num_bytes)
 
 
 def open_tokens(path: Path, dtype: np.dtype) -> np.ndarray | TokensOnDisk:

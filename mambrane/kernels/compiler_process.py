@@ -115,8 +115,9 @@ class _Compiler:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
-            # A Ctrl-C reaches this process alone, which ends the other.
+            # A Ctrl-C reaches this process alone, which ends the other. Windows has groups in place of sessions.
             start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
 
     def ask(self, function: Callable, signature: bytes) -> bytes:

@@ -84,7 +84,9 @@ class KernelCache:
         return folder / name if folder else None
 
     def _base_name(self) -> str:
-        return f"{Path(self._function.__code__.co_filename).stem}.{self._function.__qualname__}"
+        name = f"{Path(self._function.__code__.co_filename).stem}.{self._function.__qualname__}"
+        # A function inside another is called outer.<locals>.inner, and Windows has no such file names.
+        return name.replace("<", "(").replace(">", ")")
 
     def _find_folder(self) -> Path | None:
         """Return NUMBA_CACHE_DIR, __pycache__ beside the source or the user's cache, or None if none can be written."""

@@ -4,6 +4,7 @@
     replacement   write aside in the same folder, fsync, rename over the old one, fsync of the folder
 
 A rename is atomic, but only fsync makes it last: the contents are synced before the rename and the folder after it.
+Windows cannot sync a folder: there a power cut may take back the last rename, and the file is the old one, whole.
 Source: POSIX.1-2017, rename and fsync; T. S. Pillai et al., All File Systems Are Not Created Equal, OSDI 2014.
 """
 
@@ -23,6 +24,9 @@ Chunk = bytes | memoryview
 
 BLOCK_BYTES = 1 << 20
 """Bytes of one write: smaller chunks are gathered up to it, larger ones hashed and written in such pieces."""
+
+BINARY = getattr(os, "O_BINARY", 0)
+"""Flag for os.open; Windows alone has it, and without it alters every line end that is written or read."""
 
 
 class FileRecord(NamedTuple):
@@ -50,7 +54,7 @@ def write_new_file(path: Path, chunks: Iterable[Chunk]) -> FileRecord:
     """Write a file that must not exist yet and sync it; return its size and SHA-256."""
     digest = hashlib.sha256()
     num_bytes = 0
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
     try:
         for block in _blocks(chunks):
             digest.update(block)
@@ -88,8 +92,10 @@ def atomic_write_text(path: Path, text: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last: files created, renamed or removed in it."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    """Make the names in a folder last: files created, renamed or removed in it; Windows has no call for that."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:

@@ -3,26 +3,31 @@
     config.json  environment.json  domains.json  tokenizer.json  events.jsonl  matrix.json  tensorboard/  report.html
     checkpoints/  run.lock
 
-The lock is flock on run.lock: the kernel gives it back when its holder ends, however it ends, so the file itself
-staying behind means nothing. Reading a run needs no lock.
+The lock is the system's own on run.lock (flock; LockFileEx on Windows): it is given back when its holder ends, however
+it ends, so the file itself staying behind means nothing. There is no fallback to a lock that only counts as long as its
+file is removed. Reading a run needs no lock.
 """
 
-import fcntl
 import json
 import os
 import socket
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import lock_descriptor
+
 from mambrane.core.errors import UserError
 from mambrane.core.renamed import with_present_settings
-from mambrane.storage.atomic_files import atomic_write_text, make_folder, storage_errors
+from mambrane.storage.atomic_files import BINARY, atomic_write_text, make_folder, storage_errors
 from mambrane.storage.state_files import decode_state, encode_state
 
 ABSENT = "absent"
 """Shown in place of a value that only one of two configurations has."""
+_UNREADABLE = b" "
+"""First byte of the lock file: on Windows it is what is locked, and no other process can read it."""
 
 
 class RunFolder:
@@ -45,12 +50,13 @@ class RunFolder:
         """Create the folder and keep every other training process out of it for the length of the block.
 
         Raises:
-            UserError: another process holds it; the message names its process number and host.
-            StorageError: the folder cannot be made or locked.
+            UserError: another process holds it; the message names its process number and host. Or nothing can be locked
+                here.
+            StorageError: the folder cannot be made or written to.
         """
         with storage_errors("opening", self.path):
             make_folder(self.path)
-            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | BINARY, 0o666)
         try:
             self._acquire(descriptor)
             self._clear_leftovers()
@@ -125,22 +131,23 @@ class RunFolder:
 
     def _acquire(self, descriptor: int) -> None:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            is_ours = lock_descriptor(descriptor, blocking=False)
+        except OSError as error:
+            raise UserError(
+                f"{self.lock_file}: this file system cannot lock: {error.strerror or error}",
+                wanted="a file system with locks",
+                way_out="choose an --output-dir on another disk",
+            ) from error
+        if not is_ours:
             raise UserError(
                 f"{self.path} is in use by {_holder(descriptor)}",
                 wanted="one training process in a folder",
                 way_out="wait for it, stop it, or choose another --output-dir",
-            ) from error
-        except OSError as error:
-            raise UserError(
-                f"{self.lock_file}: this file system cannot lock: {error.strerror}",
-                wanted="a file system with flock",
-                way_out="choose an --output-dir on another disk",
-            ) from error
+            )
+        holder = _UNREADABLE + json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode()
         with storage_errors("writing", self.lock_file):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode(), 0)
+            os.write(descriptor, holder)
+            os.ftruncate(descriptor, len(holder))
 
     def _clear_leftovers(self) -> None:
         """Remove what a process that was killed while it replaced a file left beside that file."""
@@ -218,9 +225,14 @@ def _flatten(prefix: str, value: Any) -> dict[str, str]:  # noqa: ANN401 -- any 
 
 
 def _is_alive(pid: int) -> bool:
+    """Return False only for a process that is known to have ended."""
+    # There os.kill(pid, 0) does not ask: it sends Ctrl-C. What a killed process left stays.
+    if sys.platform == "win32":
+        return True
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    # OverflowError: a number that no process has.
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
@@ -230,7 +242,8 @@ def _is_alive(pid: int) -> bool:
 def _holder(descriptor: int) -> str:
     """Return who holds the lock, as it wrote itself down."""
     try:
-        holder = json.loads(os.pread(descriptor, 4096, 0))
+        os.lseek(descriptor, len(_UNREADABLE), os.SEEK_SET)
+        holder = json.loads(os.read(descriptor, 4096))
         return f"process {holder['pid']} on {holder['host']}"
     except (ValueError, KeyError, TypeError):
         return "another process"

@@ -6,6 +6,9 @@ import sys
 
 import pytest
 
+from mambrane.kernels import kernel_cache
+from mambrane.kernels.compiled import kernel
+
 KERNEL = """
 from mambrane.kernels.compiled import kernel
 
@@ -170,3 +173,17 @@ def test_two_processes_that_compile_at_once_both_compute(folder, tmp_path):
     assert [process.communicate()[0] for process in both] == ["9.0\n", "9.0\n"]
     assert len(files_in(tmp_path)) == 1
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and file.suffix != ".kernel"]
+
+
+def test_the_file_of_a_kernel_inside_a_function_has_a_name_that_windows_takes(monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    asked = []
+    monkeypatch.setattr(kernel_cache, "_read", lambda path: asked.append(path.name))
+
+    @kernel()
+    def inner(x):
+        return x + 1.0
+
+    assert inner(1.0) == 2.0
+    assert asked
+    assert [name for name in asked if set(name) & set('<>:"/\\|?*')] == []

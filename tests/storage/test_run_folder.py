@@ -1,5 +1,6 @@
 """One training process in a folder, and one configuration; the difference is shown."""
 
+import errno
 import json
 import math
 import os
@@ -9,6 +10,7 @@ import sys
 import pytest
 
 from mambrane.core.errors import UserError
+from mambrane.storage import run_folder
 from mambrane.storage.atomic_files import StorageError, atomic_write_bytes, atomic_write_text
 from mambrane.storage.run_folder import RunFolder
 
@@ -203,3 +205,42 @@ def test_the_lock_clears_what_killed_replacements_left_and_nothing_of_the_living
         (tmp_path / name).write_text("")
     with RunFolder(tmp_path).lock():
         assert {path.name for path in tmp_path.iterdir()} == {*names, "run.lock"} - {names[1]}
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_a_clear_error_and_nothing_is_left_open(tmp_path, monkeypatch, number):
+    locked = []
+
+    def refuse(descriptor, *, blocking):
+        locked.append(descriptor)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(run_folder, "lock_descriptor", refuse)
+    with pytest.raises(UserError, match="cannot lock") as refusal, RunFolder(tmp_path).lock():
+        pass
+    assert os.strerror(number) in refusal.value.found
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(locked[0])
+
+
+def test_the_first_byte_of_the_lock_file_says_nothing_because_windows_lets_nobody_read_it(tmp_path):
+    with RunFolder(tmp_path).lock():
+        content = (tmp_path / "run.lock").read_bytes()
+    assert content[:1] == b" "
+    assert json.loads(content[1:])["pid"] == os.getpid()
+
+
+def test_on_windows_nothing_is_sent_to_the_process_that_a_leftover_names(tmp_path, monkeypatch):
+    sent = []
+    monkeypatch.setattr(os, "kill", lambda *arguments: sent.append(arguments))
+    monkeypatch.setattr(sys, "platform", "win32")
+    (tmp_path / "config.json.tmp-1").write_text("")
+    with RunFolder(tmp_path).lock():
+        assert (tmp_path / "config.json.tmp-1").exists()
+    assert sent == []
+
+
+def test_a_leftover_with_a_number_that_no_process_has_is_cleared(tmp_path):
+    (tmp_path / f"config.json.tmp-{10**30}").write_text("")
+    with RunFolder(tmp_path).lock():
+        assert [path.name for path in tmp_path.iterdir()] == ["run.lock"]
