@@ -205,7 +205,11 @@ def load_matrix(path: Path) -> ForgettingMatrix:
     """
     try:
         state = json.loads(path.read_text(encoding="utf-8"))
-        matrix = ForgettingMatrix([str(name) for name in state["domains"]], int(state["num_tasks"]))
+        num_rows = len(state[state["measure"]["name"] if "measure" in state else BITS_PER_BYTE.name])
+        # Before a table of that size is made: a damaged number may be any.
+        if state["num_tasks"] != num_rows - 1:
+            raise ValueError(f"{num_rows} rows for {str(state['num_tasks'])[:20]} tasks")
+        matrix = ForgettingMatrix([str(name) for name in state["domains"]], num_rows - 1)
         matrix.load_state_dict(state)
         for table in (matrix.values, *matrix.details.values()):
             _check_cells(table, matrix.num_tasks + 1, len(matrix.domains))
