@@ -171,7 +171,7 @@ class Runner:
                 if loader.epoch == epoch:
                     self._stop_at_limit()
                 started_s = time.perf_counter()
-            if loader.epoch == epoch:
+            if self.trainer.was_stopped:
                 raise _StopError("a stop was asked for")
             self.events.emit("epoch_finished", task=self.task.index, epoch=epoch, loss=loss.mean)
         self.phase = Phase.BOUNDARY

@@ -154,6 +154,8 @@ class SequenceLoader:
 
     def _samples(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return stream number, start and length of every sequence of an epoch, in its order."""
+        if not any(self._sequences_of):
+            return self._samples_of_pass(epoch)
         parts = []
         wanted = self.num_samples
         number, first = divmod(epoch * wanted, sum(self._sequences_of))

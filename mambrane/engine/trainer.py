@@ -87,6 +87,8 @@ class Trainer:
         self.carried: list[MicroBatch] = []
         """Micro-batches of a short tail that wait for the next epoch (--tail-policy carry); they are ours, so the
         loader counts them as consumed and the checkpoint holds them."""
+        self.was_stopped = False
+        """Whether the last loop over `steps` ended because a stop was asked for, and not because its epoch did."""
         self.training_step = TrainingStep(
             model,
             self.optimizers,
@@ -141,7 +143,7 @@ class Trainer:
             TailPolicy(self.config.tail_policy),
         )
         stream = iter(grouped)
-        is_empty = True
+        is_empty, self.was_stopped = True, False
         while true_on_all_ranks(not self.should_stop(), self.device):
             batches = self._next_step(stream, grouped, loader)
             expected_targets = self._expect_targets(batches)
@@ -154,7 +156,8 @@ class Trainer:
             result = self._train_on(batches, expected_targets, loader)
             yield result
             if result.state is StepState.ABORTED:
-                return
+                break
+        self.was_stopped = True
 
     def evaluation(self) -> AbstractContextManager[None]:
         """Return a context in which the model may be evaluated, with the averaged weights if there are any."""
