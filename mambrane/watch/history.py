@@ -136,7 +136,9 @@ def read_history(events: Iterable[Event]) -> RunHistory:
     """Return what a run's events say, in the order they were written."""
     history = RunHistory()
     for event in _timed(events, history):
-        if all(name in event for name in NEEDED_FIELDS.get(event["event"], ())):
+        task = event.get("task", 0)
+        is_placed = not isinstance(task, int) or task >= 0
+        if is_placed and all(name in event for name in NEEDED_FIELDS.get(event["event"], ())):
             _take_in(event, history)
         else:
             history.num_incomplete += 1

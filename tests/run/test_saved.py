@@ -58,8 +58,8 @@ def test_the_weights_are_those_that_the_run_measured_itself_with_and_are_named(r
 
 def test_evaluating_gives_the_last_row_of_the_matrix(run, made, capsys):
     assert main(["evaluate", str(run)]) == 0
-    (row,) = (line for line in capsys.readouterr().out.splitlines() if "domain0" in line)
-    (cell,) = (line for line in made[1].splitlines() if "after task 2: domain0" in line)
+    row = next(line for line in capsys.readouterr().out.splitlines() if line.split()[:1] == ["domain0"])
+    (cell,) = (line for line in made[1].splitlines() if "after 2 tasks: held-out domain0" in line)
     assert row.split()[1] == cell.split("domain0 ")[1].split()[0]
 
 
