@@ -146,9 +146,9 @@ class Run:
 
     @cached_property
     def domains(self) -> list[Domain]:
-        """The run's own text, read at the first use."""
+        """The run's own text, of the domains that it measures; read at the first use."""
         continual = self.config.continual
-        return own_domains(self.saved, continual.num_tasks if continual.continual_learning else None)
+        return own_domains(self.saved)[: continual.num_tasks if continual.continual_learning else None]
 
     def evaluate(self, data: Sequence[str] = ()) -> dict[str, Measurement]:
         """Return what is measured on every domain by name: `.value` in the unit of `matrix.measure`, and `.details`.
