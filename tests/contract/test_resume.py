@@ -124,7 +124,7 @@ def test_how_often_is_saved_and_how_much_is_kept_changes_no_bit(data, straight, 
         ("--batch-size 8", "data.batch_size: 4 -> 8"),
         ("--accumulation-steps 3", "engine.accumulation_steps: 2 -> 3"),
         ("--hidden-dim 64", "model.hidden_dim: 32 -> 64"),
-        ("--data builtin", 'data.data: ["'),
+        ("--data builtin", "the text of domain0, domain1, domain2, domain3, domain4 changed"),
         ("--seed 5", "run.seed: 0 -> 5"),
     ],
 )
