@@ -77,7 +77,7 @@ class EventLog:
             except KeyboardInterrupt:
                 raise
             # Of every kind: rich answers a closed pipe with SystemExit, asyncio raises CancelledError.
-            except BaseException as error:  # noqa: BLE001
+            except BaseException as error:
                 self._remove(listener)
                 failures.append((listener, error))
         for failed, failure in failures:
@@ -90,7 +90,7 @@ class EventLog:
             listener.close()
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             self._tell_failure(listener, error)
 
     def close(self) -> None:
@@ -108,7 +108,7 @@ class EventLog:
         cause = error.__context__ if isinstance(error, SystemExit) and error.__context__ is not None else error
         try:
             words = f"{type(cause).__name__}: {cause}"
-        except Exception:  # noqa: BLE001 -- its __str__ is not ours
+        except Exception:
             words = type(cause).__name__
         message = f"{name} failed ({words}) and shows nothing from here on; the run itself goes on"
         # The failed listener may have been the only one on the screen; logging reaches standard error without one.

@@ -1,4 +1,4 @@
-"""An argument may be a view: transposed, a slice, one row for all. Every operation reads its numbers, not its memory."""
+"""An argument may be a view: transposed, a slice, one row for all. An operation reads its numbers, not its memory."""
 
 import pytest
 import torch
