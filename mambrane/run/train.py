@@ -80,6 +80,9 @@ def train(
     with folder.lock():
         filled_in = folder.settings_saved_without(to_dict(defaults_for_old_runs()))
         if folder.config_file.exists():
+            _check_config(folder, config, writes=False)
+            # Refused before anything is written: a run must not be left with the place of another text.
+            texts_as_saved(texts, read_domain_records(folder))
             _check_config(folder, config)
         events = EventLog(folder.events_file)
         for event in reading_events:
@@ -164,10 +167,10 @@ def _tokenize(
     return tokenizer, domains
 
 
-def _check_config(folder: RunFolder, config: RunConfig) -> None:
+def _check_config(folder: RunFolder, config: RunConfig, *, writes: bool = True) -> None:
     """Refuse a folder of another run; settings younger than the run are taken to stand where it was trained."""
     defaults = to_dict(defaults_for_old_runs())
-    folder.match_or_create(to_dict(config), operational=OPERATIONAL, defaults=defaults)
+    folder.match_or_create(to_dict(config), operational=OPERATIONAL, defaults=defaults, writes=writes)
 
 
 def _announce(

@@ -70,6 +70,7 @@ class RunFolder:
         *,
         operational: Collection[str] = (),
         defaults: Mapping[str, Any] | None = None,
+        writes: bool = True,
     ) -> bool:
         """Return True when this folder holds a run of this configuration, False when it was empty and now has it.
 
@@ -79,6 +80,7 @@ class RunFolder:
                 run, because the weights do not depend on them; a name also stands for everything below it.
             defaults: the value of each setting of this version in a run that was saved before it existed. Without
                 them a setting that only one side has is a difference.
+            writes: put operational settings that changed into the saved configuration; False only compares.
 
         Raises:
             UserError: a run of another configuration is here, or one with settings that this version does not know;
@@ -99,7 +101,7 @@ class RunFolder:
                 wanted="the same configuration, to resume that run",
                 way_out="choose another --output-dir, or set these fields back",
             )
-        if config_differences(saved, config):
+        if writes and config_differences(saved, config):
             self._write_config(config)
         return True
 
