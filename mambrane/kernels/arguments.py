@@ -34,7 +34,10 @@ def no_resets(x: Tensor) -> Tensor:
 
 
 def arrays(*tensors: Tensor) -> list[np.ndarray]:
-    """Return the tensors as arrays that share their memory, or a copy's where they are not contiguous."""
+    """Return the tensors as arrays that share their memory, or a copy's where they are not contiguous.
+
+    What a kernel writes must be contiguous: empty_like and zeros_like of an argument are, if the argument is.
+    """
     return [tensor.contiguous().numpy(force=True) for tensor in tensors]
 
 

@@ -67,7 +67,7 @@ def ltc_numba(
         torch.stack([p.cm, p.gleak, p.vleak]),
     )
     hidden_BTL, _, _ = _ltc(
-        *floats,
+        *(each.contiguous() for each in floats),
         no_resets(x_BTI) if resets_BT is None else resets_BT,
         torch.is_grad_enabled() and any(each.requires_grad for each in floats),
     )
