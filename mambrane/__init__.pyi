@@ -43,6 +43,7 @@ from .plasticity.config import PlasticityConfig as PlasticityConfig
 from .run import presets as presets
 from .run.config import RunConfig as RunConfig
 from .run.config import RunOptions as RunOptions
+from .run.learn import learn as learn
 from .run.run import Run as Run
 from .run.train import train as train
 from .tasks.kind import TaskKind as TaskKind

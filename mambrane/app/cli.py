@@ -14,10 +14,10 @@ from mambrane import __version__
 from mambrane.app.help import command_help, train_help
 from mambrane.app.openmp import limit_openmp_spin
 from mambrane.app.streams import flush_or_give_up, give_up, open_closed_streams, tell
-from mambrane.app.words import check_run, check_words, given_settings, hints_of, long_forms
+from mambrane.app.words import check_run, check_words, given_settings, hints_of, long_forms, without_run
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.bounds import Bounds, Seed, check_settings
-from mambrane.core.errors import INTERRUPTED_EXIT_CODE, MambraneError, UserError
+from mambrane.core.errors import INTERRUPTED_EXIT_CODE, TAKEN_BACK_EXIT_CODE, MambraneError, UserError
 from mambrane.core.events import EventLog
 from mambrane.data.config import DataConfig
 from mambrane.data.sources import find_sources
@@ -33,6 +33,7 @@ USAGE = """\
 Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained task after task without forgetting.
 
   mambrane train    --preset tiny             train (minutes on two cores); run it again to resume
+  mambrane learn    RUN --data PATH ...       teach a run more text, and show what that cost the older one
   mambrane evaluate RUN                       bits per byte of every domain
   mambrane generate RUN --prompt "..."        write text
   mambrane report   RUN                       one HTML page about the run
@@ -54,6 +55,21 @@ replay, STDP and meta-plasticity are on; --no-use-replay and its like switch one
 off. What the presets take on the built-in text, on two cores:
 
 {presets}
+"""
+LEARN_INTRODUCTION = """\
+mambrane learn RUN --data PATH ... [settings]: teach a run more text, a task for
+each file or folder. Run the same command again after any interruption: it
+resumes, and says so where everything is learned. The run may be finished or
+not, and its older text may be gone.
+
+  mambrane learn runs/first --data letters/
+  mambrane learn runs/first --data letters/ --max-forgetting 0.05
+
+With --max-forgetting or --min-gain a task that does not keep to them is taken
+back bit for bit, and the exit code is {taken_back}. Settings that are left out are
+those that the run began with; --epochs are those of this text in all, as many
+for each task as the run gave its own where it is left out. Of a run, its model,
+tokenizer, sequence length and seed stay as they are. A reminder of the settings:
 """
 HELP_WORDS = ("-h", "--help")
 USER_ERROR_EXIT_CODE = 2
@@ -77,6 +93,18 @@ class TrainArguments:
     """Train a model on a sequence of text domains. Run the same command again after any interruption: it resumes."""
 
     start: StartOptions = field(default_factory=StartOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    plasticity: PlasticityConfig = field(default_factory=PlasticityConfig)
+    continual: ContinualConfig = field(default_factory=ContinualConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LearnArguments:
+    """Teach a run more text, behind all that it has learned."""
+
     run: RunOptions = field(default_factory=RunOptions)
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -265,7 +293,7 @@ class Ground:
     num_tasks: int
 
 
-def _setting(config: RunConfig, name: str) -> Any:  # noqa: ANN401 -- any setting's value
+def _setting(config: RunConfig | LearnArguments, name: str) -> Any:  # noqa: ANN401 -- any setting's value
     sections = (getattr(config, f.name) for f in fields(config))
     (value,) = (getattr(section, name) for section in sections if name in {f.name for f in fields(section)})
     return value
@@ -319,6 +347,28 @@ def _train_help(words: Sequence[str]) -> str:
     return train_help(defaults, TRAIN_INTRODUCTION.format(presets=costs))
 
 
+def _learn(words: Sequence[str]) -> int:
+    if _asks_for_help(words):
+        return _print(train_help(LearnArguments(), LEARN_INTRODUCTION.format(taken_back=TAKEN_BACK_EXIT_CODE)))
+    hints = hints_of(LearnArguments)
+    check_words(words, hints, command="learn", num_positional=1)
+    check_run(words, hints, command="learn")
+    run, settings = without_run(words, hints, command="learn")
+    given = given_settings(settings)
+    if "data" not in given:
+        way_out = f"mambrane learn {run} --data PATH"
+        raise UserError("mambrane learn without --data", wanted="text to learn", way_out=way_out)
+    from mambrane.app.learn import learn
+    from mambrane.run.learn import configuration_of
+    from mambrane.storage.run_folder import RunFolder
+
+    began = configuration_of(RunFolder(Path(run)))
+    default = LearnArguments(**{f.name: getattr(began, f.name) for f in fields(RunConfig)})
+    parsed = _parse(LearnArguments, long_forms(settings), command="learn", default=default)
+    known = {f.name for section in fields(parsed) for f in fields(getattr(parsed, section.name))}
+    return learn(Path(run), {name: _setting(parsed, name) for name in sorted(given & known)})
+
+
 def _evaluate(words: Sequence[str]) -> int:
     arguments = _parse(EvaluateArguments, words, command="evaluate")
     from mambrane.app.evaluate import evaluate
@@ -353,6 +403,7 @@ def _info(words: Sequence[str]) -> int:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": _train,
+    "learn": _learn,
     "evaluate": _evaluate,
     "generate": _generate,
     "report": _report,

@@ -9,6 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+from mambrane.core.bounds import without_none
+
 EVERYDAY = (
     "preset", "data", "output_dir", "epochs", "learning_rate", "batch_size", "seed", "device", "dry_run", "json",
     "config",
@@ -134,7 +136,7 @@ def fill(text: str, indent: str = "") -> str:
 def _placeholder(setting: Setting) -> str:
     if get_origin(setting.hint) is Literal:
         return "|".join(map(str, get_args(setting.hint)))
-    if setting.hint in (int, float):
+    if without_none(setting.hint) in (int, float):
         return "NUMBER"
     return PLACEHOLDERS.get(setting.name, "NAME")
 

@@ -1,15 +1,17 @@
-"""The stream: which text is learned when. A task is a text domain; without tasks, all domains are learned at once."""
+"""The stream: which text is learned when. A task is a text domain; without tasks, all domains are learned at once.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+A stream stays open: tasks may be added behind those that are learned, on new text or on text that it knows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from mambrane.continual.config import ContinualConfig
+from mambrane.continual.matrix import JOINT_NAME
 from mambrane.core.errors import UserError
 from mambrane.data.domains import Domain
 from mambrane.data.tokens import TokenFile
-
-JOINT_NAME = "joint"
-"""Name of the one task that holds every domain."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +26,28 @@ class Task:
     """Text to learn from; sequences of all files are shuffled together."""
     num_epochs: int
     """Epochs on that text; the loader says how long one is."""
+    columns: tuple[int, ...] = ()
+    """The domains that it learns, by their place in the stream."""
+    visit: int = 0
+    """Earlier tasks on the same text."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of its own, by dotted name; all others are those that the run began with."""
+
+    @property
+    def order_name(self) -> str:
+        """What the order of its sequences follows from, beside the seed: a later visit reads in another order."""
+        return self.name if self.visit == 0 else f"{self.name}/{self.visit}"
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a checkpoint says of it; the text is known by its domains."""
+        return {
+            "name": self.name,
+            "columns": list(self.columns),
+            "num_epochs": self.num_epochs,
+            "visit": self.visit,
+            "settings": dict(self.settings),
+        }
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +56,39 @@ class Stream:
 
     tasks: tuple[Task, ...]
     domains: tuple[Domain, ...]
+
+    def extended(self, tasks: Sequence[Task], domains: Sequence[Domain]) -> "Stream":
+        """Return the stream with more tasks, and the domains that are new with them."""
+        return Stream(tasks=(*self.tasks, *tasks), domains=(*self.domains, *domains))
+
+    def without(self, index: int) -> "Stream":
+        """Return the stream without a task, and without the domains that no other task learns."""
+        others = {column for task in self.tasks if task.index != index for column in task.columns}
+        own = self.tasks[index].columns
+        kept = [column for column in range(len(self.domains)) if column in others or column not in own]
+        place = {column: number for number, column in enumerate(kept)}
+        tasks = (
+            replace(task, index=number, columns=tuple(place[column] for column in task.columns))
+            for number, task in enumerate(task for task in self.tasks if task.index != index)
+        )
+        return Stream(tasks=tuple(tasks), domains=tuple(self.domains[column] for column in kept))
+
+
+def stream_of_records(records: Sequence[Mapping[str, Any]], domains: Sequence[Domain]) -> Stream:
+    """Return the stream that `Task.record` of each task described, over these domains."""
+    tasks = (
+        Task(
+            index=index,
+            name=record["name"],
+            train=tuple(domains[column].train for column in record["columns"]),
+            num_epochs=record["num_epochs"],
+            columns=tuple(record["columns"]),
+            visit=record["visit"],
+            settings=record["settings"],
+        )
+        for index, record in enumerate(records)
+    )
+    return Stream(tasks=tuple(tasks), domains=tuple(domains))
 
 
 def build_stream(domains: Sequence[Domain], config: ContinualConfig, num_epochs: int) -> Stream:
@@ -42,7 +99,8 @@ def build_stream(domains: Sequence[Domain], config: ContinualConfig, num_epochs:
     """
     if not config.continual_learning:
         everything = tuple(domain.train for domain in domains)
-        joint = Task(index=0, name=JOINT_NAME, train=everything, num_epochs=num_epochs)
+        columns = tuple(range(len(domains)))
+        joint = Task(index=0, name=JOINT_NAME, train=everything, num_epochs=num_epochs, columns=columns)
         return Stream(tasks=(joint,), domains=tuple(domains))
     if len(domains) < config.num_tasks:
         raise UserError(
@@ -53,7 +111,7 @@ def build_stream(domains: Sequence[Domain], config: ContinualConfig, num_epochs:
     learned = tuple(domains[: config.num_tasks])
     epochs = split_epochs(num_epochs, config.num_tasks)
     tasks = (
-        Task(index=index, name=domain.name, train=(domain.train,), num_epochs=epochs[index])
+        Task(index=index, name=domain.name, train=(domain.train,), num_epochs=epochs[index], columns=(index,))
         for index, domain in enumerate(learned)
     )
     return Stream(tasks=tuple(tasks), domains=learned)
