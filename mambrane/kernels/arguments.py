@@ -10,6 +10,13 @@ def inner_type(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
+def as_tensor_like(number: float | Tensor, x: Tensor) -> Tensor:
+    """Return a number as a tensor of the type and device of x, written there: no copy that a GPU would wait for."""
+    if isinstance(number, Tensor):
+        return number.to(x)
+    return torch.full((), number, dtype=x.dtype, device=x.device)
+
+
 def require_shape(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
     """Raise ValueError unless the tensor is None or has this shape: a kernel does not check its indices."""
     if tensor is not None and tensor.shape != shape:
