@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 
-def inner_type(x: Tensor) -> torch.dtype:
+def compute_dtype(x: Tensor) -> torch.dtype:
     """Return the type to compute in: float64 for float64, else float32."""
     return torch.promote_types(x.dtype, torch.float32)
 

@@ -6,7 +6,7 @@ The formula is in `reference.py`: a linear recurrence with the decay of the unit
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import as_tensor_like, inner_type
+from mambrane.kernels.arguments import as_tensor_like, compute_dtype
 from mambrane.ops.recurrence import linear_recurrence
 
 
@@ -14,7 +14,7 @@ def causal_trace_chunked(
     x_BTS: Tensor, decay: float | Tensor, *, state_BS: Tensor | None, resets_BT: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return the trace and its last value; arguments as in `mambrane.ops.causal_trace.causal_trace`."""
-    inner = inner_type(x_BTS)
+    inner = compute_dtype(x_BTS)
     inner_BTS = x_BTS.to(inner)
     decay_S = as_tensor_like(decay, inner_BTS)
     first_BS = torch.zeros_like(inner_BTS[:, 0]) if state_BS is None else state_BS.to(inner)
