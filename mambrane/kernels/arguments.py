@@ -11,6 +11,13 @@ def compute_dtype(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
+def as_tensor_like(number: float | Tensor, x: Tensor) -> Tensor:
+    """Return a number as a tensor of the type and device of x, written there: no copy that a GPU would wait for."""
+    if isinstance(number, Tensor):
+        return number.to(x)
+    return torch.full((), number, dtype=x.dtype, device=x.device)
+
+
 def no_resets(x: Tensor) -> Tensor:
     """Return False for every token of x [B, T, ...]: no document starts."""
     return torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
