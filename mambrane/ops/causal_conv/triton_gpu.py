@@ -1,6 +1,6 @@
 """Causal depthwise convolution with SiLU on a GPU, in Triton: one kernel forward, two backward.
 
-The formulas are in `reference.py` and `numba_cpu.py`. Nothing but the input is kept: `filter_gradients` computes u
+The formulas are in `reference.py` and `numba_cpu.py`. Nothing but the input is saved: `filter_gradients` computes u
 again, writes its gradient and each tile's share of those of weight and bias, which are added up in one order;
 `input_gradients` is the same convolution turned round.
 """
@@ -40,7 +40,7 @@ def causal_conv_triton(
     return outputs.y_BTE, outputs.last_BEK
 
 
-class _Arguments(NamedTuple):
+class _Inputs(NamedTuple):
     x_BTE: Tensor
     weight_EK: Tensor
     bias_E: Tensor
@@ -54,25 +54,25 @@ class _Outputs(NamedTuple):
     last_BEK: Tensor
 
 
-def _make_outputs(given: _Arguments) -> _Outputs:
-    (batch, _, channels), taps = given.x_BTE.shape, given.weight_EK.shape[1]
-    last_BEK = given.x_BTE.new_empty(batch, channels, taps - 1, dtype=torch.float32)
-    return _Outputs(torch.empty_like(given.x_BTE), last_BEK)
+def _make_outputs(inputs: _Inputs) -> _Outputs:
+    (batch, _, channels), taps = inputs.x_BTE.shape, inputs.weight_EK.shape[1]
+    last_BEK = inputs.x_BTE.new_empty(batch, channels, taps - 1, dtype=torch.float32)
+    return _Outputs(torch.empty_like(inputs.x_BTE), last_BEK)
 
 
-def _fill(given: _Arguments, outputs: _Outputs) -> None:
-    batch, tokens, channels = given.x_BTE.shape
+def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
+    batch, tokens, channels = inputs.x_BTE.shape
     _KERNELS.start(
         "forward",
         (count_blocks(channels, BLOCK_CHANNELS), count_blocks(tokens, BLOCK_TOKENS), batch),
-        *(*given[:5], *outputs, tokens, channels),
-        **_constants(given),
-        APPLIES_SILU=given.applies_silu,
+        *(*inputs[:5], *outputs, tokens, channels),
+        **_constants(inputs),
+        APPLIES_SILU=inputs.applies_silu,
     )
 
 
-def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
-    x, weight, bias, state = kept[:4]
+def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
+    x, weight, bias, state = saved[:4]
     (batch, tokens, channels), taps = x.shape, weight.shape[1]
     num_blocks = count_blocks(tokens, BLOCK_TOKENS)
     make, whole = x.new_empty, torch.float32
@@ -85,9 +85,9 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
         _KERNELS.start(
             "filter_gradients",
             (count_blocks(channels, BLOCK_CHANNELS), num_blocks, batch),
-            *(*kept[:5], grads.y_BTE, grad_u, partial_weight, partial_bias, tokens, channels),
-            **_constants(kept),
-            APPLIES_SILU=kept.applies_silu,
+            *(*saved[:5], grads.y_BTE, grad_u, partial_weight, partial_bias, tokens, channels),
+            **_constants(saved),
+            APPLIES_SILU=saved.applies_silu,
         )
         grad_weight = partial_weight.sum(dim=(0, 1)).to(weight.dtype)
         grad_bias = partial_bias.sum(dim=(0, 1)).to(bias.dtype)
@@ -97,34 +97,34 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
     _KERNELS.start(
         "input_gradients",
         (count_blocks(channels, BLOCK_CHANNELS), count_blocks(num_rows, BLOCK_TOKENS), batch),
-        *(grad_u, weight, kept.resets_BT, grads.last_BEK, grad_x, grad_first_BEK, tokens, channels),
-        **_constants(kept),
+        *(grad_u, weight, saved.resets_BT, grads.last_BEK, grad_x, grad_first_BEK, tokens, channels),
+        **_constants(saved),
         HAS_GRAD_Y=grad_u is not None,
         HAS_GRAD_LAST=grads.last_BEK is not None and taps > 1,
     )
     return grad_x, grad_weight, grad_bias, grad_first_BEK
 
 
-def _constants(given: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or what was kept of them
+def _constants(inputs: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or what was saved of them
     """Return what all three kernels are compiled for."""
-    taps = given.weight_EK.shape[1]
+    taps = inputs.weight_EK.shape[1]
     return {
         "K": taps,
         "BLOCK_T": BLOCK_TOKENS,
         "BLOCK_E": BLOCK_CHANNELS,
-        "HAS_STATE": given.state_BEK is not None and taps > 1,
-        "HAS_RESETS": given.resets_BT is not None,
+        "HAS_STATE": inputs.state_BEK is not None and taps > 1,
+        "HAS_RESETS": inputs.resets_BT is not None,
         "num_warps": NUM_WARPS,
     }
 
 
 _conv = gpu_operator(
     "causal_conv",
-    _Arguments,
+    _Inputs,
     _Outputs,
     _make_outputs,
-    _fill,
-    _differentiate,
-    keeps=_Arguments._fields,
+    _run_forward,
+    _run_backward,
+    saves=_Inputs._fields,
     gradients={name: name for name in ("x_BTE", "weight_EK", "bias_E", "state_BEK")},
 )

@@ -38,7 +38,7 @@ def causal_trace_triton(
     return outputs.trace_BTS, outputs.last_BS
 
 
-class _Arguments(NamedTuple):
+class _Inputs(NamedTuple):
     x_BTS: Tensor
     decay_S: Tensor | None
     state_BS: Tensor | None
@@ -55,39 +55,39 @@ class _Outputs(NamedTuple):
     last_BS: Tensor
 
 
-def _make_outputs(given: _Arguments) -> _Outputs:
-    batch, tokens, units = given.x_BTS.shape
-    make = given.x_BTS.new_empty
+def _make_outputs(inputs: _Inputs) -> _Outputs:
+    batch, tokens, units = inputs.x_BTS.shape
+    make = inputs.x_BTS.new_empty
     return _Outputs(
-        torch.empty_like(given.x_BTS),
-        make(batch, tokens if given.learns_decay else 0, units, dtype=torch.float32),
+        torch.empty_like(inputs.x_BTS),
+        make(batch, tokens if inputs.learns_decay else 0, units, dtype=torch.float32),
         make(batch, units, dtype=torch.float32),
     )
 
 
-def _fill(given: _Arguments, outputs: _Outputs) -> None:
-    batch, tokens, units = given.x_BTS.shape
+def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
+    batch, tokens, units = inputs.x_BTS.shape
     _KERNELS.start(
         "forward",
         (count_blocks(units, BLOCK_UNITS), batch),
-        *(*given[:4], *outputs, tokens, units, given.number),
-        **_constants(given),
+        *(*inputs[:4], *outputs, tokens, units, inputs.number),
+        **_constants(inputs),
     )
 
 
-def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
-    x_BTS, decay_S, state_BS = kept.x_BTS, kept.decay_S, kept.state_BS
+def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
+    x_BTS, decay_S, state_BS = saved.x_BTS, saved.decay_S, saved.state_BS
     batch, tokens, units = x_BTS.shape
     make = x_BTS.new_empty
     grad_x_BTS = torch.empty_like(x_BTS)
-    partial_decay_BS = make(batch, units, dtype=torch.float32) if kept.learns_decay else None
+    partial_decay_BS = make(batch, units, dtype=torch.float32) if saved.learns_decay else None
     grad_first_BS = make(0, dtype=torch.float32) if state_BS is None else torch.empty_like(state_BS)
     _KERNELS.start(
         "backward",
         (count_blocks(units, BLOCK_UNITS), batch),
-        *(x_BTS, decay_S, state_BS, kept.resets_BT, kept.whole_BTS, grads.trace_BTS, grads.last_BS),
-        *(grad_x_BTS, partial_decay_BS, grad_first_BS, tokens, units, kept.number),
-        **_constants(kept),
+        *(x_BTS, decay_S, state_BS, saved.resets_BT, saved.whole_BTS, grads.trace_BTS, grads.last_BS),
+        *(grad_x_BTS, partial_decay_BS, grad_first_BS, tokens, units, saved.number),
+        **_constants(saved),
         HAS_GRAD_TRACE=grads.trace_BTS is not None,
         HAS_GRAD_LAST=grads.last_BS is not None,
     )
@@ -98,15 +98,15 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
     return grad_x_BTS, grad_decay_S, grad_first_BS
 
 
-def _constants(given: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or what was kept of them
+def _constants(inputs: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or what was saved of them
     """Return what both kernels are compiled for."""
     return {
         "BLOCK": BLOCK_UNITS,
         "UNROLL": UNROLLED_TOKENS,
-        "IS_NUMBER": given.decay_S is None,
-        "HAS_STATE": given.state_BS is not None,
-        "HAS_RESETS": given.resets_BT is not None,
-        "KEEPS_WHOLE": given.learns_decay,
+        "IS_NUMBER": inputs.decay_S is None,
+        "HAS_STATE": inputs.state_BS is not None,
+        "HAS_RESETS": inputs.resets_BT is not None,
+        "KEEPS_WHOLE": inputs.learns_decay,
         "num_warps": 1,
         "enable_fp_fusion": False,
     }
@@ -114,12 +114,12 @@ def _constants(given: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or w
 
 _trace = gpu_operator(
     "causal_trace",
-    _Arguments,
+    _Inputs,
     _Outputs,
     _make_outputs,
-    _fill,
-    _differentiate,
-    keeps=(*_Arguments._fields, "whole_BTS"),
+    _run_forward,
+    _run_backward,
+    saves=(*_Inputs._fields, "whole_BTS"),
     gradients={name: name for name in ("x_BTS", "decay_S", "state_BS")},
     internal=("whole_BTS",),
 )

@@ -37,8 +37,8 @@ def lif_triton(
     keep_membranes: bool,
 ) -> LifOutput:
     """Return spikes, membranes and the last state; arguments as in `mambrane.ops.lif.lif`."""
-    given = (current_BTS, decay, state_BS)
-    is_differentiated = torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in given)
+    floats = (current_BTS, decay, state_BS)
+    is_differentiated = torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in floats)
     outputs = _lif(
         current_BTS.contiguous(),
         decay.contiguous(),
@@ -55,7 +55,7 @@ def lif_triton(
     return LifOutput(outputs.spikes_BTS, membrane_BTS, outputs.last_BS)
 
 
-class _Arguments(NamedTuple):
+class _Inputs(NamedTuple):
     current_BTS: Tensor
     decay: Tensor
     state_BS: Tensor | None
@@ -71,33 +71,33 @@ class _Arguments(NamedTuple):
 class _Outputs(NamedTuple):
     spikes_BTS: Tensor
     membrane_BTS: Tensor
-    """Before the reset, float32; T = 0 if not kept."""
+    """Before the reset, float32; T = 0 if not saved."""
     last_BS: Tensor
 
 
-def _make_outputs(given: _Arguments) -> _Outputs:
-    batch, tokens, units = given.current_BTS.shape
-    make = given.current_BTS.new_empty
+def _make_outputs(inputs: _Inputs) -> _Outputs:
+    batch, tokens, units = inputs.current_BTS.shape
+    make = inputs.current_BTS.new_empty
     return _Outputs(
-        torch.empty_like(given.current_BTS),
-        make(batch, tokens if given.keeps_membranes else 0, units, dtype=torch.float32),
+        torch.empty_like(inputs.current_BTS),
+        make(batch, tokens if inputs.keeps_membranes else 0, units, dtype=torch.float32),
         make(batch, units, dtype=torch.float32),
     )
 
 
-def _fill(given: _Arguments, outputs: _Outputs) -> None:
-    batch, tokens, units = given.current_BTS.shape
+def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
+    batch, tokens, units = inputs.current_BTS.shape
     _KERNELS.start(
         "forward",
         (count_blocks(units, BLOCK_UNITS), batch),
-        *(*given[:4], *outputs, tokens, units, given.threshold),
-        **_constants(given),
-        KEEPS_MEMBRANES=given.keeps_membranes,
+        *(*inputs[:4], *outputs, tokens, units, inputs.threshold),
+        **_constants(inputs),
+        KEEPS_MEMBRANES=inputs.keeps_membranes,
     )
 
 
-def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
-    current, decay, state = kept.current_BTS, kept.decay, kept.state_BS
+def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
+    current, decay, state = saved.current_BTS, saved.decay, saved.state_BS
     batch, tokens, units = current.shape
     make, is_per_token = current.new_empty, decay.ndim == 3
     grad_current = torch.empty_like(current)
@@ -106,11 +106,11 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
     _KERNELS.start(
         "backward",
         (count_blocks(units, BLOCK_UNITS), batch),
-        *(kept.membrane_BTS, decay, state, kept.resets_BT, *grads, grad_current, grad_decay, grad_first_BS),
-        *(tokens, units, kept.threshold, kept.slope),
-        **_constants(kept),
-        DETACHES=kept.detaches_reset,
-        IS_ATAN=kept.is_atan,
+        *(saved.membrane_BTS, decay, state, saved.resets_BT, *grads, grad_current, grad_decay, grad_first_BS),
+        *(tokens, units, saved.threshold, saved.slope),
+        **_constants(saved),
+        DETACHES=saved.detaches_reset,
+        IS_ATAN=saved.is_atan,
         HAS_GRAD_SPIKES=grads.spikes_BTS is not None,
         HAS_GRAD_MEMBRANE=grads.membrane_BTS is not None,
         HAS_GRAD_LAST=grads.last_BS is not None,
@@ -120,15 +120,15 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
     return grad_current, grad_decay, grad_first_BS
 
 
-def _constants(given: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or what was kept of them
+def _constants(inputs: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or what was saved of them
     """Return what both kernels are compiled for."""
     return {
         "BLOCK": BLOCK_UNITS,
         "UNROLL": UNROLLED_TICKS,
-        "IS_PER_TOKEN": given.decay.ndim == 3,
-        "HAS_STATE": given.state_BS is not None,
-        "HAS_RESETS": given.resets_BT is not None,
-        "SUBTRACTS": given.subtracts,
+        "IS_PER_TOKEN": inputs.decay.ndim == 3,
+        "HAS_STATE": inputs.state_BS is not None,
+        "HAS_RESETS": inputs.resets_BT is not None,
+        "SUBTRACTS": inputs.subtracts,
         "num_warps": 1,
         "enable_fp_fusion": False,
     }
@@ -136,11 +136,11 @@ def _constants(given: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or w
 
 _lif = gpu_operator(
     "lif",
-    _Arguments,
+    _Inputs,
     _Outputs,
     _make_outputs,
-    _fill,
-    _differentiate,
-    keeps=(*_Arguments._fields[:9], "membrane_BTS"),
+    _run_forward,
+    _run_backward,
+    saves=(*_Inputs._fields[:9], "membrane_BTS"),
     gradients={name: name for name in ("current_BTS", "decay", "state_BS")},
 )

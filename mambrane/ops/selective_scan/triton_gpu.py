@@ -34,7 +34,7 @@ BLOCK_CHANNELS = 16
 BLOCK_PASSED = 256
 """Numbers that a program passes on from chunk to chunk."""
 PROGRAMS = 2048
-"""Programs that fill a GPU; a text of more chunks and channels gives a program several blocks of channels."""
+"""Programs that run_forward a GPU; a text of more chunks and channels gives a program several blocks of channels."""
 
 _KERNELS = Kernels("mambrane.ops.selective_scan.triton_kernels")
 
@@ -58,7 +58,7 @@ def selective_scan_triton(
     return outputs.y_BTE, outputs.last_BEN
 
 
-class _Arguments(NamedTuple):
+class _Inputs(NamedTuple):
     x_BTE: Tensor
     delta_BTE: Tensor
     A_EN: Tensor
@@ -77,20 +77,20 @@ class _Outputs(NamedTuple):
     """Sum of the step sizes in each chunk; minus infinity where a document starts in it."""
 
 
-def _make_outputs(given: _Arguments) -> _Outputs:
-    (batch, tokens, channels), num_states = given.x_BTE.shape, given.A_EN.shape[1]
+def _make_outputs(inputs: _Inputs) -> _Outputs:
+    (batch, tokens, channels), num_states = inputs.x_BTE.shape, inputs.A_EN.shape[1]
     num_chunks = count_blocks(tokens, CHUNK_TOKENS) if tokens > CHUNK_TOKENS else 0
-    make, whole = given.x_BTE.new_empty, torch.float32
+    make, whole = inputs.x_BTE.new_empty, torch.float32
     return _Outputs(
-        torch.empty_like(given.x_BTE),
+        torch.empty_like(inputs.x_BTE),
         make(batch, channels, num_states, dtype=whole),
         make(batch, num_chunks, channels, num_states, dtype=whole),
         make(batch, num_chunks, channels, dtype=whole),
     )
 
 
-def _fill(given: _Arguments, outputs: _Outputs) -> None:
-    x, delta, A, B, C, state, resets = given
+def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
+    x, delta, A, B, C, state, resets = inputs
     (batch, tokens, channels), num_chunks = x.shape, outputs.before_BGEN.shape[1]
     grid = (count_blocks(channels, BLOCK_CHANNELS), max(num_chunks, 1), batch)
     constants = _constants(A, resets)
@@ -111,8 +111,8 @@ def _fill(given: _Arguments, outputs: _Outputs) -> None:
     )
 
 
-def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
-    x, delta, A, B, C, state, resets, before, steps = kept
+def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
+    x, delta, A, B, C, state, resets, before, steps = saved
     (batch, tokens, channels), num_states, num_chunks = x.shape, A.shape[1], before.shape[1]
     constants = _constants(A, resets)
     make, whole = x.new_empty, torch.float32
@@ -133,8 +133,8 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
     num_blocks = count_blocks(channels, BLOCK_CHANNELS)
     num_splits = min(num_blocks, max(1, PROGRAMS // max(batch * num_chunks, batch, 1)))
     grid = (num_splits, max(num_chunks, 1), batch)
-    saved = CHUNK_TOKENS // UNROLLED_TOKENS * BLOCK_CHANNELS * power_of_two(num_states)
-    scratch = make(batch, max(num_chunks, 1), num_splits, saved, dtype=whole)
+    kept = CHUNK_TOKENS // UNROLLED_TOKENS * BLOCK_CHANNELS * power_of_two(num_states)
+    scratch = make(batch, max(num_chunks, 1), num_splits, kept, dtype=whole)
     grad_x, grad_delta = torch.empty_like(x), torch.empty_like(delta)
     partial_B, partial_C = (make(num_splits, batch, tokens, num_states, dtype=whole) for _ in range(2))
     _KERNELS.start(
@@ -185,12 +185,12 @@ def _constants(A_EN: Tensor, resets: Tensor | None) -> dict[str, Any]:
 
 _scan = gpu_operator(
     "selective_scan",
-    _Arguments,
+    _Inputs,
     _Outputs,
     _make_outputs,
-    _fill,
-    _differentiate,
-    keeps=(*_Arguments._fields, "before_BGEN", "steps_BGE"),
-    gradients={name: name for name in _Arguments._fields[:6]},
+    _run_forward,
+    _run_backward,
+    saves=(*_Inputs._fields, "before_BGEN", "steps_BGE"),
+    gradients={name: name for name in _Inputs._fields[:6]},
     internal=("before_BGEN", "steps_BGE"),
 )
