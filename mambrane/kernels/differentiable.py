@@ -114,6 +114,7 @@ def differentiable(
         context.set_materialize_grads(False)
 
     def go_back(context: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
+        given: Sequence[Tensor | None]
         given = [grad for each, grad in zip(output_names, grads, strict=True) if each in shown]
         if all(grad is None for grad in given):
             return (None,) * len(types)

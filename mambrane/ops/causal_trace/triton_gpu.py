@@ -26,14 +26,14 @@ def causal_trace_triton(
     x_BTS: Tensor, decay: float | Tensor, *, state_BS: Tensor | None, resets_BT: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return the trace and its last value; arguments as in `mambrane.ops.causal_trace.causal_trace`."""
-    is_tensor = isinstance(decay, Tensor)
+    decay_S, number = (decay.contiguous(), 0.0) if isinstance(decay, Tensor) else (None, decay)
     outputs = _trace(
         x_BTS.contiguous(),
-        decay.contiguous() if is_tensor else None,
+        decay_S,
         None if state_BS is None else state_BS.float().contiguous(),
         None if resets_BT is None else resets_BT.contiguous(),
-        0.0 if is_tensor else decay,
-        is_tensor and decay.requires_grad and torch.is_grad_enabled(),
+        number,
+        decay_S is not None and decay_S.requires_grad and torch.is_grad_enabled(),
     )
     return outputs.trace_BTS, outputs.last_BS
 
