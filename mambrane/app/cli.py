@@ -24,7 +24,7 @@ from mambrane.data.sources import find_sources
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
-from mambrane.run.config import RunConfig, RunOptions, Weights, from_dict, read_config_file
+from mambrane.run.config import ExportKind, RunConfig, RunOptions, Weights, from_dict, read_config_file
 from mambrane.run.effects import settings_without_effect
 from mambrane.run.presets import COSTS, PRESETS
 from mambrane.run.switches import with_fitting_heads, without_lost_ground
@@ -36,6 +36,7 @@ Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained ta
   mambrane evaluate RUN                       bits per byte of every domain
   mambrane generate RUN --prompt "..."        write text
   mambrane report   RUN                       one HTML page about the run
+  mambrane export   RUN --to folder           the model for others: hub, transformers, NIR
   mambrane info     RUN                       what the model is made of and what it has learned
   mambrane info                               versions, processor, caches: what a bug report needs
 
@@ -138,6 +139,24 @@ class ReportArguments:
     """Folder of the run."""
     output: Path | None = None
     """File to write; left out: report.html in the run's folder."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportArguments:
+    """Write a run's model so that it can leave: a folder, the hub, transformers' format, or NIR of its neurons."""
+
+    run: Run
+    """Folder of the run."""
+    to: ExportKind = "folder"
+    """folder, hub, transformers or nir."""
+    output_dir: Path | None = None
+    """Folder to write; left out: export/ in the run's folder."""
+    hub_name: str = ""
+    """With --to hub: OWNER/MODEL, where it is published."""
+    private: bool = False
+    """With --to hub: nobody else may see it."""
+    weights: Weights = "auto"
+    """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -340,6 +359,13 @@ def _report(words: Sequence[str]) -> int:
     return report(arguments.run, arguments.output)
 
 
+def _export(words: Sequence[str]) -> int:
+    arguments = _parse(ExportArguments, words, command="export")
+    from mambrane.app.export import export
+
+    return export(**{f.name: getattr(arguments, f.name) for f in fields(ExportArguments)})
+
+
 def _info(words: Sequence[str]) -> int:
     arguments = _parse(InfoArguments, words, command="info")
     if arguments.run is None:
@@ -356,6 +382,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "evaluate": _evaluate,
     "generate": _generate,
     "report": _report,
+    "export": _export,
     "info": _info,
 }
 

@@ -29,6 +29,7 @@ PLACEHOLDERS = {
     "prompt": "TEXT",
     "config": "FILE",
     "output": "FILE",
+    "hub_name": "OWNER/MODEL",
 }
 FLAG_WIDTH = 30
 WIDTH = 80
@@ -109,7 +110,7 @@ def flag_words(setting: Setting) -> str:
     flag = "--" + setting.name.replace("_", "-")
     if setting.hint is bool:
         # A question that is off by itself needs no second form to be left off.
-        return flag if setting.name in ("dry_run", "json") else f"{flag}, --no-{flag[2:]}"
+        return flag if setting.name in ("dry_run", "json", "private") else f"{flag}, --no-{flag[2:]}"
     flag = "--lr, --learning-rate" if setting.name == "learning_rate" else flag
     return f"{flag} {_placeholder(setting)}"
 

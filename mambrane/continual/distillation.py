@@ -71,9 +71,9 @@ class Distillation(Method):
         is_counted_BT = batch.targets_BT != IGNORED_TARGET
         divergence = head_divergence(
             output.hidden_BTD[is_counted_BT],
-            model.embedding.weight,
+            model.head_weight,
             taught.hidden_BTD[is_counted_BT],
-            self.teacher.embedding.weight,
+            self.teacher.head_weight,
             temperature=temperature,
         )
         return strength * temperature**2 * divergence

@@ -3,13 +3,15 @@
     (z, x, B, C, dt) = W_in u      (x, B, C) = silu(conv(x, B, C))      delta = softplus(dt + b_dt)
     h[t] = exp(delta A) h[t-1] + delta x B^T      y = h C + D x         out = W_out norm(y silu(z))
 
-for each of H heads of P channels; delta, A and D are one number for each head, B and C are shared by all (one group).
+for each of H heads of P channels; delta, A and D are one number for each head, B and C are shared by the heads of a
+group, of which there is one as a rule; with several, the norm is over each group too.
 Parameter names, shapes and arithmetic are the published ones (RMSNorm behind the gate, `norm_before_gate=False`).
 `B_extra` and `C_extra` are added to B and C behind the convolution: this is how spikes modulate what Mamba writes
 and reads.
 Source: Dao & Gu 2024, Transformers are SSMs, arXiv 2405.21060, section 7; initialisation from their mamba2.py.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -45,18 +47,18 @@ class Mamba2(nn.Module):
     operations = ("causal_conv", "ssd", "gated_skip")
     """Operations with compiled kernels that it calls."""
 
-    def __init__(self, dim: int, *, expand: int, d_state: int, d_conv: int) -> None:
+    def __init__(self, dim: int, *, expand: int, d_state: int, d_conv: int, head_dim: int = 0, groups: int = 1) -> None:
         super().__init__()
         expanded = expand * dim
-        self.d_state, self.head_channels = d_state, head_channels(expanded)
+        self.d_state, self.head_channels, self.groups = d_state, head_dim or head_channels(expanded), groups
         heads = expanded // self.head_channels
-        convolved = expanded + 2 * d_state
+        convolved = expanded + 2 * groups * d_state
         self.in_proj = Linear(dim, expanded + convolved + heads, bias=False)
         self.conv1d = nn.Conv1d(convolved, convolved, d_conv, groups=convolved, padding=d_conv - 1)
         self.dt_bias = nn.Parameter(torch.zeros(heads))
         self.A_log = nn.Parameter(torch.zeros(heads))
         self.D = nn.Parameter(torch.ones(heads))
-        self.norm = RmsNorm(expanded)
+        self.norm = RmsNorm(expanded, groups=groups)
         self.out_proj = Linear(expanded, dim, bias=False)
         for parameter in (self.A_log, self.D, self.dt_bias):
             exempt_from_weight_decay(parameter)
@@ -86,18 +88,50 @@ class Mamba2(nn.Module):
         xBC_BTE, conv_BEK = causal_conv(
             xBC_BTE, self.conv1d.weight.squeeze(1), self.conv1d.bias, state_BEK=conv_BEK, resets_BT=resets_BT
         )
-        x_BTE, B_BTN, C_BTN = xBC_BTE.split([expanded, self.d_state, self.d_state], dim=-1)
-        if B_extra_BTN is not None:
-            B_BTN = B_BTN + B_extra_BTN
-        if C_extra_BTN is not None:
-            C_BTN = C_BTN + C_extra_BTN
+        x_BTE, *shared = xBC_BTE.split([expanded, *[self.d_state] * (2 * self.groups)], dim=-1)
+        extras = (B_extra_BTN, C_extra_BTN)
+        written, read = (
+            [each if extra is None else each + extra for each in part]
+            for part, extra in zip((shared[: self.groups], shared[self.groups :]), extras, strict=True)
+        )
         x_BTHP = x_BTE.unflatten(-1, (heads, self.head_channels))
         delta_BTH = softplus(dt_BTH + self.dt_bias)
-        A_H = -torch.exp(self.A_log)
-        y_BTHP, scan_BHPN = ssd(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=scan_BHPN, resets_BT=resets_BT)
+        y_BTHP, scan_BHPN = self._scan(x_BTHP, delta_BTH, written, read, scan_BHPN, resets_BT)
         skip_E = self.D.repeat_interleave(self.head_channels)
         y_BTE = gated_skip(y_BTHP.flatten(2), x_BTE, skip_E, gate_BTE)
         return self.out_proj(self.norm(y_BTE)), Mamba2State(conv_BEK, scan_BHPN)
+
+    def _scan(
+        self,
+        x_BTHP: Tensor,
+        delta_BTH: Tensor,
+        written: Sequence[Tensor],
+        read: Sequence[Tensor],
+        scan_BHPN: Tensor | None,
+        resets_BT: Resets | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Scan each group of heads with its own B and C; return y and the state of all heads."""
+        A_H = -torch.exp(self.A_log)
+        if self.groups == 1:
+            return ssd(x_BTHP, delta_BTH, A_H, written[0], read[0], state_BHPN=scan_BHPN, resets_BT=resets_BT)
+        heads = self.A_log.numel() // self.groups
+        parts = []
+        for group, (B_BTN, C_BTN) in enumerate(zip(written, read, strict=True)):
+            own = slice(group * heads, (group + 1) * heads)
+            state = None if scan_BHPN is None else scan_BHPN[:, own]
+            parts.append(
+                ssd(
+                    x_BTHP[:, :, own].contiguous(),
+                    delta_BTH[:, :, own].contiguous(),
+                    A_H[own],
+                    B_BTN,
+                    C_BTN,
+                    state_BHPN=None if state is None else state.contiguous(),
+                    resets_BT=resets_BT,
+                )
+            )
+        ys, states = zip(*parts, strict=True)
+        return torch.cat(ys, dim=2), torch.cat(states, dim=1)
 
     def cost(self) -> ComponentCost:
         """Return what the mixer costs as a recurrence, as the CPU runs it; products over chunks of tokens take more."""

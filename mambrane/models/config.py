@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 from mambrane.core.bounds import Bounds, Positive, Size, check_settings
 from mambrane.core.errors import UserError
 
+MAX_HEAD_DIM = 64
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
@@ -22,6 +24,10 @@ class ModelConfig:
     """Kinds of the blocks, first to last, separated by commas and repeated over the layers: hybrid,mamba,mamba."""
     dropout: Annotated[float, Bounds(0, 1, "most")] = 0.0
     """Part of the embedding, and of what each block adds to the residual stream, that is set to zero in training."""
+    vocab_size: Annotated[int, Bounds(0, 2**31, meaning_of_0="as many as the tokenizer has")] = 0
+    """Tokens that embedding and head know; 0: as many as the tokenizer has. Published models have some to spare."""
+    tie_embeddings: bool = True
+    """One matrix is embedding and head; off: the head has a matrix of its own."""
     spiking_units: Size = 128
     """Spiking neurons S of the first population, in each block."""
     liquid_units: Size = 128
@@ -53,9 +59,19 @@ class ModelConfig:
     """State size N of each Mamba channel."""
     mamba_d_conv: Annotated[int, Bounds(1, 1024)] = 4
     """Taps of the causal convolution."""
+    mamba_dt_rank: Annotated[int, Bounds(0, 65536, meaning_of_0="hidden width / 16")] = 0
+    """Rank of the step sizes of Mamba 1; 0: the hidden width divided by 16, as published."""
+    mamba_head_dim: Annotated[int, Bounds(0, 65536, meaning_of_0="64 at most")] = 0
+    """Channels of each head of Mamba 2; 0: 64, or the largest number below it that divides the expanded width."""
+    mamba_groups: Annotated[int, Bounds(1, 4096)] = 1
+    """Groups of heads of Mamba 2; each group writes and reads its states in its own way."""
 
     integration_mode: Literal["sequential", "parallel", "bidirectional"] = "bidirectional"
     """How the spiking and the Mamba path meet (with --use-mamba)."""
+    spiking_path: Literal["mixed", "added"] = "mixed"
+    """mixed: a gate mixes the spiking and the Mamba path, both normalised. added: Mamba enters the residual stream by
+    itself, and every way out of the spikes starts at zero, so that the model begins as the plain Mamba of its
+    weights."""
     spike_to_mamba_method: Literal["rate", "temporal", "potential"] = "temporal"
     """What Mamba reads of the first population: mean of the last 10 tokens, exponential trace, or membrane."""
     use_adaptive_gating: bool = False
@@ -78,12 +94,19 @@ class ModelConfig:
                 wanted="--use-mamba with --integration-mode bidirectional",
                 way_out="add these two flags, or leave --use-cross-attention out",
             )
+        if self.spiking_path == "added" and not self.use_mamba and "hybrid" in self.block_kinds:
+            raise UserError(
+                "--spiking-path added without --use-mamba: there is nothing to add the spikes to",
+                wanted="two paths",
+                way_out="add --use-mamba, or leave --spiking-path out",
+            )
         if self.use_adaptive_gating and not self.use_mamba:
             raise UserError(
                 "--use-adaptive-gating without --use-mamba: there is one path, so nothing to mix",
                 wanted="two paths",
                 way_out="add --use-mamba, or leave --use-adaptive-gating out",
             )
+        self._check_mamba_heads()
         if self.use_mamba:
             _check_heads("num-gate-heads", self.num_gate_heads, self.hidden_dim, "--hidden-dim")
         if self.use_cross_attention:
@@ -105,6 +128,14 @@ class ModelConfig:
                 way_out=f"--num-layers {len(names)}",
             )
 
+    def _check_mamba_heads(self) -> None:
+        if "mamba2" not in self.block_kinds and not (self.use_mamba and self.mamba_version == 2):
+            return
+        expanded = self.mamba_expand * self.hidden_dim
+        if self.mamba_head_dim:
+            _check_heads("mamba-head-dim", self.mamba_head_dim, expanded, "the expanded width")
+        _check_heads("mamba-groups", self.mamba_groups, expanded // self.head_dim, "the heads of Mamba 2,")
+
     @property
     def block_kinds(self) -> tuple[str, ...]:
         """Kind of each block, first to last."""
@@ -112,7 +143,16 @@ class ModelConfig:
 
     @property
     def mamba_sizes(self) -> dict[str, int]:
-        """Sizes of a Mamba of either version, as its layer takes them."""
+        """Sizes of a Mamba of version 1, as its layer takes them."""
+        return {**self._sizes_of_both, "dt_rank": self.dt_rank}
+
+    @property
+    def mamba2_sizes(self) -> dict[str, int]:
+        """Sizes of a Mamba of version 2, as its layer takes them."""
+        return {**self._sizes_of_both, "head_dim": self.head_dim, "groups": self.mamba_groups}
+
+    @property
+    def _sizes_of_both(self) -> dict[str, int]:
         return {"expand": self.mamba_expand, "d_state": self.mamba_d_state, "d_conv": self.mamba_d_conv}
 
     @property
@@ -122,8 +162,14 @@ class ModelConfig:
 
     @property
     def dt_rank(self) -> int:
-        """Rank R of the step-size projection: ceil(D / 16), as published."""
-        return -(-self.hidden_dim // 16)
+        """Rank R of the step-size projection; by itself ceil(D / 16), as published."""
+        return self.mamba_dt_rank or -(-self.hidden_dim // 16)
+
+    @property
+    def head_dim(self) -> int:
+        """Channels P of a head of Mamba 2; by itself 64 as published, or else the largest divisor of E below it."""
+        expanded = self.mamba_expand * self.hidden_dim
+        return self.mamba_head_dim or max(size for size in range(1, MAX_HEAD_DIM + 1) if expanded % size == 0)
 
     @property
     def second_units(self) -> int:

@@ -7,6 +7,12 @@
     s, m read each other   (cross-attention)
     x + W_out fuse(s, m)   without Mamba: x + W_out norm(s)
 
+With `--spiking-path added` Mamba reads u, plus a where it reads the spikes, and the block returns
+
+    x + m + W_out g norm(s)          W_out, and W_a of the adapter where Mamba reads it, start at zero
+
+so that at birth it is the plain Mamba block of the same weights.
+
 W_p is the plastic synapse: STDP changes it beside the gradient. Mamba is of version 1 (S6) or 2 (SSD); both take
 their input, state and the extra B and C alike.
 """
@@ -30,17 +36,20 @@ from mambrane.layers.mamba import Mamba, MambaState
 from mambrane.layers.mamba2 import Mamba2, Mamba2State
 from mambrane.layers.norm import RmsNorm
 from mambrane.layers.spiking import SpikingPopulation, Ticks, firing_rate_per_tick
-from mambrane.models.block import Block, Need
+from mambrane.models.block import PUBLISHED_EMBEDDING_STD, Block, Need
 from mambrane.models.config import ModelConfig
 from mambrane.models.state import BlockActivity
 from mambrane.ops import KeyValueCache
 
+MIXED_EMBEDDING_STD = 0.1
 INPUT_GAIN = 2.0
 """W_in is drawn so much wider than torch's default, so that neurons fire from the first step."""
 PLASTIC_GAIN = 2.0
 """W_p is drawn from normal(0, PLASTIC_GAIN / sqrt(S)), for the same reason."""
 
 _MAMBA: Need = ("--use-mamba", lambda config: config.use_mamba)
+_MAMBA1: Need = ("--use-mamba with --mamba-version 1", lambda c: c.use_mamba and c.mamba_version == 1)
+_MAMBA2: Need = ("--use-mamba with --mamba-version 2", lambda c: c.use_mamba and c.mamba_version == 2)
 _ATTENTION: Need = ("--use-cross-attention", lambda config: config.use_cross_attention)
 _LIQUID: Need = ("--liquid-backbone cfc or ltc", lambda config: config.liquid_backbone != "lif")
 _TEMPORAL: Need = ("--spike-to-mamba-method temporal", lambda config: config.spike_to_mamba_method == "temporal")
@@ -61,6 +70,10 @@ SETTINGS: dict[str, Need | None] = {
     "mamba_expand": _MAMBA,
     "mamba_d_state": _MAMBA,
     "mamba_d_conv": _MAMBA,
+    "mamba_dt_rank": _MAMBA1,
+    "mamba_head_dim": _MAMBA2,
+    "mamba_groups": _MAMBA2,
+    "spiking_path": _MAMBA,
     "integration_mode": _MAMBA,
     "spike_to_mamba_method": None,
     "use_adaptive_gating": None,
@@ -106,13 +119,14 @@ class HybridBlock(Block):
     """One block of the residual stream."""
 
     plastic: Linear
-    embedding_std = 0.1
-    """Normalised paths enter the stream; behind the published 0.02 they would drown the token (docs/experiments.md)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         dim, units = config.hidden_dim, config.spiking_units
         self.mode = config.integration_mode if config.use_mamba else "spiking"
+        self.is_added = config.use_mamba and config.spiking_path == "added"
+        # Normalised paths would drown a token of the published width (docs/experiments.md).
+        self.embedding_std = PUBLISHED_EMBEDDING_STD if self.is_added else MIXED_EMBEDDING_STD
         self.ticks = Ticks(config.num_spike_steps)
         lif_options: dict[str, Any] = {
             "threshold": config.spike_threshold,
@@ -143,11 +157,11 @@ class HybridBlock(Block):
             self.spiking_norm = RmsNorm(dim)
             return
         self.mamba = (
-            Mamba(dim, **config.mamba_sizes, dt_rank=config.dt_rank)
-            if config.mamba_version == 1
-            else Mamba2(dim, **config.mamba_sizes)
+            Mamba(dim, **config.mamba_sizes) if config.mamba_version == 1 else Mamba2(dim, **config.mamba2_sizes)
         )
-        self.fusion = GatedFusion(dim, heads=config.num_gate_heads, adaptive=config.use_adaptive_gating)
+        self.fusion = GatedFusion(
+            dim, heads=config.num_gate_heads, adaptive=config.use_adaptive_gating, mixes=not self.is_added
+        )
         if self.mode == "sequential":
             self.mamba_to_second = Linear(dim, config.second_units, bias=False)
         if self.mode == "bidirectional":
@@ -167,7 +181,7 @@ class HybridBlock(Block):
     def reset_parameters(self, generator: torch.Generator, *, num_blocks: int) -> None:
         """Start as two independent paths with Mamba dominating: every coupling between them is zero.
 
-        Mamba, of either version, starts as published.
+        Mamba, of either version, starts as published; an added spiking path is not heard at all.
         """
         with torch.no_grad():
             self.input.weight.mul_(INPUT_GAIN)
@@ -185,6 +199,15 @@ class HybridBlock(Block):
             self.second.reset_parameters(generator)
         if self.mode != "spiking":
             self.mamba.reset_parameters(generator)
+        if self.is_added:
+            self._start_as_plain_mamba(num_blocks)
+
+    def _start_as_plain_mamba(self, num_blocks: int) -> None:
+        with torch.no_grad():
+            self.mamba.out_proj.weight.div_(math.sqrt(num_blocks))
+            self.output.weight.zero_()
+            if self.mode != "parallel":
+                self.adapter.projection.weight.zero_()
 
     def forward(
         self, x_BTD: Activations, *, state: HybridState | None = None, resets_BT: Resets | None = None
@@ -200,7 +223,7 @@ class HybridBlock(Block):
         second_BTS, second_state, post_spikes_BTS = self._run_second(first.spikes_BTS, mamba_BTD, state, tick_resets)
         spiking_BTD = adapted_BTD + self.readout(second_BTS)
 
-        fused_BTD, gate, attention_states = self._fuse(spiking_BTD, mamba_BTD, state, resets_BT)
+        fused_BTD, mamba_BTD, gate, attention_states = self._fuse(spiking_BTD, mamba_BTD, state, resets_BT)
         new_state = HybridState(first.state_BS, second_state, adapter_state, mamba_state, *attention_states)
         activity = BlockActivity(
             pre_spikes_BTS=first.spikes_BTS.detach(),
@@ -209,6 +232,8 @@ class HybridBlock(Block):
             second_rate=None if post_spikes_BTS is None else firing_rate_per_tick(post_spikes_BTS),
             gate=None if gate is None else gate.detach(),
         )
+        if mamba_BTD is not None and self.is_added:
+            x_BTD = x_BTD + mamba_BTD
         return x_BTD + self.output(fused_BTD), new_state, activity
 
     def _run_mamba(self, u_BTD: Tensor, adapted_BTD: Tensor, state: HybridState, resets_BT: Resets | None):  # noqa: ANN202
@@ -222,7 +247,9 @@ class HybridBlock(Block):
                 B_extra_BTN=self.spikes_to_B(adapted_BTD),
                 C_extra_BTN=self.spikes_to_C(adapted_BTD),
             )
-        mamba_input_BTD = adapted_BTD if self.mode == "sequential" else u_BTD
+        mamba_input_BTD = u_BTD
+        if self.mode == "sequential":
+            mamba_input_BTD = u_BTD + adapted_BTD if self.is_added else adapted_BTD
         return self.mamba(mamba_input_BTD, state=state.mamba, resets_BT=resets_BT)
 
     def _run_second(self, pre_spikes_BTS: Tensor, mamba_BTD: Tensor | None, state: HybridState, resets: Resets | None):  # noqa: ANN202
@@ -239,8 +266,9 @@ class HybridBlock(Block):
         return self.ticks.mean(second[0]), second[-1], post_spikes_BTS
 
     def _fuse(self, spiking_BTD: Tensor, mamba_BTD: Tensor | None, state: HybridState, resets_BT: Resets | None):  # noqa: ANN202
+        """Return what the paths give together, Mamba's alone, the gate, and the states of the attention."""
         if mamba_BTD is None:
-            return self.spiking_norm(spiking_BTD), None, (None, None)
+            return self.spiking_norm(spiking_BTD), None, None, (None, None)
         attention_states = (None, None)
         if self.uses_attention:
             normed_spiking, normed_mamba = (F.rms_norm(x, x.shape[-1:], eps=1e-5) for x in (spiking_BTD, mamba_BTD))
@@ -253,7 +281,7 @@ class HybridBlock(Block):
             spiking_BTD, mamba_BTD = spiking_BTD + from_mamba, mamba_BTD + from_spiking
             attention_states = (first_state, second_state)
         fused_BTD, gate = self.fusion(spiking_BTD, mamba_BTD)
-        return fused_BTD, gate, attention_states
+        return fused_BTD, mamba_BTD, gate, attention_states
 
     def costs(self, rates: FiringRates) -> list[ComponentCost]:
         """Return the cost of each component at these firing rates."""
