@@ -5,9 +5,16 @@ import torch
 from torch import Tensor
 
 
-def inner_type(x: Tensor) -> torch.dtype:
+def compute_dtype(x: Tensor) -> torch.dtype:
     """Return the type to compute in: float64 for float64, else float32."""
     return torch.promote_types(x.dtype, torch.float32)
+
+
+def as_tensor_like(number: float | Tensor, x: Tensor) -> Tensor:
+    """Return a number as a tensor of the type and device of x, written there: no copy that a GPU would wait for."""
+    if isinstance(number, Tensor):
+        return number.to(x)
+    return torch.full((), number, dtype=x.dtype, device=x.device)
 
 
 def require_shape(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:

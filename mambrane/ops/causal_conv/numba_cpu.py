@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.kernels.blocks import add, clear, copy, count_tasks, locate, scratch, widest
+from mambrane.kernels.arguments import arrays, compute_dtype, no_resets, ordered_sum, require_shape, require_tokens
+from mambrane.kernels.blocks import add, block_range, block_width, clear, copy, count_tasks, scratch
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import sigmoid
-from mambrane.kernels.threads import share_out
+from mambrane.kernels.threads import parallel_for
 from mambrane.ops.causal_conv.reference import Activation
 
 
@@ -35,7 +35,7 @@ def causal_conv_numba(
     activation: Activation,
 ) -> tuple[Tensor, Tensor]:
     """Return y and the last K-1 inputs; arguments as in `mambrane.ops.causal_conv.causal_conv`."""
-    dtype, (batch, _, channels), taps = inner_type(x_BTE), x_BTE.shape, weight_EK.shape[1]
+    dtype, (batch, _, channels), taps = compute_dtype(x_BTE), x_BTE.shape, weight_EK.shape[1]
     require_tokens("x_BTE", x_BTE)
     require_shape("weight_EK", weight_EK, (channels, taps))
     require_shape("bias_E", bias_E, (channels,))
@@ -65,29 +65,29 @@ class _Outputs(NamedTuple):
     last_BKE: Tensor
 
 
-def _make_outputs(given: _Arguments) -> _Outputs:
-    return _Outputs(torch.empty_like(given.x_BTE), torch.empty_like(given.state_BKE))
+def _make_outputs(inputs: _Arguments) -> _Outputs:
+    return _Outputs(torch.empty_like(inputs.x_BTE), torch.empty_like(inputs.state_BKE))
 
 
-def _fill(given: _Arguments, outputs: _Outputs) -> None:
-    *tensors, applies_silu = given
-    share_out(
+def _run_forward(inputs: _Arguments, outputs: _Outputs) -> None:
+    *tensors, applies_silu = inputs
+    parallel_for(
         _forward,
-        count_tasks(given.x_BTE.shape[0], given.x_BTE.shape[2]),
+        count_tasks(inputs.x_BTE.shape[0], inputs.x_BTE.shape[2]),
         *arrays(*tensors),
         applies_silu,
         *arrays(*outputs),
-        work_ns=0.15 * given.x_BTE.numel() * given.weight_KE.shape[0],
+        work_ns=0.15 * inputs.x_BTE.numel() * inputs.weight_KE.shape[0],
     )
 
 
-def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
-    *tensors, applies_silu = kept
-    x_BTE, weight_KE = kept.x_BTE, kept.weight_KE
+def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
+    *tensors, applies_silu = saved
+    x_BTE, weight_KE = saved.x_BTE, saved.weight_KE
     batch, channels = x_BTE.shape[0], x_BTE.shape[2]
-    grad_x_BTE, grad_past_BKE = torch.zeros_like(x_BTE), torch.zeros_like(kept.state_BKE)
+    grad_x_BTE, grad_past_BKE = torch.zeros_like(x_BTE), torch.zeros_like(saved.state_BKE)
     partial_weight_BKE, partial_bias_BE = x_BTE.new_zeros(batch, *weight_KE.shape), x_BTE.new_zeros(batch, channels)
-    share_out(
+    parallel_for(
         _backward,
         count_tasks(batch, channels),
         *arrays(*grads, *tensors),
@@ -104,9 +104,9 @@ _conv = differentiable(
     _Arguments,
     _Outputs,
     _make_outputs,
-    _fill,
-    _differentiate,
-    keeps=_Arguments._fields,
+    _run_forward,
+    _run_backward,
+    saves=_Arguments._fields,
     gradients={name: name for name in ("x_BTE", "weight_KE", "bias_E", "state_BKE")},
 )
 
@@ -116,7 +116,7 @@ def _forward(first, last, x_BTE, weight_KE, bias_E, state_BKE, resets_BT, applie
     """Filter tasks first, ..., last - 1."""
     num_tokens, num_past = x_BTE.shape[1], state_BKE.shape[1]
     for task in range(first, last):
-        b, _, start, stop = locate(task, x_BTE.shape[2])
+        b, _, start, stop = block_range(task, x_BTE.shape[2])
         # Inputs before this token belong to another document; the past inputs stand at -num_past, ..., -1.
         oldest = -num_past
         for t in range(num_tokens):
@@ -184,9 +184,9 @@ def _backward(
 ):
     """Go back through tasks first, ..., last - 1; all gradients start as zeros and are added to."""
     num_tokens, num_past = x_BTE.shape[1], state_BKE.shape[1]
-    rows_2W = scratch(2, widest(x_BTE.shape[2]), x_BTE)
+    rows_2W = scratch(2, block_width(x_BTE.shape[2]), x_BTE)
     for task in range(first, last):
-        b, _, start, stop = locate(task, x_BTE.shape[2])
+        b, _, start, stop = block_range(task, x_BTE.shape[2])
         grad_u_W, u_W = rows_2W[0, : stop - start], rows_2W[1, : stop - start]
         oldest = -num_past
         for t in range(num_tokens):

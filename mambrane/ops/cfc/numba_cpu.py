@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mambrane.kernels.arguments import (
     arrays,
-    inner_type,
+    compute_dtype,
     no_resets,
     ordered_sum,
     require_elapsed,
@@ -31,7 +31,7 @@ from mambrane.kernels.compiled import kernel
 from mambrane.kernels.numba_math import sigmoid, tanh
 from mambrane.kernels.operator import operator
 from mambrane.kernels.products import add_product, panels, sum_over_tokens, whole_panels, zero_sums
-from mambrane.kernels.threads import share_out
+from mambrane.kernels.threads import parallel_for
 from mambrane.ops.cfc.reference import LECUN_GAIN, LECUN_SLOPE, CfcOutput, CfcWeights
 
 
@@ -40,7 +40,7 @@ def cfc_numba(
 ) -> CfcOutput:
     """Return the states of a CfC cell; arguments as in `mambrane.ops.cfc.cfc`."""
     _check(x_BTI, weights, state_BL, resets_BT, elapsed_BT)
-    dtype = inner_type(x_BTI)
+    dtype = compute_dtype(x_BTI)
     batch_size, num_tokens, _ = x_BTI.shape
     w = CfcWeights(*(weight.to(dtype) for weight in weights))
     if state_BL is None:
@@ -101,7 +101,7 @@ def _cfc(
     """
     outputs = _cfc_outputs(x_BTI, state_BL, elapsed_BTM, backbone_UJ, bias_U, heads_GU, bias_G, resets_BT, is_kept)
     num_shares = min(len(x_BTI), torch.get_num_threads())
-    share_out(
+    parallel_for(
         _forward,
         num_shares,
         num_shares,
@@ -158,7 +158,7 @@ def _cfc_backward(
     grad_state_BL = grad_hidden_BTL.new_empty(batch_size, num_units)
     grad_bias_BU, grad_bias_BG = (grad_hidden_BTL.new_zeros(batch_size, size) for size in (num_backbone, num_heads))
     num_shares = min(batch_size, torch.get_num_threads())
-    share_out(
+    parallel_for(
         _backward,
         num_shares,
         num_shares,
@@ -208,7 +208,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
     ctx.set_materialize_grads(False)
 
 
-def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
+def _run_backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
     if grads[0] is None:
         return (None,) * 9
     with_elapsed = ctx.needs_input_grad[2]
@@ -216,7 +216,7 @@ def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]
     return grad_x_BTI, grad_state_BL, grad_elapsed_BTM if with_elapsed else None, *others, None, None
 
 
-_cfc.register_gradients(_differentiate, _save)
+_cfc.register_gradients(_run_backward, _save)
 
 
 @kernel(makes_arrays=True)
@@ -241,8 +241,8 @@ def _forward(
     x_RTI, resets_RT, elapsed_RTM, hidden_RTL = x_BTI[rows], resets_BT[rows], elapsed_BTM[rows], hidden_BTL[rows]
     heard_RTJ, backbone_RTU, heads_RTG = heard_BTJ[rows], backbone_BTU[rows], heads_BTG[rows]
     num_rows, num_tokens, num_inputs = x_RTI.shape
-    kind = x_RTI.dtype.type
-    gain, slope = kind(LECUN_GAIN), kind(LECUN_SLOPE)
+    dtype = x_RTI.dtype.type
+    gain, slope = dtype(LECUN_GAIN), dtype(LECUN_SLOPE)
     a_RU, heads_RG = zero_sums(num_rows, backbone_PJC), zero_sums(num_rows, heads_PUC)
     heard_RJ = np.zeros((len(a_RU), heard_BTJ.shape[2]), x_RTI.dtype)
     h_RL = heard_RJ[:, num_inputs : backbone_PJC.shape[1]]
@@ -321,8 +321,8 @@ def _backward(
     grad_bias_RU, grad_bias_RG = grad_bias_BU[rows], grad_bias_BG[rows]
     num_rows, num_tokens, num_units = grad_hidden_RTL.shape
     num_inputs, num_backbone, num_heads = grad_x_RTI.shape[2], grad_bias_RU.shape[1], grad_bias_RG.shape[1]
-    kind = grad_hidden_RTL.dtype.type
-    one, inverse_gain, steepness = kind(1), kind(1 / LECUN_GAIN), kind(LECUN_GAIN * LECUN_SLOPE)
+    dtype = grad_hidden_RTL.dtype.type
+    one, inverse_gain, steepness = dtype(1), dtype(1 / LECUN_GAIN), dtype(LECUN_GAIN * LECUN_SLOPE)
     grad_heard_RJ, grad_a_RU = zero_sums(num_rows, backbone_PUC), zero_sums(num_rows, heads_PGC)
     grad_heads_RG = np.zeros((len(grad_a_RU), num_heads), grad_a_RU.dtype)
     grad_h_RL = grad_heard_RJ[:, num_inputs : num_inputs + num_units]

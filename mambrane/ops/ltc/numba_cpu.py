@@ -24,7 +24,7 @@ from torch import Tensor
 
 from mambrane.kernels.arguments import (
     arrays,
-    inner_type,
+    compute_dtype,
     no_resets,
     ordered_sum,
     require_elapsed,
@@ -35,7 +35,7 @@ from mambrane.kernels.blocks import add, copy
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import sigmoid
-from mambrane.kernels.threads import share_out
+from mambrane.kernels.threads import parallel_for
 from mambrane.ops.ltc.reference import EPSILON, NUM_UNFOLDS, LtcOutput, LtcWeights
 
 CHUNK_ROWS = 16
@@ -50,7 +50,7 @@ def ltc_numba(
 ) -> LtcOutput:
     """Return the states of an LTC cell; arguments as in `mambrane.ops.ltc.ltc`."""
     _check(x_BTI, weights, state_BL, resets_BT, elapsed_BT)
-    dtype = inner_type(x_BTI)
+    dtype = compute_dtype(x_BTI)
     batch_size, num_tokens, _ = x_BTI.shape
     p = LtcWeights(*(weight.to(dtype) for weight in weights))
     u_BTI = x_BTI.to(dtype) * p.input_weight + p.input_bias
@@ -111,27 +111,27 @@ class _Outputs(NamedTuple):
     conductance_BTKL: Tensor
 
 
-def _make_outputs(given: _Arguments) -> _Outputs:
-    (batch_size, num_tokens, _), units = given.u_BTI.shape, given.state_BL.shape[1]
-    kept = (batch_size, num_tokens if given.is_kept else 0, NUM_UNFOLDS, units)
-    hidden_BTL = given.u_BTI.new_empty(batch_size, num_tokens, units)
-    return _Outputs(hidden_BTL, given.u_BTI.new_empty(kept), given.u_BTI.new_empty(kept))
+def _make_outputs(inputs: _Arguments) -> _Outputs:
+    (batch_size, num_tokens, _), units = inputs.u_BTI.shape, inputs.state_BL.shape[1]
+    kept = (batch_size, num_tokens if inputs.is_kept else 0, NUM_UNFOLDS, units)
+    hidden_BTL = inputs.u_BTI.new_empty(batch_size, num_tokens, units)
+    return _Outputs(hidden_BTL, inputs.u_BTI.new_empty(kept), inputs.u_BTI.new_empty(kept))
 
 
-def _fill(given: _Arguments, outputs: _Outputs) -> None:
-    u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L, resets_BT, _ = given
+def _run_forward(inputs: _Arguments, outputs: _Outputs) -> None:
+    u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L, resets_BT, _ = inputs
     cm_L, gleak_L, vleak_L = units_3L.detach()
     batch_size, num_tokens, units = outputs[0].shape
     pull_BTL = (gleak_L * vleak_L).repeat(batch_size, num_tokens, 1)
     conductance_BTL = (gleak_L + EPSILON).repeat(batch_size, num_tokens, 1)
-    share_out(
+    parallel_for(
         _sense,
         batch_size * num_tokens,
         *arrays(u_BTI.flatten(0, 1), _opening(sensory_4IL), pull_BTL.flatten(0, 1), conductance_BTL.flatten(0, 1)),
         work_ns=u_BTI.numel() * units,
     )
     num_shares = min(batch_size, torch.get_num_threads())
-    share_out(
+    parallel_for(
         _forward,
         num_shares,
         num_shares,
@@ -140,9 +140,9 @@ def _fill(given: _Arguments, outputs: _Outputs) -> None:
     )
 
 
-def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
+def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
     """Return the gradients of the first six arguments of the forward operation."""
-    u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L, resets_BT, *outputs = kept
+    u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L, resets_BT, *outputs = saved
     hidden_BTL, before_BTKL, conductance_BTKL = outputs
     units_3L = units_3L.detach()
     batch_size, num_steps = state_BL.shape[0], u_BTI.shape[0] * u_BTI.shape[1]
@@ -150,7 +150,7 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
     grad_state_BL, grad_cm_BL = torch.zeros_like(state_BL), torch.zeros_like(state_BL)
     num_tasks, num_sensory_tasks = -(-batch_size // BACKWARD_ROWS), -(-num_steps // BACKWARD_STEPS)
     sums_G4LL, sums_G4LI = _empty_sums(num_tasks, synapses_4LL), _empty_sums(num_sensory_tasks, sensory_4IL)
-    share_out(
+    parallel_for(
         _backward,
         num_tasks,
         *arrays(grads.hidden_BTL, resets_BT, elapsed_BTM, _opening(synapses_4LL).transpose(1, 2), units_3L[0]),
@@ -162,7 +162,7 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
     # The kernel takes two steps at a time; one of zeros adds nothing.
     steps = (F.pad(each, (0, 0, 0, num_steps % 2)) for each in (u_BTI.flatten(0, 1), grad_pull_QL, grad_conductance_QL))
     grad_u_QI = u_BTI.new_zeros(num_steps + num_steps % 2, u_BTI.shape[2])
-    share_out(
+    parallel_for(
         _sense_backward,
         num_sensory_tasks,
         *arrays(*steps, _opening(sensory_4IL).transpose(1, 2), grad_u_QI, sums_G4LI),
@@ -184,9 +184,9 @@ _ltc = differentiable(
     _Arguments,
     _Outputs,
     _make_outputs,
-    _fill,
-    _differentiate,
-    keeps=(*_Arguments._fields[:7], *_Outputs._fields),
+    _run_forward,
+    _run_backward,
+    saves=(*_Arguments._fields[:7], *_Outputs._fields),
     gradients={name: name for name in _Arguments._fields[:6]},
     internal=("before_BTKL", "conductance_BTKL"),
 )
@@ -260,11 +260,11 @@ def _forward(
 
 
 @kernel()
-def _run(received, opening_4LL, cm_L, scratch, kept):
+def _run(received, opening_4LL, cm_L, scratch, saved):
     """Run some rows over all tokens; the first of the scratch is the state."""
     pull_RTL, conductance_RTL, resets_RT, elapsed_RTM = received
     v_RL, pull_RL, conductance_RL, d_RL = scratch
-    hidden_RTL, before_RTKL, conductance_RTKL = kept
+    hidden_RTL, before_RTKL, conductance_RTKL = saved
     for t in range(hidden_RTL.shape[1]):
         _clear(resets_RT, t, v_RL)
         _divide_time(elapsed_RTM, t, d_RL)

@@ -26,12 +26,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.kernels.blocks import clear, copy, count_tasks, locate, scratch
+from mambrane.kernels.arguments import arrays, compute_dtype, no_resets, ordered_sum, require_shape, require_tokens
+from mambrane.kernels.blocks import block_range, clear, copy, count_tasks, scratch
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import LOWEST_EXPONENT, exp
-from mambrane.kernels.threads import share_out
+from mambrane.kernels.threads import parallel_for
 
 CHUNK_TOKENS = 16
 LARGEST_BLOCK, SMALLEST_BLOCK = 512, 64
@@ -49,7 +49,7 @@ def selective_scan_numba(
     resets_BT: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Return y and the last state; arguments as in `mambrane.ops.selective_scan.selective_scan`."""
-    dtype, (batch, tokens, channels), num_states = inner_type(x_BTE), x_BTE.shape, A_EN.shape[1]
+    dtype, (batch, tokens, channels), num_states = compute_dtype(x_BTE), x_BTE.shape, A_EN.shape[1]
     require_tokens("x_BTE", x_BTE)
     require_shape("delta_BTE", delta_BTE, (batch, tokens, channels))
     require_shape("A_EN", A_EN, (channels, num_states))
@@ -84,41 +84,41 @@ class _Outputs(NamedTuple):
     y_BTE: Tensor
     last_BNE: Tensor
     boundaries_BJNE: Tensor
-    """The states at chunk boundaries; J = 0 if they are not kept."""
+    """The states at chunk boundaries; J = 0 if they are not saved."""
 
 
-def _make_outputs(given: _Arguments) -> _Outputs:
-    batch, tokens, channels = given.x_BTE.shape
-    num_chunks = -(-tokens // CHUNK_TOKENS) if given.keeps_boundaries else 0
-    boundaries_BJNE = given.x_BTE.new_empty(batch, num_chunks, given.A_NE.shape[0], channels)
-    return _Outputs(torch.empty_like(given.x_BTE), torch.empty_like(given.state_BNE), boundaries_BJNE)
+def _make_outputs(inputs: _Arguments) -> _Outputs:
+    batch, tokens, channels = inputs.x_BTE.shape
+    num_chunks = -(-tokens // CHUNK_TOKENS) if inputs.keeps_boundaries else 0
+    boundaries_BJNE = inputs.x_BTE.new_empty(batch, num_chunks, inputs.A_NE.shape[0], channels)
+    return _Outputs(torch.empty_like(inputs.x_BTE), torch.empty_like(inputs.state_BNE), boundaries_BJNE)
 
 
-def _fill(given: _Arguments, outputs: _Outputs) -> None:
-    block_channels = _choose_block(given.x_BTE)
-    share_out(
+def _run_forward(inputs: _Arguments, outputs: _Outputs) -> None:
+    block_channels = _choose_block(inputs.x_BTE)
+    parallel_for(
         _forward,
-        count_tasks(given.x_BTE.shape[0], given.x_BTE.shape[2], block_channels),
+        count_tasks(inputs.x_BTE.shape[0], inputs.x_BTE.shape[2], block_channels),
         block_channels,
-        *arrays(*given[:7], *outputs),
-        work_ns=0.25 * given.x_BTE.numel() * given.A_NE.shape[0],
+        *arrays(*inputs[:7], *outputs),
+        work_ns=0.25 * inputs.x_BTE.numel() * inputs.A_NE.shape[0],
     )
 
 
-def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
-    x_BTE, B_BTN = kept.x_BTE, kept.B_BTN
+def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
+    x_BTE, B_BTN = saved.x_BTE, saved.B_BTN
     grad_x_BTE, grad_delta_BTE, grad_first_BNE = (torch.empty_like(x) for x in (x_BTE, x_BTE, grads.last_BNE))
     block_channels = _choose_block(x_BTE)
     num_blocks = count_tasks(1, x_BTE.shape[2], block_channels)
     partial_A_BNE = torch.empty_like(grads.last_BNE)
     partial_B_GBTN, partial_C_GBTN = (B_BTN.new_empty(num_blocks, *B_BTN.shape) for _ in range(2))
-    share_out(
+    parallel_for(
         _backward,
         x_BTE.shape[0] * num_blocks,
         block_channels,
-        *arrays(grads.y_BTE, grads.last_BNE, *kept),
+        *arrays(grads.y_BTE, grads.last_BNE, *saved),
         *arrays(grad_x_BTE, grad_delta_BTE, partial_A_BNE, partial_B_GBTN, partial_C_GBTN, grad_first_BNE),
-        work_ns=0.6 * x_BTE.numel() * kept.A_NE.shape[0],
+        work_ns=0.6 * x_BTE.numel() * saved.A_NE.shape[0],
     )
     sums = (ordered_sum(partial) for partial in (partial_A_BNE, partial_B_GBTN, partial_C_GBTN))
     return grad_x_BTE, grad_delta_BTE, *sums, grad_first_BNE
@@ -129,9 +129,9 @@ _scan = differentiable(
     _Arguments,
     _Outputs,
     _make_outputs,
-    _fill,
-    _differentiate,
-    keeps=(*_Arguments._fields[:5], "resets_BT", "boundaries_BJNE"),
+    _run_forward,
+    _run_backward,
+    saves=(*_Arguments._fields[:5], "resets_BT", "boundaries_BJNE"),
     gradients={name: name for name in _Arguments._fields[:5]} | {"state_BNE": "last_BNE"},
     internal=("boundaries_BJNE",),
 )
@@ -169,7 +169,7 @@ def _forward(
     """Scan the sequences and blocks first, ..., last - 1."""
     num_tokens, num_states = x_BTE.shape[1], A_NE.shape[0]
     for task in range(first, last):
-        b, _, start, stop = locate(task, x_BTE.shape[2], block_channels)
+        b, _, start, stop = block_range(task, x_BTE.shape[2], block_channels)
         chunk_of_block, states_of_block = (CHUNK_TOKENS, stop - start), (num_states, stop - start)
         A_NW, h_NW = np.empty(states_of_block, x_BTE.dtype), np.empty(states_of_block, x_BTE.dtype)
         delta_CW, drive_CW = np.empty(chunk_of_block, x_BTE.dtype), np.empty(chunk_of_block, x_BTE.dtype)
@@ -262,7 +262,7 @@ def _backward(
     """Go back through the sequences and blocks first, ..., last - 1."""
     num_tokens, num_states = x_BTE.shape[1], A_NE.shape[0]
     for task in range(first, last):
-        b, block, start, stop = locate(task, x_BTE.shape[2], block_channels)
+        b, block, start, stop = block_range(task, x_BTE.shape[2], block_channels)
         chunk_of_block, states_of_block = (CHUNK_TOKENS, stop - start), (num_states, stop - start)
         A_NW, grad_h_NW = np.empty(states_of_block, x_BTE.dtype), np.empty(states_of_block, x_BTE.dtype)
         grad_A_NW, boundary_NW = np.zeros(states_of_block, x_BTE.dtype), np.empty(states_of_block, x_BTE.dtype)

@@ -25,8 +25,8 @@ from torch.nn import functional
 from mambrane.kernels.addresses import addresses_of, array_at
 from mambrane.kernels.arguments import arrays, require_shape, require_tokens
 from mambrane.kernels.compiled import kernel
-from mambrane.kernels.threads import share_out
-from mambrane.kernels.vectors import STRIP_LANES, choose, load_strip, lowest_bit, nonzero_lanes, store, zeros
+from mambrane.kernels.threads import parallel_for
+from mambrane.kernels.vectors import STRIP_LANES, load_strip, lowest_bit, nonzero_lanes, store, where_gt, zeros
 from mambrane.ops.spike_pairs.reference import SpikePairs
 
 BLOCK_UNITS = 64
@@ -61,13 +61,13 @@ def spike_pairs_numba(
     acausal_NPWL = pre[0].new_zeros(num_synapses, pre_vectors * STRIP_LANES, post_vectors, STRIP_LANES)
     both_high_NQVL = torch.zeros_like(causal_NQVL)
     pre_at, post_at = addresses_of(pre_lanes), addresses_of(post_lanes)
-    number = pre_at.like.dtype.type
-    share_out(
+    number = pre_at.prototype.dtype.type
+    parallel_for(
         _pair,
         num_synapses * -(-post_vectors // _BLOCK_VECTORS),
         pre_at.addresses_LN[0],
         post_at.addresses_LN[0],
-        pre_at.like,
+        pre_at.prototype,
         *arrays(resets_BT, counted_BT),
         *(number(each) for each in (decay_plus, decay_minus, high_x, high_y)),
         *arrays(causal_NQVL, acausal_NPWL, both_high_NQVL),
@@ -93,7 +93,7 @@ def _pair(
     last,
     pre_addresses_N,
     post_addresses_N,
-    like,
+    prototype,
     resets_BT,
     counted_BT,
     decay_plus,
@@ -112,8 +112,8 @@ def _pair(
     for task in range(first, last):
         n, start = task // num_blocks, task % num_blocks * _BLOCK_VECTORS
         stop = min(start + _BLOCK_VECTORS, num_post)
-        pre_RVL = array_at(pre_addresses_N[n], (batch * tokens, num_pre, STRIP_LANES), like)
-        post_RWL = array_at(post_addresses_N[n], (batch * tokens, num_post, STRIP_LANES), like)
+        pre_RVL = array_at(pre_addresses_N[n], (batch * tokens, num_pre, STRIP_LANES), prototype)
+        post_RWL = array_at(post_addresses_N[n], (batch * tokens, num_post, STRIP_LANES), prototype)
         causal_QVL, acausal_PWL, both_high_QVL = causal_NQVL[n], acausal_NPWL[n], both_high_NQVL[n]
         for b in range(batch):
             for t in range(tokens):
@@ -143,7 +143,7 @@ def _note_pre(pre_RVL, r, y_WL, start, stop, high_x, x_VL, is_high_VL, acausal_P
         spikes = _load(pre_RVL, r * num_pre + v)
         x = _load(x_VL, v) + spikes
         store(x, x_VL, v)
-        store(choose(x, high_x, one, zero), is_high_VL, v)
+        store(where_gt(x, high_x, one, zero), is_high_VL, v)
         bits = nonzero_lanes(spikes)
         while bits:
             row = (v * STRIP_LANES + lowest_bit(bits)) * num_post
@@ -161,7 +161,7 @@ def _note_post(post_RWL, r, x_VL, is_high_VL, start, stop, high_y, y_WL, causal_
         y = _load(y_WL, w) + spikes
         store(y, y_WL, w)
         _add_to_rows(nonzero_lanes(spikes), w, x_VL, causal_QVL)
-        _add_to_rows(nonzero_lanes(choose(y, high_y, one, zero)), w, is_high_VL, both_high_QVL)
+        _add_to_rows(nonzero_lanes(where_gt(y, high_y, one, zero)), w, is_high_VL, both_high_QVL)
 
 
 @kernel()
