@@ -7,7 +7,7 @@ from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.models.config import ModelConfig
 from mambrane.run.config import RunConfig
 from mambrane.run.switches import on_and_off
-from mambrane.watch.table import metric_title, metric_words
+from mambrane.watch.table import metric_title, metric_text
 
 FRONT_MATTER = """\
 ---
@@ -97,7 +97,7 @@ def _matrix_table(matrix: ForgettingMatrix | None) -> str:
         cells = ["-" if value is None else f"{value:.3f}" for value in values]
         lines.append(f"| {row or 'none'} | {' | '.join(cells)} |")
     metrics = [
-        f"- {metric_title(name, matrix.measure)}: {metric_words(name, metric, matrix.measure)}"
+        f"- {metric_title(name, matrix.measure)}: {metric_text(name, metric, matrix.measure)}"
         for name, metric in matrix.metrics().items()
     ]
     return "\n".join([*lines, "", *metrics]) + "\n"
