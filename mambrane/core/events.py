@@ -13,8 +13,10 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from io import FileIO
 from pathlib import Path
+from types import FunctionType, MethodType
 from typing import Any, Protocol, runtime_checkable
 
 from mambrane.core.errors import UserError
@@ -70,21 +72,25 @@ class EventLog:
         failures: list[tuple[object, BaseException]] = []
         for listener in tuple(self.listeners):
             try:
-                listener(event)
-            # rich answers a closed pipe with SystemExit.
-            except (Exception, SystemExit) as error:
-                self.listeners.remove(listener)
+                # A copy of its own: what a listener does to it reaches no other.
+                listener(deepcopy(event))
+            except KeyboardInterrupt:
+                raise
+            # Of every kind: rich answers a closed pipe with SystemExit, asyncio raises CancelledError.
+            except BaseException as error:
+                self._remove(listener)
                 failures.append((listener, error))
         for failed, failure in failures:
             self._tell_failure(failed, failure)
 
     def close_listener(self, listener: ClosableListener) -> None:
         """Close a listener; a failure is told like one during the run."""
-        if listener in self.listeners:
-            self.listeners.remove(listener)
+        self._remove(listener)
         try:
             listener.close()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             self._tell_failure(listener, error)
 
     def close(self) -> None:
@@ -93,12 +99,18 @@ class EventLog:
             self._file.close()
             self._file = None
 
+    def _remove(self, listener: object) -> None:
+        # By identity: what a listener calls equal is its own affair.
+        self.listeners = [each for each in self.listeners if each is not listener]
+
     def _tell_failure(self, listener: object, error: BaseException) -> None:
-        name = getattr(listener, "__qualname__", type(listener).__name__)
+        name = listener.__qualname__ if isinstance(listener, FunctionType | MethodType) else type(listener).__name__
         cause = error.__context__ if isinstance(error, SystemExit) and error.__context__ is not None else error
-        message = (
-            f"{name} failed ({type(cause).__name__}: {cause}) and shows nothing from here on; the run itself goes on"
-        )
+        try:
+            words = f"{type(cause).__name__}: {cause}"
+        except Exception:
+            words = type(cause).__name__
+        message = f"{name} failed ({words}) and shows nothing from here on; the run itself goes on"
         # The failed listener may have been the only one on the screen; logging reaches standard error without one.
         logging.getLogger("mambrane").warning(message)
         self.emit("listener_failed", listener=name, message=message)

@@ -25,6 +25,7 @@ from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import all_operations_of, compile_kernels_of
 from mambrane.run.methods import shown_numbers
 from mambrane.run.outside import load_extensions, words_of
+from mambrane.run.own_text import keep_heldout_text
 from mambrane.run.presets import smaller_presets
 from mambrane.run.run import Run
 from mambrane.run.saved import read_domain_records, read_tokenizer, texts_as_saved
@@ -164,6 +165,7 @@ def _tokenize(
         _check_config(folder, config)
         atomic_write_text(folder.domains_file, json.dumps([domain.record for domain in domains], indent=2) + "\n")
         atomic_write_text(folder.tokenizer_file, json.dumps(tokenizer.state_dict()))
+    keep_heldout_text(folder, texts, config.data.keep_heldout_bytes, events)
     return tokenizer, domains
 
 

@@ -23,6 +23,7 @@ WARNINGS: dict[str, Words] = {
     "warning": lambda e: e["message"],
     "text_left_out": lambda e: f"text left out: {e['message']}",
     "cache_damaged": lambda e: e["message"],
+    "heldout_text_not_kept": lambda e: e["message"],
     "heldout_text_repeats_training_text": lambda e: e["message"],
     "listener_failed": lambda e: e["message"],
     "file_skipped": skipped_file,

@@ -1,5 +1,6 @@
 """The event log survives a kill and never writes what JSON does not know."""
 
+import asyncio
 import errno
 import io
 import json
@@ -108,6 +109,61 @@ def test_a_closed_pipe_behind_a_listeners_exit_is_named(caplog):
     log.listeners.append(listener)
     log.emit("step")
     assert "BrokenPipeError: the reader left" in caplog.text
+
+
+class OwnEndError(BaseException):
+    """A listener's own, past every `except Exception`."""
+
+
+class WordlessError(Exception):
+    def __str__(self):
+        raise ValueError("no words")
+
+
+class Unlike:
+    """A listener that answers no question about itself."""
+
+    def __call__(self, event):
+        raise KeyError("x")
+
+    def __eq__(self, other):
+        raise ValueError("not comparable")
+
+    def __getattr__(self, name):
+        raise ValueError("no attributes")
+
+    __hash__ = None
+
+
+@pytest.mark.parametrize(
+    "listener",
+    [
+        failing(OwnEndError()),
+        failing(asyncio.CancelledError()),
+        failing(GeneratorExit()),
+        failing(WordlessError()),
+        Unlike(),
+    ],
+    ids=["a BaseException", "CancelledError", "GeneratorExit", "no words", "not comparable"],
+)
+def test_no_failure_of_a_listener_reaches_the_run(caplog, listener):
+    heard, log = [], EventLog()
+    log.listeners += [heard.append, listener]
+    for _ in range(2):
+        log.emit("step")
+    assert [event["event"] for event in heard] == ["step", "listener_failed", "step"]
+
+
+def test_what_a_listener_does_to_an_event_reaches_no_other():
+    def clear(event):
+        event["numbers"].clear()
+        event.clear()
+
+    heard, log = [], EventLog()
+    log.listeners += [clear, heard.append]
+    log.emit("step", numbers={"a": 1})
+    assert heard[0]["event"] == "step"
+    assert heard[0]["numbers"] == {"a": 1}
 
 
 def test_a_listener_cannot_be_a_way_around_an_interrupt():

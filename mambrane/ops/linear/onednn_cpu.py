@@ -28,6 +28,8 @@ def supports(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> str 
 
 def linear_onednn(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
     """Return x W^T + b [..., O] of float32 tensors on the CPU."""
+    # oneDNN reads a bias as if its numbers lay side by side, whatever its strides say.
+    bias_O = None if bias_O is None else bias_O.contiguous()
     return _Linear.apply(x.contiguous(), _in_rows_or_columns(weight_OI), bias_O)
 
 
