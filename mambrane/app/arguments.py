@@ -79,7 +79,7 @@ class GenerateArguments:
     max_tokens: Annotated[int, Bounds(1, 2**62)] = 256
     """Tokens to write at most."""
     temperature: float = 0.8
-    """Above 1 is wilder, below 1 tamer, 0 always takes the most likely token."""
+    """Above 1 is more random, below 1 less, 0 always takes the most likely token."""
     top_k: int = 0
     """Draw from the k most likely tokens only; 0 draws from all."""
     top_p: float = 1.0
