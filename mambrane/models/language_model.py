@@ -1,8 +1,9 @@
 """The language model: embedding and head, tied as a rule, around a stack of blocks, of one kind or of several."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from mambrane.layers.linear import Linear
 from mambrane.layers.norm import RmsNorm
 from mambrane.models.block import Block, block_kind
 from mambrane.models.config import ModelConfig
+from mambrane.models.earlier import require_present_blocks
 from mambrane.models.initialisation import draw_default_weights
 from mambrane.models.pretrained import own_settings, read_pretrained, write_model_folder
 from mambrane.models.state import BlockActivity, ModelOutput, ModelState
@@ -121,6 +123,15 @@ class LanguageModel(nn.Module):
         if self.head is not None:
             with torch.no_grad():
                 self.head.weight.normal_(0.0, std, generator=generator)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- torch's own
+        """Load weights by name, as torch does.
+
+        Raises:
+            UserError: an earlier version wrote them, for a block that is no more.
+        """
+        require_present_blocks(state_dict)
+        return super().load_state_dict(state_dict, *args, **kwargs)
 
     def forward(
         self,

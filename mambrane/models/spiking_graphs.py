@@ -1,6 +1,7 @@
 """Spiking populations as graphs of NIR, the format in which simulators and neuromorphic chips exchange networks.
 
-    input current -> W_in -> first population -> W_p -> second population -> spikes
+    spiking block   normed stream -> W_in -> first population -> W_p -> second population -> spikes
+    hybrid block    inner channels of Mamba, as the currents that they become -> first population -> ...
 
 A neuron of ours is  v'[t] = beta v[t-1] + i[t],  z = 1 where v' reaches the threshold,  v = v' (1 - z).  NIR says it as
 CubaLIF over steps of DT seconds: a synapse without memory (tau_syn = DT), tau_mem = DT / (1 - beta), r = tau_mem / DT,
@@ -21,6 +22,7 @@ from torch import Tensor
 from mambrane.core.errors import UserError
 from mambrane.layers.spiking import SpikingPopulation
 from mambrane.models.blocks.hybrid import HybridBlock
+from mambrane.models.blocks.spiking import SpikingBlock
 from mambrane.models.language_model import LanguageModel
 from mambrane.storage.atomic_files import make_folder
 
@@ -45,7 +47,8 @@ def write_spiking_graphs(model: LanguageModel, folder: Path) -> WrittenGraphs:
     """
     nir = _nir_library()
     _refuse_subtracting_reset(model)
-    blocks = [(index, block) for index, block in enumerate(model.stack) if isinstance(block, HybridBlock)]
+    spiking = ((index, block) for index, block in enumerate(model.stack))
+    blocks = [(index, block) for index, block in spiking if isinstance(block, (SpikingBlock, HybridBlock))]
     if not blocks:
         raise UserError(
             f"blocks {model.config.block_pattern}: none of them spikes",
@@ -63,17 +66,21 @@ def write_spiking_graphs(model: LanguageModel, folder: Path) -> WrittenGraphs:
     return WrittenGraphs(tuple(files), tuple(left_out))
 
 
-def _graph_of(nir: ModuleType, block: HybridBlock, ticks_per_token: int) -> tuple[Any, str]:
+def _graph_of(nir: ModuleType, block: SpikingBlock | HybridBlock, ticks_per_token: int) -> tuple[Any, str]:
     """Return the graph of a block, and what it leaves out as a sentence."""
     sentence = _why_not_second(block)
-    nodes = {
-        "input": nir.Input(input_type=np.array([block.input.in_features])),
-        "input_weights": nir.Linear(weight=_array(block.input.weight)),
-        "first": _population(nir, block.first),
-    }
+    nodes: dict[str, Any] = {}
+    if isinstance(block, SpikingBlock):
+        nodes["input"] = nir.Input(input_type=np.array([block.input.in_features]))
+        nodes["input_weights"] = nir.Linear(weight=_array(block.input.weight))
+    else:
+        nodes["input"] = nir.Input(input_type=np.array([block.first_bias.numel()]))
+    nodes["first"] = _population(nir, block.first)
     if not sentence:
         assert isinstance(block.second, SpikingPopulation), "a liquid one is left out"
-        nodes["plastic_weights"] = nir.Linear(weight=_array(block.plastic.weight))
+        weight = _array(block.plastic.weight)
+        bias = _array(block.second_bias) if isinstance(block, HybridBlock) else np.zeros(len(weight), dtype=np.float32)
+        nodes["plastic_weights"] = nir.Affine(weight=weight, bias=bias)
         nodes["second"] = _population(nir, block.second)
     last = list(nodes)[-1]
     nodes["output"] = nir.Output(output_type=np.array(nodes[last].output_type["output"]))
@@ -83,15 +90,15 @@ def _graph_of(nir: ModuleType, block: HybridBlock, ticks_per_token: int) -> tupl
     return graph, sentence
 
 
-def _why_not_second(block: HybridBlock) -> str:
+def _why_not_second(block: SpikingBlock | HybridBlock) -> str:
     """Return why the second population cannot be said in NIR; empty where it can."""
     if not isinstance(block.second, SpikingPopulation):
         return "the second population is a liquid cell, for which NIR has no node; it is left out"
+    if isinstance(block, SpikingBlock) or block.mode == "parallel" or not bool(block.mamba_to_second.any()):
+        return ""
     if block.mode == "sequential":
         return "the second population is driven by Mamba too, which NIR cannot say; it is left out"
-    if block.mode == "bidirectional" and bool(block.mamba_to_tau.weight.any()):
-        return "Mamba steers the time constants of the second population, which NIR cannot say; it is left out"
-    return ""
+    return "Mamba steers the time constants of the second population, which NIR cannot say; it is left out"
 
 
 def _population(nir: ModuleType, population: SpikingPopulation) -> Any:  # noqa: ANN401 -- a node of NIR

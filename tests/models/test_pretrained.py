@@ -16,7 +16,7 @@ from tests.models.test_published import published_weights
 TOKENS = torch.tensor([[3, 1, 4, 1, 5, 9]])
 CONFIGS = {
     "hybrid": ModelConfig(**SMALL, use_mamba=True, use_cross_attention=True, use_adaptive_gating=True),
-    "hybrid, spikes added": ModelConfig(**SMALL, use_mamba=True, spiking_path="added"),
+    "spiking only": ModelConfig(**SMALL),
     "mamba with a head of its own": ModelConfig(**SMALL, block_pattern="mamba", tie_embeddings=False, vocab_size=64),
     "mamba2 of two groups": ModelConfig(**SMALL, block_pattern="mamba2", mamba_head_dim=16, mamba_groups=2),
 }

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mambrane.core.errors import UserError
+from mambrane.models.blocks.spiking import SpikingBlock
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
 from mambrane.models.spiking_graphs import DT, write_spiking_graphs
@@ -19,7 +20,7 @@ TICKS = 100
 
 def model_of(**options):
     """Return a model whose neurons have time constants of their own, and whose couplings are awake."""
-    config = ModelConfig(**{**SIZES, "use_mamba": True, "spike_reset": "zero", **options})
+    config = ModelConfig(**{**SIZES, "spike_reset": "zero", **options})
     generator = torch.Generator().manual_seed(0)
     model = LanguageModel(config, 40, generator)
     with torch.no_grad():
@@ -35,8 +36,11 @@ def model_of(**options):
 @torch.no_grad()
 def spikes_here(block, currents_TBD):
     """Return the spikes of the first population and of the second behind the plastic synapse, [T, B, S]."""
-    first = block.first(block.input(currents_TBD.transpose(0, 1))).spikes_BTS
-    return first.transpose(0, 1), block.second(block.plastic(first)).spikes_BTS.transpose(0, 1)
+    currents_BTD = currents_TBD.transpose(0, 1)
+    is_spiking_block = isinstance(block, SpikingBlock)
+    first = block.first(block.input(currents_BTD) if is_spiking_block else currents_BTD).spikes_BTS
+    current_BTS = block.plastic(first) + (0.0 if is_spiking_block else block.second_bias)
+    return first.transpose(0, 1), block.second(current_BTS).spikes_BTS.transpose(0, 1)
 
 
 @torch.no_grad()
@@ -63,22 +67,26 @@ def in_norse(file, norse):
         return norse.from_nir(nir.read(file), dt=DT)
 
 
-@pytest.fixture
-def currents():
-    return 2.0 * torch.randn(TICKS, 3, 32, generator=torch.Generator().manual_seed(1))
+def currents(width):
+    return 1.5 * torch.randn(TICKS, 3, width, generator=torch.Generator().manual_seed(1))
+
+
+BLOCKS = {"spiking": ({}, 32), "hybrid": ({"use_mamba": True, "integration_mode": "parallel"}, 24)}
 
 
 @pytest.mark.parametrize("peer", ["snntorch", "norse"])
-def test_both_populations_fire_at_the_same_ticks(peer, currents, tmp_path, norse):
-    model = model_of(integration_mode="parallel")
+@pytest.mark.parametrize("kind", BLOCKS)
+def test_both_populations_fire_at_the_same_ticks(peer, kind, tmp_path, norse):
+    options, width = BLOCKS[kind]
+    model = model_of(**options)
     written = write_spiking_graphs(model, tmp_path)
     assert [file.name for file in written.files] == ["block-0.nir", "block-1.nir"]
     assert written.left_out == ()
     for file, block in zip(written.files, model.blocks, strict=True):
         network = in_snntorch(file) if peer == "snntorch" else in_norse(file, norse)
-        _, expected = spikes_here(block, currents)
+        _, expected = spikes_here(block, currents(width))
         assert 0.02 < expected.mean() < 0.5
-        assert torch.equal(spikes_there(network, currents), expected)
+        assert torch.equal(spikes_there(network, currents(width)), expected)
 
 
 @pytest.mark.parametrize(
@@ -86,20 +94,20 @@ def test_both_populations_fire_at_the_same_ticks(peer, currents, tmp_path, norse
     [
         ({"integration_mode": "bidirectional"}, "Mamba steers the time constants"),
         ({"integration_mode": "sequential"}, "driven by Mamba too"),
-        ({"integration_mode": "parallel", "liquid_backbone": "cfc"}, "a liquid cell"),
+        ({"integration_mode": "parallel", "liquid_backbone": "cfc", "liquid_units": 24}, "a liquid cell"),
     ],
 )
 def test_a_population_that_nir_cannot_say_is_left_out_in_words_and_the_first_still_agrees(
-    options, words, currents, tmp_path, norse
+    options, words, tmp_path, norse
 ):
-    model = model_of(**options)
+    model = model_of(use_mamba=True, **options)
     written = write_spiking_graphs(model, tmp_path)
     assert len(written.left_out) == len(model.blocks)
     assert words in written.left_out[0]
     with torch.no_grad():
         block = model.blocks[0]
-        expected = block.first(block.input(currents.transpose(0, 1))).spikes_BTS.transpose(0, 1)
-    assert torch.equal(spikes_there(in_norse(written.files[0], norse), currents), expected)
+        expected = block.first(currents(24).transpose(0, 1)).spikes_BTS.transpose(0, 1)
+    assert torch.equal(spikes_there(in_norse(written.files[0], norse), currents(24)), expected)
 
 
 def test_a_reset_that_nir_cannot_say_is_refused_with_the_reason(tmp_path):
