@@ -4,7 +4,7 @@ import io
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,16 +18,15 @@ from mambrane.app.words import check_run, check_words, given_settings, hints_of,
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.bounds import Bounds, Seed, check_settings
 from mambrane.core.errors import INTERRUPTED_EXIT_CODE, MambraneError, UserError
-from mambrane.core.events import EventLog
 from mambrane.data.config import DataConfig
-from mambrane.data.sources import find_sources
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
 from mambrane.run.config import RunConfig, RunOptions, Weights, from_dict, read_config_file
 from mambrane.run.effects import settings_without_effect
+from mambrane.run.named_settings import fitted_to
 from mambrane.run.presets import COSTS, PRESETS
-from mambrane.run.switches import with_fitting_heads, without_lost_ground
+from mambrane.run.switches import without_lost_ground
 
 USAGE = """\
 Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained task after task without forgetting.
@@ -237,18 +236,7 @@ def base_of(words: Sequence[str]) -> RunConfig:
     base = from_dict(sections, source=str(start.config), base=base)
     ground = _parse_known(Ground, words, default=Ground(**{f.name: _setting(base, f.name) for f in fields(Ground)}))
     chosen |= {name: getattr(ground, name, None) for name in given}
-    if ground.continual_learning and "num_tasks" not in chosen:
-        num_tasks = num_domains_in(ground.data)
-        base = replace(base, continual=replace(base.continual, num_tasks=num_tasks))
-        if num_tasks == 1 and "continual_learning" not in chosen:
-            base = without_lost_ground(base, chosen | {"continual_learning": False})
-            base = replace(base, continual=replace(base.continual, continual_learning=False))
-        chosen["num_tasks"] = num_tasks
-    base = without_lost_ground(base, chosen)
-    if ground.hidden_dim < 1 or "hidden_dim" not in chosen:
-        return base
-    # The width and what must divide it are checked together, so they change together.
-    return with_fitting_heads(base, ground.hidden_dim, chosen, given)
+    return fitted_to(base, chosen, given)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -269,13 +257,6 @@ def _setting(config: RunConfig, name: str) -> Any:  # noqa: ANN401 -- any settin
     sections = (getattr(config, f.name) for f in fields(config))
     (value,) = (getattr(section, name) for section in sections if name in {f.name for f in fields(section)})
     return value
-
-
-def num_domains_in(locations: tuple[str, ...]) -> int:
-    """Return how many domains `--data` names; nothing of their text is read."""
-    if locations == ("builtin",):
-        return ContinualConfig().num_tasks
-    return len(find_sources(locations, EventLog()))
 
 
 def _parse_start(words: Sequence[str]) -> StartOptions:

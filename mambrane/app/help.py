@@ -24,6 +24,7 @@ TITLES = {
 }
 PLACEHOLDERS = {
     "data": "PATH ...",
+    "task_order": "DOMAIN ...",
     "extension": "MODULE:CLASS NAME=VALUE ...",
     "output_dir": "FOLDER",
     "prompt": "TEXT",
