@@ -36,6 +36,7 @@ Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained ta
   mambrane generate RUN --prompt "..."        write text
   mambrane report   RUN                       one HTML page about the run
   mambrane info     RUN                       what the model is made of and what it has learned
+  mambrane study    STUDY                     a grid of settings, seeds and orders, and its table
   mambrane info                               versions, processor, caches: what a bug report needs
 
 RUN is the folder of a run. `mambrane COMMAND --help` explains each command.
@@ -145,6 +146,25 @@ class InfoArguments:
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
     """Folder of the run; left out: versions, processor, operations and cache folders, as a bug report needs them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyArguments:
+    """Run a study: arms, seeds and orders of tasks as runs side by side, and one table. Run it again to go on."""
+
+    study: Annotated[str, tyro.conf.Positional] = ""
+    """File of a study (TOML), or the name of a ready one."""
+    output_dir: str = ""
+    """Folder of the study; left out: studies/NAME."""
+    jobs: Annotated[int, Bounds(0, 4096, meaning_of_0="as many as there are cores")] = 0
+    """Runs side by side; 0: as many as there are cores."""
+    dry_run: bool = False
+    """Say what is left to do and about how long it takes, and run nothing."""
+    list: bool = False
+    """Show the ready studies, and about how long each takes."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -332,12 +352,28 @@ def _info(words: Sequence[str]) -> int:
     return info(arguments.run)
 
 
+def _study(words: Sequence[str]) -> int:
+    arguments = _parse(StudyArguments, words, command="study")
+    from mambrane.app.study import list_studies, study
+
+    if arguments.list:
+        return list_studies()
+    if not arguments.study:
+        raise UserError(
+            "mambrane study without a study",
+            wanted="a file, or a name",
+            way_out="mambrane study --list shows the names",
+        )
+    return study(arguments.study, output_dir=arguments.output_dir, jobs=arguments.jobs, dry_run=arguments.dry_run)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
     "generate": _generate,
     "report": _report,
     "info": _info,
+    "study": _study,
 }
 
 
@@ -347,7 +383,7 @@ def _parse(kind: type[T], words: Sequence[str], *, command: str, default: T | No
         if _asks_for_help(words):
             raise SystemExit(_print(command_help(command, kind)))
         check_words(words, hints_of(kind), command=command, num_positional=1)
-        if kind is not InfoArguments:
+        if kind not in (InfoArguments, StudyArguments):
             check_run(words, hints_of(kind), command=command)
     options: dict[str, Any] = {} if default is None else {"default": default}
     told = io.StringIO()
