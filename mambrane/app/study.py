@@ -12,10 +12,10 @@ from mambrane.core.events import Event
 from mambrane.studies.conduct import plan_study
 from mambrane.studies.conduct import study as conduct
 from mambrane.studies.files import find_study, ready_studies
-from mambrane.studies.pages import arm_row, columns, estimate_words, heading, notes, short_heading
+from mambrane.studies.pages import arm_row, columns, estimate_text, heading, notes, short_heading
 from mambrane.studies.results import StudyTable
-from mambrane.watch.event_words import warning_of
-from mambrane.watch.wording import duration
+from mambrane.watch.event_messages import warning_of
+from mambrane.watch.formatting import duration
 
 FAILED_EXIT_CODE = 1
 METRICS_IN_A_TABLE = 3
@@ -29,7 +29,7 @@ def study(name_or_path: str, *, output_dir: str, jobs: int, dry_run: bool) -> in
     if dry_run:
         plan = plan_study(asked, folder, jobs=jobs)
         console.print(
-            f"{asked.title or asked.name}: {_plan_words(len(plan.cells), len(plan.to_do), plan.jobs, plan.seconds)}"
+            f"{asked.title or asked.name}: {_plan_text(len(plan.cells), len(plan.to_do), plan.jobs, plan.seconds)}"
         )
         for cell in plan.to_do:
             console.print(f"  {cell.title}: {cell.folder}", soft_wrap=True)
@@ -71,7 +71,7 @@ def terminal_tables(table: StudyTable) -> list[Table]:
     for start in range(0, len(others), METRICS_IN_A_TABLE):
         names = others[start : start + METRICS_IN_A_TABLE]
         more = Table(box=box.SIMPLE_HEAD)
-        rows = [[estimate_words(arm.estimates[name]) for name in names] for arm in table.arms]
+        rows = [[estimate_text(arm.estimates[name]) for name in names] for arm in table.arms]
         _fill(more, table, [heading(name, table) for name in names], rows)
         tables.append(more)
     return tables
@@ -89,7 +89,7 @@ def _fill(shown: Table, table: StudyTable, headings: Sequence[str], rows: Sequen
 def _tell(event: Event, told: Console) -> None:
     kind, warning = event["event"], warning_of(event)
     if kind == "study_started":
-        told.print(f"{event['name']}: {_plan_words(event['cells'], event['to_do'], event['jobs'], event['seconds'])}")
+        told.print(f"{event['name']}: {_plan_text(event['cells'], event['to_do'], event['jobs'], event['seconds'])}")
     elif kind == "cell_started":
         told.print(f"  started   {event['cell']}", markup=False)
     elif kind == "cell_finished":
@@ -102,7 +102,7 @@ def _tell(event: Event, told: Console) -> None:
         told.print(warning, markup=False)
 
 
-def _plan_words(num_runs: int, num_to_do: int, jobs: int, seconds: float) -> str:
+def _plan_text(num_runs: int, num_to_do: int, jobs: int, seconds: float) -> str:
     if not num_to_do:
         return f"all {num_runs} runs are finished"
     finished = f", {num_runs - num_to_do} of them finished" if num_to_do < num_runs else ""

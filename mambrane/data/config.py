@@ -31,6 +31,9 @@ class DataConfig:
     """Read at most this many bytes of text of each domain, a fair sample of its files; 0 reads all."""
     max_heldout_bytes: Bytes = 0
     """Evaluate on at most this many bytes of each held-out split; 0 uses all."""
+    keep_heldout_bytes: Annotated[int, Bounds(0, 2**62, meaning_of_0="off")] = 16 * 2**20
+    """Keep a copy of each held-out split of at most this size in the run's folder, so that later tasks can be measured
+    when the text is gone; 0 keeps none. A larger split is not kept: a part of it would be another measure."""
     heldout_fraction: Annotated[float, Bounds(0, 1, "both")] = 0.1
     """Part of each domain's text that is never trained on; split by file where a domain has several."""
 

@@ -16,7 +16,7 @@ from mambrane.data.corpus import Corpus, cached_corpus
 from mambrane.data.overlap import Overlap, measure_overlap
 from mambrane.data.sources import find_sources
 from mambrane.data.tokenizer import Tokenizer, build_tokenizer
-from mambrane.data.tokens import TokenFile, cached_token_file, token_file_in_cache
+from mambrane.data.tokens import TokenFile, cached_token_file
 
 NOTABLE_OVERLAP = 0.02
 """Above this part of the held-out text, what was trained on is told in a sentence."""
@@ -53,6 +53,11 @@ class Domain:
     def near_duplicate_ratio(self) -> float:
         """Part of the held-out bytes, 0 to 1, in documents that are nearly the same as training text."""
         return self.record["near_duplicate_ratio"]
+
+    @property
+    def is_measurable(self) -> bool:
+        """Whether there is held-out text; False where nothing of it was kept and it is gone."""
+        return self.heldout.num_tokens > 0
 
     @property
     def heldout_bytes(self) -> int:
@@ -172,7 +177,7 @@ def tokenize_texts(
     repeated = [
         words
         for corpus, overlap in zip(corpora, overlaps, strict=True)
-        if (words := overlap_in_words(corpus.record["name"], overlap))
+        if (words := overlap_text(corpus.record["name"], overlap))
     ]
     if repeated:
         events.emit("heldout_text_repeats_training_text", message="; ".join(repeated))
@@ -183,26 +188,6 @@ def tokenize_texts(
     for domain in domains:
         events.emit("domain", **_summary(domain))
     return tokenizer, domains
-
-
-def domains_in_cache(records: Sequence[dict[str, Any]], tokenizer: Tokenizer, cache_dir: Path) -> list[Domain] | None:
-    """Return domains by the hashes in their records, without their text; None if the cache no longer holds them all.
-
-    Args:
-        records: `Domain.record` of each.
-        tokenizer: the one that made the tokens.
-        cache_dir: folder for tokens.
-    """
-    domains = []
-    for record in records:
-        train, heldout = (
-            token_file_in_cache(texts_hash=record[split]["content_hash"], tokenizer=tokenizer, cache_dir=cache_dir)
-            for split in ("train", "heldout")
-        )
-        if train is None or heldout is None:
-            return None
-        domains.append(Domain(record["name"], train, heldout, record["content_hash"], record))
-    return domains
 
 
 def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
@@ -223,7 +208,7 @@ def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
     return "; ".join(parts)
 
 
-def overlap_in_words(name: str, overlap: Overlap) -> str:
+def overlap_text(name: str, overlap: Overlap) -> str:
     """Return a sentence on how much of a domain's held-out text was trained on; empty if it is next to nothing."""
     parts = []
     if overlap.overlap_ratio > NOTABLE_OVERLAP:

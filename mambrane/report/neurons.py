@@ -9,7 +9,7 @@ from mambrane.report.data import ReportData
 from mambrane.report.figures import FIRST_POPULATION, MAMBA, SECOND_POPULATION
 from mambrane.report.figures_learning import block_panels, number_panels, panels_picture
 from mambrane.report.figures_neurons import raster_picture, rates_picture, silent_share
-from mambrane.watch import wording
+from mambrane.watch import formatting
 from mambrane.watch.history import RunHistory
 
 PLASTICITY_METHODS = {"stdp": "STDP", "meta_plasticity": "Meta-plasticity"}
@@ -40,7 +40,7 @@ def neurons(data: ReportData) -> str:
     rates = page.figure(
         rates_picture(probe),
         f"Dots: mean over the neurons of a population; bars: the range that holds four neurons in five. Measured over "
-        f"{wording.count(probe.num_tokens)} tokens of held-out text. {_silent(probe)}",
+        f"{formatting.count(probe.num_tokens)} tokens of held-out text. {_silent(probe)}",
     )
     return page.section("neurons", title, raster, absent if liquid else "", rates, _rates_over_time(data.history))
 
@@ -48,8 +48,8 @@ def neurons(data: ReportData) -> str:
 def _silent(probe: Probe) -> str:
     first = [silent_share(block.first_rates) for block in probe.blocks if block.first_rates is not None]
     second = [silent_share(block.second_rates) for block in probe.blocks if block.second_rates is not None]
-    words = f"Never fired: {wording.percent(sum(first) / len(first))} of the first populations"
-    return words + (f", {wording.percent(sum(second) / len(second))} of the second." if second else ".")
+    words = f"Never fired: {formatting.percent(sum(first) / len(first))} of the first populations"
+    return words + (f", {formatting.percent(sum(second) / len(second))} of the second." if second else ".")
 
 
 def _rates_over_time(history: RunHistory) -> str:
@@ -136,8 +136,9 @@ def energy(data: ReportData) -> str:
     header = ["per token, nJ", "as built", "event-driven", "int8 dense", "memory, as built", "memory, event-driven"]
     rows = [_energy_row(component) for component in (*energy.components, energy.total)]
     words = (
-        f"Of all products of this model, {wording.percent(energy.spike_share)} read spikes. On an ideal event-driven "
-        f"machine its arithmetic would take {wording.percent(energy.event_driven_saving)} less energy than as built."
+        f"Of all products of this model, {formatting.percent(energy.spike_share)} read spikes. On an ideal "
+        f"event-driven machine its arithmetic would take {formatting.percent(energy.event_driven_saving)} less "
+        "energy than as built."
     )
     return page.section(
         "energy",
@@ -149,4 +150,4 @@ def energy(data: ReportData) -> str:
 
 
 def _energy_row(component: ComponentEnergy) -> list[str]:
-    return [component.name, *(wording.compact(picojoules / 1000) for picojoules in component[1:])]
+    return [component.name, *(formatting.compact(picojoules / 1000) for picojoules in component[1:])]

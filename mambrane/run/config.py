@@ -106,6 +106,7 @@ class RunConfig:
 
 OPERATIONAL = (
     "data.data",
+    "data.keep_heldout_bytes",
     "run.max_steps",
     "run.output_dir",
     "run.dry_run",

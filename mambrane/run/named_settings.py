@@ -12,7 +12,7 @@ from mambrane.data.sources import find_sources
 from mambrane.run.config import RunConfig, from_dict
 from mambrane.run.presets import PRESETS
 from mambrane.run.setting_values import checked_value
-from mambrane.run.switches import with_fitting_heads, without_lost_ground
+from mambrane.run.switches import with_fitting_heads, without_unmet_switches
 
 
 def config_of(settings: Mapping[str, Any], *, source: str) -> RunConfig:
@@ -72,10 +72,10 @@ def fitted_to(base: RunConfig, chosen: Mapping[str, Any], given: Collection[str]
         num_tasks = num_domains_in(tuple(chosen.get("data", base.data.data)))
         base = replace(base, continual=replace(base.continual, num_tasks=num_tasks))
         if num_tasks == 1 and "continual_learning" not in chosen:
-            base = without_lost_ground(base, chosen | {"continual_learning": False})
+            base = without_unmet_switches(base, chosen | {"continual_learning": False})
             base = replace(base, continual=replace(base.continual, continual_learning=False))
         chosen["num_tasks"] = num_tasks
-    base = without_lost_ground(base, chosen)
+    base = without_unmet_switches(base, chosen)
     hidden_dim = chosen.get("hidden_dim", 0)
     if hidden_dim < 1:
         return base

@@ -26,8 +26,9 @@ from mambrane.report.report import write_report
 from mambrane.run.build import build_task_kind
 from mambrane.run.config import RunConfig, Weights
 from mambrane.run.folders import cache_folder
+from mambrane.run.own_text import own_domains
 from mambrane.run.samples import write_samples
-from mambrane.run.saved import SavedRun, open_run, own_domains, require_finite_weights
+from mambrane.run.saved import SavedRun, open_run, require_finite_weights
 from mambrane.storage.run_folder import RunFolder
 
 PROBED_TOKENS = 1024
@@ -146,9 +147,8 @@ class Run:
 
     @cached_property
     def domains(self) -> list[Domain]:
-        """The run's own text, of the domains that it measures; read at the first use."""
-        continual = self.config.continual
-        return own_domains(self.saved)[: continual.num_tasks if continual.continual_learning else None]
+        """The run's own text, of the domains that it measures, in the order of the matrix; read at the first use."""
+        return own_domains(self.saved)
 
     def evaluate(self, data: Sequence[str] = ()) -> dict[str, Measurement]:
         """Return what is measured on every domain by name: `.value` in the unit of `matrix.measure`, and `.details`.
@@ -162,7 +162,7 @@ class Run:
             other = replace(self.config.data, data=tuple(data))
             _, domains = load_domains(other, cache_folder(), self._log, tokenizer=self.tokenizer)
         else:
-            domains = own_domains(self.saved)
+            domains = self.domains
         kind, model = build_task_kind(self.config, self._device), self.usable_model
         return {domain.name: kind.evaluate(model, domain) for domain in domains}
 
@@ -185,7 +185,7 @@ class Run:
         Args:
             prompt: text to go on from; empty starts a new document.
             max_tokens: tokens to write at most.
-            temperature: above 1 is wilder, below 1 tamer, 0 always takes the most likely token.
+            temperature: above 1 is more random, below 1 less, 0 always takes the most likely token.
             top_k: draw from the k most likely tokens only; 0 draws from all.
             top_p: draw from the most likely tokens that together have this probability.
             seed: seed of the draw; equal seeds write equal text.

@@ -1,7 +1,7 @@
 """The folder of a run: where each file is, the lock that keeps a second process out, and the run's configuration.
 
     config.json  environment.json  domains.json  tokenizer.json  events.jsonl  matrix.json  tensorboard/  report.html
-    checkpoints/  run.lock
+    heldout/  checkpoints/  run.lock
 
 The lock is the system's own on run.lock (flock; LockFileEx on Windows): it is given back when its holder ends, however
 it ends, so the file itself staying behind means nothing. There is no fallback to a lock that only counts as long as its
@@ -46,6 +46,7 @@ class RunFolder:
         self.matrix_file = path / "matrix.json"
         self.tokenizer_file = path / "tokenizer.json"
         self.report_file = path / "report.html"
+        self.heldout_folder = path / "heldout"
         self.tensorboard_folder = path / "tensorboard"
         self.checkpoints_folder = path / "checkpoints"
         self.lock_file = path / "run.lock"

@@ -11,8 +11,8 @@ from urllib.parse import quote
 from mambrane.studies.results import ArmResult, RunResult, StudyTable
 from mambrane.studies.statistics import CONFIDENCE, FEWEST_FOR_TRUST, Difference, Estimate
 from mambrane.studies.study import HIGHER_IS_BETTER
+from mambrane.watch.formatting import duration, size
 from mambrane.watch.table import TITLES
-from mambrane.watch.wording import duration, size
 
 _AVERAGES = frozenset({"final_average", "average_incremental", "learned_average"})
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
@@ -51,26 +51,26 @@ def arm_row(table: StudyTable, arm: ArmResult) -> list[str]:
     first, *others = table.shown_metrics() or [table.study.metric]
     return [
         arm.name,
-        estimate_words(arm.estimates[first]),
-        difference_words(arm.difference),
-        p_words(arm.corrected_p),
-        *(estimate_words(arm.estimates[metric]) for metric in others),
+        estimate_text(arm.estimates[first]),
+        difference_text(arm.difference),
+        p_text(arm.corrected_p),
+        *(estimate_text(arm.estimates[metric]) for metric in others),
         "-" if arm.seconds is None else duration(arm.seconds),
         "-" if arm.memory_bytes is None else size(arm.memory_bytes),
     ]
 
 
-def estimate_words(found: Estimate | None) -> str:
+def estimate_text(found: Estimate | None) -> str:
     """Return a mean with its interval: 3.193 [3.101, 3.280]."""
-    return "-" if found is None else f"{found.mean:.3f}" + _interval_words(found.low, found.high)
+    return "-" if found is None else f"{found.mean:.3f}" + _interval_text(found.low, found.high)
 
 
-def difference_words(found: Difference | None) -> str:
+def difference_text(found: Difference | None) -> str:
     """Return a difference with its sign and interval."""
-    return "-" if found is None else f"{found.mean:+.3f}" + _interval_words(found.low, found.high, sign="+")
+    return "-" if found is None else f"{found.mean:+.3f}" + _interval_text(found.low, found.high, sign="+")
 
 
-def p_words(p_value: float | None) -> str:
+def p_text(p_value: float | None) -> str:
     """Return a p-value; what is below a thousandth as such."""
     if p_value is None:
         return "-"
@@ -93,7 +93,7 @@ def notes(table: StudyTable) -> list[str]:
     if seeds > 1:
         sentences.append(
             f"In brackets: {CONFIDENCE:.0%} bootstrap intervals of the mean (BCa). Differences are paired by seed; p is"
-            " that of the paired t-test" + _correction_words(table.num_comparisons)
+            " that of the paired t-test" + _correction_text(table.num_comparisons)
         )
     if 1 < seeds < FEWEST_FOR_TRUST:
         sentences.append(f"With {seeds} seeds an interval is too narrow: take {FEWEST_FOR_TRUST} or more for a claim.")
@@ -108,7 +108,7 @@ def notes(table: StudyTable) -> list[str]:
     return sentences
 
 
-def _correction_words(num_comparisons: int) -> str:
+def _correction_text(num_comparisons: int) -> str:
     if num_comparisons < 2:
         return "."
     return (
@@ -244,5 +244,5 @@ def as_json(table: StudyTable, folder: Path) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
-def _interval_words(low: float | None, high: float | None, sign: str = "") -> str:
+def _interval_text(low: float | None, high: float | None, sign: str = "") -> str:
     return "" if low is None or high is None else f" [{low:{sign}.3f}, {high:{sign}.3f}]"

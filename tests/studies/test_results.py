@@ -94,7 +94,7 @@ def test_csv_json_and_latex_say_the_same(table, tmp_path):
     ]
     tabular = pages.latex(table, tmp_path)
     assert tabular.count(r" \\") == len(table.arms) + 1
-    assert pages.estimate_words(by_name(table)["replay"].estimates["final_average"]) in tabular
+    assert pages.estimate_text(by_name(table)["replay"].estimates["final_average"]) in tabular
 
 
 def test_latex_is_not_broken_by_a_name(tmp_path):
