@@ -47,6 +47,10 @@ from .run.config import RunOptions as RunOptions
 from .run.export import Exported as Exported
 from .run.run import Run as Run
 from .run.train import train as train
+from .studies.conduct import StudyOutcome as StudyOutcome
+from .studies.conduct import study as study
+from .studies.results import StudyTable as StudyTable
+from .studies.study import Study as Study
 from .tasks.kind import TaskKind as TaskKind
 from .watch.console import ConsoleListener as ConsoleListener
 from .watch.tensorboard import TensorBoardListener as TensorBoardListener

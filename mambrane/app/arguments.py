@@ -131,6 +131,25 @@ class InfoArguments:
     """Folder of the run; left out: versions, processor, operations and cache folders, as a bug report needs them."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyArguments:
+    """Run a study: arms, seeds and orders of tasks as runs side by side, and one table. Run it again to go on."""
+
+    study: Annotated[str, tyro.conf.Positional] = ""
+    """File of a study (TOML), or the name of a ready one."""
+    output_dir: str = ""
+    """Folder of the study; left out: studies/NAME."""
+    jobs: Annotated[int, Bounds(0, 4096, meaning_of_0="as many as there are cores")] = 0
+    """Runs side by side; 0: as many as there are cores."""
+    dry_run: bool = False
+    """Say what is left to do and about how long it takes, and run nothing."""
+    list: bool = False
+    """Show the ready studies, and about how long each takes."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
 def parse_known(kind: type[T], argv: Sequence[str], *, default: T) -> T:
     """Read some settings and pass over all others."""
     parsed, _ = tyro.cli(
@@ -152,7 +171,7 @@ def parse(kind: type[T], argv: Sequence[str], *, command: str, default: T | None
             sys.stdout.write(command_help(command, kind))
             raise SystemExit(0)
         check_flags(argv, hints_of(kind), command=command, num_positional=1)
-        if kind is not InfoArguments:
+        if kind not in (InfoArguments, StudyArguments):
             check_run(argv, hints_of(kind), command=command)
     options: dict[str, Any] = {} if default is None else {"default": default}
     told = io.StringIO()

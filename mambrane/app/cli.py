@@ -12,6 +12,7 @@ from mambrane.app.arguments import (
     GenerateArguments,
     InfoArguments,
     ReportArguments,
+    StudyArguments,
     TrainArguments,
     asks_for_help,
     parse,
@@ -35,6 +36,7 @@ Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained ta
   mambrane report   RUN                       one HTML page about the run
   mambrane export   RUN --to folder           the model for others: hub, transformers, NIR
   mambrane info     RUN                       what the model is made of and what it has learned
+  mambrane study    STUDY                     a grid of settings, seeds and orders, and its table
   mambrane info                               versions, processor, caches: what a bug report needs
 
 RUN is the folder of a run. `mambrane COMMAND --help` explains each command.
@@ -184,6 +186,17 @@ def _info(argv: Sequence[str]) -> int:
     return info(arguments.run)
 
 
+def _study(argv: Sequence[str]) -> int:
+    arguments = parse(StudyArguments, argv, command="study")
+    from mambrane.app.study import list_studies, study
+
+    if arguments.list:
+        return list_studies()
+    if not arguments.study:
+        raise UserError("mambrane study without a study", wanted="a file, or a name", way_out="mambrane study --list")
+    return study(arguments.study, output_dir=arguments.output_dir, jobs=arguments.jobs, dry_run=arguments.dry_run)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
@@ -191,6 +204,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "report": _report,
     "export": _export,
     "info": _info,
+    "study": _study,
 }
 
 
