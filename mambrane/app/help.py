@@ -99,12 +99,12 @@ def group_help(title: str, settings: Iterable[Setting]) -> str:
     """Return a titled list of settings with what each means and where it stands."""
     lines = [title]
     for setting in settings:
-        stands_at = default_words(setting.default)
-        lines += _entry(flag_words(setting), setting.sentence + f" [{stands_at}]" * bool(stands_at))
+        stands_at = default_text(setting.default)
+        lines += _entry(flag_text(setting), setting.sentence + f" [{stands_at}]" * bool(stands_at))
     return "\n".join(lines)
 
 
-def flag_words(setting: Setting) -> str:
+def flag_text(setting: Setting) -> str:
     """Return how a setting is written: `--epochs NUMBER`, `--use-mamba, --no-use-mamba`."""
     flag = "--" + setting.name.replace("_", "-")
     if setting.hint is bool:
@@ -114,7 +114,7 @@ def flag_words(setting: Setting) -> str:
     return f"{flag} {_placeholder(setting)}"
 
 
-def default_words(default: Any) -> str:  # noqa: ANN401 -- any setting's value
+def default_text(default: Any) -> str:  # noqa: ANN401 -- any setting's value
     """Return a value as text: on, off, 0.001; empty for an empty value."""
     if isinstance(default, bool):
         return "on" if default else "off"

@@ -19,8 +19,8 @@ from mambrane.run.kernels import compile_kernels_of
 from mambrane.run.plan import Plan, make_plan
 from mambrane.run.switches import on_and_off
 from mambrane.run.timing import TIMED_MICRO_BATCHES
-from mambrane.watch.event_words import warning_of
-from mambrane.watch.wording import duration, percent, size, switches
+from mambrane.watch.event_messages import warning_of
+from mambrane.watch.formatting import duration, percent, size, switches
 
 
 def print_plan(config: RunConfig, warnings: Sequence[str], *, as_json: bool) -> int:

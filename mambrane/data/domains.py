@@ -150,7 +150,7 @@ def tokenize_texts(
     repeated = [
         words
         for corpus, overlap in zip(corpora, overlaps, strict=True)
-        if (words := overlap_in_words(corpus.record["name"], overlap))
+        if (words := overlap_text(corpus.record["name"], overlap))
     ]
     if repeated:
         events.emit("heldout_text_repeats_training_text", message="; ".join(repeated))
@@ -181,7 +181,7 @@ def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
     return "; ".join(parts)
 
 
-def overlap_in_words(name: str, overlap: Overlap) -> str:
+def overlap_text(name: str, overlap: Overlap) -> str:
     """Return a sentence on how much of a domain's held-out text was trained on; empty if it is next to nothing."""
     parts = []
     if overlap.overlap_ratio > NOTABLE_OVERLAP:

@@ -5,8 +5,7 @@
 
 for each of H heads of P channels; delta, A and D are one number for each head, B and C are shared by all (one group).
 Parameter names, shapes and arithmetic are the published ones (RMSNorm behind the gate, `norm_before_gate=False`).
-`B_extra` and `C_extra` are added to B and C behind the convolution: this is how spikes modulate what Mamba writes
-and reads.
+The phases of a call, `channels`, `scan` and `gated`, can be called by themselves, as in version 1.
 Source: Dao & Gu 2024, Transformers are SSMs, arXiv 2405.21060, section 7; initialisation from their mamba2.py.
 """
 
@@ -14,13 +13,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mambrane.core.shapes import Activations, Resets
 from mambrane.core.weight_decay import exempt_from_weight_decay
 from mambrane.layers.cost import ComponentCost, macs, num_parameters
 from mambrane.layers.elementwise import softplus
 from mambrane.layers.linear import Linear
-from mambrane.layers.mamba import draw_dt_bias
+from mambrane.layers.mamba import InnerChannels, draw_dt_bias
 from mambrane.layers.norm import RmsNorm
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.gated_skip import gated_skip
@@ -44,6 +44,7 @@ class Mamba2(nn.Module):
 
     operations = ("causal_conv", "ssd", "gated_skip")
     """Operations with compiled kernels that it calls."""
+    state_type = Mamba2State
 
     def __init__(self, dim: int, *, expand: int, d_state: int, d_conv: int) -> None:
         super().__init__()
@@ -69,35 +70,64 @@ class Mamba2(nn.Module):
             self.dt_bias.copy_(draw_dt_bias(self.dt_bias.numel(), generator))
 
     def forward(
-        self,
-        u_BTD: Activations,
-        *,
-        state: Mamba2State | None = None,
-        resets_BT: Resets | None = None,
-        B_extra_BTN: Tensor | None = None,
-        C_extra_BTN: Tensor | None = None,
+        self, u_BTD: Activations, *, state: Mamba2State | None = None, resets_BT: Resets | None = None
     ) -> tuple[Activations, Mamba2State]:
         """Return the output [B, T, D] and the state after the last token. T = 1 is one step of generation."""
-        expanded, heads = self.out_proj.in_features, self.A_log.numel()
-        convolved = self.conv1d.in_channels
-        gate_BTE, xBC_BTE, dt_BTH = self.in_proj.parts(u_BTD, [expanded, convolved, heads])
         conv_BEK, scan_BHPN = (None, None) if state is None else state
+        channels = self.channels(u_BTD, conv_BEK=conv_BEK, resets_BT=resets_BT)
+        y_BTE, scan_BHPN = self.scan(channels, scan_BHPN, resets_BT=resets_BT)
+        return self.out_proj(self.gated(y_BTE, channels)), Mamba2State(channels.conv_BEK, scan_BHPN)
+
+    def channels(
+        self, u_BTD: Activations, *, conv_BEK: Tensor | None = None, resets_BT: Resets | None = None
+    ) -> InnerChannels:
+        """Return the inner channels x behind the convolution, the gate z, its last inputs, and B, C and dt."""
+        expanded, convolved = self.out_proj.in_features, self.conv1d.in_channels
+        gate_BTE, xBC_BTE, dt_BTH = self.in_proj.parts(u_BTD, [expanded, convolved, self.A_log.numel()])
         assert self.conv1d.bias is not None, "it is made with one"
         xBC_BTE, conv_BEK = causal_conv(
             xBC_BTE, self.conv1d.weight.squeeze(1), self.conv1d.bias, state_BEK=conv_BEK, resets_BT=resets_BT
         )
         x_BTE, B_BTN, C_BTN = xBC_BTE.split([expanded, self.d_state, self.d_state], dim=-1)
-        if B_extra_BTN is not None:
-            B_BTN = B_BTN + B_extra_BTN
-        if C_extra_BTN is not None:
-            C_BTN = C_BTN + C_extra_BTN
-        x_BTHP = x_BTE.unflatten(-1, (heads, self.head_channels))
+        return InnerChannels(x_BTE, gate_BTE, conv_BEK, (B_BTN, C_BTN, dt_BTH))
+
+    def scan(
+        self,
+        channels: InnerChannels,
+        scan_BHPN: Tensor | None = None,
+        *,
+        resets_BT: Resets | None = None,
+        selecting_BTS: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return C h [B, T, E] and the state h after the last token.
+
+        Args:
+            channels: what `channels` returned.
+            scan_BHPN: h before the first token.
+            resets_BT: where documents start.
+            selecting_BTS: numbers on the first S channels, whose sum over a head is added to its step size before
+                the softplus.
+        """
+        heads = self.A_log.numel()
+        B_BTN, C_BTN, dt_BTH = channels.rest
+        if selecting_BTS is not None:
+            missing = self.out_proj.in_features - selecting_BTS.shape[-1]
+            selecting_BTE = functional.pad(selecting_BTS, (0, missing))
+            dt_BTH = dt_BTH + selecting_BTE.unflatten(-1, (heads, self.head_channels)).sum(-1)
+        x_BTHP = channels.x_BTE.unflatten(-1, (heads, self.head_channels))
         delta_BTH = softplus(dt_BTH + self.dt_bias)
         A_H = -torch.exp(self.A_log)
         y_BTHP, scan_BHPN = ssd(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=scan_BHPN, resets_BT=resets_BT)
+        return y_BTHP.flatten(2), scan_BHPN
+
+    def gated(self, y_BTE: Tensor, channels: InnerChannels) -> Tensor:
+        """Return what the last product reads, [B, T, E]: norm((y + D x) silu(z))."""
         skip_E = self.D.repeat_interleave(self.head_channels)
-        y_BTE = gated_skip(y_BTHP.flatten(2), x_BTE, skip_E, gate_BTE)
-        return self.out_proj(self.norm(y_BTE)), Mamba2State(conv_BEK, scan_BHPN)
+        return self.norm(gated_skip(y_BTE, channels.x_BTE, skip_E, channels.gate_BTE))
+
+    def selection_macs(self, units: int) -> int:
+        """Return the multiply-accumulates a token of `selecting_BTS`: none, it is a sum."""
+        return 0
 
     def cost(self) -> ComponentCost:
         """Return what the mixer costs as a recurrence, as the CPU runs it; products over chunks of tokens take more."""

@@ -12,7 +12,7 @@ from mambrane.core.errors import UserError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelConfig:
-    """The model: a stack of blocks; hybrid ones hold spiking neurons, a Mamba path and a plastic second population."""
+    """The model: a stack of blocks; hybrid ones are Mambas with two populations of neurons on their inner channels."""
 
     hidden_dim: Size = 512
     """Width D of the residual stream."""
@@ -23,7 +23,7 @@ class ModelConfig:
     dropout: Annotated[float, Bounds(0, 1, "most")] = 0.0
     """Part of the embedding, and of what each block adds to the residual stream, that is set to zero in training."""
     spiking_units: Size = 128
-    """Spiking neurons S of the first population, in each block."""
+    """Spiking neurons S of the first population, in each block: with a Mamba, on its first inner channels."""
     liquid_units: Size = 128
     """Units of the second population when it is a liquid cell (cfc, ltc); a lif population has --spiking-units."""
     liquid_backbone: Literal["lif", "cfc", "ltc"] = "lif"
@@ -44,26 +44,27 @@ class ModelConfig:
     """Steepness of the surrogate, per unit of membrane potential."""
 
     use_mamba: bool = False
-    """Add the Mamba path; without it the model is spiking only."""
+    """Put the neurons on the inner channels of a Mamba; without it the model is spiking only."""
     mamba_version: Literal[1, 2] = 1
     """1: selective scan (S6), a decay per channel and state. 2: SSD, one decay per head."""
     mamba_expand: Annotated[int, Bounds(1, 64)] = 2
-    """Expanded width of the Mamba path over the hidden width."""
+    """Inner channels of Mamba over the hidden width."""
     mamba_d_state: Annotated[int, Bounds(1, 4096)] = 16
     """State size N of each Mamba channel."""
     mamba_d_conv: Annotated[int, Bounds(1, 1024)] = 4
     """Taps of the causal convolution."""
 
     integration_mode: Literal["sequential", "parallel", "bidirectional"] = "bidirectional"
-    """How the spiking and the Mamba path meet (with --use-mamba)."""
+    """How spikes and Mamba meet: spikes select what Mamba keeps and only their echo is read out (sequential), they are
+    read out beside it (parallel), or both, and Mamba steers their time constants (bidirectional)."""
     spike_to_mamba_method: Literal["rate", "temporal", "potential"] = "temporal"
-    """What Mamba reads of the first population: mean of the last 10 tokens, exponential trace, or membrane."""
+    """What is read of the first population: mean of the last 10 tokens, exponential trace, or membrane."""
     use_adaptive_gating: bool = False
-    """Mix the two paths by a learned gate for each token and head; off: one learned number for each head."""
+    """Let the spikes through by a learned gate for each token and head; off: one learned number for each head."""
     num_gate_heads: Size = 8
-    """Heads of the gate: slices of the hidden width that are mixed separately."""
+    """Heads of the gate: slices of the hidden width that are gated separately."""
     use_cross_attention: bool = False
-    """Let each path attend to the other over the last tokens (bidirectional mode)."""
+    """Let spikes and Mamba attend to each other over the last tokens (bidirectional mode); adds a third of a Mamba."""
     cross_attn_heads: Size = 16
     """Heads of the cross-attention."""
     cross_attn_window: Annotated[int, Bounds(1, 1_048_576)] = 64

@@ -1,5 +1,6 @@
 """The language model: tied embedding and head around a stack of blocks, of one kind or of several."""
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -13,6 +14,7 @@ from mambrane.layers.dropout import Dropout
 from mambrane.layers.norm import RmsNorm
 from mambrane.models.block import Block, block_kind
 from mambrane.models.config import ModelConfig
+from mambrane.models.earlier import require_present_blocks
 from mambrane.models.initialisation import draw_default_weights
 from mambrane.models.state import BlockActivity, ModelOutput, ModelState
 from mambrane.ops.linear import linear
@@ -50,6 +52,15 @@ class LanguageModel(nn.Module):
         draw_default_weights(self.blocks, generator)
         for block in self.stack:
             block.reset_parameters(generator, num_blocks=len(self.blocks))
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 -- torch's own
+        """Load weights by name, as torch does.
+
+        Raises:
+            UserError: an earlier version wrote them, for a block that is no more.
+        """
+        require_present_blocks(state_dict)
+        return super().load_state_dict(state_dict, *args, **kwargs)
 
     def forward(
         self,

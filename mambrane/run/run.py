@@ -187,7 +187,7 @@ class Run:
         Args:
             prompt: text to go on from; empty starts a new document.
             max_tokens: tokens to write at most.
-            temperature: above 1 is wilder, below 1 tamer, 0 always takes the most likely token.
+            temperature: above 1 is more random, below 1 less, 0 always takes the most likely token.
             top_k: draw from the k most likely tokens only; 0 draws from all.
             top_p: draw from the most likely tokens that together have this probability.
             seed: seed of the draw; equal seeds write equal text.

@@ -26,7 +26,7 @@ from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import all_operations_of, compile_kernels_of
 from mambrane.run.methods import shown_numbers
-from mambrane.run.outside import load_extensions, words_of
+from mambrane.run.outside import arguments_of, load_extensions
 from mambrane.run.own_text import keep_heldout_text
 from mambrane.run.presets import smaller_presets
 from mambrane.run.run import Run
@@ -76,7 +76,7 @@ def train(
         torch.cuda.set_device(device)
     seed_global_generators(config.run.seed)
     from_outside = [*load_extensions(config.run.extension), *extensions]
-    words = [word for extension in from_outside for word in words_of(extension)]
+    words = [word for extension in from_outside for word in arguments_of(extension)]
     config = replace(config, run=replace(config.run, extension=tuple(words)))
     texts, reading_events = _read_texts(config, listeners)
     folder = RunFolder(config.folder_for([text.content_hash for text in texts]))
@@ -141,11 +141,11 @@ def _train_in(
 
 def _read_texts(config: RunConfig, listeners: Sequence[Callable[[Event], None]]) -> tuple[list[Corpus], list[Event]]:
     """Read the text, which decides the folder of the run; return the events on the way, for the run's log."""
-    heard: list[Event] = []
+    early_events: list[Event] = []
     events = EventLog()
-    events.listeners += [*listeners, heard.append]
+    events.listeners += [*listeners, early_events.append]
     num_domains = config.continual.num_tasks if config.continual.continual_learning else None
-    return read_texts(config.data, cache_folder(), events, num_domains), heard
+    return read_texts(config.data, cache_folder(), events, num_domains), early_events
 
 
 def _tokenize(
@@ -204,7 +204,7 @@ def _announce(
     on, off = on_and_off(config)
     events.emit("switches", on=on, off=off)
     for extension in from_outside:
-        events.emit("extension", message=f"extension {' '.join(words_of(extension))}")
+        events.emit("extension", message=f"extension {' '.join(arguments_of(extension))}")
     for sentence in (*warnings, *warnings_of_device(config, device.type)):
         events.emit("warning", message=sentence)
     reasons = explain(device)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from mambrane.app.cli import base_of, main, parse_train
-from mambrane.app.words import given_settings
+from mambrane.app.cli import main
+from mambrane.app.flags import given_settings
+from mambrane.app.train_settings import base_of, parse_train
 from mambrane.core.errors import UserError
 from mambrane.run import config as run_config
 from mambrane.run.config import RunConfig, defaults_for_old_runs, fingerprint, from_dict, to_dict

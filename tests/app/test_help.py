@@ -7,7 +7,7 @@ from contextlib import suppress
 import pytest
 
 from mambrane.app.cli import main
-from mambrane.app.words import given_settings
+from mambrane.app.flags import given_settings
 from tests.app.test_cli import flags
 
 
