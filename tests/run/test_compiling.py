@@ -37,6 +37,8 @@ RUNS = """
 import sys, torch
 from dataclasses import replace
 from pathlib import Path
+from tests.contract.whole_run import CONFIG, domains_of, sit
+from tests.engine.tiny_training import training_differences
 
 plain = replace(CONFIG, run=replace(CONFIG.run, max_steps=4), engine=replace(CONFIG.engine, precision="fp32"))
 compiled = replace(plain, engine=replace(plain.engine, compile=True))
