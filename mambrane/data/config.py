@@ -24,6 +24,9 @@ class DataConfig:
     epoch_tokens: Annotated[int, Bounds(0, 1_000_000_000_000)] = 0
     """Most tokens in an epoch: it goes on in the text where the last one stopped, until all of it has been read once;
     then in a new order. 0: the whole text. Of all domains as one task, an epoch is as long as a domain's on average."""
+    task_order: tuple[str, ...] = ()
+    """Domains that come first, in this order, each by its name or its place (1 is the first); left out: as --data has
+    them."""
     max_domain_bytes: Bytes = 0
     """Read at most this many bytes of text of each domain, a fair sample of its files; 0 reads all."""
     max_heldout_bytes: Bytes = 0

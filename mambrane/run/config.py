@@ -22,6 +22,9 @@ from mambrane.tasks import check_task_kind
 Weights = Literal["auto", "model", "ema"]
 """Weights that a command takes from a checkpoint; auto: those that the run is measured with."""
 
+ExportKind = Literal["folder", "hub", "transformers", "nir"]
+"""What a model can leave a run as."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
