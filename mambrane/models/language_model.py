@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from mambrane.core.errors import UserError
 from mambrane.core.seeding import derive_seed
@@ -43,6 +44,8 @@ class LanguageModel(nn.Module):
         self.blocks = nn.ModuleList(cast(nn.Module, block_kind(name).build(config)) for name in config.block_kinds)
         self.norm = RmsNorm(config.hidden_dim)
         self.head = None if config.tie_embeddings else Linear(config.hidden_dim, self.vocab_size, bias=False)
+        self.checkpoint_activations = False
+        """Whether a block keeps only its input for the backward pass, where it runs again."""
         self.dropouts: nn.ModuleList | None = None
         if config.dropout > 0:
             seeds = (derive_seed(generator.initial_seed(), place) for place in range(1 + config.num_layers))
@@ -169,8 +172,9 @@ class LanguageModel(nn.Module):
         states = (None,) * len(self.blocks) if state is None else state.blocks
         x_BTD = self._drop(0, self.embedding(tokens_BT))
         new_states, activities = [], []
+        run = _run_again_in_backward if self.checkpoint_activations and torch.is_grad_enabled() else _run
         for index, (block, block_state) in enumerate(zip(self.stack, states, strict=True)):
-            y_BTD, block_state, activity = block(x_BTD, state=block_state, resets_BT=resets_BT)
+            y_BTD, block_state, activity = run(block, x_BTD, state=block_state, resets_BT=resets_BT)
             # What the block has added is its residual branch.
             x_BTD = x_BTD + self._drop(1 + index, y_BTD - x_BTD) if self._drops else y_BTD
             new_states.append(block_state)
@@ -206,3 +210,12 @@ class LanguageModel(nn.Module):
             for index, (block, did) in enumerate(zip(self.stack, activity, strict=True))
             if block.plastic is not None and did.pre_spikes_BTS is not None and did.post_spikes_BTS is not None
         }
+
+
+def _run(block: Block, x_BTD: Tensor, **options: Any) -> Any:  # noqa: ANN401 -- as blocks take and return
+    return block(x_BTD, **options)
+
+
+def _run_again_in_backward(block: Block, x_BTD: Tensor, **options: Any) -> Any:  # noqa: ANN401 -- as blocks do
+    # A block draws nothing (dropout stands outside), so the random state need not be kept for its second run.
+    return checkpoint(block, x_BTD, use_reentrant=False, preserve_rng_state=False, **options)

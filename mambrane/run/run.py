@@ -23,6 +23,7 @@ from mambrane.models.cost import count_costs
 from mambrane.models.language_model import LanguageModel
 from mambrane.report.data import Sample, read_report_data
 from mambrane.report.report import write_report
+from mambrane.run.arithmetic import evaluating
 from mambrane.run.build import build_task_kind
 from mambrane.run.config import ExportKind, RunConfig, Weights
 from mambrane.run.export import Exported, export_run
@@ -165,7 +166,8 @@ class Run:
         else:
             domains = self.domains
         kind, model = build_task_kind(self.config, self._device), self.usable_model
-        return {domain.name: kind.evaluate(model, domain) for domain in domains}
+        with evaluating(self.config, self._device):
+            return {domain.name: kind.evaluate(model, domain) for domain in domains}
 
     def generate(self, prompt: str = "", **options: Any) -> str:  # noqa: ANN401 -- as there
         """Return what the model writes after the prompt; the options are those of `stream`."""
