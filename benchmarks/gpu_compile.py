@@ -3,8 +3,8 @@
     python -m benchmarks.gpu_compile [--targets sm_90 gfx942] [--only selective_scan] [--write]
 
 Triton compiles without a driver, and its wheel brings NVIDIA's assembler and disassembler. For each kernel that the
-base preset starts (`benchmarks.gpu_calls`): registers, what did not fit into them (spills), shared memory, warps that fit
-on a multiprocessor, and instructions of a warp for a token, from the loops of the code. --write puts them into
+base preset starts (`benchmarks.gpu_calls`): registers, what did not fit into them (spills), shared memory, warps on
+a multiprocessor, and instructions of a warp for a token, from the loops of the code. --write puts them into
 benchmarks/results/gpu_compile.json and docs/gpu.md; tests/benchmarks/test_gpu_compile.py holds them.
 """
 
