@@ -38,11 +38,14 @@ from .measure.metrics import heldout_loss as heldout_loss
 from .models.blocks.hybrid import HybridBlock as HybridBlock
 from .models.config import ModelConfig as ModelConfig
 from .models.language_model import LanguageModel as LanguageModel
+from .models.pretrained import pretrained_tokenizer as pretrained_tokenizer
 from .models.published import from_published as from_published
 from .plasticity.config import PlasticityConfig as PlasticityConfig
 from .run import presets as presets
 from .run.config import RunConfig as RunConfig
 from .run.config import RunOptions as RunOptions
+from .run.export import Exported as Exported
+from .run.initial import shaped_like as shaped_like
 from .run.run import Run as Run
 from .run.train import train as train
 from .studies.conduct import StudyOutcome as StudyOutcome

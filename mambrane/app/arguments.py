@@ -19,7 +19,7 @@ from mambrane.data.config import DataConfig
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
-from mambrane.run.config import RunOptions, Weights
+from mambrane.run.config import ExportKind, RunOptions, Weights
 
 HELP_FLAGS = ("-h", "--help")
 
@@ -103,6 +103,24 @@ class ReportArguments:
     """Folder of the run."""
     output: Path | None = None
     """File to write; left out: report.html in the run's folder."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportArguments:
+    """Write a run's model so that it can leave: a folder, the hub, transformers' format, or NIR of its neurons."""
+
+    run: Run
+    """Folder of the run."""
+    to: ExportKind = "folder"
+    """folder, hub, transformers or nir."""
+    output_dir: Path | None = None
+    """Folder to write; left out: export/ in the run's folder."""
+    hub_name: str = ""
+    """With --to hub: OWNER/MODEL, where it is published."""
+    private: bool = False
+    """With --to hub: nobody else may see it."""
+    weights: Weights = "auto"
+    """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,6 +8,7 @@ from mambrane import __version__
 from mambrane.app.arguments import (
     HELP_FLAGS,
     EvaluateArguments,
+    ExportArguments,
     GenerateArguments,
     InfoArguments,
     ReportArguments,
@@ -33,6 +34,7 @@ Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained ta
   mambrane evaluate RUN                       bits per byte of every domain
   mambrane generate RUN --prompt "..."        write text
   mambrane report   RUN                       one HTML page about the run
+  mambrane export   RUN --to folder           the model for others: hub, transformers, NIR
   mambrane info     RUN                       what the model is made of and what it has learned
   mambrane study    STUDY                     a grid of settings, seeds and orders, and its table
   mambrane info                               versions, processor, caches: what a bug report needs
@@ -166,6 +168,13 @@ def _report(argv: Sequence[str]) -> int:
     return report(arguments.run, arguments.output)
 
 
+def _export(argv: Sequence[str]) -> int:
+    arguments = parse(ExportArguments, argv, command="export")
+    from mambrane.app.export import export
+
+    return export(**{f.name: getattr(arguments, f.name) for f in fields(ExportArguments)})
+
+
 def _info(argv: Sequence[str]) -> int:
     arguments = parse(InfoArguments, argv, command="info")
     if arguments.run is None:
@@ -193,6 +202,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "evaluate": _evaluate,
     "generate": _generate,
     "report": _report,
+    "export": _export,
     "info": _info,
     "study": _study,
 }

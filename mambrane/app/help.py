@@ -31,6 +31,8 @@ PLACEHOLDERS = {
     "prompt": "TEXT",
     "config": "FILE",
     "output": "FILE",
+    "init_from": "MODEL",
+    "hub_name": "OWNER/MODEL",
 }
 FLAG_WIDTH = 30
 WIDTH = 80
@@ -112,7 +114,7 @@ def flag_text(setting: Setting) -> str:
     flag = "--" + setting.name.replace("_", "-")
     if setting.hint is bool:
         # A question that is off by itself needs no second form to be left off.
-        return flag if setting.name in ("dry_run", "json", "list") else f"{flag}, --no-{flag[2:]}"
+        return flag if setting.name in ("dry_run", "json", "list", "private") else f"{flag}, --no-{flag[2:]}"
     flag = "--lr, --learning-rate" if setting.name == "learning_rate" else flag
     return f"{flag} {_placeholder(setting)}"
 
