@@ -3,7 +3,7 @@
 import ast
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -26,11 +26,15 @@ TITLES = {
 }
 PLACEHOLDERS = {
     "data": "PATH ...",
+    "task_order": "DOMAIN ...",
+    "reference_text": "PATH ...",
     "extension": "MODULE:CLASS NAME=VALUE ...",
     "output_dir": "FOLDER",
     "prompt": "TEXT",
     "config": "FILE",
     "output": "FILE",
+    "init_from": "MODEL",
+    "hub_name": "OWNER/MODEL",
 }
 FLAG_WIDTH = 30
 WIDTH = 80
@@ -71,9 +75,25 @@ def sentences_of(kind: type) -> dict[str, str]:
     }
 
 
-def train_help(defaults: Any, introduction: str) -> str:  # noqa: ANN401 -- the arguments of the command
-    """Return the help of `mambrane train`: the introduction, the everyday settings, then all others by group."""
+def train_help(
+    defaults: Any,  # noqa: ANN401 -- the arguments of the command
+    introduction: str,
+    *,
+    only: Callable[[str], bool] | None = None,
+) -> str:
+    """Return the introduction, the everyday settings, then all others by group.
+
+    Args:
+        defaults: the arguments of the command.
+        introduction: what stands above the settings.
+        only: which settings are shown, by dotted name, without their defaults; None shows all.
+    """
     groups = dict(settings_of(defaults))
+    if only is not None:
+        groups = {
+            name: [setting._replace(default=None) for setting in group if only(f"{name}.{setting.name}")]
+            for name, group in groups.items()
+        }
     by_name = {setting.name: setting for group in groups.values() for setting in group}
     everyday = [by_name[name] for name in EVERYDAY if name in by_name]
     blocks = [introduction.rstrip(), group_help("Everyday settings", everyday)]
@@ -89,9 +109,10 @@ def command_help(command: str, kind: type) -> str:
     types, sentences = get_type_hints(kind), sentences_of(kind)
     shown = [Setting(f.name, types[f.name], f.default, sentences[f.name]) for f in fields(kind)]
     run, settings = shown[0], shown[1:]
-    is_needed = run.default is not None
-    usage = f"mambrane {command} {'RUN' if is_needed else '[RUN]'}" + " [settings]" * bool(settings)
-    blocks = [f"{usage}\n\n{fill(kind.__doc__ or '')}", "\n".join(_entry("RUN", run.sentence))]
+    is_needed = run.default is not None and run.default != ""
+    thing = run.name.upper()
+    usage = f"mambrane {command} {thing if is_needed else f'[{thing}]'}" + " [settings]" * bool(settings)
+    blocks = [f"{usage}\n\n{fill(kind.__doc__ or '')}", "\n".join(_entry(thing, run.sentence))]
     if settings:
         blocks.append(group_help("Settings", settings))
     return "\n\n".join(blocks) + "\n"
@@ -101,22 +122,22 @@ def group_help(title: str, settings: Iterable[Setting]) -> str:
     """Return a titled list of settings with what each means and where it stands."""
     lines = [title]
     for setting in settings:
-        stands_at = default_words(setting.default)
-        lines += _entry(flag_words(setting), setting.sentence + f" [{stands_at}]" * bool(stands_at))
+        stands_at = default_text(setting.default)
+        lines += _entry(flag_text(setting), setting.sentence + f" [{stands_at}]" * bool(stands_at))
     return "\n".join(lines)
 
 
-def flag_words(setting: Setting) -> str:
+def flag_text(setting: Setting) -> str:
     """Return how a setting is written: `--epochs NUMBER`, `--use-mamba, --no-use-mamba`."""
     flag = "--" + setting.name.replace("_", "-")
     if setting.hint is bool:
         # A question that is off by itself needs no second form to be left off.
-        return flag if setting.name in ("dry_run", "json") else f"{flag}, --no-{flag[2:]}"
+        return flag if setting.name in ("dry_run", "json", "list", "private") else f"{flag}, --no-{flag[2:]}"
     flag = "--lr, --learning-rate" if setting.name == "learning_rate" else flag
     return f"{flag} {_placeholder(setting)}"
 
 
-def default_words(default: Any) -> str:  # noqa: ANN401 -- any setting's value
+def default_text(default: Any) -> str:  # noqa: ANN401 -- any setting's value
     """Return a value as text: on, off, 0.001; empty for an empty value."""
     if isinstance(default, bool):
         return "on" if default else "off"

@@ -7,8 +7,8 @@ from typing import Any
 
 from rich.console import Console
 
-from mambrane.app.memory import keep_freed_memory
 from mambrane.app.streams import flush_or_give_up
+from mambrane.core.memory import keep_freed_memory
 from mambrane.run.learn import learn as learn_run
 from mambrane.run.run import Run
 from mambrane.watch.console import ConsoleListener

@@ -16,14 +16,16 @@ From the matrix:
     forward transfer     FWT = 1/(T-1) sum_{j>1}  (L[0, j] - L[j-1, j])                  positive is good
     lost-gain fraction   N_j = (L[T, j] - L[j, j]) / (L[0, j] - L[j, j])                 1: all that was learned is lost
     intransigence        I   = 1/T     sum_j      (L[j, j] - J_j)                        J: losses of a joint model
+    reference drift      D   = R[T] - min_{1<=i<=T} R[i]                                 R: text outside the tasks
 
 Sources: Lopez-Paz and Ranzato, Gradient Episodic Memory (arXiv 1706.08840), for A, BWT, FWT; Chaudhry et al.,
 Riemannian Walk (arXiv 1801.10112), for F and I, with max turned into min for losses; Riemer et al., Meta-Experience
-Replay (arXiv 1810.11910), for LA. Two definitions differ from the source on purpose: F takes the best loss since a
-domain was learned (j <= l < T; the source takes it over all l < T, so that a good start counts as something to forget),
-and I compares with one joint model of all T tasks (the source with a joint model of tasks 1..j for each j). Details
-such as perplexities are kept for display and never averaged. A cell that cannot be measured stays empty with a reason;
-a metric is undefined where a cell that it needs is empty, and does not ask for others.
+Replay (arXiv 1810.11910), for LA; arXiv 2606.27634 for the need of D. Two definitions differ from the source on
+purpose: F takes the best loss since a domain was learned (j <= l < T; the source takes it over all l < T, so that a
+good start counts as something to forget), and I compares with one joint model of all T tasks (the source with a joint
+model of tasks 1..j for each j). Details such as perplexities are kept for display and never averaged. A cell that
+cannot be measured stays empty with a reason; a metric is undefined where a cell that it needs is empty, and asks for no
+others.
 """
 
 import dataclasses
@@ -91,6 +93,10 @@ class ForgettingMatrix:
         """Numbers shown beside the values, by name: perplexity."""
         self.reasons: dict[tuple[int, int], str] = {}
         """Why a cell stays empty, by row and column."""
+        self.reference: dict[str, list[float | None]] = {}
+        """The measure on each text outside the tasks, by row."""
+        self.is_of_one_model = True
+        """Whether all rows measure one model; False where each task was learned by a model of its own."""
 
     @property
     def num_tasks(self) -> int:
@@ -106,6 +112,14 @@ class ForgettingMatrix:
         for name, value in measured.details.items():
             self.details.setdefault(name, self._empty_table())[row][column] = value
 
+    def record_reference(self, row: int, name: str, measured: Measurement) -> None:
+        """Note the measure on a text outside the tasks after `row` tasks."""
+        self.reference.setdefault(name, [None] * (self.num_tasks + 1))[row] = measured.value
+
+    def has_reference(self, row: int, name: str) -> bool:
+        """Whether a text outside the tasks is measured after `row` tasks."""
+        return name in self.reference and self.reference[name][row] is not None
+
     def leave_empty(self, row: int, column: int, reason: str) -> None:
         """Say why a cell is not measured and will not be."""
         self.reasons[row, column] = reason
@@ -118,6 +132,8 @@ class ForgettingMatrix:
             for row in table:
                 row.extend([None] * len(domains))
             table.extend([None] * len(self.domains) for _ in task_columns)
+        for rows in self.reference.values():
+            rows.extend([None] * len(task_columns))
 
     def drop_task(self, task: int) -> None:
         """Remove a task's row, and the columns that no other task learns."""
@@ -129,6 +145,8 @@ class ForgettingMatrix:
         for table in self._tables.values():
             del table[task + 1]
             table[:] = [[row[column] for column in kept] for row in table]
+        for rows in self.reference.values():
+            del rows[task + 1]
         self.domains = tuple(self.domains[column] for column in kept)
         self.task_columns = tuple(
             tuple(place[column] for column in columns)
@@ -205,6 +223,11 @@ class ForgettingMatrix:
             "forward_transfer": _metric(self._forward_transfer),
             "lost_gain_fraction": _metric(self._mean_lost_gain),
         }
+        if self.reference:
+            metrics["reference_drift"] = _metric(self._reference_drift)
+        if not self.is_of_one_model:
+            none = Metric(None, "each domain was learned by a model of its own")
+            metrics = dict.fromkeys(metrics, none) | {"learned_average": metrics["learned_average"]}
         if joint is None:
             return metrics
         return {**metrics, "intransigence": _metric(lambda: self._learned_average() - sign * _mean(list(joint)))}
@@ -282,6 +305,13 @@ class ForgettingMatrix:
             raise _UndefinedError(f"learning {self.domains[column]} gained {gain:.4f} {unit}, less than {smallest}")
         return (final - learned) / gain
 
+    def _reference_drift(self) -> float:
+        after_tasks = [[value for value in rows[1:] if value is not None] for rows in self.reference.values()]
+        if any(len(rows) < self.num_tasks for rows in after_tasks):
+            raise _UndefinedError("the reference text is not measured after every task yet")
+        losses = [[self.measure.sign * value for value in rows] for rows in after_tasks]
+        return _mean([rows[-1] - min(rows) for rows in losses])
+
     @property
     def _tables(self) -> dict[str, Table]:
         """The values by the name of their measure, and each detail by its own."""
@@ -296,13 +326,21 @@ class ForgettingMatrix:
             "reasons": [[row, column, reason] for (row, column), reason in sorted(self.reasons.items())],
             "measure": dataclasses.asdict(self.measure),
             "details": list(self.details),
+            "reference": {name: list(rows) for name, rows in self.reference.items()},
+            "is_of_one_model": self.is_of_one_model,
             **{name: [list(row) for row in table] for name, table in self._tables.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the cells back; raises ValueError when they belong to other domains or tasks."""
         # Versions that did not write it measured bits per byte.
-        state = {"measure": dataclasses.asdict(BITS_PER_BYTE), "details": ["perplexity"], "reasons": [], **state}
+        earlier = {
+            "measure": dataclasses.asdict(BITS_PER_BYTE),
+            "details": ["perplexity"],
+            "reasons": [],
+            "reference": {},
+        }
+        state = {**earlier, **state}
         saved_columns = tuple(map(tuple, state.get("task_columns", self.task_columns)))
         if (tuple(state["domains"]), state["num_tasks"], saved_columns) != (
             self.domains,
@@ -317,6 +355,8 @@ class ForgettingMatrix:
         self.values = [list(row) for row in state[self.measure.name]]
         self.details = {name: [list(row) for row in state[name]] for name in state["details"]}
         self.reasons = {(row, column): reason for row, column, reason in state["reasons"]}
+        self.reference = {name: list(rows) for name, rows in state["reference"].items()}
+        self.is_of_one_model = state.get("is_of_one_model", True) is not False
 
     def save(self, path: Path) -> None:
         """Write matrix.json, cells and metrics, so that readers see the old file or the new one and nothing between.
@@ -350,6 +390,8 @@ def load_matrix(path: Path) -> ForgettingMatrix:
         matrix.load_state_dict(state)
         for table in (matrix.values, *matrix.details.values()):
             _check_cells(table, matrix.num_tasks + 1, len(matrix.domains))
+        for rows in matrix.reference.values():
+            _check_cells([rows], 1, matrix.num_tasks + 1)
         matrix.metrics()
     # A file of any content: every wrong type or shape shows as one of these.
     except (

@@ -18,6 +18,7 @@ terms a task is a transaction: when its row is measured it is kept, or everythin
 checkpoint from before it (docs/decisions/open-stream.md).
 """
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
@@ -29,10 +30,10 @@ from torch import nn
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
 from mambrane.continual.step_event import evaluation_event, step_event
-from mambrane.continual.stream import Stream, Task
+from mambrane.continual.stream import Stream, Task, hashes_of, refuse_changed_text
 from mambrane.continual.task_file import write_tasks
 from mambrane.continual.terms import HELDOUT_IS_GONE, Terms, Verdict, cost_of_task
-from mambrane.core.errors import TAKEN_BACK_EXIT_CODE, UserError
+from mambrane.core.errors import TAKEN_BACK_EXIT_CODE
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain
 from mambrane.data.loader import SequenceLoader
@@ -100,6 +101,7 @@ class Runner:
         events: EventLog,
         matrix_path: Path | None = None,
         max_steps: int = 0,
+        reference: Sequence[Domain] = (),
         terms: Terms | None = None,
         pin: Callable[[int | None], object] = _no_storage,
         put_back: Callable[[int, dict[str, Any]], object] = _no_storage,
@@ -121,6 +123,7 @@ class Runner:
                 run_finished.
             matrix_path: where matrix.json is kept up to date.
             max_steps: applied steps of the whole run after which to stop; 0 never.
+            reference: text outside the tasks, measured beside each row of the matrix.
             terms: on which a task is kept; None keeps every task.
             pin: keeps the checkpoint of a step from being pruned, until it is called again; None is no step.
             put_back: makes the checkpoint of a step the newest again, with this state of the runner, and brings the
@@ -144,12 +147,15 @@ class Runner:
         self.put_back = put_back
         self.evaluate_untrained = evaluate_untrained
         self.tasks_path = tasks_path
+        self.reference = tuple(reference)
         self.matrix = ForgettingMatrix(
             [domain.name for domain in stream.domains],
             len(stream.tasks),
             measure,
             task_columns=[task.columns for task in stream.tasks],
         )
+        self.matrix.is_of_one_model = not any(task.starts_over for task in stream.tasks)
+        self._fresh_state = None if self.matrix.is_of_one_model else copy.deepcopy(trainer.state_dict())
         self.phase = Phase.EVALUATE
         self.num_learned = 0
         """Tasks whose boundary is behind; also the row of the matrix that comes next."""
@@ -212,13 +218,17 @@ class Runner:
         return Outcome(True, "finished", taken_back=taken_back)
 
     def _begin_task(self) -> None:
-        """Open the task's text and let the learning rate rise anew."""
+        """Open the task's text and let the learning rate rise anew; a task with a model of its own gets a new one."""
         if self.terms.are_set:
             gone = [column for column, domain in enumerate(self.stream.domains) if not domain.is_measurable]
             self.terms.check_before(self.matrix, self.num_learned, gone)
             self.base_step = self.trainer.counters.applied
             self.pin(self.base_step)
         self.is_untouched = False
+        if self.task.starts_over and self._fresh_state is not None:
+            # What counts steps and draws numbers goes on: checkpoints are known by their step.
+            ongoing = {name: self.trainer.state_dict()[name] for name in ("counters", "random")}
+            self.trainer.load_state_dict({**self._fresh_state, **ongoing})
         self.loader = self.make_loader(self.task)
         self.steps_closed = 0
         self.trainer.begin_task(self._steps_of(self.task))
@@ -282,6 +292,10 @@ class Runner:
         with self.trainer.evaluation():
             for column in self.matrix.missing(row):
                 self._measure(row, column, lambda domain: self.evaluate(self.trainer.model, domain))
+            for domain in self.reference:
+                if not self.matrix.has_reference(row, domain.name):
+                    measured = self.evaluate(self.trainer.model, domain)
+                    self.matrix.record_reference(row, domain.name, measured)
         self.phase = Phase.BEGIN if row < len(self.stream.tasks) else Phase.DONE
 
     def _measure(self, row: int, column: int, evaluate: Callable[[Domain], Measurement]) -> None:
@@ -379,7 +393,8 @@ class Runner:
             "num_learned": self.num_learned,
             "steps_closed": self.steps_closed,
             "matrix": self.matrix.state_dict(),
-            "text": self._text(),
+            "text": hashes_of(self.stream.domains),
+            "reference_text": hashes_of(self.reference),
             "loader": None if self.loader is None else self.loader.state_dict(),
             "tasks": [task.record for task in self.stream.tasks],
             "steps_taken": list(self.steps_taken),
@@ -394,7 +409,8 @@ class Runner:
             UserError: the text of a domain is not what it was.
             ValueError: the matrix was measured on other domains.
         """
-        self._refuse_changed_text(state["text"])
+        refuse_changed_text(state["text"], self.stream.domains)
+        refuse_changed_text(state.get("reference_text", {}), self.reference)
         self.matrix.load_state_dict(state["matrix"])
         self.phase = Phase(state["phase"])
         self.num_learned = state["num_learned"]
@@ -410,19 +426,6 @@ class Runner:
         if state["loader"] is not None:
             self.loader = self.make_loader(self.task)
             self.loader.load_state_dict(state["loader"])
-
-    def _text(self) -> dict[str, str]:
-        return {domain.name: domain.content_hash for domain in self.stream.domains}
-
-    def _refuse_changed_text(self, saved: dict[str, str]) -> None:
-        here = self._text()
-        changed = sorted(name for name in here.keys() | saved.keys() if here.get(name) != saved.get(name))
-        if changed:
-            raise UserError(
-                f"the text of {', '.join(changed)} changed since the run was saved",
-                wanted="the text that the run started with",
-                way_out="restore it, or start a new run in another --output-dir",
-            )
 
 
 def steps_of_task(num_batches: int, num_epochs: int, config: EngineConfig) -> int:

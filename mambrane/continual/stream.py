@@ -28,6 +28,12 @@ class Task:
     """Epochs on that text; the loader says how long one is."""
     columns: tuple[int, ...] = ()
     """The domains that it learns, by their place in the stream."""
+    read_columns: tuple[int, ...] = ()
+    """The domains whose text it reads; left out: those that it learns."""
+    paced_by: tuple[TokenFile, ...] = ()
+    """Text whose mean length an epoch has; left out: that of `train`."""
+    starts_over: bool = False
+    """Whether it is learned by a model of its own, from the initial weights."""
     visit: int = 0
     """Earlier tasks on the same text."""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -44,6 +50,8 @@ class Task:
         return {
             "name": self.name,
             "columns": list(self.columns),
+            "read_columns": list(self.read_columns or self.columns),
+            "starts_over": self.starts_over,
             "num_epochs": self.num_epochs,
             "visit": self.visit,
             "settings": dict(self.settings),
@@ -68,7 +76,12 @@ class Stream:
         kept = [column for column in range(len(self.domains)) if column in others or column not in own]
         place = {column: number for number, column in enumerate(kept)}
         tasks = (
-            replace(task, index=number, columns=tuple(place[column] for column in task.columns))
+            replace(
+                task,
+                index=number,
+                columns=tuple(place[column] for column in task.columns),
+                read_columns=tuple(place[column] for column in task.read_columns if column in place),
+            )
             for number, task in enumerate(task for task in self.tasks if task.index != index)
         )
         return Stream(tasks=tuple(tasks), domains=tuple(self.domains[column] for column in kept))
@@ -80,9 +93,12 @@ def stream_of_records(records: Sequence[Mapping[str, Any]], domains: Sequence[Do
         Task(
             index=index,
             name=record["name"],
-            train=tuple(domains[column].train for column in record["columns"]),
+            train=tuple(domains[column].train for column in record["read_columns"]),
             num_epochs=record["num_epochs"],
             columns=tuple(record["columns"]),
+            read_columns=tuple(record["read_columns"]),
+            paced_by=tuple(domains[column].train for column in record["columns"]),
+            starts_over=record["starts_over"],
             visit=record["visit"],
             settings=record["settings"],
         )
@@ -93,6 +109,9 @@ def stream_of_records(records: Sequence[Mapping[str, Any]], domains: Sequence[Do
 
 def build_stream(domains: Sequence[Domain], config: ContinualConfig, num_epochs: int) -> Stream:
     """Return one task a domain, for the first `num_tasks` domains; without continual learning one task over all.
+
+    Every curriculum sees as many tokens: an epoch of several domains is as long as one of a domain is on average, and a
+    task that repeats earlier domains (cumulative) is as long as its own domain alone.
 
     Raises:
         UserError: fewer domains than tasks, or fewer epochs.
@@ -110,8 +129,22 @@ def build_stream(domains: Sequence[Domain], config: ContinualConfig, num_epochs:
         )
     learned = tuple(domains[: config.num_tasks])
     epochs = split_epochs(num_epochs, config.num_tasks)
+    text = tuple(domain.train for domain in learned)
+    if config.curriculum == "joint":
+        columns = tuple(range(len(learned)))
+        joint = Task(index=0, name=JOINT_NAME, train=text, num_epochs=num_epochs, columns=columns)
+        return Stream(tasks=(joint,), domains=learned)
     tasks = (
-        Task(index=index, name=domain.name, train=(domain.train,), num_epochs=epochs[index], columns=(index,))
+        Task(
+            index=index,
+            name=domain.name,
+            train=text[: index + 1] if config.curriculum == "cumulative" else (domain.train,),
+            num_epochs=epochs[index],
+            columns=(index,),
+            read_columns=tuple(range(index + 1)) if config.curriculum == "cumulative" else (),
+            paced_by=(domain.train,),
+            starts_over=config.curriculum == "single-task",
+        )
         for index, domain in enumerate(learned)
     )
     return Stream(tasks=tuple(tasks), domains=learned)
@@ -131,3 +164,20 @@ def split_epochs(num_epochs: int, num_tasks: int) -> tuple[int, ...]:
         )
     share, remainder = divmod(num_epochs, num_tasks)
     return tuple(share + (index < remainder) for index in range(num_tasks))
+
+
+def hashes_of(domains: Sequence[Domain]) -> dict[str, str]:
+    """Return the content hash of each domain by name, by which a resumed run knows its text."""
+    return {domain.name: domain.content_hash for domain in domains}
+
+
+def refuse_changed_text(saved: dict[str, str], domains: Sequence[Domain]) -> None:
+    """Raise UserError where the text of a domain is not what it was when the run was saved."""
+    here = hashes_of(domains)
+    changed = sorted(name for name in here.keys() | saved.keys() if here.get(name) != saved.get(name))
+    if changed:
+        raise UserError(
+            f"the text of {', '.join(changed)} changed since the run was saved",
+            wanted="the text that the run started with",
+            way_out="restore it, or start a new run in another --output-dir",
+        )

@@ -17,6 +17,7 @@ from mambrane.data.domains import Domain
 from mambrane.engine.extensions import TakeUpView
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
+from mambrane.run.compiling import compile_blocks
 from mambrane.run.config import RunConfig
 from mambrane.run.methods import build_extensions
 from mambrane.storage.checkpoint import Checkpoint
@@ -34,7 +35,9 @@ class Parts(NamedTuple):
 
 def build_model(config: RunConfig, vocab_size: int) -> LanguageModel:
     """Return the model with its initial weights, on the CPU."""
-    return LanguageModel(config.model, vocab_size, make_generator(config.run.seed, "weights"))
+    model = LanguageModel(config.model, vocab_size, make_generator(config.run.seed, "weights"))
+    model.checkpoint_activations = config.engine.checkpoint_activations
+    return model
 
 
 def build_task_kind(config: RunConfig, device: torch.device) -> TaskKind:
@@ -61,6 +64,7 @@ def build_runner(
     from_outside: Sequence[object] = (),
     stream: Stream | None = None,
     tasks_path: Path | None = None,
+    reference: Sequence[Domain] = (),
 ) -> Runner:
     """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands.
 
@@ -74,10 +78,13 @@ def build_runner(
         saver: writes its checkpoints.
         matrix_path: of matrix.json.
         from_outside: extensions from other packages.
+        reference: text outside the tasks, measured beside each row of the matrix.
         stream: the tasks; left out, those that the configuration makes of the domains.
         tasks_path: of tasks.json.
     """
     model.to(device)
+    if config.engine.compile:
+        compile_blocks(model, device)
     kind = build_task_kind(config, device)
     trainer = Trainer(
         model,
@@ -124,8 +131,10 @@ def build_runner(
         terms=Terms(max_forgetting=config.continual.max_forgetting, min_gain=config.continual.min_gain),
         pin=pin,
         put_back=put_back,
-        evaluate_untrained=evaluate_untrained,
+        # Weights that the run started from may be gone.
+        evaluate_untrained=None if config.run.init_from else evaluate_untrained,
         tasks_path=tasks_path,
+        reference=reference,
     )
     return runner
 

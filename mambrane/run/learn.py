@@ -25,7 +25,7 @@ from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.signals import StopRequest
 from mambrane.run.config import RunConfig, defaults_for_old_runs, from_dict
 from mambrane.run.folders import cache_folder
-from mambrane.run.outside import load_extensions, words_of
+from mambrane.run.outside import arguments_of, load_extensions
 from mambrane.run.own_text import keep_heldout_text
 from mambrane.run.run import Run
 from mambrane.run.saved import read_domain_records, read_tokenizer
@@ -136,11 +136,11 @@ class _Lesson:
         place = self._place(EventLog())
         config = for_learning(self.began, self.changes)
         from_outside = [*load_extensions(config.run.extension), *self.extensions]
-        words = tuple(word for extension in from_outside for word in words_of(extension))
-        config = replace(config, run=replace(config.run, extension=words))
-        texts, heard = read_listening(config.data, self.listeners, None)
+        arguments = tuple(word for extension in from_outside for word in arguments_of(extension))
+        config = replace(config, run=replace(config.run, extension=arguments))
+        texts, early_events = read_listening(replace(config.data, task_order=()), self.listeners, None)
         tokenizer = read_tokenizer(self.folder)
-        with log_of(self.folder, self.listeners, heard) as events, StopRequest(events) as stop:
+        with log_of(self.folder, self.listeners, early_events) as events, StopRequest(events) as stop:
             _, at_hand = tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
             outcome, learned_now = Outcome(True, "learned already"), set()
             if not place.is_done:
@@ -221,7 +221,7 @@ class _Lesson:
         names, hashes = list(place.text), list(place.text.values())
         share = split_epochs(self.changes.get("run.epochs", self._usual_epochs * len(texts)), len(texts))
         settings = own_settings(self.began, config)
-        tasks, domains = [], []
+        tasks, domains = list[Task](), list[Domain]()
         for number in new:
             domain = at_hand[number]
             if domain.content_hash in hashes:

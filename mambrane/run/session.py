@@ -25,15 +25,19 @@ from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.signals import StopRequest
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import explain
+from mambrane.run.arithmetic import arithmetic_of
 from mambrane.run.build import build_model, build_runner, restore, steps_by_task
 from mambrane.run.config import RunConfig, to_dict
+from mambrane.run.effects import warnings_of_device
 from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
+from mambrane.run.initial import start_from
 from mambrane.run.kernels import all_operations_of, compile_kernels_of
 from mambrane.run.methods import shown_numbers
-from mambrane.run.outside import words_of
+from mambrane.run.outside import arguments_of
 from mambrane.run.own_text import domain_of_record
 from mambrane.run.presets import smaller_presets
+from mambrane.run.reference import load_reference
 from mambrane.run.saved import read_domain_records
 from mambrane.run.switches import on_and_off
 from mambrane.run.task_settings import for_learning
@@ -91,10 +95,10 @@ def read_listening(
     config: DataConfig, listeners: Listeners, num_domains: int | None
 ) -> tuple[list[Corpus], list[Event]]:
     """Read text before there is a log to write to; returns the events on the way, for the run's log."""
-    heard: list[Event] = []
+    early_events: list[Event] = []
     events = EventLog()
-    events.listeners += [*listeners, heard.append]
-    return read_texts(config, cache_folder(), events, num_domains), heard
+    events.listeners += [*listeners, early_events.append]
+    return read_texts(config, cache_folder(), events, num_domains), early_events
 
 
 def read_place(folder: RunFolder, began: RunConfig, events: EventLog) -> Place | None:
@@ -119,22 +123,43 @@ def read_place(folder: RunFolder, began: RunConfig, events: EventLog) -> Place |
 
 def _tasks_of(began: RunConfig, matrix: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the records of the tasks that a run began with."""
-    names = matrix["domains"]
-    if not began.continual.continual_learning:
-        record = {"name": JOINT_NAME, "columns": list(range(len(names))), "num_epochs": began.run.epochs}
-        return [{**record, "visit": 0, "settings": {}}]
+    names, curriculum = matrix["domains"], began.continual.curriculum
+    if matrix["num_tasks"] == 1 or not began.continual.continual_learning:
+        columns = list(range(len(names)))
+        name = names[0] if began.continual.continual_learning and len(names) == 1 else JOINT_NAME
+        return [_first_record(name, columns, columns, began.run.epochs)]
     epochs = split_epochs(began.run.epochs, len(names))
     return [
-        {"name": name, "columns": [column], "num_epochs": epochs[column], "visit": 0, "settings": {}}
+        _first_record(
+            name,
+            [column],
+            list(range(column + 1)) if curriculum == "cumulative" else [column],
+            epochs[column],
+            starts_over=curriculum == "single-task",
+        )
         for column, name in enumerate(names)
     ]
 
 
+def _first_record(
+    name: str, columns: list[int], read_columns: list[int], num_epochs: int, *, starts_over: bool = False
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "columns": columns,
+        "read_columns": read_columns,
+        "starts_over": starts_over,
+        "num_epochs": num_epochs,
+        "visit": 0,
+        "settings": {},
+    }
+
+
 @contextmanager
-def log_of(folder: RunFolder, listeners: Listeners, heard: Sequence[Event] = ()) -> Iterator[EventLog]:
-    """Open the log of a run, with what was heard before, for listeners and TensorBoard."""
+def log_of(folder: RunFolder, listeners: Listeners, early_events: Sequence[Event] = ()) -> Iterator[EventLog]:
+    """Open the log of a run, with the events from before it was open, for listeners and TensorBoard."""
     events = EventLog(folder.events_file)
-    for event in heard:
+    for event in early_events:
         fields = {name: value for name, value in event.items() if name not in ("time_s", "event")}
         events.emit(event["event"], **fields)
     tensorboard = TensorBoardListener(folder.tensorboard_folder)
@@ -176,7 +201,7 @@ def run_session(
     Raises:
         UserError: text that is needed is nowhere.
     """
-    environment = describe_environment(device)
+    environment = describe_environment(device, is_compiled=config.engine.compile)
     compare_environment(folder, environment, events, must_be_same=config.run.require_same_environment)
     if place is None:
         stream = build_stream(at_hand, config.continual, config.run.epochs)
@@ -186,6 +211,7 @@ def run_session(
     model = build_model(config, tokenizer.vocab_size)
     steps_taken = [] if place is None else place.state.get("steps_taken", [])
     _announce(config, from_outside, warnings, folder, whole, steps_taken, model, device, events)
+    start_from(config, folder, model, tokenizer, events)
     if addition is not None and place is not None:
         # What is built anew for the added tasks, such as a path or an anchor, begins at these weights.
         model.load_state_dict(place.checkpoint.weights["model"])
@@ -201,6 +227,7 @@ def run_session(
             saver=saver,
             matrix_path=folder.matrix_file,
             from_outside=from_outside,
+            reference=load_reference(config, tokenizer, events),
             stream=stream,
             tasks_path=folder.tasks_file,
         )
@@ -210,7 +237,8 @@ def run_session(
         if addition is not None:
             runner.extend(addition.tasks, addition.domains)
         _announce_time(config, runner, tokenizer.vocab_size, device, events)
-        outcome = runner.run()
+        with arithmetic_of(config, device):
+            outcome = runner.run()
     return outcome._replace(signal_number=stop.signal_number)
 
 
@@ -226,7 +254,7 @@ def known_stream(
     """
     records = {record["content_hash"]: record for record in read_domain_records(folder)}
     texts = {domain.content_hash: domain for domain in at_hand}
-    left = {column for task in place.tasks_left for column in task["columns"]}
+    left = {column for task in place.tasks_left for column in task["read_columns"]}
     domains = []
     for column, (name, content_hash) in enumerate(place.text.items()):
         domain = texts.get(content_hash)
@@ -293,13 +321,13 @@ def _announce(
         output_dir=str(folder.path),
         device=str(device),
         shown_numbers=shown_numbers(config, from_outside),
-        environment=describe_environment(device),
+        environment=describe_environment(device, is_compiled=config.engine.compile),
     )
     on, off = on_and_off(_with_all_tasks(config, len(stream.tasks)))
     events.emit("switches", on=on, off=off)
     for extension in from_outside:
-        events.emit("extension", message=f"extension {' '.join(words_of(extension))}")
-    for sentence in warnings:
+        events.emit("extension", message=f"extension {' '.join(arguments_of(extension))}")
+    for sentence in (*warnings, *warnings_of_device(config, device.type)):
         events.emit("warning", message=sentence)
     reasons = explain(device)
     events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})

@@ -11,6 +11,7 @@ PER_TASK = (
     "run.epochs",
     "run.max_steps",
     "run.device",
+    "run.deterministic",
     "run.extension",
     "run.require_same_environment",
     "data.data",
@@ -25,9 +26,9 @@ PER_TASK = (
     "continual",
 )
 """Settings that may be others from task to task; a section stands for all of its settings."""
-NEVER = ("continual.continual_learning", "continual.num_tasks")
+NEVER = ("continual.continual_learning", "continual.num_tasks", "continual.curriculum")
 """Settings in these sections that describe how a run began."""
-NOT_RECORDED = (*OPERATIONAL, "run.epochs", "run.device")
+NOT_RECORDED = (*OPERATIONAL, "run.epochs")
 """Settings that a task's record does not hold: what is learned does not depend on them, or stands elsewhere in it."""
 
 
@@ -68,9 +69,15 @@ def for_learning(began: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
     Raises:
         UserError: a setting that cannot change within a run; the message lists each.
     """
+    if began.continual.curriculum == "single-task":
+        raise UserError(
+            "a run with --curriculum single-task has a model for each task, and none that has learned all",
+            wanted="a run of one model",
+            way_out="learn from a run that was trained without it",
+        )
     before = flat(began)
     asked = {name: list(value) if isinstance(value, tuple) else value for name, value in changes.items()}
-    refused = [name for name in asked if not _may_change(name) and asked[name] != before[name]]
+    refused = [name for name in asked if not may_change(name) and asked[name] != before[name]]
     # An average that was never kept cannot be there, and one that was kept would be lost.
     average = asked.get("engine.ema_decay", before["engine.ema_decay"])
     refused += ["engine.ema_decay"] if (average > 0) != (began.engine.ema_decay > 0) else []
@@ -92,6 +99,7 @@ def for_learning(began: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
             "run.epochs": max(began.run.epochs, num_tasks),
             "run.max_steps": changes.get("run.max_steps", 0),
             "continual.continual_learning": True,
+            "continual.curriculum": "sequential",
             "continual.num_tasks": num_tasks,
         },
     )
@@ -108,5 +116,6 @@ def flat(config: RunConfig) -> dict[str, Any]:
     return {f"{section}.{name}": value for section, values in to_dict(config).items() for name, value in values.items()}
 
 
-def _may_change(name: str) -> bool:
+def may_change(name: str) -> bool:
+    """Return whether a setting, by dotted name, may be another in a later task."""
     return name not in NEVER and (name in PER_TASK or name.partition(".")[0] in PER_TASK)

@@ -16,7 +16,8 @@ from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.signals import StopRequest
 from mambrane.run.config import OPERATIONAL, RunConfig, defaults_for_old_runs, to_dict
 from mambrane.run.folders import cache_folder
-from mambrane.run.outside import load_extensions, words_of
+from mambrane.run.initial import initial_tokenizer, place_hash
+from mambrane.run.outside import arguments_of, load_extensions
 from mambrane.run.own_text import keep_heldout_text
 from mambrane.run.run import Run
 from mambrane.run.saved import first_records, read_tokenizer, texts_as_saved
@@ -61,10 +62,10 @@ def train(
         torch.cuda.set_device(device)
     seed_global_generators(config.run.seed)
     from_outside = [*load_extensions(config.run.extension), *extensions]
-    words = [word for extension in from_outside for word in words_of(extension)]
+    words = [word for extension in from_outside for word in arguments_of(extension)]
     config = replace(config, run=replace(config.run, extension=tuple(words)))
-    texts, heard = read_listening(config.data, listeners, _num_domains(config))
-    folder = RunFolder(config.folder_for([text.content_hash for text in texts]))
+    texts, early_events = read_listening(config.data, listeners, _num_domains(config))
+    folder = RunFolder(config.folder_for([*(text.content_hash for text in texts), *place_hash(config)]))
     with folder.lock():
         filled_in = folder.settings_saved_without(to_dict(defaults_for_old_runs()))
         if folder.config_file.exists():
@@ -72,7 +73,7 @@ def train(
             # Refused before anything is written: a run must not be left with the place of another text.
             texts_as_saved(texts, first_records(folder))
             _check_config(folder, config)
-        with log_of(folder, listeners, heard) as events, StopRequest(events) as stop:
+        with log_of(folder, listeners, early_events) as events, StopRequest(events) as stop:
             if filled_in:
                 events.emit("settings_filled_in", settings=filled_in)
             tokenizer, domains = _tokenize(config, folder, texts, events)
@@ -110,7 +111,7 @@ def _tokenize(
         cache_folder(),
         events,
         is_stream=config.continual.continual_learning,
-        tokenizer=saved,
+        tokenizer=saved or initial_tokenizer(config),
     )
     if saved is None:
         _check_config(folder, config)

@@ -13,7 +13,7 @@ Letters beyond core/shapes: N synapses; R rows, one for each tick of each sequen
 units, W vectors of postsynaptic ones, L lanes; P, Q units filled up to whole vectors.
 """
 
-# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels
+# ruff: noqa: ANN001, ANN002, ANN202 -- Numba finds the types of kernels
 
 from collections.abc import Sequence
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mambrane.kernels.addresses import addresses_of, array_at
-from mambrane.kernels.arguments import arrays, require_shape, require_tokens
+from mambrane.kernels.arguments import arrays
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.threads import parallel_for
 from mambrane.kernels.vectors import STRIP_LANES, load_strip, lowest_bit, nonzero_lanes, store, where_gt, zeros
@@ -47,13 +47,7 @@ def spike_pairs_numba(
     counted_BT: Tensor,
 ) -> SpikePairs:
     """Return the sums; arguments as in `mambrane.ops.spike_pairs.spike_pairs`."""
-    (batch, tokens, pre_units), post_units, num_synapses = pre[0].shape, post[0].shape[2], len(pre)
-    require_tokens("pre[0]", pre[0])
-    require_shape("resets_BT", resets_BT, (batch, tokens))
-    require_shape("counted_BT", counted_BT, (batch, tokens))
-    for n, (pre_BTS, post_BTU) in enumerate(zip(pre, post, strict=True)):
-        require_shape(f"pre[{n}]", pre_BTS, (batch, tokens, pre_units))
-        require_shape(f"post[{n}]", post_BTU, (batch, tokens, post_units))
+    pre_units, post_units, num_synapses = pre[0].shape[2], post[0].shape[2], len(pre)
     # The lists keep what the addresses point to alive until the kernel has run.
     pre_lanes, post_lanes = [_in_lanes(each) for each in pre], [_in_lanes(each) for each in post]
     pre_vectors, post_vectors = pre_lanes[0].shape[1], post_lanes[0].shape[1]
@@ -88,23 +82,10 @@ def _in_lanes(spikes_BTS: Tensor) -> Tensor:
 
 
 @kernel(makes_arrays=True)
-def _pair(
-    first,
-    last,
-    pre_addresses_N,
-    post_addresses_N,
-    prototype,
-    resets_BT,
-    counted_BT,
-    decay_plus,
-    decay_minus,
-    high_x,
-    high_y,
-    causal_NQVL,
-    acausal_NPWL,
-    both_high_NQVL,
-):
+def _pair(first, last, *arguments):
     """Run tasks first, ..., last - 1."""
+    pre_addresses_N, post_addresses_N, prototype, resets_BT, counted_BT = arguments[:5]
+    decay_plus, decay_minus, high_x, high_y, causal_NQVL, acausal_NPWL, both_high_NQVL = arguments[5:]
     (batch, tokens), num_pre, num_post = resets_BT.shape, causal_NQVL.shape[2], acausal_NPWL.shape[2]
     num_blocks = -(-num_post // _BLOCK_VECTORS)
     x_VL, is_high_VL = np.empty_like(causal_NQVL[0, 0]), np.empty_like(causal_NQVL[0, 0])

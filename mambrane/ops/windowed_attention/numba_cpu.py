@@ -18,9 +18,10 @@ Letters beyond core/shapes: I heads x d, R slots of the cache (W or 0), G groups
 queries, N numbers of a head (d filled up with zeros), P tokens of a block, Q queries taken together, W rows they see.
 """
 
-# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
+# ruff: noqa: ANN001, ANN002, ANN202 -- Numba finds the types of kernels
 
 import math
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,7 +74,7 @@ def windowed_attention_numba(
     return read_BTI.to(query_BTI.dtype)
 
 
-class _Arguments(NamedTuple):
+class _Inputs(NamedTuple):
     query_BTI: Tensor
     key_BTI: Tensor
     value_BTI: Tensor
@@ -91,29 +92,34 @@ class _Outputs(NamedTuple):
     """Of each query the largest score and the inverse sum."""
 
 
-def _make_outputs(inputs: _Arguments) -> _Outputs:
+_Saved = namedtuple(
+    "_Saved",
+    "query_BTI key_BTI value_BTI cached_key_BRI cached_value_BRI num_valid_B resets_BT sums_GT2L heads window",
+)
+_Block = namedtuple("_Block", "group number start stop oldest first_PL first_P last_P query_PNL key_PNL value_PNL")
+"""What a task works on: a group of heads, the number of a block of queries, its tokens, and rows in lanes."""
+
+
+def _make_outputs(inputs: _Inputs) -> _Outputs:
     batch, tokens, _ = inputs.query_BTI.shape
     sums_GT2L = inputs.query_BTI.new_empty(-(-batch * inputs.heads // LANES), tokens, 2, LANES)
     return _Outputs(torch.empty_like(inputs.query_BTI), sums_GT2L)
 
 
-def _run_forward(inputs: _Arguments, outputs: _Outputs) -> None:
+def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
     block_tokens = max(BLOCK_TOKENS, inputs.window)
     parallel_for(
         _forward,
         count_tasks(outputs.sums_GT2L.shape[0], inputs.query_BTI.shape[1], block_tokens),
         block_tokens,
-        inputs.heads,
-        inputs.window,
-        *arrays(*inputs[:7], *outputs),
+        *arrays(*inputs, *outputs),
         work_ns=0.1 * inputs.query_BTI.numel() * inputs.window,
     )
 
 
 def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
     """Return the gradients of queries, keys, values, and of the cache's keys and values."""
-    *tensors, heads, window = saved
-    (batch, tokens, inner), num_slots = saved.query_BTI.shape, saved.cached_key_BRI.shape[1]
+    (batch, tokens, inner), num_slots, window = saved.query_BTI.shape, saved.cached_key_BRI.shape[1], saved.window
     block_tokens = max(BLOCK_TOKENS, window)
     num_blocks = count_tasks(1, tokens, block_tokens)
     grad_query_BTI, grad_key_BTI, grad_value_BTI = (torch.empty_like(saved.query_BTI) for _ in range(3))
@@ -123,10 +129,7 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
         _backward,
         saved.sums_GT2L.shape[0] * num_blocks,
         block_tokens,
-        heads,
-        window,
-        *arrays(grads.read_BTI, *tensors),
-        *arrays(grad_query_BTI, grad_key_BTI, grad_value_BTI, edge_key_JBWI, edge_value_JBWI),
+        *arrays(grads.read_BTI, *saved, grad_query_BTI, grad_key_BTI, grad_value_BTI, edge_key_JBWI, edge_value_JBWI),
         work_ns=0.2 * saved.query_BTI.numel() * window,
     )
     for grad_BTI, edge_JBWI in ((grad_key_BTI, edge_key_JBWI), (grad_value_BTI, edge_value_JBWI)):
@@ -139,126 +142,101 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
 
 _attend = differentiable(
     "windowed_attention",
-    _Arguments,
+    _Inputs,
     _Outputs,
     _make_outputs,
     _run_forward,
     _run_backward,
-    saves=(*_Arguments._fields[:7], "sums_GT2L", "heads", "window"),
-    gradients={name: name for name in _Arguments._fields[:5]},
+    saves=_Saved._fields,
+    gradients={name: name for name in _Inputs._fields[:5]},
     internal=("sums_GT2L",),
 )
 
 
 @kernel(makes_arrays=True)
-def _forward(
-    first,
-    last,
-    block_tokens,
-    heads,
-    window,
-    query_BTI,
-    key_BTI,
-    value_BTI,
-    cached_key_BRI,
-    cached_value_BRI,
-    num_valid_B,
-    resets_BT,
-    read_BTI,
-    sums_GT2L,
-):
+def _forward(first, last, block_tokens, *arguments):
     """Attend from the groups of heads and blocks of queries first, ..., last - 1."""
-    one, num_tokens = query_BTI.dtype.type(1), query_BTI.shape[1]
-    scale = query_BTI.dtype.type(1 / math.sqrt(query_BTI.shape[2] // heads))
+    inputs, outputs = _Inputs(*arguments[:9]), _Outputs(*arguments[9:])
+    one = inputs.query_BTI.dtype.type(1)
     for task in range(first, last):
-        group, _, start, stop = block_range(task, num_tokens, block_tokens)
-        oldest, first_PL, first_P, last_P = _find_visible_rows(
-            group, heads, window, cached_key_BRI, num_valid_B, resets_BT, start, stop
-        )
-        query_PNL = _queries(query_BTI, scale, group, heads, start, stop)
-        key_PNL = _visible_rows(key_BTI, cached_key_BRI, group, heads, oldest, stop)
-        value_PNL = _visible_rows(value_BTI, cached_value_BRI, group, heads, oldest, stop)
-        read_PNL = np.empty_like(query_PNL)
-        weight_QWL, sums_P2L = _allocate(window, query_PNL)
+        block = _load_block(task, block_tokens, inputs)
+        start, stop = block.start, block.stop
+        read_PNL = np.empty_like(block.query_PNL)
+        weight_QWL, sums_P2L = _allocate(inputs.window, block.query_PNL)
         for p in range(0, stop - start, QUERIES_TOGETHER):
-            row, num_rows = _find_rows(p, start - oldest, first_P)
-            multiply_rows(query_PNL, p, key_PNL, row, num_rows, weight_QWL)
-            _mask_scores(weight_QWL, row, num_rows, first_PL, last_P, p)
+            row, num_rows = _find_rows(p, start - block.oldest, block.first_P)
+            multiply_rows(block.query_PNL, p, block.key_PNL, row, num_rows, weight_QWL)
+            _mask_scores(weight_QWL, row, num_rows, block.first_PL, block.last_P, p)
             _softmax(weight_QWL, num_rows, sums_P2L, p)
-            sum_rows(weight_QWL, value_PNL, row, num_rows, read_PNL, p)
+            sum_rows(weight_QWL, block.value_PNL, row, num_rows, read_PNL, p)
             _scale_rows(read_PNL, p, sums_P2L)
-        sums_GT2L[group, start:stop] = sums_P2L[: stop - start]
-        _from_lanes(read_PNL, 0, one, read_BTI, group, heads, start, stop)
+        outputs.sums_GT2L[block.group, start:stop] = sums_P2L[: stop - start]
+        _from_lanes(read_PNL, 0, one, outputs.read_BTI, block.group, inputs.heads, start, stop)
 
 
 @kernel(makes_arrays=True)
-def _backward(
-    first,
-    last,
-    block_tokens,
-    heads,
-    window,
-    grad_read_BTI,
-    query_BTI,
-    key_BTI,
-    value_BTI,
-    cached_key_BRI,
-    cached_value_BRI,
-    num_valid_B,
-    resets_BT,
-    sums_GT2L,
-    grad_query_BTI,
-    grad_key_BTI,
-    grad_value_BTI,
-    edge_key_JBWI,
-    edge_value_JBWI,
-):
+def _backward(first, last, block_tokens, *arguments):
     """Go back through the groups of heads and blocks of queries first, ..., last - 1."""
-    one, num_tokens = query_BTI.dtype.type(1), query_BTI.shape[1]
-    scale = query_BTI.dtype.type(1 / math.sqrt(query_BTI.shape[2] // heads))
+    grad_read_BTI, saved = arguments[0], _Saved(*arguments[1:11])
+    grad_query_BTI, grad_key_BTI, grad_value_BTI, edge_key_JBWI, edge_value_JBWI = arguments[11:]
+    heads, one, scale = saved.heads, saved.query_BTI.dtype.type(1), _scale(saved)
     for task in range(first, last):
-        group, block, start, stop = block_range(task, num_tokens, block_tokens)
-        oldest, first_PL, first_P, last_P = _find_visible_rows(
-            group, heads, window, cached_key_BRI, num_valid_B, resets_BT, start, stop
-        )
-        query_PNL = _queries(query_BTI, scale, group, heads, start, stop)
+        block = _load_block(task, block_tokens, saved)
+        group, start, stop, num_before = block.group, block.start, block.stop, block.start - block.oldest
+        query_PNL, key_PNL, value_PNL = block.query_PNL, block.key_PNL, block.value_PNL
         grad_PNL = _queries(grad_read_BTI, one, group, heads, start, stop)
-        key_PNL = _visible_rows(key_BTI, cached_key_BRI, group, heads, oldest, stop)
-        value_PNL = _visible_rows(value_BTI, cached_value_BRI, group, heads, oldest, stop)
         grad_query_PNL = np.empty_like(query_PNL)
         grad_key_PNL, grad_value_PNL = np.zeros_like(key_PNL), np.zeros_like(key_PNL)
-        weight_QWL, sums_P2L = _allocate(window, query_PNL)
+        weight_QWL, sums_P2L = _allocate(saved.window, query_PNL)
         grad_QWL = np.empty_like(weight_QWL)
-        sums_P2L[: stop - start] = sums_GT2L[group, start:stop]
+        sums_P2L[: stop - start] = saved.sums_GT2L[group, start:stop]
         for p in range(0, stop - start, QUERIES_TOGETHER):
-            row, num_rows = _find_rows(p, start - oldest, first_P)
+            row, num_rows = _find_rows(p, num_before, block.first_P)
             multiply_rows(query_PNL, p, key_PNL, row, num_rows, weight_QWL)
-            _mask_scores(weight_QWL, row, num_rows, first_PL, last_P, p)
+            _mask_scores(weight_QWL, row, num_rows, block.first_PL, block.last_P, p)
             multiply_rows(grad_PNL, p, value_PNL, row, num_rows, grad_QWL)
             _differentiate_weights(weight_QWL, grad_QWL, num_rows, sums_P2L, p)
             add_products(weight_QWL, grad_PNL, p, row, num_rows, grad_value_PNL)
             add_products(grad_QWL, query_PNL, p, row, num_rows, grad_key_PNL)
             sum_rows(grad_QWL, key_PNL, row, num_rows, grad_query_PNL, p)
         _from_lanes(grad_query_PNL, 0, scale, grad_query_BTI, group, heads, start, stop)
-        num_before = start - oldest
         for grad_PNL, grad_BTI, edge_BWI in (
-            (grad_key_PNL, grad_key_BTI, edge_key_JBWI[block]),
-            (grad_value_PNL, grad_value_BTI, edge_value_JBWI[block]),
+            (grad_key_PNL, grad_key_BTI, edge_key_JBWI[block.number]),
+            (grad_value_PNL, grad_value_BTI, edge_value_JBWI[block.number]),
         ):
             _from_lanes(grad_PNL, 0, one, edge_BWI, group, heads, edge_BWI.shape[1] - num_before, edge_BWI.shape[1])
             _from_lanes(grad_PNL, num_before, one, grad_BTI, group, heads, start, stop)
 
 
+@kernel()
+def _scale(inputs):
+    """Return 1 / sqrt(numbers of a head), in the type of the queries."""
+    return inputs.query_BTI.dtype.type(1 / math.sqrt(inputs.query_BTI.shape[2] // inputs.heads))
+
+
 @kernel(makes_arrays=True)
-def _find_visible_rows(group, heads, window, cached_key_BRI, num_valid_B, resets_BT, start, stop):
+def _load_block(task, block_tokens, inputs):
+    """Return a task's block of queries, with the keys and values that they see."""
+    heads, scale = inputs.heads, _scale(inputs)
+    group, number, start, stop = block_range(task, inputs.query_BTI.shape[1], block_tokens)
+    oldest, first_PL, first_P, last_P = _find_visible_rows(group, inputs, start, stop)
+    query_PNL = _queries(inputs.query_BTI, scale, group, heads, start, stop)
+    key_PNL = _visible_rows(inputs.key_BTI, inputs.cached_key_BRI, group, heads, oldest, stop)
+    value_PNL = _visible_rows(inputs.value_BTI, inputs.cached_value_BRI, group, heads, oldest, stop)
+    return _Block(group, number, start, stop, oldest, first_PL, first_P, last_P, query_PNL, key_PNL, value_PNL)
+
+
+@kernel(makes_arrays=True)
+def _find_visible_rows(group, inputs, start, stop):
     """Return the oldest token that a block needs (negative in the cache), and the first visible row of each lane."""
+    window, cached_key_BRI, resets_BT = inputs.window, inputs.cached_key_BRI, inputs.resets_BT
     oldest = max(start - window + 1, -cached_key_BRI.shape[1])
     num_sequences, num_rows = resets_BT.shape[0], _pad(stop - start, QUERIES_TOGETHER)
     first_PL = np.zeros((num_rows, LANES), cached_key_BRI.dtype)
     first_P, last_P = np.full(num_rows, stop - oldest), np.zeros(num_rows, np.int64)
     for lane in range(LANES):
-        b = min((group * LANES + lane) // heads, num_sequences - 1)
-        document = -num_valid_B[b]
+        b = min((group * LANES + lane) // inputs.heads, num_sequences - 1)
+        document = -inputs.num_valid_B[b]
         for t in range(max(0, start - window + 1), start):
             if resets_BT[b, t]:
                 document = t
