@@ -18,6 +18,7 @@ from torch import Tensor
 
 from mambrane.core.shapes import Resets
 from mambrane.kernels.arguments import compute_dtype, no_resets
+from mambrane.ops.autocast import without_autocast
 from mambrane.ops.ssd.reference import ssd_reference
 
 CHUNK_TOKENS = 64
@@ -44,7 +45,7 @@ def ssd_chunked(
     if state_BHPN is None:
         state_BHPN = x_BTHP.new_zeros(x_BTHP.shape[0], *x_BTHP.shape[2:], B_BTN.shape[-1])
     # Autocast would run the products in bfloat16.
-    with torch.autocast(x_BTHP.device.type, enabled=False):
+    with without_autocast(x_BTHP.device.type):
         x, delta, A, B, C, state = (t.to(inner) for t in (x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN))
         y_BTHP, state_BHPN = _scan_chunks(
             delta[..., None] * x, delta * A, B, C, state, resets_BT, min(chunk_tokens, x.shape[1])
