@@ -25,11 +25,13 @@ TITLES = {
 PLACEHOLDERS = {
     "data": "PATH ...",
     "task_order": "DOMAIN ...",
+    "reference_text": "PATH ...",
     "extension": "MODULE:CLASS NAME=VALUE ...",
     "output_dir": "FOLDER",
     "prompt": "TEXT",
     "config": "FILE",
     "output": "FILE",
+    "init_from": "MODEL",
     "hub_name": "OWNER/MODEL",
 }
 FLAG_WIDTH = 30

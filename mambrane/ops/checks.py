@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mambrane.core.errors import UserError
-from mambrane.ops.autocast import autocast_type
+from mambrane.kernels.autocast import autocast_type
 
 _FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _TYPES = {"bool": (torch.bool,), "int64": (torch.int64,), "full": (torch.float32, torch.float64), "float": _FLOATING}

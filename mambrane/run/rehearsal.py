@@ -19,10 +19,10 @@ from torch.utils.flop_counter import flop_registry
 
 from mambrane.core.seeding import make_generator
 from mambrane.data.batch import MicroBatch
+from mambrane.kernels.autocast import autocast_on_meta
 from mambrane.kernels.triton.launch import Launch, rehearsal, starts_kernel
 from mambrane.models.block import operations_of_model
 from mambrane.models.language_model import LanguageModel
-from mambrane.ops.autocast import autocast_on_meta
 from mambrane.ops.dispatch import choose_backend
 from mambrane.run.build import build_task_kind
 from mambrane.run.config import RunConfig

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Activations, Tokens
-from mambrane.ops.autocast import autocast_type
+from mambrane.kernels.autocast import autocast_type
 from mambrane.ops.checks import Arguments
 from mambrane.ops.dispatch import Backend, Operation
 from mambrane.ops.linear_cross_entropy.chunked import CHUNK_LOGITS

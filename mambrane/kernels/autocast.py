@@ -23,9 +23,9 @@ def autocast_type(device_type: str) -> torch.dtype | None:
     return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else None
 
 
-def without_autocast(device_type: str) -> AbstractContextManager[Any]:
-    """Return a context in which products run in the type of their factors."""
-    return _playing(None) if device_type == "meta" else torch.autocast(device_type, enabled=False)
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Return what keeps mixed precision out of the products inside."""
+    return _playing(None) if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 @contextmanager
