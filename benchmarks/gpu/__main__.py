@@ -1,7 +1,7 @@
 """The day there is a GPU: parity, times, tokens/s, long sequences, generation, exact resume and memory, in 10 minutes.
 
     python -m benchmarks.gpu [--minutes 10] [--json]
-    python -m benchmarks.gpu --predict [--json]
+    python -m benchmarks.gpu --predict [--json] [--write]
 
 Needs torch, and Triton on a GPU; no network. Writes benchmarks/results/gpu.json, a picture and docs/gpu.md.
 Without a GPU it prints what an H100 is predicted to take, and says so on each line: nothing of that is measured.
@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m benchmarks.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--predict", action="store_true", help="predict only, also where there is a GPU")
+    parser.add_argument("--write", action="store_true", help="with --predict: put the predictions into docs/gpu.md")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     parser.add_argument("--minutes", type=float, default=10.0, help="at most, about")
     options = parser.parse_args(arguments)
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     predicted = whole_prediction()
     if options.predict or not torch.cuda.is_available():
+        if options.write:
+            page.write_page(page.prediction_text(predicted))
         print(json.dumps(predicted, indent=1) if options.json else page.prediction_text(predicted))
         return 0
     measured = measure(options.minutes, is_silent=options.json)

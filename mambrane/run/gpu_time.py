@@ -25,6 +25,8 @@ class Gpu(NamedTuple):
     name: str
     matrix_flops_per_s: float
     """Dense bfloat16 products; NVIDIA H100 datasheet, SXM column."""
+    float32_flops_per_s: float
+    """The same in float32, without TF32."""
     bytes_per_s: float
     """Of the 3.35 TB/s of the datasheet, the part that copies reach."""
     processors: int
@@ -39,7 +41,7 @@ class Gpu(NamedTuple):
         return self.processors * self.schedulers * self.clock_hz
 
 
-H100 = Gpu("H100 SXM", 989.4e12, 3.0e12, 132, 1.755e9, 4)
+H100 = Gpu("H100 SXM", 989.4e12, 66.9e12, 3.0e12, 132, 1.755e9, 4)
 
 PRODUCT_EFFICIENCY = 0.7
 """Part of the datasheet's rate that a large product reaches; about what cuBLAS shows for squares of 4,096 and more."""
@@ -131,7 +133,7 @@ def _product_s(kernel: Kernel, gpu: Gpu) -> float:
     """Return the time of a product's waves of tiles."""
     if kernel.flops == 0:
         return 0.0
-    rate = PRODUCT_EFFICIENCY * gpu.matrix_flops_per_s
+    rate = PRODUCT_EFFICIENCY * (gpu.float32_flops_per_s if kernel.is_float32 else gpu.matrix_flops_per_s)
     outputs = sum(piece.num_bytes for piece in kernel.writes) / 2
     tiles = max(1.0, outputs / PRODUCT_TILE**2)
     idle = math.ceil(tiles / gpu.processors) * gpu.processors / tiles

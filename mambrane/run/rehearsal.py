@@ -5,7 +5,7 @@ forms are those of a GPU, Triton's kernels included (`mambrane.kernels.triton.la
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
@@ -55,6 +55,8 @@ class Kernel(NamedTuple):
     flops: int
     reads: tuple[Memory, ...]
     writes: tuple[Memory, ...]
+    is_float32: bool = False
+    """Whether a product's factors are float32: outside autocast, and where an operation keeps it out."""
     launch: Launch | None = None
     """Of a kernel of ours: its grid and its arguments."""
 
@@ -121,7 +123,6 @@ def rehearse(config: RunConfig, vocab_size: int, precision: str) -> Rehearsal:
     settings = replace(config.model, dropout=0.0)
     with META, torch.random.fork_rng(devices=[]):
         model = LanguageModel(settings, vocab_size, make_generator(config.run.seed, "weights"))
-    model.checkpoint_activations = config.engine.checkpoint_activations
     shape = (config.data.batch_size, config.data.sequence_length)
     tokens_BT = torch.zeros(shape, dtype=torch.int64, device=META)
     batch = MicroBatch(tokens_BT, tokens_BT, torch.zeros(shape, dtype=torch.bool, device=META))
@@ -137,22 +138,26 @@ def rehearse(config: RunConfig, vocab_size: int, precision: str) -> Rehearsal:
     with _watched() as watch:
         with (
             torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
-            _forms_of_gpu(watch, precision),
+            _Fused(watch),
+            autocast_on_meta(AUTOCAST.get(precision)),
         ):
             loss_sum = objective(model, batch).loss_sum
-        # Blocks that run again do so in the backward pass, in the forms of the forward pass.
-        with _forms_of_gpu(watch, precision) if model.checkpoint_activations else nullcontext():
-            # As a function: as a method it would be a call that these forms look into, and they would be off inside.
-            torch.autograd.backward([loss_sum])
+        num_forward = len(watch.kernels)
+        loss_sum.backward()
     weights = {_storage(parameter) for parameter in model.parameters()}
     saved_bytes = sum(size for storage, size in saved.items() if storage not in weights)
-    if model.checkpoint_activations:
-        # What enters a block that runs again is held by the block itself.
-        saved_bytes += len(model.blocks) * tokens_BT.numel() * config.model.hidden_dim * torch.float32.itemsize
+    forward, backward = watch.kernels[:num_forward], watch.kernels[num_forward:]
+    if config.engine.checkpoint_activations:
+        # Played, as blocks run again inside the backward pass, which these forms do not reach: all forward kernels come
+        # a second time, and what is kept is what enters each block, and all that one block keeps while it goes back.
+        forward, layers = forward * 2, len(model.blocks)
+        saved_bytes = (
+            layers * tokens_BT.numel() * config.model.hidden_dim * torch.float32.itemsize + saved_bytes // layers
+        )
     return Rehearsal(
         tokens=tokens_BT.numel(),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        kernels=tuple(watch.kernels),
+        kernels=(*forward, *backward),
         saved_bytes=saved_bytes,
         kept=[*kept, *watch.kept],
     )
@@ -162,12 +167,6 @@ def rehearse(config: RunConfig, vocab_size: int, precision: str) -> Rehearsal:
 def _watched() -> Iterator["_Watch"]:
     with rehearsal() as launches, _Watch(launches) as watch:
         yield watch
-
-
-@contextmanager
-def _forms_of_gpu(watch: "_Watch", precision: str) -> Iterator[None]:
-    with _Fused(watch), autocast_on_meta(AUTOCAST.get(precision)):
-        yield
 
 
 class _Watch(TorchDispatchMode):
@@ -183,7 +182,8 @@ class _Watch(TorchDispatchMode):
         """Note an operation of so many kernels; its memory and its arithmetic go with the first of them."""
         self.kept += [tensor.untyped_storage() for tensor in (*read, *written)]
         kind: Kind = "product" if flops else "element"
-        self.kernels.append(Kernel(name, kind, flops, _memory(read), _memory(written)))
+        is_float32 = any(tensor.dtype == torch.float32 for tensor in read)
+        self.kernels.append(Kernel(name, kind, flops, _memory(read), _memory(written), is_float32))
         self.kernels += [Kernel(name, kind, 0, (), ())] * (count - 1)
 
     def __torch_dispatch__(self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None) -> Any:  # noqa: ANN401 -- torch's own
@@ -199,12 +199,14 @@ class _Watch(TorchDispatchMode):
             # A kernel's arguments do not say which it writes; each counts once.
             name = f"{launch.module.split('.')[-2]}.{launch.kernel}" if launch.module else launch.kernel
             kind: Kind = "ours" if launch.module else "element"
-            self.kernels.append(Kernel(name, kind, 0, _memory(arguments), (), launch))
+            self.kernels.append(Kernel(name, kind, 0, _memory(arguments), (), launch=launch))
         if not started and function.namespace == "aten" and starts_kernel(function):
             flops = flop_registry.get(function._overloadpacket)
             count = 0 if flops is None else int(flops(*args, **(kwargs or {}), out_val=outputs))
             kind = "element" if flops is None else "product"
-            self.kernels.append(Kernel(function._schema.name, kind, count, _memory(read), _memory(written)))
+            is_float32 = any(tensor.dtype == torch.float32 for tensor in read)
+            name = function._schema.name
+            self.kernels.append(Kernel(name, kind, count, _memory(read), _memory(written), is_float32))
         return outputs
 
 

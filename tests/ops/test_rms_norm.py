@@ -21,7 +21,7 @@ def as_tuple(**inputs):
 
 @pytest.mark.parametrize("weight", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("shape", [(1,), (2, 33, 7), (3, 70, 130), (200, 64)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 2), (2, 33, 7), (3, 70, 130), (200, 64)], ids=str)
 def test_kernel_equals_reference_forward_and_backward(shape, dtype, weight):
     inputs = make_inputs(*shape, weight=weight, dtype=dtype)
     reference, got = (outputs_and_gradients(as_tuple, inputs, backend=backend) for backend in ("reference", "numba"))

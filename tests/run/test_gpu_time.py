@@ -46,6 +46,12 @@ def test_a_large_product_reaches_most_of_the_arithmetic_and_a_narrow_one_less():
     assert 1e12 / H100.matrix_flops_per_s < fast < slow
 
 
+def test_a_product_outside_autocast_takes_the_rate_of_float32():
+    half = Kernel("aten::mm", "product", 10**12, (Memory(1, 2**20),), (Memory(2, 2 * 132 * 128**2),))
+    fast, slow = (predict(CONFIG, of(kernel)).device_s for kernel in (half, half._replace(is_float32=True)))
+    assert slow / fast == pytest.approx(H100.matrix_flops_per_s / H100.float32_flops_per_s, rel=0.1)
+
+
 def test_a_step_has_its_micro_batches_and_passes_over_the_weights():
     once, four = (
         predict(replace(CONFIG, engine=replace(CONFIG.engine, accumulation_steps=steps)), of(moving(3 * 10**9)))

@@ -75,7 +75,7 @@ def test_autocast_casts_and_halves_what_products_keep():
 
 def test_blocks_that_run_again_keep_less_and_ask_for_more():
     plain, again = rehearsed(2), rehearsed(2, checkpoint_activations=True)
-    assert again.saved_bytes < plain.saved_bytes / 2
+    assert again.saved_bytes < 0.7 * plain.saved_bytes
     assert len(again.kernels) > len(plain.kernels)
 
 
