@@ -36,7 +36,8 @@ from mambrane.engine.precision import Precision, choose_precision
 from mambrane.engine.ranks import largest_over_ranks, num_ranks, true_on_all_ranks
 from mambrane.engine.schedule import Schedule
 from mambrane.engine.snapshot import evaluation_without_trace, global_random_state, set_global_random_state
-from mambrane.engine.step import StepResult, TrainingStep
+from mambrane.engine.step import TrainingStep
+from mambrane.engine.step_result import StepResult
 from mambrane.engine.transaction import StepBatches, StepGroups, StepState, TailPolicy
 
 
