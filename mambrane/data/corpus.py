@@ -38,7 +38,7 @@ from mambrane.data.text_size import bytes_there
 from mambrane.data.tokens_on_disk import changed_while_used
 from mambrane.storage.atomic_files import FileRecord, write_new_file
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _SPLITS = ("train", "heldout")
 
 
@@ -106,7 +106,7 @@ def cached_corpus(
     return obtain_folder(
         cache_dir / "texts" / hash_of([*_stamp(source, config), [corpus.folder.name for corpus in earlier]]),
         what=f"the text of {source.name}",
-        open_whole=_open,
+        open_whole=lambda folder: _open(folder, source.name),
         write=lambda folder: _write(folder, source, config, events, earlier),
         events=events,
     )
@@ -243,9 +243,31 @@ def _file_records(splits: dict[str, list[Extent]], source: DomainSource, text: m
     return records
 
 
-def _open(folder: Path) -> Corpus:
+def _open(folder: Path, name: str) -> Corpus:
+    """Return the text in a cache folder whose files are as they were written.
+
+    Raises:
+        CacheDamaged: the record does not fit the text, or is that of another domain.
+    """
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    for split in _SPLITS:
-        if len(np.load(folder / f"{split}.npy")) != record[split]["num_documents"]:
+    num_bytes = (folder / "text.bin").stat().st_size
+    counts = [record["bytes_read"], record["heldout_bytes_left_out"], record["bytes_there"] or 0]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise CacheDamaged(f"{folder}: the record holds counts of {counts}")
+    if (record["name"], record["bytes_read"]) != (name, num_bytes):
+        raise CacheDamaged(f"{folder}: the record is that of another text")
+    if record["content_hash"] != hash_of([record[split] for split in _SPLITS]):
+        raise CacheDamaged(f"{folder}: the record does not fit its hash")
+    for split in (*_SPLITS, "read"):
+        starts, lengths = np.load(folder / f"{split}.npy").T
+        if (starts < 0).any() or (lengths < 0).any() or (starts + lengths > num_bytes).any():
+            raise CacheDamaged(f"{folder}: {split} documents lie outside the text")
+        if split != "read" and (len(starts), lengths.sum()) != (
+            record[split]["num_documents"],
+            record[split]["num_bytes"],
+        ):
             raise CacheDamaged(f"{folder}: the {split} documents are not as many as recorded")
+    for of in ("lines", "passages"):
+        if np.load(folder / f"{of}.npy").dtype != np.uint64:
+            raise CacheDamaged(f"{folder}: {of} are no hashes")
     return Corpus(folder, record)

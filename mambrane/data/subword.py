@@ -24,7 +24,7 @@ from mambrane.data.config import bpe_spec
 from mambrane.data.documents import Texts, encoded_parts
 from mambrane.storage.atomic_files import FileRecord, write_new_file
 
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 _END_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 
