@@ -26,6 +26,7 @@ from mambrane.data.config import DataConfig
 from mambrane.data.documents import CutText
 from mambrane.data.overlap import lines_of, passages_of
 from mambrane.data.selection import (
+    FULL_RATIO,
     Extent,
     bytes_by_file,
     cap_extents,
@@ -157,6 +158,7 @@ def _write(
                 source, bytes_by_file(extents), cut_files, is_capped=config.max_domain_bytes > 0
             ),
             "bytes_read": len(text),
+            "is_capped": bool(cut_files) or 0 < FULL_RATIO * config.max_domain_bytes <= len(text),
             "heldout_bytes_left_out": _num_bytes(heldout) - _num_bytes(splits["heldout"]),
             **{name: _split_record(part, text) for name, part in splits.items()},
             "files": _file_records(splits, source, text),

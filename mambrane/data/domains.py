@@ -185,7 +185,7 @@ def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
     if there is None or there > read:
         of_all = "more" if there is None else f"{there:,}"
         reason = "equal and blank documents are left out"
-        if config.max_domain_bytes:
+        if record["is_capped"]:
             reason = f"--max-domain-bytes {config.max_domain_bytes}; 0 reads all"
         parts.append(f"{read:,} of {of_all} bytes of {name} are read ({reason})")
     if record["heldout_bytes_left_out"]:
