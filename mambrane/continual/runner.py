@@ -242,6 +242,7 @@ class Runner:
             "steps_closed": self.steps_closed,
             "matrix": self.matrix.state_dict(),
             "text": self._text(),
+            "tokenizer": self.stream.domains[0].tokenizer_hash,
             "loader": None if self.loader is None else self.loader.state_dict(),
         }
 
@@ -249,10 +250,11 @@ class Runner:
         """Take the place back.
 
         Raises:
-            UserError: the text of a domain is not what it was.
+            UserError: the text of a domain, or what makes tokens of it, is not what it was.
             ValueError: the matrix was measured on other domains.
         """
         self._refuse_changed_text(state["text"])
+        refuse_another_tokenizer(state, self.stream.domains[0].tokenizer_hash)
         self.matrix.load_state_dict(state["matrix"])
         self.phase = Phase(state["phase"])
         self.num_learned = state["num_learned"]
@@ -274,6 +276,22 @@ class Runner:
                 wanted="the text that the run started with",
                 way_out="restore it, or start a new run in another --output-dir",
             )
+
+
+def refuse_another_tokenizer(state: dict[str, Any], tokenizer_hash: str) -> None:
+    """Raise UserError if the state of a runner was saved with another tokenizer; states of old may not say with which.
+
+    Args:
+        state: as `Runner.state_dict` gave it.
+        tokenizer_hash: of the tokenizer that is there now.
+    """
+    saved = state.get("tokenizer", "")
+    if saved and tokenizer_hash and saved != tokenizer_hash:
+        raise UserError(
+            "the tokenizer is not the one that the run was trained with: equal numbers stand for other text",
+            wanted="the tokenizer.json that the run wrote",
+            way_out="restore the file from a copy; or remove it and run the train command again, which makes it anew",
+        )
 
 
 def steps_of_task(num_batches: int, num_epochs: int, config: EngineConfig) -> int:

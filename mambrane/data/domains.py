@@ -15,7 +15,7 @@ from mambrane.data.config import DataConfig, bpe_spec
 from mambrane.data.corpus import Corpus, cached_corpus
 from mambrane.data.overlap import Overlap, measure_overlap
 from mambrane.data.sources import find_sources
-from mambrane.data.tokenizer import Tokenizer, build_tokenizer
+from mambrane.data.tokenizer import Tokenizer, build_tokenizer, tokenizer_hash
 from mambrane.data.tokens import TokenFile, cached_token_file, token_file_in_cache
 
 NOTABLE_OVERLAP = 0.02
@@ -43,6 +43,11 @@ class Domain:
     def bytes_read(self) -> int:
         """Bytes of text that were read, for both splits."""
         return self.record["bytes_read"]
+
+    @property
+    def tokenizer_hash(self) -> str:
+        """Hash of what made the tokens; empty where that was not written down."""
+        return self.record.get("tokenizer", "")
 
     @property
     def overlap_ratio(self) -> float:
@@ -258,7 +263,7 @@ def _tokenize(corpus: Corpus, overlap: Overlap, tokenizer: Tokenizer, cache_dir:
         )
         for split, words in (("train", "training text"), ("heldout", "held-out text"))
     )
-    record = {**corpus.record, **overlap._asdict()}
+    record = {**corpus.record, **overlap._asdict(), "tokenizer": tokenizer_hash(tokenizer)}
     return Domain(record["name"], train, heldout, record["content_hash"], record)
 
 

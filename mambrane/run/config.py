@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.bounds import Bounds, Count, Seed, check_settings
 from mambrane.core.errors import UserError
+from mambrane.core.ordinary_files import read_ordinary
 from mambrane.core.renamed import earlier_setting, with_present_settings
 from mambrane.data.config import DataConfig
 from mambrane.engine.config import EngineConfig
@@ -185,6 +186,15 @@ def from_dict(sections: dict[str, Any], *, source: str, base: RunConfig | None =
     return dataclasses.replace(base, **changed)
 
 
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; of two values under one name the parser would take the last without a word."""
+    names = [name for name, _ in pairs]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ValueError(f"{', '.join(doubled)} stands in it twice")
+    return dict(pairs)
+
+
 def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
     """Return the sections of a JSON configuration file.
 
@@ -192,7 +202,7 @@ def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
         UserError: the file cannot be read or is not a JSON object of objects.
     """
     try:
-        sections = json.loads(path.read_text(encoding="utf-8"))
+        sections = json.loads(read_ordinary(path), object_pairs_hook=_once_each)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"--config {path}: {error}", wanted="a readable JSON file", way_out="correct the path or the file"

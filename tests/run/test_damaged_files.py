@@ -1,11 +1,16 @@
 """A damaged file of a run is named; what does not depend on it is shown, and no command ends in a traceback."""
 
 import json
+import os
 import shutil
 from functools import partial
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 
 from mambrane.app.cli import main
 from mambrane.continual.matrix import load_matrix
@@ -67,6 +72,11 @@ CONTENTS = {
     "digits": b"9" * 5000,
     "nan": b'{"model": NaN, "domains": NaN}',
 }
+BPE_OF_BYTES = Tokenizer(
+    BPE(vocab={letter: number for number, letter in enumerate(sorted(ByteLevel.alphabet()))}, merges=[])
+)
+BPE_OF_BYTES.pre_tokenizer, BPE_OF_BYTES.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
+
 NEEDED = {"config.json", "tokenizer.json", "manifest.json"}
 """Without one of these there is no model."""
 
@@ -106,6 +116,27 @@ def test_a_damaged_matrix_or_configuration_is_refused_by_name(tmp_path, content)
     if content not in (b"{}", CONTENTS["nan"]):
         with pytest.raises(UserError, match=r"config\.json is damaged"):
             RunFolder(tmp_path).read_config()
+
+
+@pytest.mark.parametrize("place", ["a pipe", "a device"])
+@pytest.mark.parametrize(
+    "name", ["matrix.json", "events.jsonl", "config.json", "domains.json", "tokenizer.json", "environment.json"]
+)
+def test_what_has_no_end_in_the_place_of_a_file_is_not_waited_for(made, run, capsys, name, place):
+    for command in ("info", "train"):
+        (run / name).unlink(missing_ok=True)
+        os.mkfifo(run / name) if place == "a pipe" else (run / name).symlink_to("/dev/zero")
+        code = main(commands(made, run)[command])
+        assert code in (0, 2)
+        assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "generate", "train"])
+def test_another_tokenizer_of_the_same_size_is_refused(made, run, capsys, command):
+    other = {"kind": "subword", "name": "other", "tokenizer": BPE_OF_BYTES.to_str(), "end_of_text": 256}
+    (run / "tokenizer.json").write_text(json.dumps(other))
+    assert main(commands(made, run)[command]) == 2
+    assert "the tokenizer is not the one that the run was trained with" in capsys.readouterr().err
 
 
 def refusal_of(read):
