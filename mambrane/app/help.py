@@ -24,11 +24,13 @@ TITLES = {
 }
 PLACEHOLDERS = {
     "data": "PATH ...",
+    "task_order": "DOMAIN ...",
     "extension": "MODULE:CLASS NAME=VALUE ...",
     "output_dir": "FOLDER",
     "prompt": "TEXT",
     "config": "FILE",
     "output": "FILE",
+    "hub_name": "OWNER/MODEL",
 }
 FLAG_WIDTH = 30
 WIDTH = 80
@@ -87,9 +89,10 @@ def command_help(command: str, kind: type) -> str:
     types, sentences = get_type_hints(kind), sentences_of(kind)
     shown = [Setting(f.name, types[f.name], f.default, sentences[f.name]) for f in fields(kind)]
     run, settings = shown[0], shown[1:]
-    is_needed = run.default is not None
-    usage = f"mambrane {command} {'RUN' if is_needed else '[RUN]'}" + " [settings]" * bool(settings)
-    blocks = [f"{usage}\n\n{fill(kind.__doc__ or '')}", "\n".join(_entry("RUN", run.sentence))]
+    is_needed = run.default is not None and run.default != ""
+    thing = run.name.upper()
+    usage = f"mambrane {command} {thing if is_needed else f'[{thing}]'}" + " [settings]" * bool(settings)
+    blocks = [f"{usage}\n\n{fill(kind.__doc__ or '')}", "\n".join(_entry(thing, run.sentence))]
     if settings:
         blocks.append(group_help("Settings", settings))
     return "\n\n".join(blocks) + "\n"
@@ -99,22 +102,22 @@ def group_help(title: str, settings: Iterable[Setting]) -> str:
     """Return a titled list of settings with what each means and where it stands."""
     lines = [title]
     for setting in settings:
-        stands_at = default_words(setting.default)
-        lines += _entry(flag_words(setting), setting.sentence + f" [{stands_at}]" * bool(stands_at))
+        stands_at = default_text(setting.default)
+        lines += _entry(flag_text(setting), setting.sentence + f" [{stands_at}]" * bool(stands_at))
     return "\n".join(lines)
 
 
-def flag_words(setting: Setting) -> str:
+def flag_text(setting: Setting) -> str:
     """Return how a setting is written: `--epochs NUMBER`, `--use-mamba, --no-use-mamba`."""
     flag = "--" + setting.name.replace("_", "-")
     if setting.hint is bool:
         # A question that is off by itself needs no second form to be left off.
-        return flag if setting.name in ("dry_run", "json") else f"{flag}, --no-{flag[2:]}"
+        return flag if setting.name in ("dry_run", "json", "list", "private") else f"{flag}, --no-{flag[2:]}"
     flag = "--lr, --learning-rate" if setting.name == "learning_rate" else flag
     return f"{flag} {_placeholder(setting)}"
 
 
-def default_words(default: Any) -> str:  # noqa: ANN401 -- any setting's value
+def default_text(default: Any) -> str:  # noqa: ANN401 -- any setting's value
     """Return a value as text: on, off, 0.001; empty for an empty value."""
     if isinstance(default, bool):
         return "on" if default else "off"

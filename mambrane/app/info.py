@@ -14,9 +14,9 @@ from mambrane.models.cost import count_costs
 from mambrane.run.run import Run
 from mambrane.run.saved import SavedRun
 from mambrane.run.switches import on_and_off
+from mambrane.watch.formatting import switches
 from mambrane.watch.history import read_history
 from mambrane.watch.table import learning_table, matrix_tables, metrics_table
-from mambrane.watch.wording import switches
 
 FOOTNOTE = (
     "Per token of a forward pass; one multiply-accumulate (MAC) is two FLOPs. Spike MACs read exactly 0 or 1 and are "

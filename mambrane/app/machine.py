@@ -14,9 +14,9 @@ from rich.console import Console
 from mambrane import __version__
 from mambrane.ops.dispatch import explain
 from mambrane.run.folders import cache_folder
-from mambrane.watch.wording import size
+from mambrane.watch.formatting import size
 
-PACKAGES = ("torch", "numba", "llvmlite", "numpy", "safetensors", "tokenizers", "rich", "tyro", "matplotlib")
+PACKAGES = ("torch", "numba", "llvmlite", "numpy", "safetensors", "tokenizers", "rich", "tyro", "matplotlib", "scipy")
 
 
 def print_machine() -> int:
@@ -47,7 +47,7 @@ def machine_facts() -> dict[str, Any]:
         "threads of torch": str(torch.get_num_threads()),
         "GPU": _gpu(),
         "operations": explain(),
-        "cache folders": {what: _size_words(folders) for what, folders in cache_folders().items()},
+        "cache folders": {what: _size_text(folders) for what, folders in cache_folders().items()},
         "variables": dict(_variables()) or {"none": ""},
     }
 
@@ -87,7 +87,7 @@ def _gpu() -> str:
     return ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
 
 
-def _size_words(folders: list[Path]) -> str:
+def _size_text(folders: list[Path]) -> str:
     """Return where, and how much is in it; of several folders the one that holds them all."""
     place = Path(os.path.commonpath(folders))
     # Not an error if a file goes between being listed and being asked for its size: another run tidies up.

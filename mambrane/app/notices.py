@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mambrane.core.events import Event, EventLog
-from mambrane.watch.event_words import warning_of
+from mambrane.watch.event_messages import warning_of
 
 
 def announced_events() -> EventLog:

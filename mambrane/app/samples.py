@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.text import Text
 
 from mambrane.report.data import Sample
-from mambrane.watch.wording import visible
+from mambrane.watch.formatting import visible
 
 GIVEN, WRITTEN = "given    | ", "written  | "
 """Left margins, so that a log without colours shows too where the model begins."""

@@ -68,12 +68,12 @@ class Distillation(Method):
             taught = self.teacher.hidden_states(batch.inputs_BT, resets_BT=batch.resets_BT)
         assert output.hidden_BTD is not None, "LanguageModel returns them"
         assert taught.hidden_BTD is not None, "LanguageModel returns them"
-        is_counted_BT = batch.targets_BT != IGNORED_TARGET
         divergence = head_divergence(
-            output.hidden_BTD[is_counted_BT],
-            model.embedding.weight,
-            taught.hidden_BTD[is_counted_BT],
-            self.teacher.embedding.weight,
+            output.hidden_BTD.flatten(0, 1),
+            model.head_weight,
+            taught.hidden_BTD.flatten(0, 1),
+            self.teacher.head_weight,
+            counted_N=(batch.targets_BT != IGNORED_TARGET).flatten(),
             temperature=temperature,
         )
         return strength * temperature**2 * divergence
@@ -104,17 +104,25 @@ def frozen_copy(model: LanguageModel) -> LanguageModel:
 
 
 def head_divergence(
-    student_ND: Tensor, student_weight_VD: Tensor, teacher_ND: Tensor, teacher_weight_VD: Tensor, *, temperature: float
+    student_ND: Tensor,
+    student_weight_VD: Tensor,
+    teacher_ND: Tensor,
+    teacher_weight_VD: Tensor,
+    *,
+    counted_N: Tensor,
+    temperature: float,
 ) -> Tensor:
-    """Return KL(teacher || student) of softmax(W x / temperature), summed over N tokens, in nats.
+    """Return KL(teacher || student) of softmax(W x / temperature), summed over the tokens that count, in nats.
 
-    Gradients flow to the student. No more than CHUNK_LOGITS logits of each model exist at a time.
+    Gradients flow to the student. No more than CHUNK_LOGITS logits of each model exist at a time. Tokens that do not
+    count are worked on too and then left out: picking them would make a GPU wait until their number is known.
     """
 
-    def of_chunk(student_CD: Tensor, teacher_CD: Tensor) -> Tensor:
+    def of_chunk(student_CD: Tensor, teacher_CD: Tensor, counted_C: Tensor) -> Tensor:
         student_CV = log_probabilities(student_CD, student_weight_VD)
         teacher_CV = log_probabilities(teacher_CD, teacher_weight_VD)
-        return functional.kl_div(student_CV, teacher_CV, reduction="sum", log_target=True)
+        nats_C = functional.kl_div(student_CV, teacher_CV, reduction="none", log_target=True).sum(dim=1)
+        return nats_C.where(counted_C, 0.0).sum()
 
     def log_probabilities(x_CD: Tensor, weight_VD: Tensor) -> Tensor:
         logits_CV = linear(x_CD, weight_VD)
@@ -122,7 +130,7 @@ def head_divergence(
         return (logits_CV / temperature).log_softmax(dim=1)
 
     num_rows = max(1, CHUNK_LOGITS // student_weight_VD.shape[0])
-    chunks = zip(student_ND.split(num_rows), teacher_ND.split(num_rows), strict=True)
+    chunks = zip(*(each.split(num_rows) for each in (student_ND, teacher_ND, counted_N)), strict=True)
     # Nothing in a chunk is drawn, so the random state need not be kept for its second run.
     again_in_backward = partial(checkpoint, of_chunk, use_reentrant=False, preserve_rng_state=False)
     return torch.stack([again_in_backward(*chunk) for chunk in chunks]).sum()

@@ -70,9 +70,9 @@ class Replay(Method):
         self.rows_replayed = 0
         self._rows_since_step = 0
         self._replayed_since_step = 0
-        self._seen: dict[int, float] = {}
-        """Loss of each sequence since the last applied step, by its fingerprint; not saved, as only the losses of the
-        step that is applied are used."""
+        self._seen: list[tuple[Tensor, Tensor]] = []
+        """Fingerprints and losses of the sequences of each micro-batch since the last applied step, on its device; not
+        saved, as only the losses of the step that is applied are used."""
         self._generator = make_generator(seed, "replay")
 
     def mix(self, batch: MicroBatch) -> MicroBatch:
@@ -104,7 +104,7 @@ class Replay(Method):
             nats_BT = nats_of(output, batch)
             num_targets_B = (batch.targets_BT != IGNORED_TARGET).sum(dim=1).clamp(min=1)
             losses_B = nats_BT.sum(dim=1) / num_targets_B
-        self._seen |= zip(self.buffer.fingerprints_of(batch).tolist(), losses_B.tolist(), strict=True)
+            self._seen.append((self.buffer.fingerprints_of(batch), losses_B.float()))
         return None
 
     def after_step(self, view: StepView) -> StepChange:
@@ -117,9 +117,15 @@ class Replay(Method):
 
     def _record_losses(self, micro_batches: list[MicroBatch]) -> None:
         """Note the finite losses of these micro-batches, and forget what was seen of steps that were not applied."""
-        applied = {number for batch in micro_batches for number in self.buffer.fingerprints_of(batch).tolist()}
-        seen, self._seen = self._seen, {}
-        self.buffer.record_losses({n: loss for n, loss in seen.items() if n in applied and math.isfinite(loss)})
+        seen, self._seen = self._seen, []
+        applied = torch.cat([self.buffer.fingerprints_of(batch) for batch in micro_batches])
+        numbers, losses = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        # Losses travel as the bits they are, so that one copy brings all from the device.
+        lengths = [len(applied), len(numbers), len(losses)]
+        fetched = torch.cat([applied, numbers, losses.view(torch.int32).long()]).cpu().split(lengths)
+        wanted, known = set(fetched[0].tolist()), fetched[2].int().view(torch.float32).tolist()
+        last = dict(zip(fetched[1].tolist(), known, strict=True))
+        self.buffer.record_losses({n: loss for n, loss in last.items() if n in wanted and math.isfinite(loss)})
 
     def boundary(self, view: BoundaryView) -> None:
         """Count the ended task among the earlier ones."""
@@ -211,7 +217,7 @@ class Replay(Method):
         }
 
     def _load_counts(self, state: dict[str, Any]) -> None:
-        self._seen = {}
+        self._seen = []
         self.task_index = state["task_index"]
         self.num_seen = list(state["num_seen"])
         self.rows_seen = state["rows_seen"]

@@ -29,7 +29,9 @@ class ReplayBuffer:
         self._losses = torch.zeros(capacity, dtype=torch.float32)
         self._fingerprints = torch.zeros(capacity, dtype=torch.int64)
         generator = make_generator(0, "fingerprint")
-        self._multipliers = torch.randint(1 << 62, (sequence_length,), generator=generator) * 2 + 1
+        multipliers_T = torch.randint(1 << 62, (sequence_length,), generator=generator) * 2 + 1
+        self._multipliers = {multipliers_T.device: multipliers_T}
+        """Of the polynomial, on each device that has asked: a GPU would wait for a copy."""
         self._overwritten: list[tuple[int, list[Tensor]]] = []
         """Indices written to since the last undo point and what they held, in the order of writing."""
 
@@ -86,8 +88,11 @@ class ReplayBuffer:
 
     def fingerprints_of(self, sequences: MicroBatch) -> Int64[Tensor, " B"]:
         """Return a number for each sequence by which it is found again, on the device of the sequences."""
+        device = sequences.inputs_BT.device
+        if device not in self._multipliers:
+            self._multipliers[device] = self._multipliers[torch.device("cpu")].to(device)
         # Wraps around at 64 bits, which is meant: a hash modulo 2^64.
-        return (sequences.inputs_BT * self._multipliers.to(sequences.inputs_BT.device)).sum(dim=1)
+        return (sequences.inputs_BT * self._multipliers[device]).sum(dim=1)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the indices in use."""

@@ -2,7 +2,7 @@
 
 Nothing is silent: a skipped step, a chosen kernel, a replaced setting, a saved checkpoint is an event. Listeners
 (the console, TensorBoard) read the same events; they never receive anything that is not in the file. A listener that
-fails is heard of once and called no more: whoever watches a run cannot end it. A log that cannot be written ends the
+fails is reported once and called no more: whoever watches a run cannot end it. A log that cannot be written ends the
 run with an error that says what to do.
 """
 
@@ -66,7 +66,7 @@ class EventLog:
         """Write one event. Values must be JSON: numbers, text, lists, dicts; non-finite numbers become text.
 
         Raises:
-            EventLogError: the file cannot be written; no listener has heard of the event.
+            EventLogError: the file cannot be written; no listener has got the event.
         """
         event = {"time_s": round(time.time(), 3), "event": kind, **fields}
         if self._file is not None and self.path is not None:

@@ -23,5 +23,16 @@ class MicroBatch(NamedTuple):
         return int((self.targets_BT != IGNORED_TARGET).sum())
 
     def to(self, device: torch.device | str) -> "MicroBatch":
-        """Return the same batch on another device."""
-        return MicroBatch(*(tensor.to(device, non_blocking=True) for tensor in self))
+        """Return the same batch on another device.
+
+        To an accelerator all of it goes as one copy, from memory that the device reads by itself: nobody waits for it.
+        """
+        device = torch.device(device)
+        if self.inputs_BT.device.type != "cpu" or device.type == "cpu":
+            return MicroBatch(*(tensor.to(device, non_blocking=True) for tensor in self))
+        shape = (len(self), *self.inputs_BT.shape)
+        packed = torch.empty(shape, dtype=torch.int64, pin_memory=device.type == "cuda")
+        for part, tensor in zip(packed, self, strict=True):
+            part.copy_(tensor)
+        inputs_BT, targets_BT, resets_BT = packed.to(device, non_blocking=True)
+        return MicroBatch(inputs_BT, targets_BT, resets_BT.bool())

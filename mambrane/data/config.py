@@ -27,10 +27,16 @@ class DataConfig:
     epoch_tokens: Annotated[int, Bounds(0, 1_000_000_000_000)] = 0
     """Most tokens in an epoch: it goes on in the text where the last one stopped, until all of it has been read once;
     then in a new order. 0: the whole text. Of all domains as one task, an epoch is as long as a domain's on average."""
+    task_order: tuple[str, ...] = ()
+    """Domains that come first, in this order, each by its name or its place (1 is the first); left out: as --data has
+    them."""
     max_domain_bytes: Bytes = 0
     """Read at most this many bytes of text of each domain, a fair sample of its files; 0 reads all."""
     max_heldout_bytes: Bytes = 0
     """Evaluate on at most this many bytes of each held-out split; 0 uses all."""
+    keep_heldout_bytes: Annotated[int, Bounds(0, 2**62, meaning_of_0="off")] = 16 * 2**20
+    """Keep a copy of each held-out split of at most this size in the run's folder, so that later tasks can be measured
+    when the text is gone; 0 keeps none. A larger split is not kept: a part of it would be another measure."""
     heldout_fraction: Annotated[float, Bounds(0, 1, "both")] = 0.1
     """Part of each domain's text that is never trained on; split by file where a domain has several."""
 

@@ -7,7 +7,6 @@ by the domains before it, whose documents it leaves out; so a second run opens i
 changed file leads to a new one.
 """
 
-import hashlib
 import io
 import json
 from collections.abc import Collection, Iterator, Sequence
@@ -24,6 +23,7 @@ from mambrane.core.printable import printable
 from mambrane.data.cache import CacheDamaged, hash_of, obtain_folder
 from mambrane.data.config import DataConfig
 from mambrane.data.documents import CutText
+from mambrane.data.heldout_copy import hash_of_documents
 from mambrane.data.overlap import lines_of, passages_of
 from mambrane.data.selection import (
     FULL_RATIO,
@@ -225,12 +225,7 @@ def _num_bytes(extents: Sequence[Extent]) -> int:
 
 
 def _content_hash(extents: Sequence[Extent], text: mmap) -> str:
-    """Hash documents with their lengths, so that moving a border changes the hash."""
-    digest = hashlib.sha256()
-    for extent in extents:
-        digest.update(extent.length.to_bytes(8, "little"))
-        digest.update(text[extent.start : extent.start + extent.length])
-    return digest.hexdigest()[:32]
+    return hash_of_documents(_documents(extents, text))
 
 
 def _file_records(splits: dict[str, list[Extent]], source: DomainSource, text: mmap) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from mambrane.data.corpus import Corpus, cached_corpus
 from mambrane.data.overlap import Overlap, measure_overlap
 from mambrane.data.sources import find_sources
 from mambrane.data.tokenizer import Tokenizer, build_tokenizer, tokenizer_hash
-from mambrane.data.tokens import TokenFile, cached_token_file, token_file_in_cache
+from mambrane.data.tokens import TokenFile, cached_token_file
 
 NOTABLE_OVERLAP = 0.02
 """Above this part of the held-out text, what was trained on is told in a sentence."""
@@ -58,6 +58,11 @@ class Domain:
     def near_duplicate_ratio(self) -> float:
         """Part of the held-out bytes, 0 to 1, in documents that are nearly the same as training text."""
         return self.record["near_duplicate_ratio"]
+
+    @property
+    def is_measurable(self) -> bool:
+        """Whether there is held-out text; False where nothing of it was kept and it is gone."""
+        return self.heldout.num_tokens > 0
 
     @property
     def heldout_bytes(self) -> int:
@@ -103,6 +108,7 @@ def read_texts(config: DataConfig, cache_dir: Path, events: EventLog, num_domain
         UserError: anything wrong with the text, or fewer domains than wanted.
     """
     sources = find_sources(config.data, events)
+    order = order_of([source.name for source in sources], config.task_order)
     if num_domains is not None and num_domains > len(sources):
         names = ", ".join(source.name for source in sources)
         raise UserError(
@@ -111,11 +117,37 @@ def read_texts(config: DataConfig, cache_dir: Path, events: EventLog, num_domain
             way_out=f"--num-tasks {len(sources)}, or more files or sub-folders (one is one domain)",
         )
     if num_domains is not None and num_domains < len(sources):
-        events.emit("domains_left_out", names=[source.name for source in sources[num_domains:]])
-    corpora: list[Corpus] = []
-    for source in sources[:num_domains]:
-        corpora.append(cached_corpus(source, config, cache_dir, events, corpora))
-    return corpora
+        events.emit("domains_left_out", names=[sources[place].name for place in order[num_domains:]])
+    order = order[:num_domains]
+    # Read as --data has them: what a domain leaves out because another holds it does not depend on the order of tasks.
+    corpora: dict[int, Corpus] = {}
+    for place in sorted(order):
+        corpora[place] = cached_corpus(sources[place], config, cache_dir, events, list(corpora.values()))
+    return [corpora[place] for place in order]
+
+
+def order_of(names: Sequence[str], first: Sequence[str]) -> list[int]:
+    """Return the places of domains in the order of the tasks: those that are named first, then the others.
+
+    Args:
+        names: of the domains.
+        first: of those that come first, the name or the place, counted from 1.
+
+    Raises:
+        UserError: one is named that there is not, or one twice.
+    """
+    by_word = {str(place + 1): place for place in range(len(names))} | {name: n for n, name in enumerate(names)}
+    places: list[int] = []
+    for word in first:
+        place = by_word.get(word)
+        if place is None or place in places:
+            raise UserError(
+                f"--task-order {' '.join(first)}: " + (f"no domain {word}" if place is None else f"{word} comes twice"),
+                wanted=f"each domain once at most, of {', '.join(names)}, or their places 1 to {len(names)}",
+                way_out=f"--task-order {' '.join(names)}",
+            )
+        places.append(place)
+    return places + [place for place in range(len(names)) if place not in places]
 
 
 def tokenize_texts(
@@ -150,7 +182,7 @@ def tokenize_texts(
     repeated = [
         words
         for corpus, overlap in zip(corpora, overlaps, strict=True)
-        if (words := overlap_in_words(corpus.record["name"], overlap))
+        if (words := overlap_text(corpus.record["name"], overlap))
     ]
     if repeated:
         events.emit("heldout_text_repeats_training_text", message="; ".join(repeated))
@@ -161,26 +193,6 @@ def tokenize_texts(
     for domain in domains:
         events.emit("domain", **_summary(domain))
     return tokenizer, domains
-
-
-def domains_in_cache(records: Sequence[dict[str, Any]], tokenizer: Tokenizer, cache_dir: Path) -> list[Domain] | None:
-    """Return domains by the hashes in their records, without their text; None if the cache no longer holds them all.
-
-    Args:
-        records: `Domain.record` of each.
-        tokenizer: the one that made the tokens.
-        cache_dir: folder for tokens.
-    """
-    domains = []
-    for record in records:
-        train, heldout = (
-            token_file_in_cache(texts_hash=record[split]["content_hash"], tokenizer=tokenizer, cache_dir=cache_dir)
-            for split in ("train", "heldout")
-        )
-        if train is None or heldout is None:
-            return None
-        domains.append(Domain(record["name"], train, heldout, record["content_hash"], record))
-    return domains
 
 
 def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
@@ -201,7 +213,7 @@ def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
     return "; ".join(parts)
 
 
-def overlap_in_words(name: str, overlap: Overlap) -> str:
+def overlap_text(name: str, overlap: Overlap) -> str:
     """Return a sentence on how much of a domain's held-out text was trained on; empty if it is next to nothing."""
     parts = []
     if overlap.overlap_ratio > NOTABLE_OVERLAP:

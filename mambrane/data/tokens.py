@@ -5,7 +5,7 @@ END_OF_TEXT, the target that ends the last document. So a stream of n tokens has
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,14 +46,24 @@ class TokenFile:
 def token_file_from(documents: Iterable[bytes], tokenizer: Tokenizer) -> TokenFile:
     """Return a token stream in memory, for text that is not worth a file."""
     documents = list(documents)
-    digest = hash_of([document.hex() for document in documents])
+    return token_file_of_split(documents, hash_of([document.hex() for document in documents]), tokenizer)
+
+
+def token_file_of_split(documents: Sequence[bytes], texts_hash: str, tokenizer: Tokenizer) -> TokenFile:
+    """Return the token stream of documents in memory, known by the same hash as the one in the cache."""
     return TokenFile(
         tokens=np.concatenate(list(packed(documents, tokenizer))),
         end_of_text=tokenizer.end_of_text,
         num_bytes=sum(map(len, documents)),
         num_documents=len(documents),
-        content_hash=_key(digest, tokenizer),
+        content_hash=_key(texts_hash, tokenizer),
     )
+
+
+def no_tokens(tokenizer: Tokenizer, *, num_bytes: int, num_documents: int) -> TokenFile:
+    """Return an empty stream in place of a split whose text is gone; its counts are those of the text."""
+    tokens = np.empty(0, dtype=_dtype(tokenizer))
+    return TokenFile(tokens, tokenizer.end_of_text, num_bytes, num_documents, content_hash="")
 
 
 def cached_token_file(

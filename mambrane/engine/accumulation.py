@@ -51,6 +51,8 @@ class StepSums:
     """What was back-propagated on this rank."""
     activities: list[Any] = field(default_factory=list)
     """Detached activity of the model for each of them; filled when an after-step extension will read it."""
+    targets_by_batch: list[int] = field(default_factory=list)
+    """Counted targets of each of them."""
 
     def fold_in(self, parameters: dict[str, nn.Parameter]) -> None:
         """Move the gradients of the last backward pass from the parameters into the sums."""
@@ -66,11 +68,11 @@ class StepSums:
         value = loss_sum.detach().double()
         self.loss_sums[name] = self.loss_sums[name] + value if name in self.loss_sums else value
 
-    def mean_losses(self) -> dict[str, float]:
-        """Return the sums over the step's targets, in nats per target."""
+    def mean_losses(self) -> dict[str, Tensor]:
+        """Return the sums over the step's targets, in nats per target, on the device."""
         if self.num_targets == 0:
             return {}
-        return {name: float(loss_sum) / self.num_targets for name, loss_sum in self.loss_sums.items()}
+        return {name: loss_sum / self.num_targets for name, loss_sum in self.loss_sums.items()}
 
 
 class Accumulator:
@@ -112,6 +114,7 @@ class Accumulator:
         before = Snapshot(self.model)
         if self._fits(sums, batch.to(self.device), parameters, expected_targets):
             sums.num_targets += num_targets
+            sums.targets_by_batch.append(num_targets)
             return
         before.restore()
         self.events.emit("out_of_memory", samples=num_samples, tokens=batch.inputs_BT.numel())

@@ -7,7 +7,7 @@ model by itself. Two extensions that would change the same weight after a step a
 nothing. Every extension is named and Stateful, or it is refused: a run that cannot be resumed exactly must not start.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -28,6 +28,8 @@ class StepView(NamedTuple):
     """The micro-batches that were back-propagated, as they were run (mixed, and split when memory was short)."""
     activities: list[Any]
     """The detached `activity` of the model's output for each of them."""
+    targets_by_batch: list[int]
+    """Counted targets of each of them, as the host has counted them: asking a batch on a GPU would wait for the GPU."""
     num_targets: int
     """Counted targets of the step, over all ranks."""
     applied_step: int
@@ -38,8 +40,8 @@ class StepView(NamedTuple):
 class StepChange(NamedTuple):
     """What an after-step extension returns."""
 
-    numbers: dict[str, float]
-    """Shown by name."""
+    numbers: Mapping[str, float | Tensor]
+    """Shown by name; scalars of a device are left there, and the engine fetches all of them at once."""
     weights: dict[str, Tensor] = {}
     """New values of parameters, by parameter name; the engine writes them."""
 

@@ -61,7 +61,9 @@ class Snapshot:
         self._python_state = random.getstate()
         self._numpy_state = np.random.get_state()
         self._torch_state = torch.get_rng_state()
-        self._cuda_state = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+        device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        self._cuda_device = device if device.type == "cuda" else None
+        self._cuda_state = None if self._cuda_device is None else torch.cuda.get_rng_state(self._cuda_device)
         self._buffers: list[tuple[Tensor, Tensor]] = [(buffer, buffer.clone()) for buffer in model.buffers()]
 
     def restore(self) -> None:
@@ -69,8 +71,8 @@ class Snapshot:
         random.setstate(self._python_state)
         np.random.set_state(self._numpy_state)
         torch.set_rng_state(self._torch_state)
-        if self._cuda_state is not None:
-            torch.cuda.set_rng_state(self._cuda_state)
+        if self._cuda_device is not None and self._cuda_state is not None:
+            torch.cuda.set_rng_state(self._cuda_state, self._cuda_device)
         self.restore_buffers()
 
     @torch.no_grad()

@@ -6,8 +6,11 @@
 A step that is not finite leaves weights, moments, EMA, schedule, plasticity and buffers bit-identical.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +34,7 @@ from mambrane.engine.ranks import true_on_all_ranks
 from mambrane.engine.schedule import Schedule
 from mambrane.engine.snapshot import Snapshot
 from mambrane.engine.transaction import StepState, StepTransaction
+from mambrane.engine.transfer import to_host
 from mambrane.engine.weights import (
     first_nonfinite,
     refuse_misfit,
@@ -70,18 +74,25 @@ class StepResult:
     """Why the step did not change the weights."""
 
     @classmethod
-    def of(cls, sums: StepSums, *, learning_rate: float, scale: float) -> "StepResult":
-        """Return what is known of a step once it has been added up."""
-        losses = sums.mean_losses()
+    def of(
+        cls,
+        sums: StepSums,
+        losses: dict[str, float],
+        *,
+        state: StepState,
+        reason: str = "",
+        **known: Any,  # noqa: ANN401 -- fields
+    ) -> "StepResult":
+        """Return what became of a step, from its sums and its mean losses."""
         return cls(
-            state=StepState.ACCUMULATING,
+            state=state,
+            reason=reason,
             num_micro_batches=sums.num_micro_batches,
             num_samples=sums.num_samples,
             num_targets=sums.num_targets,
-            learning_rate=learning_rate,
-            scale=scale,
-            loss=losses.pop("loss", None),
-            terms=losses,
+            loss=losses.get("loss"),
+            terms={name: loss for name, loss in losses.items() if name != "loss"},
+            **known,
         )
 
 
@@ -150,30 +161,30 @@ class TrainingStep:
         transaction.advance(StepState.ACCUMULATING)
         sums = self._accumulate(micro_batches, parameters, expected_targets)
         reduce_over_ranks_(sums, parameters, self.extensions, self.device)
-        result = StepResult.of(sums, learning_rate=learning_rate, scale=scale)
+        result_of = partial(StepResult.of, sums, learning_rate=learning_rate, scale=scale)
         if sums.was_interrupted:
             transaction.advance(StepState.ABORTED)
-            return replace(result, state=StepState.ABORTED, reason="a stop was asked for")
+            return result_of(*to_host(sums.mean_losses()), state=StepState.ABORTED, reason="a stop was asked for")
         transaction.advance(StepState.REDUCED)
         if sums.num_targets == 0 or not sums.gradients:
             transaction.advance(StepState.EMPTY)
             before.restore_buffers()
             reason = "no counted target" if sums.num_targets == 0 else "no parameter received a gradient"
-            return replace(result, state=StepState.EMPTY, reason=reason)
+            return result_of(*to_host(sums.mean_losses()), state=StepState.EMPTY, reason=reason)
 
         self._divide(sums, parameters, expected_targets)
         transaction.advance(StepState.UNSCALED)
         loss_gradients = self._loss_gradients(sums)
-        penalties = self._add_penalties()
+        penalties_on_device = self._add_penalties()
         norm = get_total_norm([parameter.grad for parameter in parameters.values() if parameter.grad is not None])
-        is_finite = true_on_all_ranks(bool(torch.isfinite(norm)), self.device)
-        result = replace(result, penalties=penalties, gradient_norm=float(norm))
+        losses, penalties, known = to_host(sums.mean_losses(), penalties_on_device, {"gradient_norm": norm})
+        is_finite = true_on_all_ranks(math.isfinite(known["gradient_norm"]), self.device)
+        result_of = partial(result_of, losses, penalties=penalties, **known)
         if not is_finite:
             transaction.advance(StepState.SKIPPED)
             self.precision.update(is_finite=False)
             before.restore_buffers()
-            reason = first_nonfinite(_gradients(parameters), "the gradient")
-            return replace(result, state=StepState.SKIPPED, reason=reason)
+            return result_of(state=StepState.SKIPPED, reason=first_nonfinite(_gradients(parameters), "the gradient"))
 
         for gate in self.extensions.update_gates:
             gate.observe(loss_gradients)
@@ -185,10 +196,12 @@ class TrainingStep:
         self.precision.update(is_finite=True)
         self._update_weights(parameters, learning_rate)
         change = self._act_after_step(before.parameters, sums, applied + 1, learning_rate)
-        require_finite(parameters | {name: before.parameters[name] for name in change.weights})
+        written = parameters | {name: before.parameters[name] for name in change.weights}
+        numbers, size = to_host(change.numbers, {"weight_norm": get_total_norm(list(written.values()))})
+        require_finite(written, size["weight_norm"])
         if self.ema is not None:
             self.ema.update(self.model)
-        return replace(result, state=StepState.COMMITTED, numbers=change.numbers)
+        return result_of(state=StepState.COMMITTED, numbers=numbers)
 
     def _accumulate(
         self, micro_batches: Iterable[MicroBatch], parameters: dict[str, nn.Parameter], expected_targets: int
@@ -218,14 +231,14 @@ class TrainingStep:
             return sums.gradients
         return dict(zip(sums.gradients, torch._foreach_clone(list(sums.gradients.values())), strict=True))
 
-    def _add_penalties(self) -> dict[str, float]:
+    def _add_penalties(self) -> dict[str, Tensor]:
         """Add the gradient of each penalty, once; returns the penalties by extension."""
         penalties = {}
         for extension in self.extensions.penalties:
             penalty = extension.penalty(self.model)
             if penalty is not None:
                 penalty.backward()
-                penalties[extension.name] = float(penalty.detach())
+                penalties[extension.name] = penalty.detach()
         return penalties
 
     @torch.no_grad()
@@ -252,11 +265,12 @@ class TrainingStep:
             model=self.model,
             micro_batches=sums.micro_batches,
             activities=sums.activities,
+            targets_by_batch=sums.targets_by_batch,
             num_targets=sums.num_targets,
             applied_step=applied_step,
             learning_rate=learning_rate,
         )
-        numbers: dict[str, float] = {}
+        numbers: dict[str, float | Tensor] = {}
         weights: dict[str, Tensor] = {}
         for extension in self.extensions.after_steps:
             writes = writes_to(parameters)

@@ -4,11 +4,11 @@ The engine writes what is returned. A name or a shape that is not the model's, a
 the engine, and values that are not finite are refused, each with the name of the extension or of the weight.
 """
 
+import math
 from collections.abc import Mapping, Set
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import get_total_norm
 
 from mambrane.core.errors import UserError
 from mambrane.engine.extensions import ExtensionRefusedError
@@ -81,13 +81,13 @@ def refuse_writing(extension: str, parameters: Mapping[str, Tensor], writes: lis
         )
 
 
-def require_finite(weights: Mapping[str, Tensor]) -> None:
-    """Refuse to go on with weights that are not finite.
+def require_finite(weights: Mapping[str, Tensor], norm: float) -> None:
+    """Refuse to go on with weights that are not finite, which their norm shows.
 
     Raises:
         NonFiniteWeightsError: it names the first such weight.
     """
-    if not torch.isfinite(get_total_norm(list(weights.values()))):
+    if not math.isfinite(norm):
         raise NonFiniteWeightsError(
             f"after the update {first_nonfinite(weights, 'the weight')}",
             wanted="finite weights",

@@ -25,7 +25,7 @@ class Addresses(NamedTuple):
     """Address of the first number of each tensor, a row for each list."""
     sizes_N: np.ndarray
     """How many numbers a tensor has, the same in all lists."""
-    like: np.ndarray
+    prototype: np.ndarray
     """An empty array of the type of the numbers."""
 
 
@@ -50,9 +50,9 @@ def addresses_of(*lists: Sequence[Tensor]) -> Addresses:
 
 
 @kernel(makes_arrays=True)
-def array_at(start, shape, like):
+def array_at(start, shape, prototype):
     """Return the tensor at an address as an array; its shape is a tuple."""
-    return carray(_pointer(start), shape, like.dtype)
+    return carray(_pointer(start), shape, prototype.dtype)
 
 
 @intrinsic

@@ -1,31 +1,21 @@
-"""What kernels do with their arguments: check shapes, choose the inner type, hand tensors to Numba, add up rows."""
+"""What kernels do with their arguments: choose the type to compute in, hand tensors to Numba, add up rows."""
 
-import numpy as np
+from typing import Any
+
 import torch
 from torch import Tensor
 
 
-def inner_type(x: Tensor) -> torch.dtype:
+def compute_dtype(x: Tensor) -> torch.dtype:
     """Return the type to compute in: float64 for float64, else float32."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def require_shape(name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> None:
-    """Raise ValueError unless the tensor is None or has this shape: a kernel does not check its indices."""
-    if tensor is not None and tensor.shape != shape:
-        raise ValueError(f"{name} has shape {list(tensor.shape)}; wanted {list(shape)}, as the other arguments say")
-
-
-def require_tokens(name: str, tensor: Tensor) -> None:
-    """Raise ValueError unless there is at least one token (axis 1)."""
-    if tensor.shape[1] < 1:
-        raise ValueError(f"{name} has no tokens: shape {list(tensor.shape)}; wanted at least one")
-
-
-def require_elapsed(elapsed_BT: Tensor | None, shape_BTL: tuple[int, int, int]) -> None:
-    """Raise ValueError unless elapsed time is None, one number for each token, or one for each token and unit."""
-    is_per_unit = elapsed_BT is not None and elapsed_BT.dim() == 3
-    require_shape("elapsed_BT", elapsed_BT, shape_BTL if is_per_unit else shape_BTL[:2])
+def as_tensor_like(number: float | Tensor, x: Tensor) -> Tensor:
+    """Return a number as a tensor of the type and device of x, written there: no copy that a GPU would wait for."""
+    if isinstance(number, Tensor):
+        return number.to(x)
+    return torch.full((), number, dtype=x.dtype, device=x.device)
 
 
 def no_resets(x: Tensor) -> Tensor:
@@ -33,12 +23,12 @@ def no_resets(x: Tensor) -> Tensor:
     return torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
 
 
-def arrays(*tensors: Tensor) -> list[np.ndarray]:
-    """Return the tensors as arrays that share their memory, or a copy's where they are not contiguous.
+def arrays(*arguments: Any) -> list[Any]:  # noqa: ANN401 -- tensors and numbers
+    """Return the tensors as arrays that share their memory, or a copy's where they are not contiguous; numbers as is.
 
     What a kernel writes must be contiguous: empty_like and zeros_like of an argument are, if the argument is.
     """
-    return [tensor.contiguous().numpy(force=True) for tensor in tensors]
+    return [each.contiguous().numpy(force=True) if isinstance(each, Tensor) else each for each in arguments]
 
 
 def ordered_sum(rows_QN: Tensor) -> Tensor:

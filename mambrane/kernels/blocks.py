@@ -23,7 +23,7 @@ def count_tasks(batch_size: int, num_channels: int, block_channels: int = BLOCK_
 
 
 @kernel()
-def locate(task, num_channels, block_channels=BLOCK_CHANNELS):
+def block_range(task, num_channels, block_channels=BLOCK_CHANNELS):
     """Return the sequence of a task, its block, and the first channel of it and of the next."""
     num_blocks = -(-num_channels // block_channels)
     b, block = task // num_blocks, task % num_blocks
@@ -31,22 +31,22 @@ def locate(task, num_channels, block_channels=BLOCK_CHANNELS):
 
 
 @kernel()
-def widest(num_channels):
+def block_width(num_channels):
     """Return the channels of the widest block."""
     return min(num_channels, BLOCK_CHANNELS)
 
 
 @intrinsic
-def scratch(typing_context, num_rows, width, like):
+def scratch(typing_context, num_rows, width, prototype):
     """Return rows of numbers of the type of an array, with anything in them, on the stack.
 
     To be called outside of loops: the memory goes when the kernel returns.
     """
-    array = types.Array(like.dtype, 2, "C")
+    array = types.Array(prototype.dtype, 2, "C")
 
     def code(context, builder, signature, arguments):
         rows, width, _ = arguments
-        number = context.get_data_type(like.dtype)
+        number = context.get_data_type(prototype.dtype)
         itemsize = ir.Constant(width.type, context.get_abi_sizeof(number))
         memory = builder.alloca(number, size=builder.mul(rows, width))
         memory.align = LINE_BYTES
@@ -55,7 +55,7 @@ def scratch(typing_context, num_rows, width, like):
         populate_array(result, memory, [rows, width], strides, itemsize, meminfo=None)
         return result._getvalue()
 
-    return array(types.intp, types.intp, like), code
+    return array(types.intp, types.intp, prototype), code
 
 
 @kernel()

@@ -9,7 +9,7 @@ What makes a loop fast here, found by measuring:
 - Taking a row of an array counts a reference to it, and threads that share the array wait for each other's counting: a
   row of 64 neurons took 68 ns instead of 19. Kernels therefore count none, and cannot make or return arrays (scratch
   memory comes from the stack, blocks.py); one that must says so, and leaves loops over many short rows to others.
-- Constants have the type of the arrays: kind(1), not 1. A Python number would turn float32 into float64.
+- Constants have the type of the arrays: dtype(1), not 1. A Python number would turn float32 into float64.
 - Rows are copied by a loop: assigning an array to a slice costs seconds of compilation for its error message.
 """
 

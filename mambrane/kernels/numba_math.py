@@ -19,7 +19,7 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 from mambrane.kernels.numba_internals import ir
-from mambrane.kernels.vectors import LANES, Vector, choose
+from mambrane.kernels.vectors import LANES, Vector, where_gt
 
 LOWEST_EXPONENT = -87.0
 """Below this kernels take exp() as zero: numbers too small to be normal slow many processors down."""
@@ -48,8 +48,8 @@ def _power_of_two(typing_context: Any, shifted: types.Type) -> tuple[Any, Callab
         number = context.get_value_type(shifted)
         is_vector, integer = isinstance(shifted, Vector), ir.IntType(32)
         integers = ir.VectorType(integer, LANES) if is_vector else integer
-        places, bias = (ir.Constant(integers, [c] * LANES if is_vector else c) for c in (23, 127 << 23))
-        bits = builder.shl(builder.bitcast(arguments[0], integers), places)
+        shift, bias = (ir.Constant(integers, [c] * LANES if is_vector else c) for c in (23, 127 << 23))
+        bits = builder.shl(builder.bitcast(arguments[0], integers), shift)
         return builder.bitcast(builder.add(bits, bias), number)
 
     return shifted(shifted), code
@@ -63,9 +63,9 @@ def _exp_of_lanes(typing_context: Any, x: Any) -> tuple[Any, Callable]:  # noqa:
         of_one = builder.module.declare_intrinsic("llvm.exp", [context.get_value_type(x.dtype)])
         result = arguments[0]
         for lane in range(LANES):
-            place = ir.IntType(32)(lane)
+            lane_index = ir.IntType(32)(lane)
             result = builder.insert_element(
-                result, builder.call(of_one, [builder.extract_element(result, place)]), place
+                result, builder.call(of_one, [builder.extract_element(result, lane_index)]), lane_index
             )
         return result
 
@@ -86,8 +86,8 @@ def _exp(x):  # noqa: ANN001, ANN202 -- Numba compares the signatures
     @no_type_check
     def polynomial(x):  # noqa: ANN001, ANN202 -- typed by Numba
         # Written so that a NaN takes neither branch.
-        x = choose(low, x, low, x)
-        x = choose(x, high, high, x)
+        x = where_gt(low, x, low, x)
+        x = where_gt(x, high, high, x)
         shifted = x * per_ln2 + shift
         n = shifted - shift
         r = (x - n * ln2_high) - n * ln2_low

@@ -40,14 +40,14 @@ class Operator:
         torch.library.register_fake(f"mambrane::{self._name}", make_outputs, lib=self._library)
         return make_outputs
 
-    def register_gradients(self, differentiate: Callable, save: Callable) -> None:
+    def register_gradients(self, run_backward: Callable, save: Callable) -> None:
         """Make the operator differentiable, once: a second derivative is refused (RuntimeError).
 
         Gradients flow to tensors among the arguments, not to those inside a list.
 
         Args:
-            differentiate: of (context, gradients of the outputs), returns those of the arguments, None for numbers.
-            save: of (context, arguments, outputs), keeps in the context what `differentiate` needs.
+            run_backward: of (context, gradients of the outputs), returns those of the arguments, None for numbers.
+            save: of (context, arguments, outputs), keeps in the context what `run_backward` needs.
         """
         call = self._call
 
@@ -63,7 +63,7 @@ class Operator:
                     f"create_graph=True asks for gradients of the gradients of mambrane::{self._name}, which has none; "
                     'backend="reference" has'
                 )
-            return differentiate(context, *grads)
+            return run_backward(context, *grads)
 
         # Profilers and grad_fn show the name of the class.
         methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}

@@ -18,8 +18,8 @@ from torch import SymInt, Tensor
 from mambrane.kernels.arguments import arrays
 from mambrane.kernels.blocks import copy
 from mambrane.kernels.compiled import kernel
-from mambrane.kernels.threads import share_out
-from mambrane.kernels.vectors import WIDE_LANES, fused, load_wide, store
+from mambrane.kernels.threads import parallel_for
+from mambrane.kernels.vectors import WIDE_LANES, fma, load_wide, store
 
 ROWS_TOGETHER = 4
 
@@ -37,7 +37,7 @@ def panels(right_KN: Tensor) -> np.ndarray:
     """Return the matrix in panels [P, K, C]."""
     num_terms, num_columns = right_KN.shape
     panels_PKC = right_KN.new_empty(-(-num_columns // WIDE_LANES), num_terms, WIDE_LANES)
-    share_out(_pack, len(panels_PKC), right_KN.detach().numpy(), panels_PKC.numpy(), work_ns=panels_PKC.numel())
+    parallel_for(_pack, len(panels_PKC), right_KN.detach().numpy(), panels_PKC.numpy(), work_ns=panels_PKC.numel())
     return panels_PKC.numpy()
 
 
@@ -73,7 +73,7 @@ def add_product(left_RK, panels_PKC, sum_RN):
 def sum_over_tokens(left_QR: Tensor, right_QN: Tensor, num_columns: int) -> Tensor:
     """Return left.T @ right [R, num_columns]; the rows on the right are filled up to whole panels."""
     sum_RN = left_QR.new_empty(left_QR.shape[1], num_columns)
-    share_out(
+    parallel_for(
         _sum_over_tokens,
         -(-len(sum_RN) // BLOCK_ROWS),
         *arrays(left_QR, right_QN, sum_RN),
@@ -104,17 +104,17 @@ def _sum_over_tokens(first, last, left_QR, right_QN, sum_RN):
 
 
 @kernel()
-def _add_tile(left_RK, r, num_terms, right, place, step, sum_RN, p):
-    """Add to rows r, r + 1, ... of panel p of the sum; term k on the right stands in row `place` + `step` k."""
+def _add_tile(left_RK, r, num_terms, right, offset, step, sum_RN, p):
+    """Add to rows r, r + 1, ... of panel p of the sum; term k on the right stands in row `offset` + `step` k."""
     num_panels = sum_RN.shape[1] // WIDE_LANES
     target = r * num_panels + p
     a_C, b_C = load_wide(sum_RN, target), load_wide(sum_RN, target + num_panels)
     c_C, d_C = load_wide(sum_RN, target + 2 * num_panels), load_wide(sum_RN, target + 3 * num_panels)
     for k in range(num_terms):
-        right_C = load_wide(right, place)
-        a_C, b_C = fused(left_RK[r, k], right_C, a_C), fused(left_RK[r + 1, k], right_C, b_C)
-        c_C, d_C = fused(left_RK[r + 2, k], right_C, c_C), fused(left_RK[r + 3, k], right_C, d_C)
-        place += step
+        right_C = load_wide(right, offset)
+        a_C, b_C = fma(left_RK[r, k], right_C, a_C), fma(left_RK[r + 1, k], right_C, b_C)
+        c_C, d_C = fma(left_RK[r + 2, k], right_C, c_C), fma(left_RK[r + 3, k], right_C, d_C)
+        offset += step
     store(a_C, sum_RN, target)
     store(b_C, sum_RN, target + num_panels)
     store(c_C, sum_RN, target + 2 * num_panels)

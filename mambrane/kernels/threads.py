@@ -60,7 +60,7 @@ def one_thread_if_small(num_products: int) -> Iterator[None]:
         torch.set_num_threads(num_threads)
 
 
-def share_out(kernel: Callable[..., None], num_tasks: int, *arguments: object, work_ns: float | int) -> None:
+def parallel_for(kernel: Callable[..., None], num_tasks: int, *arguments: object, work_ns: float | int) -> None:
     """Call kernel(first, last, *arguments) until every task from 0 to num_tasks - 1 has been done once.
 
     Args:

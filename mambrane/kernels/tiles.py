@@ -9,7 +9,7 @@ Letters: P rows of queries or keys, N numbers of a row, L lanes, Q queries taken
 # ruff: noqa: ANN001, ANN201 -- Numba finds the types
 
 from mambrane.kernels.compiled import kernel
-from mambrane.kernels.vectors import filled, fused, load, store
+from mambrane.kernels.vectors import broadcast, fma, load, store
 
 QUERIES_TOGETHER = 4
 KEYS_TOGETHER = 2
@@ -21,16 +21,16 @@ def multiply_rows(left_PNL, p, right_PNL, row, num_rows, product_QWL):
     """Write the products of rows p, p + 1, ... on the left with num_rows rows on the right."""
     numbers, size = left_PNL.shape[1], product_QWL.shape[1]
     for w in range(0, num_rows, KEYS_TOGETHER):
-        a0 = filled(left_PNL.dtype.type(0))
+        a0 = broadcast(left_PNL.dtype.type(0))
         b0, c0, d0, a1, b1, c1, d1 = a0, a0, a0, a0, a0, a0, a0
-        place, place1 = (row + w) * numbers, (row + w + 1) * numbers
+        offset, offset1 = (row + w) * numbers, (row + w + 1) * numbers
         for n in range(p * numbers, (p + 1) * numbers):
-            right0, right1 = load(right_PNL, place), load(right_PNL, place1)
+            right0, right1 = load(right_PNL, offset), load(right_PNL, offset1)
             a, b = load(left_PNL, n), load(left_PNL, n + numbers)
             c, d = load(left_PNL, n + 2 * numbers), load(left_PNL, n + 3 * numbers)
-            a0, b0, c0, d0 = fused(a, right0, a0), fused(b, right0, b0), fused(c, right0, c0), fused(d, right0, d0)
-            a1, b1, c1, d1 = fused(a, right1, a1), fused(b, right1, b1), fused(c, right1, c1), fused(d, right1, d1)
-            place, place1 = place + 1, place1 + 1
+            a0, b0, c0, d0 = fma(a, right0, a0), fma(b, right0, b0), fma(c, right0, c0), fma(d, right0, d0)
+            a1, b1, c1, d1 = fma(a, right1, a1), fma(b, right1, b1), fma(c, right1, c1), fma(d, right1, d1)
+            offset, offset1 = offset + 1, offset1 + 1
         store_pair(a0, a1, product_QWL, w)
         store_pair(b0, b1, product_QWL, w + size)
         store_pair(c0, c1, product_QWL, w + 2 * size)
@@ -42,21 +42,21 @@ def sum_rows(weight_QWL, x_PNL, row, num_rows, sum_PNL, p):
     """Write to rows p, p + 1, ... of the sum the weighted sums of num_rows rows of x."""
     numbers, size = x_PNL.shape[1], weight_QWL.shape[1]
     for n in range(0, numbers, NUMBERS_TOGETHER):
-        a0 = filled(x_PNL.dtype.type(0))
+        a0 = broadcast(x_PNL.dtype.type(0))
         b0, c0, d0, a1, b1, c1, d1 = a0, a0, a0, a0, a0, a0, a0
-        place = row * numbers + n
+        offset = row * numbers + n
         for w in range(num_rows):
-            x0, x1 = load(x_PNL, place), load(x_PNL, place + 1)
+            x0, x1 = load(x_PNL, offset), load(x_PNL, offset + 1)
             a, b = load(weight_QWL, w), load(weight_QWL, w + size)
             c, d = load(weight_QWL, w + 2 * size), load(weight_QWL, w + 3 * size)
-            a0, b0, c0, d0 = fused(a, x0, a0), fused(b, x0, b0), fused(c, x0, c0), fused(d, x0, d0)
-            a1, b1, c1, d1 = fused(a, x1, a1), fused(b, x1, b1), fused(c, x1, c1), fused(d, x1, d1)
-            place += numbers
-        place = p * numbers + n
-        store_pair(a0, a1, sum_PNL, place)
-        store_pair(b0, b1, sum_PNL, place + numbers)
-        store_pair(c0, c1, sum_PNL, place + 2 * numbers)
-        store_pair(d0, d1, sum_PNL, place + 3 * numbers)
+            a0, b0, c0, d0 = fma(a, x0, a0), fma(b, x0, b0), fma(c, x0, c0), fma(d, x0, d0)
+            a1, b1, c1, d1 = fma(a, x1, a1), fma(b, x1, b1), fma(c, x1, c1), fma(d, x1, d1)
+            offset += numbers
+        offset = p * numbers + n
+        store_pair(a0, a1, sum_PNL, offset)
+        store_pair(b0, b1, sum_PNL, offset + numbers)
+        store_pair(c0, c1, sum_PNL, offset + 2 * numbers)
+        store_pair(d0, d1, sum_PNL, offset + 3 * numbers)
 
 
 @kernel()
@@ -64,22 +64,22 @@ def add_products(factor_QWL, x_PNL, p, row, num_rows, sum_PNL):
     """Add to num_rows rows of the sum rows p, p + 1, ... of x, each times its factor for that row."""
     numbers, size = x_PNL.shape[1], factor_QWL.shape[1]
     for n in range(0, numbers, NUMBERS_TOGETHER):
-        place = p * numbers + n
-        a0, a1 = load_pair(x_PNL, place)
-        b0, b1 = load_pair(x_PNL, place + numbers)
-        c0, c1 = load_pair(x_PNL, place + 2 * numbers)
-        d0, d1 = load_pair(x_PNL, place + 3 * numbers)
-        place = row * numbers + n
+        offset = p * numbers + n
+        a0, a1 = load_pair(x_PNL, offset)
+        b0, b1 = load_pair(x_PNL, offset + numbers)
+        c0, c1 = load_pair(x_PNL, offset + 2 * numbers)
+        d0, d1 = load_pair(x_PNL, offset + 3 * numbers)
+        offset = row * numbers + n
         for w in range(num_rows):
             a, b = load(factor_QWL, w), load(factor_QWL, w + size)
             c, d = load(factor_QWL, w + 2 * size), load(factor_QWL, w + 3 * size)
-            sum0, sum1 = load(sum_PNL, place), load(sum_PNL, place + 1)
-            sum0, sum1 = fused(a, a0, sum0), fused(a, a1, sum1)
-            sum0, sum1 = fused(b, b0, sum0), fused(b, b1, sum1)
-            sum0, sum1 = fused(c, c0, sum0), fused(c, c1, sum1)
-            sum0, sum1 = fused(d, d0, sum0), fused(d, d1, sum1)
-            store_pair(sum0, sum1, sum_PNL, place)
-            place += numbers
+            sum0, sum1 = load(sum_PNL, offset), load(sum_PNL, offset + 1)
+            sum0, sum1 = fma(a, a0, sum0), fma(a, a1, sum1)
+            sum0, sum1 = fma(b, b0, sum0), fma(b, b1, sum1)
+            sum0, sum1 = fma(c, c0, sum0), fma(c, c1, sum1)
+            sum0, sum1 = fma(d, d0, sum0), fma(d, d1, sum1)
+            store_pair(sum0, sum1, sum_PNL, offset)
+            offset += numbers
 
 
 @kernel()

@@ -3,15 +3,15 @@
 The compiler turns loops over rows into vector instructions by itself, but it does not keep a tile of sums in registers
 across a loop, as matrix products need. A kernel that says what a vector is can:
 
-    total = fused(load(p_IL, i), load(v_IL, i), total)          total += p[i] * v[i] in each lane
+    total = fma(load(p_IL, i), load(v_IL, i), total)          total += p[i] * v[i] in each lane
 
 A row is one vector of a contiguous array, LANES numbers or WIDE_LANES; rows are counted from the start of the array,
-whatever its axes. A strip is as many neighbouring numbers as another vector has, from any place of a contiguous row:
+whatever its axes. A strip is as many neighbouring numbers as another vector has, from any offset of a contiguous row:
 
-    v = fused(decay, v, load_strip(v, current_S, start))        for v = zeros(current_S, STRIP_LANES) and the like
+    v = fma(decay, v, load_strip(v, current_S, start))        for v = zeros(current_S, STRIP_LANES) and the like
 
 The operators +, -, *, / and abs take vectors, or a vector and a number. Whether a product and a sum of them become one
-instruction, rounded once, is the kernel's choice (`fuses`); `fused` always lets them. Any processor can run this: a
+instruction, rounded once, is the kernel's choice (`fuses`); `fma` always lets them. Any processor can run this: a
 vector wider than its registers becomes several instructions.
 """
 
@@ -60,25 +60,25 @@ class _VectorModel(models.PrimitiveModel):
 def load(typing_context, array, row):
     """Return one row of an array as a vector."""
     vector = Vector(array.dtype, LANES)
-    return vector(array, types.intp), _code_of_load(vector, array, _place_of_row)
+    return vector(array, types.intp), _code_of_load(vector, array, _address_of_row)
 
 
 @intrinsic
 def load_wide(typing_context, array, row):
     """Return one row of an array as a wide vector."""
     vector = Vector(array.dtype, WIDE_LANES)
-    return vector(array, types.intp), _code_of_load(vector, array, _place_of_row)
+    return vector(array, types.intp), _code_of_load(vector, array, _address_of_row)
 
 
 @intrinsic
-def load_strip(typing_context, like, row, start):
-    """Return as many numbers of a row as another vector has, from place `start`."""
-    return like(like, row, types.intp), _code_of_load(like, row, _place_in_row)
+def load_strip(typing_context, prototype, row, start):
+    """Return as many numbers of a row as another vector has, from offset `start`."""
+    return prototype(prototype, row, types.intp), _code_of_load(prototype, row, _address_in_row)
 
 
-def _code_of_load(vector, array, place):
+def _code_of_load(vector, array, address):
     def code(context, builder, signature, arguments):
-        where = place(context, builder, vector, array, *arguments[-2:])
+        where = address(context, builder, vector, array, *arguments[-2:])
         return builder.load(where, align=array.dtype.bitwidth // 8)
 
     return code
@@ -87,30 +87,32 @@ def _code_of_load(vector, array, place):
 @intrinsic
 def store(typing_context, vector, array, row):
     """Write a vector to one row of an array."""
-    return types.none(vector, array, types.intp), _code_of_store(vector, array, _place_of_row)
+    return types.none(vector, array, types.intp), _code_of_store(vector, array, _address_of_row)
 
 
 @intrinsic
 def store_strip(typing_context, vector, row, start):
-    """Write a vector to a row, from place `start`."""
-    return types.none(vector, row, types.intp), _code_of_store(vector, row, _place_in_row)
+    """Write a vector to a row, from offset `start`."""
+    return types.none(vector, row, types.intp), _code_of_store(vector, row, _address_in_row)
 
 
-def _code_of_store(vector, array, place):
+def _code_of_store(vector, array, address):
     def code(context, builder, signature, arguments):
         value, *where = arguments
-        builder.store(value, place(context, builder, vector, array, *where), align=array.dtype.bitwidth // 8)
+        builder.store(value, address(context, builder, vector, array, *where), align=array.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return code
 
 
-def _place_of_row(context, builder, vector, array, value, row):
+def _address_of_row(context, builder, vector, array, value, row):
     """Return where a row stands in memory."""
-    return _place_in_row(context, builder, vector, array, value, builder.mul(row, ir.Constant(row.type, vector.lanes)))
+    return _address_in_row(
+        context, builder, vector, array, value, builder.mul(row, ir.Constant(row.type, vector.lanes))
+    )
 
 
-def _place_in_row(context, builder, vector, array, value, start):
+def _address_in_row(context, builder, vector, array, value, start):
     assert array.layout == "C", f"a contiguous array is needed, not {array}"
     memory = context.make_array(array)(context, builder, value).data
     return builder.bitcast(builder.gep(memory, [start]), context.get_value_type(vector).as_pointer())
@@ -138,33 +140,33 @@ def lanes_of(typing_context, vector):
 
 
 @intrinsic
-def fetch_strip(typing_context, like, row, start):
+def prefetch_strip(typing_context, prototype, row, start):
     """Ask for a strip that will be read later; meant for the second cache of a core. Changes no result."""
-    return _declare_fetch(like, row, writes=0)
+    return _declare_prefetch(prototype, row, writes=0)
 
 
 @intrinsic
-def fetch_strip_to_write(typing_context, like, row, start):
+def prefetch_strip_for_write(typing_context, prototype, row, start):
     """Ask for a strip that will be written later; meant for the second cache of a core. Changes no result."""
-    return _declare_fetch(like, row, writes=1)
+    return _declare_prefetch(prototype, row, writes=1)
 
 
-def _declare_fetch(like, row, writes):
+def _declare_prefetch(prototype, row, writes):
     byte_pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
     second_cache, is_data = flag(2), flag(1)
 
     def code(context, builder, signature, arguments):
         _, *where = arguments
-        memory = builder.bitcast(_place_in_row(context, builder, like, row, *where), byte_pointer)
+        memory = builder.bitcast(_address_in_row(context, builder, prototype, row, *where), byte_pointer)
         prefetch = builder.module.declare_intrinsic(
             "llvm.prefetch", [byte_pointer], ir.FunctionType(ir.VoidType(), [byte_pointer, flag, flag, flag])
         )
-        for offset in range(0, like.lanes * like.dtype.bitwidth // 8, LINE_BYTES):
+        for offset in range(0, prototype.lanes * prototype.dtype.bitwidth // 8, LINE_BYTES):
             line = builder.gep(memory, [ir.IntType(64)(offset)])
             builder.call(prefetch, [line, flag(writes), second_cache, is_data])
         return context.get_dummy_value()
 
-    return types.none(like, row, types.intp), code
+    return types.none(prototype, row, types.intp), code
 
 
 def _lanewise(make_code: Callable) -> Callable:
@@ -186,15 +188,15 @@ def _lanewise(make_code: Callable) -> Callable:
 def _fill(builder, vector, number):
     undefined = ir.Constant(vector, ir.Undefined)
     first = builder.insert_element(undefined, number, ir.IntType(32)(0))
-    places = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
-    return builder.shuffle_vector(first, undefined, places)
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(first, undefined, lanes)
 
 
 _CONTRACT = ("contract",)
-_declare_fused = _lanewise(
+_declare_fma = _lanewise(
     lambda builder, left, right, total: builder.fadd(total, builder.fmul(left, right, flags=_CONTRACT), flags=_CONTRACT)
 )
-_declare_choice, _declare_choice_at_least = (
+_declare_where_gt, _declare_where_ge = (
     _lanewise(
         lambda builder, left, right, if_so, otherwise, sign=sign: builder.select(
             builder.fcmp_ordered(sign, left, right), if_so, otherwise
@@ -205,7 +207,7 @@ _declare_choice, _declare_choice_at_least = (
 
 
 @intrinsic
-def filled(typing_context, number):
+def broadcast(typing_context, number):
     """Return a vector with the same number in each lane."""
 
     def code(context, builder, signature, arguments):
@@ -215,21 +217,21 @@ def filled(typing_context, number):
 
 
 @intrinsic
-def fused(typing_context, left, right, total):
+def fma(typing_context, left, right, total):
     """Return total + left * right, rounded once where the processor can."""
-    return _declare_fused(left, right, total)
+    return _declare_fma(left, right, total)
 
 
 @intrinsic
-def choose(typing_context, left, right, if_larger, otherwise):
+def where_gt(typing_context, left, right, if_larger, otherwise):
     """Return, lane by lane, `if_larger` where left > right, else `otherwise`; NaN is not larger."""
-    return _declare_choice(left, right, if_larger, otherwise)
+    return _declare_where_gt(left, right, if_larger, otherwise)
 
 
 @intrinsic
-def choose_at_least(typing_context, left, right, if_so, otherwise):
+def where_ge(typing_context, left, right, if_so, otherwise):
     """Return, lane by lane, `if_so` where left >= right, else `otherwise`; NaN is not at least anything."""
-    return _declare_choice_at_least(left, right, if_so, otherwise)
+    return _declare_where_ge(left, right, if_so, otherwise)
 
 
 @intrinsic
@@ -246,7 +248,7 @@ def nonzero_lanes(typing_context, vector):
 
 @intrinsic
 def lowest_bit(typing_context, bits):
-    """Return the place of the lowest bit that is set; there must be one."""
+    """Return the index of the lowest bit that is set; there must be one."""
 
     def code(context, builder, signature, arguments):
         return builder.cttz(arguments[0], ir.IntType(1)(1))
@@ -278,9 +280,11 @@ _overload_operator(operator.truediv, "fdiv")
 @intrinsic
 def _absolute(typing_context, vector):
     def code(context, builder, signature, arguments):
-        kind = arguments[0].type
+        vector_type = arguments[0].type
         name = f"llvm.fabs.v{vector.lanes}f{vector.dtype.bitwidth}"
-        return builder.call(get_or_insert_function(builder.module, ir.FunctionType(kind, [kind]), name), arguments)
+        return builder.call(
+            get_or_insert_function(builder.module, ir.FunctionType(vector_type, [vector_type]), name), arguments
+        )
 
     return vector(vector), code
 

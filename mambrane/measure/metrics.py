@@ -67,10 +67,11 @@ def heldout_loss(
     asks the model for the nats of the targets, so that B x T x V logits never exist; `next_token_objective` takes them
     from the logits of a model that gives nothing else.
     """
-    nats_sum, num_targets = 0.0, 0
+    nats_sum, num_targets = torch.zeros((), dtype=torch.float64, device=device), 0
     with evaluation_mode(model), torch.inference_mode():
         for batch in heldout_batches(token_file, sequence_length, batch_size):
-            batch = batch.to(device)
-            nats_sum += nats_of(objective(model, batch).output, batch).double().sum().item()
             num_targets += batch.num_targets
-    return HeldoutLoss(nats_sum, num_targets, token_file.num_bytes)
+            batch = batch.to(device)
+            # Added up on the device, which is asked once, at the end.
+            nats_sum += nats_of(objective(model, batch).output, batch).double().sum()
+    return HeldoutLoss(nats_sum.item(), num_targets, token_file.num_bytes)

@@ -13,7 +13,7 @@ class ActivityProbe(Method):
     """After-step extension that shows firing rates and gate shares.
 
     Numbers: `firing_rate` (spikes per neuron and tick, all populations), and for each block b that has them
-    `first_rate_b`, `second_rate_b` (not for liquid cells) and `gate_b` (share of the spiking path beside Mamba).
+    `first_rate_b`, `second_rate_b` (not for liquid cells) and `gate_b` (gate of the spikes beside Mamba).
     """
 
     name = "activity"
@@ -32,9 +32,14 @@ class ActivityProbe(Method):
     def after_step(self, view: StepView) -> StepChange:
         """Show the step's rates and gate shares, each the mean over its micro-batches."""
         per_batch = [_numbers(activity) for activity in view.activities]
-        numbers = {name: sum(batch[name] for batch in per_batch) / len(per_batch) for name in per_batch[0]}
-        rates = [value for name, value in numbers.items() if "rate" in name]
-        return StepChange({"firing_rate": sum(rates) / len(rates), **numbers} if rates else numbers)
+        names = list(per_batch[0])
+        if not names:
+            return StepChange({})
+        # A row for each micro-batch: a few small operations for all numbers of the step.
+        means_N = torch.stack([torch.stack(list(batch.values())) for batch in per_batch]).double().mean(dim=0)
+        rates = [mean for name, mean in zip(names, means_N, strict=True) if "rate" in name]
+        overall = {"firing_rate": torch.stack(rates).mean()} if rates else {}
+        return StepChange(overall | dict(zip(names, means_N, strict=True)))
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: a probe remembers nothing."""
@@ -44,13 +49,9 @@ class ActivityProbe(Method):
         """Take nothing back."""
 
 
-def _numbers(activity: Any) -> dict[str, float]:  # noqa: ANN401 -- a tuple of BlockActivity
+def _numbers(activity: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401 -- a tuple of BlockActivity
     means: dict[str, torch.Tensor] = {}
     for index, block in enumerate(activity):
         seen = {"first_rate": block.first_rate, "second_rate": block.second_rate, "gate": block.gate}
-        means |= {f"{name}_{index}": value.mean() for name, value in seen.items() if value is not None}
-    if not means:
-        return {}
-    # One transfer from the device for all numbers.
-    values = torch.stack([value.detach().float() for value in means.values()]).tolist()
-    return dict(zip(means, values, strict=True))
+        means |= {f"{name}_{index}": value.mean().float() for name, value in seen.items() if value is not None}
+    return means

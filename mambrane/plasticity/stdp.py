@@ -126,19 +126,18 @@ class Stdp(Method):
         changed: dict[str, Tensor] = {}
         for synapses in self.synapses:
             observed = Observed()
-            for batch, batch_spikes in zip(view.micro_batches, spikes, strict=True):
-                self._observe(synapses, observed, batch, [batch_spikes[name] for name in synapses.names])
+            counts = view.targets_by_batch
+            for batch, num_targets, batch_spikes in zip(view.micro_batches, counts, spikes, strict=True):
+                trains = self._trains(batch, num_targets, [batch_spikes[name] for name in synapses.names])
+                self._observe(synapses, observed, trains)
             self._remember(synapses, observed, view.num_targets * self.ticks_per_token)
             before.append(torch.stack([weights[name] for name in synapses.names]))
             after.append(self._changed(synapses, before[-1], observed, view.num_targets))
             changed |= zip(synapses.names, after[-1].unbind(), strict=True)
         return StepChange(self._numbers(before, after), changed)
 
-    def _observe(
-        self, synapses: Synapses, observed: Observed, batch: MicroBatch, spikes: list[tuple[Spikes, Spikes]]
-    ) -> None:
-        """Add the spikes of a micro-batch. Padding, which has no target, does not count."""
-        trains = self._trains(batch, spikes)
+    def _observe(self, synapses: Synapses, observed: Observed, trains: rules.Trains) -> None:
+        """Add the spikes of a micro-batch."""
         change = self._rule(synapses, trains)
         observed.potentiation_NUS += change.potentiation_NUS
         observed.depression_NUS += change.depression_NUS
@@ -149,9 +148,10 @@ class Stdp(Method):
         if self.config.use_meta_plasticity:
             observed.both_high_NUS += trains.pairs.both_high_NUS
 
-    def _trains(self, batch: MicroBatch, spikes: list[tuple[Spikes, Spikes]]) -> rules.Trains:
+    def _trains(self, batch: MicroBatch, num_targets: int, spikes: list[tuple[Spikes, Spikes]]) -> rules.Trains:
+        """Return the spikes of a micro-batch. Padding, which has no target, does not count."""
         ticks = Ticks(self.ticks_per_token)
-        all_count = batch.num_targets == batch.targets_BT.numel()
+        all_count = num_targets == batch.targets_BT.numel()
         return rules.Trains(
             [pre_BTS.float() for pre_BTS, _ in spikes],
             [post_BTU.float() for _, post_BTU in spikes],
@@ -197,7 +197,7 @@ class Stdp(Method):
         change_NUS = self.config.stdp_learning_rate * plasticity_NUS * (potentiation_NUS - depression_NUS)
         return (weight_NUS + change_NUS).clamp(min=weight_NUS.clamp(max=-limit), max=weight_NUS.clamp(min=limit))
 
-    def _numbers(self, before: list[Tensor], after: list[Tensor]) -> dict[str, float]:
+    def _numbers(self, before: list[Tensor], after: list[Tensor]) -> dict[str, Tensor]:
         """Return what is shown of a step, each number a mean over all synapses."""
         before_W, after_W = _flat(before), _flat(after)
         numbers = {
@@ -207,8 +207,7 @@ class Stdp(Method):
         }
         if self.config.use_meta_plasticity:
             numbers["regularizer"] = _flat([synapses.consolidation_NUS for synapses in self.synapses]).mean()
-        # One transfer from the device for all numbers.
-        return dict(zip(numbers, torch.stack(list(numbers.values())).tolist(), strict=True))
+        return numbers
 
     def state_dict(self) -> dict[str, Any]:
         """Return rates, thresholds and consolidation of every synapse by name."""

@@ -20,7 +20,7 @@ from mambrane.report.figures import (
     shades,
     spread,
 )
-from mambrane.watch import wording
+from mambrane.watch import formatting
 from mambrane.watch.history import RunHistory, Series, TaskSpan
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _tidy(axes: "Axes", panel: Panel) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:.4g}"))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: wording.count(number)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: formatting.count(number)))
     axes.tick_params(axis="x", length=3)
 
 

@@ -7,7 +7,7 @@ from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.report import page
 from mambrane.report.data import ReportData
 from mambrane.report.figures_learning import forgetting_picture, heldout_by_task, loss_series, training_picture
-from mambrane.watch import wording
+from mambrane.watch import formatting
 from mambrane.watch.history import RunHistory
 from mambrane.watch.table import metric_title
 
@@ -20,11 +20,11 @@ def head(data: ReportData) -> str:
     history, matrix = data.history, data.matrix
     facts = []
     if "parameters" in history.run_start:
-        facts.append(("parameters", wording.count(history.run_start["parameters"]), ""))
-    facts.append(("optimizer steps", wording.count(history.last_step), ""))
+        facts.append(("parameters", formatting.count(history.run_start["parameters"]), ""))
+    facts.append(("optimizer steps", formatting.count(history.last_step), ""))
     if history.total("tokens"):
-        facts.append(("tokens read", wording.count(history.total("tokens")), ""))
-        facts.append(("running time", wording.duration(history.seconds), ""))
+        facts.append(("tokens read", formatting.count(history.total("tokens")), ""))
+        facts.append(("running time", formatting.duration(history.seconds), ""))
     metrics = matrix.metrics() if matrix is not None else {}
     for name, title in (("final_average", "final loss, all domains"), ("forgetting", "forgetting")):
         if name in metrics and metrics[name].value is not None:
@@ -32,9 +32,9 @@ def head(data: ReportData) -> str:
     speed, tokens, rate = (history.series(name) for name in ("tokens_per_s", "tokens", "activity/firing_rate"))
     if speed is not None and tokens is not None:
         mean_speed = tokens.values.sum() / (tokens.values / speed.values).sum()
-        facts.append(("speed, mean", wording.count(mean_speed), "tokens/s"))
+        facts.append(("speed, mean", formatting.count(mean_speed), "tokens/s"))
     if rate is not None:
-        facts.append(("firing rate at the end", wording.percent(rate.values[-20:].mean()), ""))
+        facts.append(("firing rate at the end", formatting.percent(rate.values[-20:].mean()), ""))
     lead = page.paragraph(_how_it_ended(history), "lead")
     model = page.paragraph(f"Neurons, gates and texts below are those of the {data.weights}.") if data.weights else ""
     damages = "\n".join(page.paragraph(f"Damaged: {sentence}.") for sentence in data.damages)
@@ -71,7 +71,7 @@ def training(data: ReportData) -> str:
         )
     replayed = history.series("replay/fraction")
     if replayed is not None and replayed.values.any():
-        mean = wording.percent(replayed.values[replayed.values > 0].mean())
+        mean = formatting.percent(replayed.values[replayed.values > 0].mean())
         caption += (
             f" Batches hold replayed text of earlier tasks ({mean} where there is any), so the line is the loss on a "
             "mixture and the ring is not."
@@ -150,7 +150,7 @@ def log(data: ReportData) -> str:
     rows = []
     for kind, number in sorted(counts.items()):
         fields = {key: item for key, item in latest[kind].items() if key not in ("time_s", "event")}
-        rows.append((kind.replace("_", " "), str(number), wording.value(fields)[1:-1]))
+        rows.append((kind.replace("_", " "), str(number), formatting.value(fields)[1:-1]))
     words = "Everything else in the event log, by kind, with the latest of each."
     return page.section(
         "log", "From the log", page.paragraph(words), page.table(["event", "number", "latest"], rows, kind="words")
@@ -160,10 +160,10 @@ def log(data: ReportData) -> str:
 def configuration(data: ReportData) -> str:
     """Return every setting, and the versions it ran with."""
     sections = [
-        (name, [(key.replace("_", " "), wording.value(item)) for key, item in settings.items()])
+        (name, [(key.replace("_", " "), formatting.value(item)) for key, item in settings.items()])
         for name, settings in data.config.items()
     ]
     environment = data.history.run_start.get("environment", {})
     if environment:
-        sections.append(("versions and machine", [(key, wording.value(item)) for key, item in environment.items()]))
+        sections.append(("versions and machine", [(key, formatting.value(item)) for key, item in environment.items()]))
     return page.section("configuration", "Configuration and versions", page.settings(sections))

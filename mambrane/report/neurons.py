@@ -9,7 +9,7 @@ from mambrane.report.data import ReportData
 from mambrane.report.figures import FIRST_POPULATION, MAMBA, SECOND_POPULATION
 from mambrane.report.figures_learning import block_panels, number_panels, panels_picture
 from mambrane.report.figures_neurons import raster_picture, rates_picture, silent_share
-from mambrane.watch import wording
+from mambrane.watch import formatting
 from mambrane.watch.history import RunHistory
 
 PLASTICITY_METHODS = {"stdp": "STDP", "meta_plasticity": "Meta-plasticity"}
@@ -40,7 +40,7 @@ def neurons(data: ReportData) -> str:
     rates = page.figure(
         rates_picture(probe),
         f"Dots: mean over the neurons of a population; bars: the range that holds four neurons in five. Measured over "
-        f"{wording.count(probe.num_tokens)} tokens of held-out text. {_silent(probe)}",
+        f"{formatting.count(probe.num_tokens)} tokens of held-out text. {_silent(probe)}",
     )
     return page.section("neurons", title, raster, absent if liquid else "", rates, _rates_over_time(data.history))
 
@@ -48,8 +48,8 @@ def neurons(data: ReportData) -> str:
 def _silent(probe: Probe) -> str:
     first = [silent_share(block.first_rates) for block in probe.blocks if block.first_rates is not None]
     second = [silent_share(block.second_rates) for block in probe.blocks if block.second_rates is not None]
-    words = f"Never fired: {wording.percent(sum(first) / len(first))} of the first populations"
-    return words + (f", {wording.percent(sum(second) / len(second))} of the second." if second else ".")
+    words = f"Never fired: {formatting.percent(sum(first) / len(first))} of the first populations"
+    return words + (f", {formatting.percent(sum(second) / len(second))} of the second." if second else ".")
 
 
 def _rates_over_time(history: RunHistory) -> str:
@@ -65,26 +65,28 @@ def _rates_over_time(history: RunHistory) -> str:
 
 
 def paths(data: ReportData) -> str:
-    """Return the section on the gate between the two paths."""
-    title = "Spikes or Mamba"
+    """Return the section on the gate that lets spikes into the residual stream."""
+    title = "How far spikes are let in"
     blocks = data.probe.blocks if data.probe is not None else ()
     rows = [(f"block {n + 1}", block.gate.tolist()) for n, block in enumerate(blocks) if block.gate is not None]
     if not rows:
         reason = (
-            "There is no Mamba path beside spikes, so no gate." if blocks else "The model was not run for this report."
+            "There is no Mamba that spikes could be let into, so no gate."
+            if blocks
+            else "The model was not run for this report."
         )
         return page.section("gates", title, page.paragraph(reason))
     header = ["head", *(str(head + 1) for head in range(len(rows[0][1])))]
     caption = (
-        "Share of the spiking path in each head of each block that has one, mean over the tokens read: 0 is Mamba "
-        "alone, 1 is spikes alone. A fresh model starts at 0.12."
+        "Gate of the spikes in each head of each block that has one, mean over the tokens read: 0 is Mamba alone, 1 "
+        "lets through all that spikes contribute. A fresh model starts at 0.5, and its spikes contribute nothing yet."
     )
     heat = page.heat_table(header, rows, limits=(0.0, 1.0))
     over_time = ""
-    if panels := block_panels(data.history, [("activity/gate", "share of the spiking path", MAMBA)]):
+    if panels := block_panels(data.history, [("activity/gate", "gate of the spikes", MAMBA)]):
         pictured = panels_picture("gates-over-time", data.history, panels)
         over_time = page.figure(
-            pictured, "The same share in training, mean over heads, one curve a block: pale is the first."
+            pictured, "The same gate in training, mean over heads, one curve a block: pale is the first."
         )
     return page.section("gates", title, f"<figure>{heat}<figcaption>{caption}</figcaption></figure>", over_time)
 
@@ -136,8 +138,9 @@ def energy(data: ReportData) -> str:
     header = ["per token, nJ", "as built", "event-driven", "int8 dense", "memory, as built", "memory, event-driven"]
     rows = [_energy_row(component) for component in (*energy.components, energy.total)]
     words = (
-        f"Of all products of this model, {wording.percent(energy.spike_share)} read spikes. On an ideal event-driven "
-        f"machine its arithmetic would take {wording.percent(energy.event_driven_saving)} less energy than as built."
+        f"Of all products of this model, {formatting.percent(energy.spike_share)} read spikes. On an ideal "
+        f"event-driven machine its arithmetic would take {formatting.percent(energy.event_driven_saving)} less "
+        "energy than as built."
     )
     return page.section(
         "energy",
@@ -149,4 +152,4 @@ def energy(data: ReportData) -> str:
 
 
 def _energy_row(component: ComponentEnergy) -> list[str]:
-    return [component.name, *(wording.compact(picojoules / 1000) for picojoules in component[1:])]
+    return [component.name, *(formatting.compact(picojoules / 1000) for picojoules in component[1:])]

@@ -6,7 +6,7 @@ from functools import partial
 from html import escape
 
 from mambrane.report.figures import INK, NARROW_PX, PAPER, RULE, SOFT_INK, WIDE_PX, Picture
-from mambrane.watch.wording import visible
+from mambrane.watch.formatting import visible
 
 STYLE = f"""
 :root {{ color-scheme: light; }}

@@ -23,6 +23,9 @@ from mambrane.tasks import check_task_kind
 Weights = Literal["auto", "model", "ema"]
 """Weights that a command takes from a checkpoint; auto: those that the run is measured with."""
 
+ExportKind = Literal["folder", "hub", "transformers", "nir"]
+"""What a model can leave a run as."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunOptions:
@@ -37,7 +40,9 @@ class RunOptions:
     seed: Seed = 0
     """Seed of every random stream."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """auto, cpu, cuda or cuda:N. A run may go on on another one, then not bit for bit."""
+    deterministic: bool = False
+    """Add up in the same order each time on a GPU, so that a resumed run is the same bit for bit; a CPU always does."""
     extension: tuple[str, ...] = ()
     """Extensions from other packages, package.module:Class, each followed by its settings as name=value."""
     output_dir: str = ""
@@ -107,15 +112,21 @@ class RunConfig:
 
 OPERATIONAL = (
     "data.data",
+    "data.keep_heldout_bytes",
     "run.max_steps",
     "run.output_dir",
     "run.dry_run",
+    "run.device",
+    "run.deterministic",
     "run.require_same_environment",
     "engine.save_every",
     "engine.keep_checkpoints",
+    "engine.checkpoint_activations",
+    "engine.compile",
 )
 """Settings that do not change what is learned: a run may be resumed with other values of these. Where the text lies is
-one of them, as a run knows its text by its content."""
+one of them, as a run knows its text by its content. Device, determinism and compiling may change the last bits, which
+is said (run/environment.py)."""
 
 
 BEFORE_THEY_EXISTED: dict[str, Any] = {}

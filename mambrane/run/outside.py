@@ -1,9 +1,9 @@
-"""Extensions from other packages: their words on the command line, the objects, and the words again for the run.
+"""Extensions from other packages: from the arguments of `--extension` to objects, and back for config.json.
 
     --extension package.module:Class name=value ...        several classes may follow one another
 
-A class from outside is called with its settings, which as a rule are the fields of a dataclass. What it is called in
-config.json are the same words with every setting said, so that a resumed run is compared with them as with any flag.
+A class from outside is called with its settings, which as a rule are the fields of a dataclass. config.json
+holds the same arguments with every setting given, so that a resumed run is compared with them as with any flag.
 """
 
 import dataclasses
@@ -19,36 +19,36 @@ from mambrane.core.errors import UserError
 from mambrane.run.setting_values import checked_value
 
 
-def load_extensions(words: Sequence[str]) -> list[object]:
-    """Return the extensions that the words of `--extension` name.
+def load_extensions(arguments: Sequence[str]) -> list[object]:
+    """Return the extensions that the arguments of `--extension` name.
 
     Raises:
         UserError: a class that cannot be imported, a setting that it does not have, or a value that it does not take.
     """
-    return [_made(path, settings) for path, settings in _grouped(words)]
+    return [_made(path, settings) for path, settings in _grouped(arguments)]
 
 
-def words_of(extension: object) -> list[str]:
-    """Return the words that name an extension and all its settings."""
+def arguments_of(extension: object) -> list[str]:
+    """Return the arguments that name an extension and all its settings."""
     kind = type(extension)
     fields = dataclasses.fields(extension) if dataclasses.is_dataclass(extension) else ()
     settings = [f"{field.name}={json.dumps(getattr(extension, field.name))}" for field in fields if field.init]
     return [f"{kind.__module__}:{kind.__qualname__}", *settings]
 
 
-def _grouped(words: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+def _grouped(arguments: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield each class with the settings behind it."""
     path, settings = "", {}
-    for word in words:
-        name, is_setting, value = word.partition("=")
+    for argument in arguments:
+        name, is_setting, value = argument.partition("=")
         if is_setting and path:
             settings[name] = value
             continue
-        if is_setting or ":" not in word:
-            raise _misread(word)
+        if is_setting or ":" not in argument:
+            raise _misread(argument)
         if path:
             yield path, settings
-        path, settings = word, {}
+        path, settings = argument, {}
     if path:
         yield path, settings
 
@@ -71,7 +71,9 @@ def _made(path: str, settings: dict[str, str]) -> object:
     try:
         extension = kind(**values)
     except TypeError as error:
-        raise UserError(f"{where}: {error}", wanted="its settings as name=value", way_out="say each of them") from error
+        raise UserError(
+            f"{where}: {error}", wanted="its settings as name=value", way_out="give each of them"
+        ) from error
     if dataclasses.is_dataclass(extension):
         check_settings(extension)
     return extension
@@ -109,9 +111,9 @@ def _value(text: str) -> Any:  # noqa: ANN401 -- any JSON value
         return text
 
 
-def _misread(word: str) -> UserError:
+def _misread(argument: str) -> UserError:
     return UserError(
-        f"--extension {word}",
+        f"--extension {argument}",
         wanted="package.module:Class, then its settings as name=value",
         way_out="--extension my_rules:Oja rate=0.001",
     )

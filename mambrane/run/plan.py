@@ -10,9 +10,9 @@ import torch
 from mambrane.continual.stream import build_stream
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain, load_domains
-from mambrane.engine.precision import choose_precision
 from mambrane.layers.cost import ComponentCost
 from mambrane.models.cost import count_costs
+from mambrane.run.arithmetic import precision_of
 from mambrane.run.build import build_model, build_task_kind, steps_by_task
 from mambrane.run.config import RunConfig, to_dict
 from mambrane.run.folders import cache_folder
@@ -101,7 +101,7 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
     tokenizer, domains = load_domains(config.data, cache_folder(), events, num_domains)
     stream = build_stream(domains, config.continual, config.run.epochs)
     model = build_model(config, tokenizer.vocab_size)
-    kind = choose_precision(config.engine.precision, mixed_precision=config.engine.mixed_precision, device=device)
+    kind = precision_of(config, device)
     kind_of_task = build_task_kind(config, device)
     loaders = [kind_of_task.make_loader(task) for task in stream.tasks]
     batch = next(iter(loaders[0].epoch_batches()))

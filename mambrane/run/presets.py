@@ -19,14 +19,19 @@ def tiny() -> RunConfig:
         config,
         data=replace(
             config.data,
+            tokenizer="bpe:1024",
             sequence_length=128,
             batch_size=8,
             epoch_tokens=72_000,
-            max_domain_bytes=560_000,
-            max_heldout_bytes=8_192,
+            max_domain_bytes=1_400_000,
+            max_heldout_bytes=16_384,
         ),
-        model=replace(config.model, hidden_dim=128, num_layers=2, spiking_units=64, liquid_units=64),
-        engine=replace(config.engine, learning_rate=4e-3, accumulation_steps=1, save_every=100),
+        model=replace(
+            config.model, hidden_dim=128, num_layers=2, spiking_units=64, liquid_units=64, cross_attn_window=32
+        ),
+        engine=replace(
+            config.engine, learning_rate=4e-3, min_learning_rate_ratio=0.02, accumulation_steps=1, save_every=100
+        ),
         continual=replace(config.continual, replay_buffer_size=256, replay_fraction=0.375, fisher_sequences=32),
     )
 

@@ -23,11 +23,14 @@ from mambrane.models.cost import count_costs
 from mambrane.models.language_model import LanguageModel
 from mambrane.report.data import Sample, read_report_data
 from mambrane.report.report import write_report
+from mambrane.run.arithmetic import evaluating
 from mambrane.run.build import build_task_kind
-from mambrane.run.config import RunConfig, Weights
+from mambrane.run.config import ExportKind, RunConfig, Weights
+from mambrane.run.export import Exported, export_run
 from mambrane.run.folders import cache_folder
+from mambrane.run.own_text import own_domains
 from mambrane.run.samples import write_samples
-from mambrane.run.saved import SavedRun, open_run, own_domains, require_finite_weights
+from mambrane.run.saved import SavedRun, open_run, require_finite_weights
 from mambrane.storage.run_folder import RunFolder
 
 PROBED_TOKENS = 1024
@@ -146,9 +149,8 @@ class Run:
 
     @cached_property
     def domains(self) -> list[Domain]:
-        """The run's own text, of the domains that it measures; read at the first use."""
-        continual = self.config.continual
-        return own_domains(self.saved)[: continual.num_tasks if continual.continual_learning else None]
+        """The run's own text, of the domains that it measures, in the order of the matrix; read at the first use."""
+        return own_domains(self.saved)
 
     def evaluate(self, data: Sequence[str] = ()) -> dict[str, Measurement]:
         """Return what is measured on every domain by name: `.value` in the unit of `matrix.measure`, and `.details`.
@@ -162,9 +164,10 @@ class Run:
             other = replace(self.config.data, data=tuple(data))
             _, domains = load_domains(other, cache_folder(), self._log, tokenizer=self.tokenizer)
         else:
-            domains = own_domains(self.saved)
+            domains = self.domains
         kind, model = build_task_kind(self.config, self._device), self.usable_model
-        return {domain.name: kind.evaluate(model, domain) for domain in domains}
+        with evaluating(self.config, self._device):
+            return {domain.name: kind.evaluate(model, domain) for domain in domains}
 
     def generate(self, prompt: str = "", **options: Any) -> str:  # noqa: ANN401 -- as there
         """Return what the model writes after the prompt; the options are those of `stream`."""
@@ -185,7 +188,7 @@ class Run:
         Args:
             prompt: text to go on from; empty starts a new document.
             max_tokens: tokens to write at most.
-            temperature: above 1 is wilder, below 1 tamer, 0 always takes the most likely token.
+            temperature: above 1 is more random, below 1 less, 0 always takes the most likely token.
             top_k: draw from the k most likely tokens only; 0 draws from all.
             top_p: draw from the most likely tokens that together have this probability.
             seed: seed of the draw; equal seeds write equal text.
@@ -209,6 +212,31 @@ class Run:
     def samples(self) -> tuple[Sample, ...]:
         """Return, for every domain, a beginning that was never trained on and how the model goes on."""
         return write_samples(self.usable_model, self.tokenizer, self.domains, weights=self.saved.weights)
+
+    def export(
+        self,
+        to: ExportKind = "folder",
+        output_dir: Path | str | None = None,
+        *,
+        hub_name: str = "",
+        private: bool = False,
+    ) -> Exported:
+        """Write the model so that it can leave, and return where it is and what the format could not say.
+
+        Args:
+            to: "folder", which `LanguageModel.from_pretrained` opens; "hub", which publishes such a folder;
+                "transformers", for models of plain Mamba blocks; "nir", the spiking populations for snnTorch, Norse and
+                others.
+            output_dir: folder to write; export/ in the run's folder where not given.
+            hub_name: OWNER/MODEL, with "hub".
+            private: whether nobody else may see it there.
+
+        Raises:
+            UserError: the format cannot say this model, or the package that it needs is not installed.
+        """
+        require_finite_weights(self.model, self.folder)
+        folder = None if output_dir is None else Path(output_dir)
+        return export_run(self.saved, self.matrix, to, output_dir=folder, hub_name=hub_name, private=private)
 
     def report(self, output: Path | None = None) -> Path:
         """Write one self-contained HTML page about the run and return where it is: report.html in its folder."""

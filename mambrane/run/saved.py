@@ -13,11 +13,9 @@ from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.core.ordinary_files import read_ordinary
 from mambrane.data.corpus import Corpus
-from mambrane.data.domains import Domain, domains_in_cache, read_texts, tokenize_texts
 from mambrane.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_hash
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.config import RunConfig, Weights, defaults_for_old_runs, from_dict
-from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import compile_kernels_of
 from mambrane.storage.checkpoint import Checkpoint, Checkpoints
 from mambrane.storage.run_folder import RunFolder
@@ -37,7 +35,7 @@ class SavedRun(NamedTuple):
     step: int
     """Applied steps behind these weights."""
     text: dict[str, str]
-    """Content hash of each domain that the run was trained on, by name."""
+    """Content hash of each domain that the run was trained on, by name, in the order of the matrix."""
     events: EventLog
     """Receives warnings about the run's files and text."""
 
@@ -89,7 +87,7 @@ def open_run(
         model.to(device),
         WEIGHTS_LABELS[kind],
         checkpoint.step,
-        checkpoint.parts["runner"]["text"],
+        _text_of(checkpoint.parts["runner"]),
         events,
     )
 
@@ -129,10 +127,17 @@ def read_domain_records(folder: RunFolder) -> list[dict[str, Any]]:
     """Return what domains.json says of the run's text, in the order of the tasks; nothing if it cannot be read."""
     try:
         records = json.loads(read_ordinary(folder.domains_file))
-        return [record for record in records if isinstance(record["name"], str) and record["content_hash"]]
+        return [record for record in records if _is_whole(record)]
     # A checkpoint knows the hashes too, so the run goes on without the file.
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
+
+
+def _is_whole(record: dict[str, Any]) -> bool:
+    splits = [record["train"], record["heldout"]]
+    texts = [record["name"], record["content_hash"], *(split["content_hash"] for split in splits)]
+    counts = [split[count] for split in splits for count in ("num_bytes", "num_documents")]
+    return all(isinstance(text, str) for text in texts) and all(isinstance(count, int) for count in counts)
 
 
 def texts_as_saved(texts: list[Corpus], records: list[dict[str, Any]]) -> list[Corpus]:
@@ -162,32 +167,8 @@ def texts_as_saved(texts: list[Corpus], records: list[dict[str, Any]]) -> list[C
     return [replace(text, record={**text.record, "name": record["name"]}) for text, record in pairs]
 
 
-def own_domains(saved: SavedRun, num_domains: int | None = None) -> list[Domain]:
-    """Return the domains of the run's own text, and warn where that is not the text it was trained on.
-
-    Text that was moved or removed is known by its hash, and taken from the cache as long as that holds it.
-    """
-    config, cache = saved.config.data, cache_folder()
-    try:
-        texts = read_texts(config, cache, saved.events, num_domains)
-    except UserError as error:
-        records = read_domain_records(saved.folder)[:num_domains]
-        domains = domains_in_cache(records, saved.tokenizer, cache) if records else None
-        if domains is None:
-            raise UserError(
-                error.found,
-                wanted="the text of the run where it was, or in the cache",
-                way_out="move it back, or run the train command again with the place where it lies now",
-            ) from error
-        saved.events.emit("warning", message=f"{error.found}; the run's own text is taken from the cache {cache}")
-        return domains
-    _, domains = tokenize_texts(texts, config, cache, saved.events, is_stream=False, tokenizer=saved.tokenizer)
-    known = {domain.content_hash for domain in domains}
-    changed = sorted(name for name, content_hash in saved.text.items() if content_hash not in known)
-    if changed:
-        sentence = f"the text of {', '.join(changed)} changed since the run was saved"
-        saved.events.emit("warning", message=f"{sentence}: what is held out now may have been trained on")
-    return domains
+def _text_of(runner: Any) -> dict[str, str]:  # noqa: ANN401 -- the state of a runner
+    return {name: runner["text"][name] for name in runner["matrix"]["domains"]}
 
 
 def _chosen_weights(checkpoint: Checkpoint, weights: Weights) -> Literal["model", "ema"]:

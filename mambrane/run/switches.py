@@ -1,4 +1,4 @@
-"""The switches of a run: which are on, and which of a preset's go off when what they lean on is taken away."""
+"""The switches of a run: which are on, and which of a preset's go off when what they need is taken away."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
@@ -22,7 +22,7 @@ DEPENDS_ON: dict[tuple[str, str], Callable[[Values], bool]] = {
         _has_hybrid_blocks(v) and v["use_mamba"] and v["integration_mode"] == "bidirectional"
     ),
     ("model", "use_adaptive_gating"): lambda v: _has_hybrid_blocks(v) and v["use_mamba"],
-    # Behind the two that lean on it: a configuration is checked after each change.
+    # Behind the two that need it: a configuration is checked after each change.
     ("model", "use_mamba"): _has_hybrid_blocks,
     ("plasticity", "use_stdp"): lambda v: _has_hybrid_blocks(v) and v["liquid_backbone"] == "lif",
     ("plasticity", "use_meta_plasticity"): _has_several_tasks,
@@ -32,21 +32,21 @@ DEPENDS_ON: dict[tuple[str, str], Callable[[Values], bool]] = {
 }
 """For each switch that needs other settings, whether they are there."""
 
-GROUND = ("block_pattern", "use_mamba", "integration_mode", "liquid_backbone", "continual_learning", "num_tasks")
-"""The settings that others lean on."""
+PREREQUISITES = ("block_pattern", "use_mamba", "integration_mode", "liquid_backbone", "continual_learning", "num_tasks")
+"""The settings that others need."""
 
 
-def without_lost_ground(base: RunConfig, chosen: Values) -> RunConfig:
-    """Return a preset whose switches go off where the user's choices take away what they lean on.
+def without_unmet_switches(base: RunConfig, chosen: Values) -> RunConfig:
+    """Return a preset whose switches go off where the user's choices take away what they need.
 
     A switch that the user has chosen stays: the configuration is then refused with the reason.
 
     Args:
         base: the preset.
-        chosen: the user's settings by name, those in GROUND at least.
+        chosen: the user's settings by name, those in PREREQUISITES at least.
     """
     values = {f.name: getattr(section, f.name) for section in _sections(base) for f in fields(section)}
-    values |= {name: chosen[name] for name in GROUND if name in chosen}
+    values |= {name: chosen[name] for name in PREREQUISITES if name in chosen}
     for (section, name), is_there in DEPENDS_ON.items():
         if name not in chosen and values[name] and not is_there(values):
             off = type(values[name])(0)

@@ -18,13 +18,16 @@ from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.signals import StopRequest
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import explain
+from mambrane.run.arithmetic import arithmetic_of
 from mambrane.run.build import build_model, build_runner, restore, steps_by_task
 from mambrane.run.config import OPERATIONAL, RunConfig, defaults_for_old_runs, to_dict
+from mambrane.run.effects import warnings_of_device
 from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import all_operations_of, compile_kernels_of
 from mambrane.run.methods import shown_numbers
-from mambrane.run.outside import load_extensions, words_of
+from mambrane.run.outside import arguments_of, load_extensions
+from mambrane.run.own_text import keep_heldout_text
 from mambrane.run.presets import smaller_presets
 from mambrane.run.run import Run
 from mambrane.run.saved import read_domain_records, read_tokenizer, texts_as_saved
@@ -73,7 +76,7 @@ def train(
         torch.cuda.set_device(device)
     seed_global_generators(config.run.seed)
     from_outside = [*load_extensions(config.run.extension), *extensions]
-    words = [word for extension in from_outside for word in words_of(extension)]
+    words = [word for extension in from_outside for word in arguments_of(extension)]
     config = replace(config, run=replace(config.run, extension=tuple(words)))
     texts, reading_events = _read_texts(config, listeners)
     folder = RunFolder(config.folder_for([text.content_hash for text in texts]))
@@ -94,7 +97,8 @@ def train(
             at_end.callback(events.close_listener, tensorboard)
             if filled_in:
                 events.emit("settings_filled_in", settings=filled_in)
-            outcome = _train_in(folder, config, from_outside, texts, warnings, events, device)
+            with arithmetic_of(config, device):
+                outcome = _train_in(folder, config, from_outside, texts, warnings, events, device)
     return Run.open(folder.path, device=device, outcome=outcome)
 
 
@@ -107,7 +111,7 @@ def _train_in(
     events: EventLog,
     device: torch.device,
 ) -> Outcome:
-    here = describe_environment(device)
+    here = describe_environment(device, is_compiled=config.engine.compile)
     compare_environment(folder, here, events, must_be_same=config.run.require_same_environment)
     with StopRequest(events) as stop:
         tokenizer, domains = _tokenize(config, folder, texts, events)
@@ -137,11 +141,11 @@ def _train_in(
 
 def _read_texts(config: RunConfig, listeners: Sequence[Callable[[Event], None]]) -> tuple[list[Corpus], list[Event]]:
     """Read the text, which decides the folder of the run; return the events on the way, for the run's log."""
-    heard: list[Event] = []
+    early_events: list[Event] = []
     events = EventLog()
-    events.listeners += [*listeners, heard.append]
+    events.listeners += [*listeners, early_events.append]
     num_domains = config.continual.num_tasks if config.continual.continual_learning else None
-    return read_texts(config.data, cache_folder(), events, num_domains), heard
+    return read_texts(config.data, cache_folder(), events, num_domains), early_events
 
 
 def _tokenize(
@@ -164,6 +168,7 @@ def _tokenize(
         _check_config(folder, config)
         atomic_write_text(folder.domains_file, json.dumps([domain.record for domain in domains], indent=2) + "\n")
         atomic_write_text(folder.tokenizer_file, json.dumps(tokenizer.state_dict()))
+    keep_heldout_text(folder, texts, config.data.keep_heldout_bytes, events)
     return tokenizer, domains
 
 
@@ -194,13 +199,13 @@ def _announce(
         output_dir=str(folder.path),
         device=str(device),
         shown_numbers=shown_numbers(config, from_outside),
-        environment=describe_environment(device),
+        environment=describe_environment(device, is_compiled=config.engine.compile),
     )
     on, off = on_and_off(config)
     events.emit("switches", on=on, off=off)
     for extension in from_outside:
-        events.emit("extension", message=f"extension {' '.join(words_of(extension))}")
-    for sentence in warnings:
+        events.emit("extension", message=f"extension {' '.join(arguments_of(extension))}")
+    for sentence in (*warnings, *warnings_of_device(config, device.type)):
         events.emit("warning", message=sentence)
     reasons = explain(device)
     events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})

@@ -1,7 +1,7 @@
 """The folder of a run: where each file is, the lock that keeps a second process out, and the run's configuration.
 
     config.json  environment.json  domains.json  tokenizer.json  events.jsonl  matrix.json  tensorboard/  report.html
-    checkpoints/  run.lock
+    heldout/  checkpoints/  run.lock
 
 The lock is the system's own on run.lock (flock; LockFileEx on Windows): it is given back when its holder ends, however
 it ends, so the file itself staying behind means nothing. There is no fallback to a lock that only counts as long as its
@@ -25,6 +25,11 @@ from mambrane.core.renamed import with_present_settings
 from mambrane.storage.atomic_files import BINARY, atomic_write_text, make_folder, storage_errors
 from mambrane.storage.state_files import decode_state, encode_state
 
+
+class InUseError(UserError):
+    """Another process holds the folder."""
+
+
 ABSENT = "absent"
 """Shown in place of a value that only one of two configurations has."""
 _UNREADABLE = b" "
@@ -42,6 +47,7 @@ class RunFolder:
         self.matrix_file = path / "matrix.json"
         self.tokenizer_file = path / "tokenizer.json"
         self.report_file = path / "report.html"
+        self.heldout_folder = path / "heldout"
         self.tensorboard_folder = path / "tensorboard"
         self.checkpoints_folder = path / "checkpoints"
         self.lock_file = path / "run.lock"
@@ -142,7 +148,7 @@ class RunFolder:
                 way_out="choose an --output-dir on another disk",
             ) from error
         if not is_ours:
-            raise UserError(
+            raise InUseError(
                 f"{self.path} is in use by {_holder(descriptor)}",
                 wanted="one training process in a folder",
                 way_out="wait for it, stop it, or choose another --output-dir",

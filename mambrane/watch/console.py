@@ -1,8 +1,8 @@
 """The run as one watches it: a live display on a terminal, plain lines at a steady rhythm in a log file.
 
 A listener of the event log: it shows what the events say and nothing else, so a log can be replayed through it. Most
-kinds are a line in `watch/event_words.py`; a kind that nobody has words for stays in the log. Here are those that need
-the numbers of others, with the fields that are read:
+kinds are a line in `watch/event_messages.py`; a kind without a message stays in the log. Here are those that need the
+numbers of others, with the fields that are read:
 
     run_started       num_tasks, total_steps, parameters, output_dir, device, shown_numbers (name, title, headline)
     expected_time     seconds, steps_left, smaller_presets
@@ -35,8 +35,8 @@ from rich.text import Text
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.core.events import Event
-from mambrane.watch import wording
-from mambrane.watch.event_words import note_of, warning_of
+from mambrane.watch import formatting
+from mambrane.watch.event_messages import note_of, warning_of
 from mambrane.watch.progress import RunProgress
 from mambrane.watch.table import matrix_tables, metrics_table
 
@@ -107,14 +107,14 @@ class ConsoleListener:
     def _run_started(self, event: Event) -> None:
         parts = [f"run {event['output_dir']}"] if "output_dir" in event else ["run"]
         if "parameters" in event:
-            parts.append(f"{wording.count(event['parameters'])} parameters")
+            parts.append(f"{formatting.count(event['parameters'])} parameters")
         parts.append(f"{self.progress.num_tasks} task" + "s" * (self.progress.num_tasks > 1))
         parts += [str(event["device"])] if "device" in event else []
         self._say(event, "   ".join(parts), "bold")
 
     def _expected_time(self, event: Event) -> None:
-        steps = wording.count(event["steps_left"])
-        about = f"about {wording.duration(event['seconds'])} for {steps} steps, at the speed of a few measured now"
+        steps = formatting.count(event["steps_left"])
+        about = f"about {formatting.duration(event['seconds'])} for {steps} steps, at the speed of a few measured now"
         self._say(event, about, "bold")
         if event["seconds"] > LONG_S and event["smaller_presets"]:
             presets = " or ".join(f"--preset {name}" for name in event["smaller_presets"])
@@ -122,7 +122,7 @@ class ConsoleListener:
 
     def _task_started(self, event: Event) -> None:
         epochs = f"{event['epochs']} epoch" + "s" * (event["epochs"] > 1)
-        steps = f"{wording.count(event['steps'])} steps"
+        steps = f"{formatting.count(event['steps'])} steps"
         self._say(event, f"{task_label(self.progress)} starts: {epochs}, {steps}", "bold")
 
     def _operations(self, event: Event) -> None:
@@ -140,7 +140,7 @@ class ConsoleListener:
         is_last = self.progress.steps_closed >= self.progress.num_steps
         if is_last or event["time_s"] - self._last_line_s >= self.seconds_between_lines:
             self._last_line_s = event["time_s"]
-            line = [task_label(self.progress), *position_words(self.progress), *number_words(self.progress)]
+            line = [task_label(self.progress), *position_text(self.progress), *number_texts(self.progress)]
             self._say(event, "  ".join(line))
 
     def _show_live(self) -> None:
@@ -150,22 +150,21 @@ class ConsoleListener:
         self._live.update(live_display(self.progress))
 
     def _epoch_finished(self, event: Event) -> None:
-        loss = (
-            "nothing was learned" if event["loss"] is None else f"mean loss {wording.decimal(event['loss'])} nats/token"
-        )
+        mean = event["loss"]
+        loss = "nothing was learned" if mean is None else f"mean loss {formatting.decimal(mean)} nats/token"
         epoch = f"epoch {event['epoch'] + 1}/{self.progress.num_epochs}"
         self._say(event, f"{task_label(self.progress)}  {epoch} finished  {loss}")
 
     def _domain(self, event: Event) -> None:
-        learned, heldout = wording.size(event["train_bytes"]), wording.size(event["heldout_bytes"])
-        there = f", of {wording.size(event['bytes_there'])}" if event.get("bytes_there") else ""
-        self._say(event, f"domain {wording.visible(event['name'])}: {learned} to learn, {heldout} held out{there}")
+        learned, heldout = formatting.size(event["train_bytes"]), formatting.size(event["heldout_bytes"])
+        there = f", of {formatting.size(event['bytes_there'])}" if event.get("bytes_there") else ""
+        self._say(event, f"domain {formatting.visible(event['name'])}: {learned} to learn, {heldout} held out{there}")
 
     def _evaluation(self, event: Event) -> None:
         row = event["row"]
         when = "before training" if row == 0 else f"after {row} task{'s' * (row > 1)}"
-        value = f"{wording.decimal(event[event['measure']])} {event['unit']}"
-        self._say(event, f"{when}: held-out {wording.visible(event['domain'])} {value}")
+        value = f"{formatting.decimal(event[event['measure']])} {event['unit']}"
+        self._say(event, f"{when}: held-out {formatting.visible(event['domain'])} {value}")
 
     def _matrix_measured(self, event: Event) -> None:
         """Keep the matrix; where a task has just been learned, put its training and held-out loss side by side."""
@@ -176,15 +175,15 @@ class ConsoleListener:
             return
         value = matrix.values[task + 1][task]
         assert value is not None, "the row was asked for above"
-        unit, heldout = matrix.measure.unit, wording.decimal(value, 2)
+        unit, heldout = matrix.measure.unit, formatting.decimal(value, 2)
         replayed = self.progress.mean_number("replay/fraction")
-        mixed = f" (batches with {wording.percent(replayed)} replayed text)" if replayed else ""
-        words = f"training {wording.decimal(training, 2)} {unit}{mixed}, held-out {heldout} {unit}"
+        mixed = f" (batches with {formatting.percent(replayed)} replayed text)" if replayed else ""
+        words = f"training {formatting.decimal(training, 2)} {unit}{mixed}, held-out {heldout} {unit}"
         self._say(event, f"{task_label(self.progress)} learned: {words}", "bold")
 
     def _checkpoint_saved(self, event: Event) -> None:
-        step = wording.count(event["step"])
-        self._say(event, f"checkpoint after step {step} saved ({wording.size(event['num_bytes'])})", "dim")
+        step = formatting.count(event["step"])
+        self._say(event, f"checkpoint after step {step} saved ({formatting.size(event['num_bytes'])})", "dim")
 
     def _stopped(self, event: Event) -> None:
         self.close()
@@ -194,7 +193,7 @@ class ConsoleListener:
 
     def _run_finished(self, event: Event) -> None:
         self.close()
-        steps = f" after {wording.count(event['step'])} steps" if "step" in event else ""
+        steps = f" after {formatting.count(event['step'])} steps" if "step" in event else ""
         self._say(event, f"finished{steps}", "bold")
         if self._matrix is not None:
             tables = matrix_tables(self._matrix, self.console.width)
@@ -213,52 +212,52 @@ HEADER_FIELDS = ("time_s", "event")
 
 def task_label(progress: RunProgress) -> str:
     """Return which task is running: `task 2/5 python`."""
-    return f"task {progress.task + 1}/{progress.num_tasks} {wording.visible(progress.task_name)}".rstrip()
+    return f"task {progress.task + 1}/{progress.num_tasks} {formatting.visible(progress.task_name)}".rstrip()
 
 
-def position_words(progress: RunProgress) -> list[str]:
+def position_text(progress: RunProgress) -> list[str]:
     """Return where in the task the run is: epoch and step, each out of how many."""
-    total = wording.count(progress.num_steps)
+    total = formatting.count(progress.num_steps)
     return [
         f"epoch {progress.latest['epoch'] + 1}/{progress.num_epochs}",
-        f"step {wording.count(progress.steps_closed).rjust(len(total))}/{total}",
+        f"step {formatting.count(progress.steps_closed).rjust(len(total))}/{total}",
     ]
 
 
-def number_words(progress: RunProgress) -> list[str]:
+def number_texts(progress: RunProgress) -> list[str]:
     """Return the measured numbers, each with its unit; those that a run does not have are left out."""
     latest, left = progress.latest, progress.seconds_left
     bits = progress.mean("bits_per_byte")
     shown: list[tuple[Any, Callable[[Any], str]]] = [
-        (bits, lambda bits: f"training loss {wording.decimal(bits, 2)} bits/byte"),
+        (bits, lambda bits: f"training loss {formatting.decimal(bits, 2)} bits/byte"),
         (
             progress.mean("loss") if bits is None else None,
-            lambda loss: f"training loss {wording.decimal(loss)} nats/token",
+            lambda loss: f"training loss {formatting.decimal(loss)} nats/token",
         ),
-        (progress.tokens_per_s, lambda speed: f"{wording.count(speed)} tokens/s"),
-        (latest.get("gradient_norm"), lambda norm: f"gradient {wording.compact(norm)}"),
-        (latest.get("learning_rate"), lambda rate: f"lr {wording.compact(rate)}"),
-        (latest.get("scale"), lambda scale: f"scale {wording.compact(scale)}" if scale != 1 else ""),
+        (progress.tokens_per_s, lambda speed: f"{formatting.count(speed)} tokens/s"),
+        (latest.get("gradient_norm"), lambda norm: f"gradient {formatting.compact(norm)}"),
+        (latest.get("learning_rate"), lambda rate: f"lr {formatting.compact(rate)}"),
+        (latest.get("scale"), lambda scale: f"scale {formatting.compact(scale)}" if scale != 1 else ""),
         (progress.num_skipped or None, lambda number: f"{number} step{'s' * (number > 1)} skipped"),
     ]
     words = [say(number) for number, say in shown if number is not None]
-    time_left = [] if left is None else [f"{wording.duration(left)} left"]
+    time_left = [] if left is None else [f"{formatting.duration(left)} left"]
     return [*filter(None, words), *_headlines(progress), *time_left]
 
 
 def _headlines(progress: RunProgress) -> list[str]:
     """Return the numbers of methods that stand on the line, in percent, as the methods word them."""
     means = [(number["headline"], progress.mean_number(number["name"])) for number in progress.shown_numbers]
-    return [headline.format(wording.percent(mean)) for headline, mean in means if headline and mean]
+    return [headline.format(formatting.percent(mean)) for headline, mean in means if headline and mean]
 
 
 def live_display(progress: RunProgress) -> Group:
     """Return the display that is redrawn in place: the task, a bar, the numbers."""
-    heading = Text(_unbroken([task_label(progress), *position_words(progress)]), style="bold")
+    heading = Text(_unbroken([task_label(progress), *position_text(progress)]), style="bold")
     bar = Table.grid(padding=(0, 2))
     done = f"{100 * progress.done_ratio:.0f} %"
     bar.add_row(ProgressBar(total=1.0, completed=progress.done_ratio, width=60), done)
-    return Group(heading, bar, Text(_unbroken(number_words(progress))))
+    return Group(heading, bar, Text(_unbroken(number_texts(progress))))
 
 
 def _unbroken(parts: Sequence[str]) -> str:

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from mambrane.continual.matrix import ForgettingMatrix, Metric
 from mambrane.continual.measure import Measure
+from mambrane.watch.formatting import percent, shortened
 from mambrane.watch.history import RunHistory
-from mambrane.watch.wording import percent, shortened
 
 TITLES = {
     "final_average": "final average",
@@ -20,8 +20,9 @@ TITLES = {
     "forward_transfer": "forward transfer (positive is good)",
     "lost_gain_fraction": "part of the gain that was lost",
     "intransigence": "intransigence, against joint training",
+    "gap_closed": "gap closed, from naive to joint training",
 }
-RATIOS = frozenset({"lost_gain_fraction"})
+RATIOS = frozenset({"lost_gain_fraction", "gap_closed"})
 """Metrics without a unit, shown in per cent; all others are in the unit of the measure."""
 NARROWEST, WIDEST_NAME = 80, 12
 CELL_WIDTH = 6
@@ -36,7 +37,7 @@ def metric_title(name: str, measure: Measure) -> str:
     return TITLES[name] if name in RATIOS else f"{TITLES[name]}, {measure.title}"
 
 
-def metric_words(name: str, metric: Metric, measure: Measure) -> str:
+def metric_text(name: str, metric: Metric, measure: Measure) -> str:
     """Return a metric with its unit; where it is undefined, the reason."""
     if metric.value is None:
         return f"undefined: {metric.reason}"
@@ -70,7 +71,7 @@ def metrics_table(matrix: ForgettingMatrix) -> Table:
     """Return one line a metric; where it is undefined, the reason."""
     table = Table("metric", "value", box=box.SIMPLE_HEAD)
     for name, metric in matrix.metrics().items():
-        words = metric_words(name, metric, matrix.measure)
+        words = metric_text(name, metric, matrix.measure)
         table.add_row(TITLES[name], Text(words, style="dim" if metric.value is None else ""))
     return table
 

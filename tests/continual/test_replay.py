@@ -267,7 +267,8 @@ def see(replay: Replay, batch: MicroBatch, nats: list[float]) -> None:
 
 def apply_step(replay: Replay, *batches: MicroBatch) -> None:
     """Close the step of these micro-batches as applied."""
-    replay.after_step(StepView(nn.Identity(), list(batches), [], num_targets=1, applied_step=1, learning_rate=0.1))
+    view = StepView(nn.Identity(), list(batches), [], [], num_targets=1, applied_step=1, learning_rate=0.1)
+    replay.after_step(view)
 
 
 def losses_by_number(replay: Replay) -> dict[int, float]:

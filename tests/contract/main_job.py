@@ -14,8 +14,9 @@ SWITCHES = (
     "--use-adaptive-gating --num-gate-heads 4 --use-cross-attention --cross-attn-heads 4 --ema-decay 0.9 --dropout 0.1"
 )
 SIZE = (
-    "--preset tiny --epochs 5 --hidden-dim 32 --num-layers 1 --spiking-units 16 --mamba-d-state 4 --sequence-length 32 "
-    "--batch-size 4 --accumulation-steps 2 --save-every 3 --fisher-sequences 2 --replay-buffer-size 16"
+    "--preset tiny --epochs 5 --tokenizer bytes --hidden-dim 32 --num-layers 1 --spiking-units 16 --mamba-d-state 4 "
+    "--sequence-length 32 --batch-size 4 --accumulation-steps 2 --save-every 3 --fisher-sequences 2 "
+    "--replay-buffer-size 16"
 )
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from mambrane.app.cli import GenerateArguments, main
+from mambrane.app.arguments import GenerateArguments
+from mambrane.app.cli import main
 from mambrane.core.bounds import Bounds, check_settings
 from mambrane.core.errors import UserError
 from mambrane.measure.sampling import Sampling

@@ -12,7 +12,7 @@ from mambrane.core.renamed import (
     with_present_state_names,
 )
 from mambrane.run.config import RunConfig, from_dict, to_dict
-from mambrane.watch.event_words import NOTES, WARNINGS, WITHOUT_WORDS
+from mambrane.watch.event_messages import NOTES, WARNINGS, WITHOUT_MESSAGE
 from mambrane.watch.history import ROUTINE_KINDS, read_history
 from mambrane.watch.progress import RunProgress
 
@@ -46,7 +46,7 @@ def test_an_old_log_is_read_as_if_it_were_written_today(tmp_path):
 
 
 def test_every_present_name_of_an_event_is_one_that_readers_know():
-    assert set(EVENTS.values()) <= {*ROUTINE_KINDS, *WARNINGS, *NOTES, *WITHOUT_WORDS}
+    assert set(EVENTS.values()) <= {*ROUTINE_KINDS, *WARNINGS, *NOTES, *WITHOUT_MESSAGE}
 
 
 def test_old_settings_are_settings_of_today():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mambrane.kernels.blocks import BLOCK_CHANNELS, count_tasks, locate, scratch, widest
+from mambrane.kernels.blocks import BLOCK_CHANNELS, block_range, block_width, count_tasks, scratch
 from mambrane.kernels.compiled import kernel
 
 
@@ -46,7 +46,7 @@ def test_scratch_memory_goes_when_its_kernel_returns():
 def test_tasks_cover_every_channel_of_every_sequence_once(num_channels):
     seen = np.zeros((3, num_channels), dtype=int)
     for task in range(count_tasks(3, num_channels)):
-        b, _, start, stop = locate(task, num_channels)
-        assert stop - start <= widest(num_channels)
+        b, _, start, stop = block_range(task, num_channels)
+        assert stop - start <= block_width(num_channels)
         seen[b, start:stop] += 1
     assert (seen == 1).all()

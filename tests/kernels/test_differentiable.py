@@ -24,17 +24,17 @@ class Outputs(NamedTuple):
     kept: Tensor
 
 
-def make_outputs(given):
-    return Outputs(torch.empty_like(given.x), torch.empty_like(given.y), torch.empty_like(given.x))
+def make_outputs(inputs):
+    return Outputs(torch.empty_like(inputs.x), torch.empty_like(inputs.y), torch.empty_like(inputs.x))
 
 
-def fill(given, outputs):
-    outputs.product.copy_(given.factor * given.x * given.y)
-    outputs.total.copy_(given.x + given.y)
-    outputs.kept.copy_(given.x)
+def run_forward(inputs, outputs):
+    outputs.product.copy_(inputs.factor * inputs.x * inputs.y)
+    outputs.total.copy_(inputs.x + inputs.y)
+    outputs.kept.copy_(inputs.x)
 
 
-def make_product(differentiate, *, device="CPU", **options):
+def make_product(run_backward, *, device="CPU", **options):
     """Register factor x y and x + y, with x kept beside them; return it and its name."""
     name = f"test_product_{next(numbers)}"
     call = differentiable(
@@ -42,9 +42,9 @@ def make_product(differentiate, *, device="CPU", **options):
         Arguments,
         Outputs,
         make_outputs,
-        fill,
-        differentiate,
-        keeps=("kept", "y", "factor"),
+        run_forward,
+        run_backward,
+        saves=("kept", "y", "factor"),
         gradients={"x": "kept", "y": "total"},
         internal=("kept",),
         device=device,
@@ -53,9 +53,9 @@ def make_product(differentiate, *, device="CPU", **options):
     return call, name
 
 
-def differentiate(grads, kept):
+def run_backward(grads, saved):
     assert grads.kept is None
-    return kept.factor * grads.product * kept.y + grads.total, kept.factor * grads.product * kept.kept + grads.total
+    return saved.factor * grads.product * saved.y + grads.total, saved.factor * grads.product * saved.kept + grads.total
 
 
 def leaves():
@@ -63,7 +63,7 @@ def leaves():
 
 
 def test_outputs_have_names_and_gradients_flow_from_each():
-    product, _ = make_product(differentiate)
+    product, _ = make_product(run_backward)
     x, y = leaves()
     outputs = product(x, y, 2.0)
     assert outputs.product.tolist() == [6.0, 20.0]
@@ -75,7 +75,7 @@ def test_outputs_have_names_and_gradients_flow_from_each():
 
 @pytest.mark.parametrize(("read", "expected"), [("product", [6.0, 10.0]), ("total", [1.0, 1.0])])
 def test_an_output_that_nothing_reads_counts_as_zeros(read, expected):
-    product, _ = make_product(differentiate)
+    product, _ = make_product(run_backward)
     x, y = leaves()
     getattr(product(x, y, 2.0), read).sum().backward()
     assert x.grad.tolist() == expected
@@ -84,11 +84,11 @@ def test_an_output_that_nothing_reads_counts_as_zeros(read, expected):
 def test_other_zeros_stand_for_it_where_given():
     seen = []
 
-    def watch(grads, kept):
+    def watch(grads, saved):
         seen.append(grads.product.shape)
-        return differentiate(grads, kept)
+        return run_backward(grads, saved)
 
-    product, _ = make_product(watch, make_zeros=lambda kept: (kept.y.new_zeros(1), torch.zeros_like(kept.y)))
+    product, _ = make_product(watch, make_zeros=lambda saved: (saved.y.new_zeros(1), torch.zeros_like(saved.y)))
     x, y = leaves()
     product(x, y, 2.0).total.sum().backward()
     assert seen == [(1,)]
@@ -96,14 +96,14 @@ def test_other_zeros_stand_for_it_where_given():
 
 
 def test_torch_finds_nothing_wrong_with_it():
-    _, name = make_product(differentiate)
+    _, name = make_product(run_backward)
     torch.library.opcheck(getattr(torch.ops.mambrane, name).default, (*leaves(), 2.0))
     backward = getattr(torch.ops.mambrane, f"{name}_backward").default
     torch.library.opcheck(backward, (*(torch.randn(2) for _ in range(4)), 2.0))
 
 
 def test_an_operator_for_another_device_does_not_compute_on_the_cpu():
-    product, _ = make_product(differentiate, device="CUDA")
+    product, _ = make_product(run_backward, device="CUDA")
     assert product(torch.empty(2, device="meta"), torch.empty(2, device="meta"), 1.0).total.device.type == "meta"
     with pytest.raises(NotImplementedError, match="CPU"):
         product(torch.ones(2), torch.ones(2), 1.0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mambrane.kernels.threads import SMALL_WORK_NS, share_out
+from mambrane.kernels.threads import SMALL_WORK_NS, parallel_for
 
 
 def count(first, last, done, lock):
@@ -21,7 +21,7 @@ def count(first, last, done, lock):
 def test_every_task_is_done_exactly_once(num_tasks, threads, work_ns, num_threads):
     num_threads(threads)
     done = np.zeros(num_tasks, dtype=int)
-    share_out(count, num_tasks, done, threading.Lock(), work_ns=work_ns)
+    parallel_for(count, num_tasks, done, threading.Lock(), work_ns=work_ns)
     assert (done == 1).all()
 
 
@@ -29,7 +29,7 @@ def test_little_work_stays_on_the_calling_thread(num_threads, monkeypatch):
     num_threads(4)
     monkeypatch.setattr("mambrane.kernels.threads.SMALL_WORK_NS", 10)
     workers = []
-    share_out(lambda *_: workers.append(threading.get_ident()), 100, work_ns=9)
+    parallel_for(lambda *_: workers.append(threading.get_ident()), 100, work_ns=9)
     assert workers == [threading.get_ident()]
 
 
@@ -41,15 +41,15 @@ def test_an_error_in_any_thread_reaches_the_caller(num_threads):
             raise FloatingPointError("task 7")
 
     with pytest.raises(FloatingPointError, match="task 7"):
-        share_out(fails, 8, work_ns=SMALL_WORK_NS)
+        parallel_for(fails, 8, work_ns=SMALL_WORK_NS)
 
 
 def test_several_callers_at_once_get_their_own_results(num_threads):
     num_threads(2)
     done = np.zeros((4, 50), dtype=int)
+    work = {"work_ns": SMALL_WORK_NS}
     callers = [
-        threading.Thread(target=share_out, args=(count, 50, row, threading.Lock()), kwargs={"work_ns": SMALL_WORK_NS})
-        for row in done
+        threading.Thread(target=parallel_for, args=(count, 50, row, threading.Lock()), kwargs=work) for row in done
     ]
     for caller in callers:
         caller.start()
@@ -61,7 +61,7 @@ def test_several_callers_at_once_get_their_own_results(num_threads):
 def run_in_child(queue):
     torch.set_num_threads(2)
     done = np.zeros(20, dtype=int)
-    share_out(count, 20, done, threading.Lock(), work_ns=SMALL_WORK_NS)
+    parallel_for(count, 20, done, threading.Lock(), work_ns=SMALL_WORK_NS)
     queue.put(done.tolist())
 
 
@@ -69,7 +69,7 @@ def run_in_child(queue):
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork")
 def test_a_forked_child_has_threads_of_its_own(num_threads):
     num_threads(2)
-    share_out(count, 20, np.zeros(20, dtype=int), threading.Lock(), work_ns=SMALL_WORK_NS)
+    parallel_for(count, 20, np.zeros(20, dtype=int), threading.Lock(), work_ns=SMALL_WORK_NS)
     context = multiprocessing.get_context("fork")
     queue = context.Queue()
     child = context.Process(target=run_in_child, args=(queue,))

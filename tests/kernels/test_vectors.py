@@ -15,20 +15,20 @@ from mambrane.kernels.vectors import (
     LANES,
     STRIP_LANES,
     WIDE_LANES,
-    choose,
-    choose_at_least,
-    fetch_strip,
-    fetch_strip_to_write,
-    filled,
-    fused,
+    broadcast,
+    fma,
     lanes_of,
     load,
     load_strip,
     load_wide,
     lowest_bit,
     nonzero_lanes,
+    prefetch_strip,
+    prefetch_strip_for_write,
     store,
     store_strip,
+    where_ge,
+    where_gt,
     zeros,
 )
 
@@ -41,24 +41,24 @@ def _combine(x_RL, number, out_RL):
     store(a + b, out_RL, 0)
     store(number - a, out_RL, 1)
     store(a * number, out_RL, 2)
-    store(choose(a, b, a, number), out_RL, 3)
-    store(filled(number), out_RL, 4)
+    store(where_gt(a, b, a, number), out_RL, 3)
+    store(broadcast(number), out_RL, 4)
     store(a / b, out_RL, 5)
     store(abs(a), out_RL, 6)
-    store(choose_at_least(a, b, a, number), out_RL, 7)
+    store(where_ge(a, b, a, number), out_RL, 7)
 
 
 @kernel()
 def _sum_products(x_RL, y_RL, out_L):
-    total = filled(x_RL.dtype.type(0))
+    total = broadcast(x_RL.dtype.type(0))
     for r in range(x_RL.shape[0]):
-        total = fused(load(x_RL, r), load(y_RL, r), total)
+        total = fma(load(x_RL, r), load(y_RL, r), total)
     store(total, out_L, 0)
 
 
 @kernel()
 def _add_wide_rows(x_RW, number, out_W):
-    store(fused(number, load_wide(x_RW, 1), load_wide(x_RW, 0)), out_W, 0)
+    store(fma(number, load_wide(x_RW, 1), load_wide(x_RW, 0)), out_W, 0)
 
 
 @kernel(fuses=True)
@@ -83,8 +83,8 @@ def _double_strips(x_W, out_W):
 
 @kernel()
 def _double(like, x_W, out_W, start):
-    fetch_strip(like, x_W, 0)
-    fetch_strip_to_write(like, out_W, 0)
+    prefetch_strip(like, x_W, 0)
+    prefetch_strip_for_write(like, out_W, 0)
     strip = load_strip(like, x_W, start)
     store_strip(like + strip + strip, out_W, start)
 

@@ -5,7 +5,6 @@ import torch
 
 from mambrane.core.seeding import make_generator
 from mambrane.ops.gated_skip import gated_skip
-from mambrane.ops.gated_skip.numba_cpu import gated_skip_numba
 from tests.ops.gradients import outputs_and_gradients
 from tests.ops.tolerances import RATIO, assert_close
 
@@ -55,9 +54,3 @@ def test_any_number_of_threads_gives_the_same_bits(num_threads):
         num_threads(threads)
         found.append(outputs_and_gradients(as_tuple, inputs))
     assert all(torch.equal(found[0][name], other[name]) for other in found[1:] for name in other)
-
-
-def test_tensors_that_do_not_fit_are_refused():
-    inputs = make_inputs(2, 3, 4)
-    with pytest.raises(ValueError, match="skip_E has shape"):
-        gated_skip_numba(**dict(inputs, skip_E=torch.ones(5)))

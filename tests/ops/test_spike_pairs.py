@@ -7,7 +7,6 @@ import torch
 
 from mambrane.core.seeding import make_generator
 from mambrane.ops.spike_pairs import spike_pairs
-from mambrane.ops.spike_pairs.numba_cpu import spike_pairs_numba
 from tests.ops.tolerances import RATIO, assert_close
 
 DECAYS = {"decay_plus": 0.8, "decay_minus": 0.9}
@@ -103,10 +102,3 @@ def test_any_number_of_threads_gives_the_same_bits(num_threads):
         num_threads(threads)
         found.append(spike_pairs(**inputs, **DECAYS, **HIGH))
     assert all(torch.equal(*pair) for other in found[1:] for pair in zip(found[0], other, strict=True))
-
-
-def test_tensors_that_do_not_fit_are_refused():
-    inputs = make_inputs()
-    short = inputs | {"post": [inputs["post"][0], inputs["post"][1][:, :32]]}
-    with pytest.raises(ValueError, match=r"post\[1\] has shape \[2, 32, 21\]; wanted \[2, 33, 21\]"):
-        spike_pairs_numba(**short, **DECAYS, **HIGH)

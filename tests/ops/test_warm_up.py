@@ -126,7 +126,8 @@ with mock.patch.object(compiler_process, "compile_elsewhere", refuse):
     output = model(tokens, resets_BT=batch.resets_BT)
     for name in ("homeostatic", "classical", "triplet", "bcm"):
         view = StepView(
-            model=model, micro_batches=[batch], activities=[output.activity], num_targets=tokens.numel(),
+            model=model, micro_batches=[batch], activities=[output.activity],
+            targets_by_batch=[tokens.numel()], num_targets=tokens.numel(),
             applied_step=1, learning_rate=1e-3,
         )
         Stdp(replace(rule, stdp_type=name), model).after_step(view)

@@ -8,6 +8,7 @@ import torch
 from mambrane.core.seeding import make_generator
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import AfterStep, StepView
+from mambrane.engine.transfer import to_host
 from mambrane.engine.weights import write_weights
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
@@ -20,7 +21,8 @@ def act(extension: AfterStep, view: StepView) -> dict[str, float]:
     change = extension.after_step(view)
     with torch.no_grad():
         write_weights(dict(view.model.named_parameters()), change.weights)
-    return change.numbers
+    (numbers,) = to_host(change.numbers)
+    return numbers
 
 
 @pytest.fixture
@@ -58,6 +60,7 @@ def view_of() -> Callable[..., StepView]:
             model=model,
             micro_batches=list(batches),
             activities=activities,
+            targets_by_batch=[batch.num_targets for batch in batches],
             num_targets=sum(batch.num_targets for batch in batches),
             applied_step=1,
             learning_rate=1e-3,

@@ -61,7 +61,7 @@ def test_moves_away_from_the_anchor_are_scaled_by_importance_and_the_way_back_is
 def test_mean_plasticity_is_the_mean_of_the_gate():
     model, meta = one_weight()
     expected = (1 / (1 + 4.5) + 1 / (1 + 1.5)) / 2
-    view = StepView(model, [], [], num_targets=1, applied_step=1, learning_rate=1.0)
+    view = StepView(model, [], [], [], num_targets=1, applied_step=1, learning_rate=1.0)
     assert meta.after_step(view).numbers == pytest.approx({"mean_plasticity": expected})
 
 

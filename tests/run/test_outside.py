@@ -11,7 +11,7 @@ import mambrane
 from mambrane.app.cli import main, parse_train
 from mambrane.core.errors import UserError
 from mambrane.core.events import read_events
-from mambrane.run.outside import load_extensions, words_of
+from mambrane.run.outside import arguments_of, load_extensions
 from tests.contract.main_job import newest_weights, train_words, write_domains
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
@@ -77,7 +77,7 @@ def test_an_object_given_to_train_is_the_same_as_its_words():
 def test_words_and_objects_are_each_other():
     [first, second] = load_extensions(["oja:Oja", "rate=0.5", "oja:Oja"])
     assert (first.rate, second.rate) == (0.5, 0.001)
-    assert words_of(first) == ["oja:Oja", "rate=0.5"]
+    assert arguments_of(first) == ["oja:Oja", "rate=0.5"]
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ def run(made, monkeypatch):
 def own_text(run, tmp_path):
     """A folder with a copy of the run, and a copy of its text that may be changed."""
     shutil.copytree(run, tmp_path / "run")
+    # As a run that may not keep text, so that it is looked for elsewhere.
+    shutil.rmtree(tmp_path / "run" / "heldout")
     shutil.copytree(run.parent / "texts", tmp_path / "texts")
     config = tmp_path / "run" / "config.json"
     config.write_text(config.read_text().replace(str(run.parent / "texts"), str(tmp_path / "texts")))

@@ -9,7 +9,7 @@ from mambrane.app.cli import parse_train
 from mambrane.core.errors import UserError
 from mambrane.models.config import ModelConfig
 from mambrane.run.presets import PRESETS, smaller_presets, tiny
-from mambrane.run.switches import DEPENDS_ON, on_and_off, without_lost_ground
+from mambrane.run.switches import DEPENDS_ON, on_and_off, without_unmet_switches
 from tests.contract.test_readme import command
 
 
@@ -100,10 +100,10 @@ def test_smaller_presets_are_those_with_a_smaller_model():
 
 
 def test_a_pattern_without_hybrid_blocks_takes_away_what_only_they_have():
-    base = without_lost_ground(tiny(), {"block_pattern": "mamba"})
+    base = without_unmet_switches(tiny(), {"block_pattern": "mamba"})
     assert not any((base.model.use_mamba, base.model.use_cross_attention, base.model.use_adaptive_gating))
     assert not base.plasticity.use_stdp
-    assert without_lost_ground(tiny(), {"block_pattern": "mamba,hybrid"}) == tiny()
+    assert without_unmet_switches(tiny(), {"block_pattern": "mamba,hybrid"}) == tiny()
 
 
 def test_other_blocks_are_named_and_what_only_hybrid_ones_have_is_left_out():

@@ -9,7 +9,7 @@ import pytest
 import mambrane
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.watch.console import ConsoleListener
-from mambrane.watch.event_words import NOTES, WARNINGS, WITHOUT_WORDS
+from mambrane.watch.event_messages import NOTES, WARNINGS, WITHOUT_MESSAGE
 from tests.measured import Loss
 
 
@@ -239,7 +239,7 @@ def test_every_event_that_the_program_emits_has_words_or_is_known_to_need_none()
     listener = ConsoleListener(io.StringIO())
     speaks_by_its_message = set(re.findall(r"""emit\(\s*"(\w+)"[^)]*\bmessage=""", source))
     for kind in kinds - speaks_by_its_message:
-        assert kind in listener.kinds | WARNINGS.keys() | NOTES.keys() | WITHOUT_WORDS, f"{kind} has no words"
+        assert kind in listener.kinds | WARNINGS.keys() | NOTES.keys() | WITHOUT_MESSAGE, f"{kind} has no words"
 
 
 @pytest.mark.parametrize("text", ["[bold]", ":smile:", "http://x/[0]"])

@@ -5,7 +5,7 @@
     english  prose: licences, Python's reference, manuals, and long docstrings of required packages (none of Python's
              own, which the first domain holds)
     tables   numbers: font metrics and sample data of matplotlib, literal tables of matplotlib and torch
-    markup   YAML, XML, HTML, SVG, JSON and the README (METADATA) of required packages
+    markup   XML, HTML, SVG and the README (METADATA) of required packages; the reStructuredText of torch's reference
 
 Only packages that mambrane requires are read, so two machines with equal versions have equal text. The packages
 are found without being imported.
@@ -28,6 +28,7 @@ from mambrane.data.builtin.readers import (
     read_header,
     read_numeric_rows,
     read_readme,
+    read_restructured_text,
     typeface_of,
 )
 from mambrane.data.documents import Reader, read_text
@@ -39,7 +40,8 @@ _DOCSTRING_PACKAGES = """
 """
 _MANUALS = ("email/architecture.rst", "idlelib/README.txt", "idlelib/HISTORY.txt", "idlelib/TODO.txt")
 _MARKUP_PACKAGES = ("torch", "torchgen", "matplotlib", "sympy", "numba", "tensorboard", "numpy")
-_MARKUP_SUFFIXES = frozenset({".yaml", ".yml", ".json", ".xml", ".xsl", ".html", ".svg", ".rst", ".md", ".toml"})
+_MARKUP_SUFFIXES = frozenset({".xml", ".xsl", ".html", ".svg", ".rst", ".md"})
+_REFERENCE_OF_TORCH = ("nn", "distributions")
 _REQUIRED_PACKAGES = """
     torch numpy numba safetensors tokenizers jaxtyping rich tyro matplotlib tensorboard sympy networkx
     jinja2 fsspec filelock fonttools pyparsing pillow contourpy kiwisolver cycler mpmath markdown werkzeug pygments
@@ -135,6 +137,8 @@ def _markup_files() -> Iterator[SourceFile]:
         path = _metadata_path(name)
         if path is not None:
             yield _in_blocks(SourceFile(path, f"readme/{name}", read_readme), _MARKUP_BLOCK_BYTES)
+    for name in _REFERENCE_OF_TORCH:
+        yield from _files(_package("torch") / name, f"reference/{name}", {".py"}, read_restructured_text)
 
 
 def _in_blocks(file: SourceFile, block_bytes: int) -> SourceFile:

@@ -87,13 +87,19 @@ def _reads_like_sentences(text: str) -> bool:
 
 
 def _docstrings(source: bytes) -> Iterator[str]:
+    tree = parsed(source)
+    if tree is not None:
+        yield from _docstrings_in(tree)
+
+
+def parsed(source: bytes) -> ast.Module | None:
+    """Return the syntax tree of a Python file; None if this Python cannot read it."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tree = ast.parse(source)
+            return ast.parse(source)
     except (SyntaxError, ValueError):
-        return
-    yield from _docstrings_in(tree)
+        return None
 
 
 def _docstrings_in(scope: _Scope) -> Iterator[str]:

@@ -1,9 +1,15 @@
-"""Readers for the kinds of files that only the built-in text has: headers, font metrics, literal tables, READMEs."""
+"""Readers for the kinds of files that only the built-in text has.
 
+Headers, font metrics, literal tables, READMEs, and the reStructuredText that Python sources hold.
+"""
+
+import ast
+import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from mambrane.data.builtin.prose import parsed
 from mambrane.data.documents import CutText, Reader, check_utf8, cut_at_line_end
 
 _NUMERIC_ROW = re.compile(rb"^[\s\[\](){},:;.0-9eE+-]*[0-9][\s\[\](){},:;.0-9eE+-]*$")
@@ -12,6 +18,10 @@ _INCLUDE = re.compile(rb"^[ \t]*#[ \t]*(?:include|pragma once)\b.*\n?", re.MULTI
 _GUARD = re.compile(rb"\A#if !defined\(TORCH_STABLE_ONLY\).*\n|^#else\n#error .*\n#endif.*\n?\Z", re.MULTILINE)
 _LICENCE_COMMENT = re.compile(rb"\A\s*(?:/\*.*?\*/\s*|(?://[^\n]*\n\s*)+)", re.DOTALL)
 _GENERATED = re.compile(rb"@generated|generated (?:by|from)|DO NOT (?:EDIT|MODIFY)", re.IGNORECASE)
+# A role such as :math:`x`, a directive such as .. note::, or a ``literal``.
+_MARK = re.compile(r":[\w:]+:`|^\s*\.\. [\w:-]+::|``", re.MULTILINE)
+_ENOUGH_MARKS = 3
+_ENOUGH_LINES = 6
 _KERNING_PAIR = re.compile(rb"^KPX .*\n?", re.MULTILINE)
 
 
@@ -77,6 +87,20 @@ def read_readme(path: Path, limit: int) -> Iterator[bytes]:
     text = path.read_bytes().partition(b"\n\n")[2]
     check_utf8(text, str(path))
     yield _up_to(limit, text)
+
+
+def read_restructured_text(path: Path, limit: int) -> Iterator[bytes]:
+    """Yield the reStructuredText in a Python file as one document: long texts with roles, directives or literals."""
+    tree = parsed(path.read_bytes())
+    literals = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)] if tree else []
+    pages = dict.fromkeys(inspect.cleandoc(text) for text in literals if isinstance(text, str) and "\n" in text)
+    text = "\n\n".join(page for page in pages if _is_restructured_text(page))
+    if text:
+        yield _up_to(limit, (text + "\n").encode())
+
+
+def _is_restructured_text(page: str) -> bool:
+    return page.count("\n") + 1 >= _ENOUGH_LINES and len(_MARK.findall(page)) >= _ENOUGH_MARKS
 
 
 def _up_to(limit: int, text: bytes) -> bytes:

@@ -9,19 +9,19 @@ neighbouring channels. The backward pass recomputes u, so that nothing but the i
 The past inputs and the weight are kept as [B, K-1, E] and [K, E] inside.
 """
 
-# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
+# ruff: noqa: ANN001, ANN002, ANN202 -- Numba finds the types of kernels
 
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.kernels.blocks import add, clear, copy, count_tasks, locate, scratch, widest
+from mambrane.kernels.arguments import arrays, compute_dtype, no_resets, ordered_sum
+from mambrane.kernels.blocks import add, block_range, block_width, clear, copy, count_tasks, scratch
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import sigmoid
-from mambrane.kernels.threads import share_out
+from mambrane.kernels.threads import parallel_for
 from mambrane.ops.causal_conv.reference import Activation
 
 
@@ -35,14 +35,9 @@ def causal_conv_numba(
     activation: Activation,
 ) -> tuple[Tensor, Tensor]:
     """Return y and the last K-1 inputs; arguments as in `mambrane.ops.causal_conv.causal_conv`."""
-    dtype, (batch, _, channels), taps = inner_type(x_BTE), x_BTE.shape, weight_EK.shape[1]
-    require_tokens("x_BTE", x_BTE)
-    require_shape("weight_EK", weight_EK, (channels, taps))
-    require_shape("bias_E", bias_E, (channels,))
-    require_shape("state_BEK", state_BEK, (batch, channels, taps - 1))
-    require_shape("resets_BT", resets_BT, x_BTE.shape[:2])
+    dtype = compute_dtype(x_BTE)
     if state_BEK is None:
-        state_BEK = x_BTE.new_zeros(batch, taps - 1, channels).transpose(1, 2)
+        state_BEK = x_BTE.new_zeros(x_BTE.shape[0], x_BTE.shape[2], weight_EK.shape[1] - 1)
     y_BTE, state_BKE = _conv(
         *(each.to(dtype).contiguous() for each in (x_BTE, weight_EK.t(), bias_E, state_BEK.transpose(1, 2))),
         no_resets(x_BTE) if resets_BT is None else resets_BT.contiguous(),
@@ -51,7 +46,7 @@ def causal_conv_numba(
     return y_BTE.to(x_BTE.dtype), state_BKE.transpose(1, 2)
 
 
-class _Arguments(NamedTuple):
+class _Inputs(NamedTuple):
     x_BTE: Tensor
     weight_KE: Tensor
     bias_E: Tensor
@@ -65,34 +60,28 @@ class _Outputs(NamedTuple):
     last_BKE: Tensor
 
 
-def _make_outputs(given: _Arguments) -> _Outputs:
-    return _Outputs(torch.empty_like(given.x_BTE), torch.empty_like(given.state_BKE))
+def _make_outputs(inputs: _Inputs) -> _Outputs:
+    return _Outputs(torch.empty_like(inputs.x_BTE), torch.empty_like(inputs.state_BKE))
 
 
-def _fill(given: _Arguments, outputs: _Outputs) -> None:
-    *tensors, applies_silu = given
-    share_out(
+def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
+    parallel_for(
         _forward,
-        count_tasks(given.x_BTE.shape[0], given.x_BTE.shape[2]),
-        *arrays(*tensors),
-        applies_silu,
-        *arrays(*outputs),
-        work_ns=0.15 * given.x_BTE.numel() * given.weight_KE.shape[0],
+        count_tasks(inputs.x_BTE.shape[0], inputs.x_BTE.shape[2]),
+        *arrays(*inputs, *outputs),
+        work_ns=0.15 * inputs.x_BTE.numel() * inputs.weight_KE.shape[0],
     )
 
 
-def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
-    *tensors, applies_silu = kept
-    x_BTE, weight_KE = kept.x_BTE, kept.weight_KE
+def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
+    x_BTE, weight_KE = saved.x_BTE, saved.weight_KE
     batch, channels = x_BTE.shape[0], x_BTE.shape[2]
-    grad_x_BTE, grad_past_BKE = torch.zeros_like(x_BTE), torch.zeros_like(kept.state_BKE)
+    grad_x_BTE, grad_past_BKE = torch.zeros_like(x_BTE), torch.zeros_like(saved.state_BKE)
     partial_weight_BKE, partial_bias_BE = x_BTE.new_zeros(batch, *weight_KE.shape), x_BTE.new_zeros(batch, channels)
-    share_out(
+    parallel_for(
         _backward,
         count_tasks(batch, channels),
-        *arrays(*grads, *tensors),
-        applies_silu,
-        *arrays(grad_x_BTE, partial_weight_BKE, partial_bias_BE, grad_past_BKE),
+        *arrays(*grads, *saved, grad_x_BTE, partial_weight_BKE, partial_bias_BE, grad_past_BKE),
         work_ns=0.3 * x_BTE.numel() * weight_KE.shape[0],
     )
     sums = (ordered_sum(partial) for partial in (partial_weight_BKE, partial_bias_BE))
@@ -101,39 +90,40 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
 
 _conv = differentiable(
     "causal_conv",
-    _Arguments,
+    _Inputs,
     _Outputs,
     _make_outputs,
-    _fill,
-    _differentiate,
-    keeps=_Arguments._fields,
+    _run_forward,
+    _run_backward,
+    saves=_Inputs._fields,
     gradients={name: name for name in ("x_BTE", "weight_KE", "bias_E", "state_BKE")},
 )
 
 
 @kernel()
-def _forward(first, last, x_BTE, weight_KE, bias_E, state_BKE, resets_BT, applies_silu, y_BTE, last_BKE):
+def _forward(first, last, *arguments):
     """Filter tasks first, ..., last - 1."""
-    num_tokens, num_past = x_BTE.shape[1], state_BKE.shape[1]
+    inputs, outputs = _Inputs(*arguments[:6]), _Outputs(*arguments[6:])
+    (_, num_tokens, channels), num_past = inputs.x_BTE.shape, inputs.state_BKE.shape[1]
     for task in range(first, last):
-        b, _, start, stop = locate(task, x_BTE.shape[2])
+        b, _, start, stop = block_range(task, channels)
         # Inputs before this token belong to another document; the past inputs stand at -num_past, ..., -1.
         oldest = -num_past
         for t in range(num_tokens):
-            if resets_BT[b, t]:
+            if inputs.resets_BT[b, t]:
                 oldest = t
-            y_W = y_BTE[b, t][start:stop]
-            _filter(t, oldest, x_BTE[b], state_BKE[b], weight_KE, bias_E, start, y_W)
-            if applies_silu:
+            y_W = outputs.y_BTE[b, t][start:stop]
+            _filter(t, oldest, inputs, b, start, y_W)
+            if inputs.applies_silu:
                 _silu(y_W)
         for k in range(num_past):
-            t, last_W = num_tokens - num_past + k, last_BKE[b, k][start:stop]
+            t, last_W = num_tokens - num_past + k, outputs.last_BKE[b, k][start:stop]
             if t < oldest:
                 clear(last_W)
             elif t < 0:
-                copy(state_BKE[b, num_past + t][start:stop], last_W)
+                copy(inputs.state_BKE[b, num_past + t][start:stop], last_W)
             else:
-                copy(x_BTE[b, t][start:stop], last_W)
+                copy(inputs.x_BTE[b, t][start:stop], last_W)
 
 
 @kernel()
@@ -143,14 +133,14 @@ def _first_tap(t, oldest, num_past):
 
 
 @kernel()
-def _filter(t, oldest, x_TE, state_KE, weight_KE, bias_E, start, u_W):
+def _filter(t, oldest, inputs, b, start, u_W):
     """Write u[t], the filter's output before the activation."""
-    num_past, stop = state_KE.shape[0], start + u_W.size
-    copy(bias_E[start:stop], u_W)
+    num_past, stop = inputs.state_BKE.shape[1], start + u_W.size
+    copy(inputs.bias_E[start:stop], u_W)
     for k in range(_first_tap(t, oldest, num_past), num_past + 1):
         past = t - num_past + k
-        x_E = x_TE[past] if past >= 0 else state_KE[num_past + past]
-        _add_product(weight_KE[k][start:stop], x_E[start:stop], u_W)
+        x_E = inputs.x_BTE[b, past] if past >= 0 else inputs.state_BKE[b, num_past + past]
+        _add_product(inputs.weight_KE[k][start:stop], x_E[start:stop], u_W)
 
 
 @kernel()
@@ -166,43 +156,30 @@ def _silu(u_W):
 
 
 @kernel()
-def _backward(
-    first,
-    last,
-    grad_y_BTE,
-    grad_last_BKE,
-    x_BTE,
-    weight_KE,
-    bias_E,
-    state_BKE,
-    resets_BT,
-    applies_silu,
-    grad_x_BTE,
-    grad_weight_BKE,
-    grad_bias_BE,
-    grad_past_BKE,
-):
+def _backward(first, last, *arguments):
     """Go back through tasks first, ..., last - 1; all gradients start as zeros and are added to."""
-    num_tokens, num_past = x_BTE.shape[1], state_BKE.shape[1]
-    rows_2W = scratch(2, widest(x_BTE.shape[2]), x_BTE)
+    (grad_y_BTE, grad_last_BKE), inputs = arguments[:2], _Inputs(*arguments[2:8])
+    grad_x_BTE, grad_weight_BKE, grad_bias_BE, grad_past_BKE = arguments[8:]
+    (_, num_tokens, channels), num_past = inputs.x_BTE.shape, inputs.state_BKE.shape[1]
+    rows_2W = scratch(2, block_width(channels), inputs.x_BTE)
     for task in range(first, last):
-        b, _, start, stop = locate(task, x_BTE.shape[2])
+        b, _, start, stop = block_range(task, channels)
         grad_u_W, u_W = rows_2W[0, : stop - start], rows_2W[1, : stop - start]
         oldest = -num_past
         for t in range(num_tokens):
-            if resets_BT[b, t]:
+            if inputs.resets_BT[b, t]:
                 oldest = t
             copy(grad_y_BTE[b, t][start:stop], grad_u_W)
-            if applies_silu:
-                _filter(t, oldest, x_BTE[b], state_BKE[b], weight_KE, bias_E, start, u_W)
+            if inputs.applies_silu:
+                _filter(t, oldest, inputs, b, start, u_W)
                 _differentiate_silu(u_W, grad_u_W)
             add(grad_u_W, grad_bias_BE[b][start:stop])
             for k in range(_first_tap(t, oldest, num_past), num_past + 1):
                 past = t - num_past + k
-                x_E = x_BTE[b, past] if past >= 0 else state_BKE[b, num_past + past]
+                x_E = inputs.x_BTE[b, past] if past >= 0 else inputs.state_BKE[b, num_past + past]
                 grad_x_E = grad_x_BTE[b, past] if past >= 0 else grad_past_BKE[b, num_past + past]
                 _add_product(grad_u_W, x_E[start:stop], grad_weight_BKE[b, k][start:stop])
-                _add_product(grad_u_W, weight_KE[k][start:stop], grad_x_E[start:stop])
+                _add_product(grad_u_W, inputs.weight_KE[k][start:stop], grad_x_E[start:stop])
         for k in range(num_past):
             t = num_tokens - num_past + k
             grad_x_E = grad_x_BTE[b, t] if t >= 0 else grad_past_BKE[b, num_past + t]

@@ -6,7 +6,7 @@ The formula is in `reference.py`: a linear recurrence with the decay of the unit
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import inner_type
+from mambrane.kernels.arguments import as_tensor_like, compute_dtype
 from mambrane.ops.recurrence import linear_recurrence
 
 
@@ -14,8 +14,9 @@ def causal_trace_chunked(
     x_BTS: Tensor, decay: float | Tensor, *, state_BS: Tensor | None, resets_BT: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return the trace and its last value; arguments as in `mambrane.ops.causal_trace.causal_trace`."""
-    inner = inner_type(x_BTS)
-    inner_BTS, decay_S = x_BTS.to(inner), torch.as_tensor(decay, dtype=inner, device=x_BTS.device)
+    inner = compute_dtype(x_BTS)
+    inner_BTS = x_BTS.to(inner)
+    decay_S = as_tensor_like(decay, inner_BTS)
     first_BS = torch.zeros_like(inner_BTS[:, 0]) if state_BS is None else state_BS.to(inner)
     drive_BTS = (1.0 - decay_S) * inner_BTS
     trace_BTS, last_BS = linear_recurrence(decay_S.expand_as(drive_BTS), drive_BTS, first_BS, resets_BT)

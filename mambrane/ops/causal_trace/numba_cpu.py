@@ -5,30 +5,27 @@ The formula is in `reference.py`. A task is one sequence and one block of units.
     g[t] = dL/dr[t] + decay g[t+1]        dx[t] = (1 - decay) g[t]        d decay = sum over t of g[t] (r[t-1] - x[t])
 """
 
-# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
+# ruff: noqa: ANN001, ANN002, ANN202 -- Numba finds the types of kernels
 
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.kernels.blocks import clear, copy, count_tasks, locate, scratch, widest
+from mambrane.kernels.arguments import arrays, compute_dtype, no_resets, ordered_sum
+from mambrane.kernels.blocks import block_range, block_width, clear, copy, count_tasks, scratch
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
-from mambrane.kernels.threads import share_out
+from mambrane.kernels.threads import parallel_for
 
 
 def causal_trace_numba(
     x_BTS: Tensor, decay: float | Tensor, *, state_BS: Tensor | None, resets_BT: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return the trace and its last value; arguments as in `mambrane.ops.causal_trace.causal_trace`."""
-    dtype, (batch, _, units) = inner_type(x_BTS), x_BTS.shape
-    require_tokens("x_BTS", x_BTS)
+    dtype, (batch, _, units) = compute_dtype(x_BTS), x_BTS.shape
     decay_S = decay if isinstance(decay, Tensor) else x_BTS.new_full((units,), decay, dtype=dtype)
-    require_shape("decay", decay_S, (units,))
-    require_shape("state_BS", state_BS, (batch, units))
-    require_shape("resets_BT", resets_BT, x_BTS.shape[:2])
     if state_BS is None:
         state_BS = x_BTS.new_zeros(batch, units)
     trace_BTS, last_BS = _trace(
@@ -38,7 +35,7 @@ def causal_trace_numba(
     return trace_BTS.to(x_BTS.dtype), last_BS
 
 
-class _Arguments(NamedTuple):
+class _Inputs(NamedTuple):
     x_BTS: Tensor
     decay_S: Tensor
     state_BS: Tensor
@@ -50,53 +47,59 @@ class _Outputs(NamedTuple):
     last_BS: Tensor
 
 
-def _make_outputs(given: _Arguments) -> _Outputs:
-    return _Outputs(torch.empty_like(given.x_BTS), torch.empty_like(given.state_BS))
+_Saved = namedtuple("_Saved", "x_BTS trace_BTS decay_S state_BS resets_BT")
 
 
-def _fill(given: _Arguments, outputs: _Outputs) -> None:
-    num_tasks = count_tasks(*given.state_BS.shape)
-    share_out(_forward, num_tasks, *arrays(*given, *outputs), work_ns=0.2 * given.x_BTS.numel())
+def _make_outputs(inputs: _Inputs) -> _Outputs:
+    return _Outputs(torch.empty_like(inputs.x_BTS), torch.empty_like(inputs.state_BS))
 
 
-def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
+def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
+    num_tasks = count_tasks(*inputs.state_BS.shape)
+    parallel_for(_forward, num_tasks, *arrays(*inputs, *outputs), work_ns=0.2 * inputs.x_BTS.numel())
+
+
+def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
     grad_x_BTS, grad_first_BS, partial_decay_BS = (
-        torch.empty_like(each) for each in (kept.x_BTS, kept.state_BS, kept.state_BS)
+        torch.empty_like(each) for each in (saved.x_BTS, saved.state_BS, saved.state_BS)
     )
-    share_out(
+    parallel_for(
         _backward,
-        count_tasks(*kept.state_BS.shape),
-        *arrays(*grads, *kept, grad_x_BTS, partial_decay_BS, grad_first_BS),
-        work_ns=0.5 * kept.x_BTS.numel(),
+        count_tasks(*saved.state_BS.shape),
+        *arrays(*grads, *saved, grad_x_BTS, partial_decay_BS, grad_first_BS),
+        work_ns=0.5 * saved.x_BTS.numel(),
     )
     return grad_x_BTS, ordered_sum(partial_decay_BS), grad_first_BS
 
 
 _trace = differentiable(
     "causal_trace",
-    _Arguments,
+    _Inputs,
     _Outputs,
     _make_outputs,
-    _fill,
-    _differentiate,
-    keeps=("x_BTS", "trace_BTS", "decay_S", "state_BS", "resets_BT"),
+    _run_forward,
+    _run_backward,
+    saves=_Saved._fields,
     gradients={"x_BTS": "x_BTS", "decay_S": "decay_S", "state_BS": "state_BS"},
 )
 
 
 @kernel()
-def _forward(first, last, x_BTS, decay_S, state_BS, resets_BT, trace_BTS, last_BS):
+def _forward(first, last, *arguments):
     """Run tasks first, ..., last - 1."""
-    r_1W = scratch(1, widest(x_BTS.shape[2]), x_BTS)
+    inputs, outputs = _Inputs(*arguments[:4]), _Outputs(*arguments[4:])
+    _, num_tokens, units = inputs.x_BTS.shape
+    r_1W = scratch(1, block_width(units), inputs.x_BTS)
     for task in range(first, last):
-        b, _, start, stop = locate(task, x_BTS.shape[2])
+        b, _, start, stop = block_range(task, units)
         r_W = r_1W[0, : stop - start]
-        copy(state_BS[b][start:stop], r_W)
-        for t in range(x_BTS.shape[1]):
-            if resets_BT[b, t]:
+        copy(inputs.state_BS[b][start:stop], r_W)
+        for t in range(num_tokens):
+            if inputs.resets_BT[b, t]:
                 clear(r_W)
-            _advance(x_BTS[b, t][start:stop], decay_S[start:stop], r_W, trace_BTS[b, t][start:stop])
-        copy(r_W, last_BS[b][start:stop])
+            x_W, trace_W = inputs.x_BTS[b, t][start:stop], outputs.trace_BTS[b, t][start:stop]
+            _advance(x_W, inputs.decay_S[start:stop], r_W, trace_W)
+        copy(r_W, outputs.last_BS[b][start:stop])
 
 
 @kernel()
@@ -108,35 +111,25 @@ def _advance(x_W, decay_W, r_W, trace_W):
 
 
 @kernel()
-def _backward(
-    first,
-    last,
-    grad_trace_BTS,
-    grad_last_BS,
-    x_BTS,
-    trace_BTS,
-    decay_S,
-    state_BS,
-    resets_BT,
-    grad_x_BTS,
-    grad_decay_BS,
-    grad_first_BS,
-):
+def _backward(first, last, *arguments):
     """Go back through tasks first, ..., last - 1."""
-    grad_2W = scratch(2, widest(x_BTS.shape[2]), x_BTS)
+    (grad_trace_BTS, grad_last_BS), saved = arguments[:2], _Saved(*arguments[2:7])
+    grad_x_BTS, grad_decay_BS, grad_first_BS = arguments[7:]
+    _, num_tokens, units = saved.x_BTS.shape
+    grad_2W = scratch(2, block_width(units), saved.x_BTS)
     for task in range(first, last):
-        b, _, start, stop = locate(task, x_BTS.shape[2])
+        b, _, start, stop = block_range(task, units)
         grad_W, grad_decay_W = grad_2W[0, : stop - start], grad_2W[1, : stop - start]
         clear(grad_decay_W)
         copy(grad_last_BS[b][start:stop], grad_W)
-        for t in range(x_BTS.shape[1] - 1, -1, -1):
-            before_S = state_BS[b] if t == 0 else trace_BTS[b, t - 1]
+        for t in range(num_tokens - 1, -1, -1):
+            before_S = saved.state_BS[b] if t == 0 else saved.trace_BTS[b, t - 1]
             _go_back(
                 grad_trace_BTS[b, t][start:stop],
-                x_BTS[b, t][start:stop],
+                saved.x_BTS[b, t][start:stop],
                 before_S[start:stop],
-                decay_S[start:stop],
-                resets_BT[b, t],
+                saved.decay_S[start:stop],
+                saved.resets_BT[b, t],
                 grad_W,
                 grad_decay_W,
                 grad_x_BTS[b, t][start:stop],
@@ -148,8 +141,8 @@ def _backward(
 @kernel()
 def _go_back(grad_trace_W, x_W, before_W, decay_W, is_reset, grad_W, grad_decay_W, grad_x_W):
     """Turn the gradient that came from later tokens into that of r[t-1], in place."""
-    kind = x_W.dtype.type
-    keep, one = kind(0 if is_reset else 1), kind(1)
+    dtype = x_W.dtype.type
+    keep, one = dtype(0 if is_reset else 1), dtype(1)
     for w in range(grad_W.size):
         grad = grad_W[w] + grad_trace_W[w]
         grad_x_W[w] = (one - decay_W[w]) * grad

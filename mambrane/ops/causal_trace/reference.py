@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
+from mambrane.kernels.arguments import as_tensor_like
 
 
 def causal_trace_reference(
@@ -23,7 +24,8 @@ def causal_trace_reference(
     """Return the trace and its last value; arguments as in `mambrane.ops.causal_trace.causal_trace`."""
     dtype = x_BTS.dtype
     inner = torch.promote_types(dtype, torch.float32)
-    x_BTS, decay_S = x_BTS.to(inner), torch.as_tensor(decay, dtype=inner, device=x_BTS.device)
+    x_BTS = x_BTS.to(inner)
+    decay_S = as_tensor_like(decay, x_BTS)
     r_BS = torch.zeros_like(x_BTS[:, 0]) if state_BS is None else state_BS.to(inner)
     trace = []
     for t in range(x_BTS.shape[1]):

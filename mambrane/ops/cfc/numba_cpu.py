@@ -1,9 +1,9 @@
-# ruff: noqa: ANN001, ANN202 -- Numba finds the types of a kernel's arguments
+# ruff: noqa: ANN001, ANN002, ANN202 -- Numba finds the types of a kernel's arguments
 """CfC on the CPU: one kernel forward, one backward, then the sums over tokens that are the gradients of the weights.
 
 The formula is in `reference.py`. The heads ff1, ff2, time_a, time_b are stacked as one matrix; where no times are
-given, elapsed is 1 and time_a + time_b a single head. The forward kernel keeps what the backbone heard, x[t] and
-h[t-1], its activations and what the heads gave; the backward kernel finds the gradients before each product.
+given, elapsed is 1 and time_a + time_b a single head. Saved are the activations of the backbone and of the heads; the
+backward kernel finds the gradients before each product.
 
 A thread takes a share of the batch, whose rows read the weights together. Each number is a sum in one fixed order, so
 it depends neither on the threads nor on how a sequence is split; a BLAS does not promise this.
@@ -11,27 +11,20 @@ Letters beyond core/shapes: I input width; J = I + L; U backbone units; G = 3 L 
 rows; P, C as in `products.py`.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from mambrane.kernels.arguments import (
-    arrays,
-    inner_type,
-    no_resets,
-    ordered_sum,
-    require_elapsed,
-    require_shape,
-    require_tokens,
-)
+from mambrane.kernels.arguments import arrays, compute_dtype, no_resets, ordered_sum
 from mambrane.kernels.blocks import add, clear, copy
 from mambrane.kernels.compiled import kernel
+from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import sigmoid, tanh
-from mambrane.kernels.operator import operator
 from mambrane.kernels.products import add_product, panels, sum_over_tokens, whole_panels, zero_sums
-from mambrane.kernels.threads import share_out
+from mambrane.kernels.threads import parallel_for
 from mambrane.ops.cfc.reference import LECUN_GAIN, LECUN_SLOPE, CfcOutput, CfcWeights
 
 
@@ -39,15 +32,13 @@ def cfc_numba(
     x_BTI: Tensor, weights: CfcWeights, *, state_BL: Tensor | None, resets_BT: Tensor | None, elapsed_BT: Tensor | None
 ) -> CfcOutput:
     """Return the states of a CfC cell; arguments as in `mambrane.ops.cfc.cfc`."""
-    _check(x_BTI, weights, state_BL, resets_BT, elapsed_BT)
-    dtype = inner_type(x_BTI)
-    batch_size, num_tokens, _ = x_BTI.shape
+    dtype, (batch, tokens, _) = compute_dtype(x_BTI), x_BTI.shape
     w = CfcWeights(*(weight.to(dtype) for weight in weights))
     if state_BL is None:
-        state_BL = x_BTI.new_zeros(batch_size, w.ff1_bias.shape[0])
+        state_BL = x_BTI.new_zeros(batch, w.ff1_bias.shape[0])
     if elapsed_BT is None:
         # After a time of one, the two parts of the time gate are a single head.
-        elapsed_BTM = x_BTI.new_empty(batch_size, num_tokens, 0)
+        elapsed_BTM = x_BTI.new_empty(batch, tokens, 0)
         time_weights, time_biases = [w.time_a_weight + w.time_b_weight], [w.time_a_bias + w.time_b_bias]
     else:
         elapsed_BTM = elapsed_BT if elapsed_BT.ndim == 3 else elapsed_BT.unsqueeze(-1)
@@ -61,212 +52,153 @@ def cfc_numba(
         torch.cat([w.ff1_weight, w.ff2_weight, *time_weights]),
         torch.cat([w.ff1_bias, w.ff2_bias, *time_biases]),
     )
-    hidden_BTL, *_ = _cfc(
-        *floats,
-        no_resets(x_BTI) if resets_BT is None else resets_BT,
+    outputs = _cfc(
+        *(each.contiguous() for each in floats),
+        no_resets(x_BTI) if resets_BT is None else resets_BT.contiguous(),
         torch.is_grad_enabled() and any(each.requires_grad for each in floats),
     )
-    return CfcOutput(hidden_BTL.to(x_BTI.dtype), hidden_BTL[:, -1])
+    return CfcOutput(outputs.hidden_BTL.to(x_BTI.dtype), outputs.hidden_BTL[:, -1])
 
 
-def _check(x_BTI: Tensor, weights: CfcWeights, state_BL: Any, resets_BT: Any, elapsed_BT: Any) -> None:  # noqa: ANN401
-    require_tokens("x_BTI", x_BTI)
-    (batch_size, num_tokens, inputs), (units, backbone_units) = x_BTI.shape, weights.ff1_weight.shape
-    require_shape("backbone_weight", weights.backbone_weight, (backbone_units, inputs + units))
-    require_shape("backbone_bias", weights.backbone_bias, (backbone_units,))
-    for name in CfcWeights._fields[2:]:
-        wanted = (units, backbone_units) if name.endswith("weight") else (units,)
-        require_shape(name, getattr(weights, name), wanted)
-    require_shape("state_BL", state_BL, (batch_size, units))
-    require_shape("resets_BT", resets_BT, (batch_size, num_tokens))
-    require_elapsed(elapsed_BT, (batch_size, num_tokens, units))
+class _Inputs(NamedTuple):
+    x_BTI: Tensor
+    state_BL: Tensor
+    elapsed_BTM: Tensor
+    backbone_UJ: Tensor
+    bias_U: Tensor
+    heads_GU: Tensor
+    bias_G: Tensor
+    resets_BT: Tensor
+    saves_activations: bool
 
 
-@operator("cfc")
-def _cfc(
-    x_BTI: Tensor,
-    state_BL: Tensor,
-    elapsed_BTM: Tensor,
-    backbone_UJ: Tensor,
-    bias_U: Tensor,
-    heads_GU: Tensor,
-    bias_G: Tensor,
-    resets_BT: Tensor,
-    is_kept: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return states [B, T, L], and what is kept, T = 0 if it is not.
+class _Outputs(NamedTuple):
+    hidden_BTL: Tensor
+    backbone_BTU: Tensor
+    """Activations of the backbone, filled up to whole panels; T = 0 if not saved, and so below."""
+    heads_BTG: Tensor
+    """tanh ff1, tanh ff2, time_a (where times are given) and s."""
 
-    Kept are what the backbone heard [B, T, J], its activations [B, T, U], both filled up to whole panels, and
-    tanh ff1, tanh ff2, time_a, s [B, T, G].
-    """
-    outputs = _cfc_outputs(x_BTI, state_BL, elapsed_BTM, backbone_UJ, bias_U, heads_GU, bias_G, resets_BT, is_kept)
-    num_shares = min(len(x_BTI), torch.get_num_threads())
-    share_out(
+
+def _make_outputs(inputs: _Inputs) -> _Outputs:
+    x_BTI, (batch, tokens, _) = inputs.x_BTI, inputs.x_BTI.shape
+    num_saved = tokens if inputs.saves_activations else 0
+    return _Outputs(
+        x_BTI.new_empty(batch, tokens, inputs.state_BL.shape[1]),
+        x_BTI.new_empty(batch, num_saved, whole_panels(inputs.bias_U.shape[0])),
+        x_BTI.new_empty(batch, num_saved, inputs.bias_G.shape[0]),
+    )
+
+
+def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
+    num_shares = min(len(inputs.x_BTI), torch.get_num_threads())
+    parallel_for(
         _forward,
         num_shares,
         num_shares,
-        *arrays(x_BTI, state_BL, resets_BT, elapsed_BTM, bias_U, bias_G),
-        panels(backbone_UJ.T),
-        panels(heads_GU.T),
-        *arrays(*outputs),
-        work_ns=0.01 * resets_BT.numel() * (backbone_UJ.numel() + heads_GU.numel()),
-    )
-    return outputs
-
-
-@_cfc.register_shapes
-def _cfc_outputs(
-    x_BTI: Tensor,
-    state_BL: Tensor,
-    elapsed_BTM: Tensor,
-    backbone_UJ: Tensor,
-    bias_U: Tensor,
-    heads_GU: Tensor,
-    bias_G: Tensor,
-    resets_BT: Tensor,
-    is_kept: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    batch_size, num_tokens, _ = x_BTI.shape
-    (num_backbone, num_heard), num_heads = backbone_UJ.shape, bias_G.shape[0]
-    num_kept = num_tokens if is_kept else 0
-    return (
-        x_BTI.new_empty(batch_size, num_tokens, state_BL.shape[1]),
-        x_BTI.new_empty(batch_size, num_kept, whole_panels(num_heard)),
-        x_BTI.new_empty(batch_size, num_kept, whole_panels(num_backbone)),
-        x_BTI.new_empty(batch_size, num_kept, num_heads),
+        *arrays(*inputs[:3], panels(inputs.backbone_UJ.T), inputs.bias_U),
+        *arrays(panels(inputs.heads_GU.T), *inputs[6:], *outputs),
+        work_ns=_work_ns(inputs),
     )
 
 
-@operator("cfc_backward")
-def _cfc_backward(
-    grad_hidden_BTL: Tensor,
-    elapsed_BTM: Tensor,
-    backbone_UJ: Tensor,
-    heads_GU: Tensor,
-    resets_BT: Tensor,
-    heard_BTJ: Tensor,
-    backbone_BTU: Tensor,
-    heads_BTG: Tensor,
-    with_elapsed: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Return the gradients of the first seven arguments of the forward operation; elapsed times' only if wanted."""
-    (num_heads, num_backbone), num_heard = heads_GU.shape, backbone_UJ.shape[1]
-    batch_size, num_tokens, num_units = grad_hidden_BTL.shape
-    grad_drive_BTU = grad_hidden_BTL.new_empty(batch_size, num_tokens, num_backbone)
-    grad_heads_BTG = torch.empty_like(heads_BTG)
-    grad_x_BTI = grad_hidden_BTL.new_empty(batch_size, num_tokens, num_heard - num_units)
-    grad_state_BL = grad_hidden_BTL.new_empty(batch_size, num_units)
-    grad_bias_BU, grad_bias_BG = (grad_hidden_BTL.new_zeros(batch_size, size) for size in (num_backbone, num_heads))
-    num_shares = min(batch_size, torch.get_num_threads())
-    share_out(
+def _work_ns(inputs: Any) -> float:  # noqa: ANN401 -- inputs, or what was saved
+    return 0.01 * inputs.resets_BT.numel() * (inputs.backbone_UJ.numel() + inputs.heads_GU.numel())
+
+
+def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
+    (units, num_input), num_heads = saved.backbone_UJ.shape, saved.bias_G.shape[0]
+    x_BTI, batch, tokens = saved.x_BTI, *saved.resets_BT.shape
+    grad_x_BTI, grad_state_BL = torch.empty_like(x_BTI), torch.empty_like(saved.state_BL)
+    grad_drive_BTU, grad_heads_BTG = x_BTI.new_empty(batch, tokens, units), torch.empty_like(saved.heads_BTG)
+    grad_bias_BU, grad_bias_BG = x_BTI.new_zeros(batch, units), x_BTI.new_zeros(batch, num_heads)
+    num_shares = min(batch, torch.get_num_threads())
+    parallel_for(
         _backward,
         num_shares,
         num_shares,
-        *arrays(grad_hidden_BTL, resets_BT, elapsed_BTM),
-        panels(backbone_UJ),
-        panels(heads_GU),
-        *arrays(backbone_BTU, heads_BTG),
+        *arrays(grads.hidden_BTL, saved.resets_BT, saved.elapsed_BTM),
+        panels(saved.backbone_UJ),
+        panels(saved.heads_GU),
+        *arrays(saved.backbone_BTU, saved.heads_BTG),
         *arrays(grad_x_BTI, grad_state_BL, grad_drive_BTU, grad_heads_BTG, grad_bias_BU, grad_bias_BG),
-        work_ns=0.01 * resets_BT.numel() * (backbone_UJ.numel() + heads_GU.numel()),
+        work_ns=_work_ns(saved),
     )
     return (
         grad_x_BTI,
         grad_state_BL,
-        _grad_elapsed(heads_BTG, grad_heads_BTG, elapsed_BTM) if with_elapsed else elapsed_BTM.new_empty(0),
-        sum_over_tokens(grad_drive_BTU.flatten(0, 1), heard_BTJ.flatten(0, 1), num_heard),
+        _grad_elapsed(saved, grad_heads_BTG),
+        sum_over_tokens(grad_drive_BTU.flatten(0, 1), _backbone_input(saved).flatten(0, 1), num_input),
         ordered_sum(grad_bias_BU),
-        sum_over_tokens(grad_heads_BTG.flatten(0, 1), backbone_BTU.flatten(0, 1), num_backbone),
+        sum_over_tokens(grad_heads_BTG.flatten(0, 1), saved.backbone_BTU.flatten(0, 1), units),
         ordered_sum(grad_bias_BG),
     )
 
 
-def _grad_elapsed(heads_BTG: Tensor, grad_heads_BTG: Tensor, elapsed_BTM: Tensor) -> Tensor:
+def _backbone_input(saved: Any) -> Tensor:  # noqa: ANN401 -- what `saves` names
+    """Return x[t] and h[t-1], filled up to whole panels; [B, T, J]."""
+    before_BTL = torch.cat([saved.state_BL[:, None], saved.hidden_BTL[:, :-1]], dim=1)
+    before_BTL = before_BTL.masked_fill(saved.resets_BT[:, :, None], 0.0)
+    num_input = saved.backbone_UJ.shape[1]
+    return F.pad(torch.cat([saved.x_BTI, before_BTL], dim=-1), (0, int(whole_panels(num_input)) - num_input))
+
+
+def _grad_elapsed(saved: Any, grad_heads_BTG: Tensor) -> Tensor:  # noqa: ANN401 -- what `saves` names
     """Return the gradient of the elapsed times: time_b is added to elapsed time_a, so its gradient is the product's."""
-    grad_elapsed_BTL = heads_BTG.chunk(4, dim=-1)[2] * grad_heads_BTG.chunk(4, dim=-1)[3]
-    return grad_elapsed_BTL.sum(dim=-1, keepdim=True) if elapsed_BTM.shape[2] == 1 else grad_elapsed_BTL
+    num_times = saved.elapsed_BTM.shape[2]
+    if num_times == 0:
+        return torch.zeros_like(saved.elapsed_BTM)
+    grad_elapsed_BTL = saved.heads_BTG.chunk(4, dim=-1)[2] * grad_heads_BTG.chunk(4, dim=-1)[3]
+    return grad_elapsed_BTL.sum(dim=-1, keepdim=True) if num_times == 1 else grad_elapsed_BTL
 
 
-@_cfc_backward.register_shapes
-def _(grad_hidden_BTL, elapsed_BTM, backbone_UJ, heads_GU, resets_BT, heard_BTJ, backbone_BTU, heads_BTG, with_elapsed):
-    (num_heads, num_backbone), num_heard = heads_GU.shape, backbone_UJ.shape[1]
-    batch_size, num_tokens, num_units = grad_hidden_BTL.shape
-    return (
-        grad_hidden_BTL.new_empty(batch_size, num_tokens, num_heard - num_units),
-        grad_hidden_BTL.new_empty(batch_size, num_units),
-        torch.empty_like(elapsed_BTM) if with_elapsed else elapsed_BTM.new_empty(0),
-        torch.empty_like(backbone_UJ),
-        backbone_UJ.new_empty(num_backbone),
-        torch.empty_like(heads_GU),
-        heads_GU.new_empty(num_heads),
-    )
-
-
-def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:  # noqa: ANN401 -- torch's own
-    _, _, elapsed_BTM, backbone_UJ, _, heads_GU, _, resets_BT, _ = inputs
-    ctx.save_for_backward(elapsed_BTM, backbone_UJ, heads_GU, resets_BT, *output[1:])
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)
-
-
-def _differentiate(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
-    if grads[0] is None:
-        return (None,) * 9
-    with_elapsed = ctx.needs_input_grad[2]
-    grad_x_BTI, grad_state_BL, grad_elapsed_BTM, *others = _cfc_backward(grads[0], *ctx.saved_tensors, with_elapsed)
-    return grad_x_BTI, grad_state_BL, grad_elapsed_BTM if with_elapsed else None, *others, None, None
-
-
-_cfc.register_gradients(_differentiate, _save)
+_cfc = differentiable(
+    "cfc",
+    _Inputs,
+    _Outputs,
+    _make_outputs,
+    _run_forward,
+    _run_backward,
+    saves=(*_Inputs._fields[:8], *_Outputs._fields),
+    gradients={name: name for name in _Inputs._fields[:7]},
+    internal=("backbone_BTU", "heads_BTG"),
+)
 
 
 @kernel(makes_arrays=True)
-def _forward(
-    first_share,
-    last_share,
-    num_shares,
-    x_BTI,
-    state_BL,
-    resets_BT,
-    elapsed_BTM,
-    bias_U,
-    bias_G,
-    backbone_PJC,
-    heads_PUC,
-    hidden_BTL,
-    heard_BTJ,
-    backbone_BTU,
-    heads_BTG,
-):
-    rows = slice(first_share * len(x_BTI) // num_shares, last_share * len(x_BTI) // num_shares)
-    x_RTI, resets_RT, elapsed_RTM, hidden_RTL = x_BTI[rows], resets_BT[rows], elapsed_BTM[rows], hidden_BTL[rows]
-    heard_RTJ, backbone_RTU, heads_RTG = heard_BTJ[rows], backbone_BTU[rows], heads_BTG[rows]
+def _forward(first_share, last_share, num_shares, *arguments):
+    """Run these shares of the batch; the matrices of backbone and heads come in panels, transposed."""
+    inputs, outputs = _Inputs(*arguments[:9]), _Outputs(*arguments[9:])
+    rows = slice(first_share * len(inputs.x_BTI) // num_shares, last_share * len(inputs.x_BTI) // num_shares)
+    x_RTI, resets_RT, elapsed_RTM = inputs.x_BTI[rows], inputs.resets_BT[rows], inputs.elapsed_BTM[rows]
+    hidden_RTL, backbone_RTU = outputs.hidden_BTL[rows], outputs.backbone_BTU[rows]
+    heads_RTG, state_RL = outputs.heads_BTG[rows], inputs.state_BL[rows]
+    backbone_PJC, heads_PUC, bias_U, bias_G = inputs.backbone_UJ, inputs.heads_GU, inputs.bias_U, inputs.bias_G
     num_rows, num_tokens, num_inputs = x_RTI.shape
-    kind = x_RTI.dtype.type
-    gain, slope = kind(LECUN_GAIN), kind(LECUN_SLOPE)
+    num_before = num_inputs + state_RL.shape[1]
+    gain, slope = x_RTI.dtype.type(LECUN_GAIN), x_RTI.dtype.type(LECUN_SLOPE)
     a_RU, heads_RG = zero_sums(num_rows, backbone_PJC), zero_sums(num_rows, heads_PUC)
-    heard_RJ = np.zeros((len(a_RU), heard_BTJ.shape[2]), x_RTI.dtype)
-    h_RL = heard_RJ[:, num_inputs : backbone_PJC.shape[1]]
+    input_RJ = np.zeros((len(a_RU), num_before), x_RTI.dtype)
+    h_RL = input_RJ[:, num_inputs:]
     for r in range(num_rows):
-        copy(state_BL[rows][r], h_RL[r])
+        copy(state_RL[r], h_RL[r])
     for t in range(num_tokens):
         for r in range(num_rows):
-            copy(x_RTI[r, t], heard_RJ[r, :num_inputs])
+            copy(x_RTI[r, t], input_RJ[r, :num_inputs])
             if resets_RT[r, t]:
                 clear(h_RL[r])
             copy(bias_U, a_RU[r, : bias_U.size])
             copy(bias_G, heads_RG[r, : bias_G.size])
-        add_product(heard_RJ, backbone_PJC, a_RU)
+        add_product(input_RJ, backbone_PJC, a_RU)
         for r in range(num_rows):
             for u in range(a_RU.shape[1]):
                 a_RU[r, u] = gain * tanh(slope * a_RU[r, u])
-            if heard_RTJ.shape[1] > 0:
-                copy(heard_RJ[r], heard_RTJ[r, t])
-                copy(a_RU[r], backbone_RTU[r, t])
         add_product(a_RU, heads_PUC, heads_RG)
         for r in range(num_rows):
             _apply_heads(heads_RG[r, : bias_G.size], elapsed_RTM[r, t], h_RL[r])
             copy(h_RL[r], hidden_RTL[r, t])
-            if heads_RTG.shape[1] > 0:
+            if inputs.saves_activations:
+                copy(a_RU[r], backbone_RTU[r, t])
                 copy(heads_RG[r, : bias_G.size], heads_RTG[r, t])
 
 
@@ -296,24 +228,10 @@ def _add_times(x_L, elapsed_M, sum_L):
 
 
 @kernel(makes_arrays=True)
-def _backward(
-    first_share,
-    last_share,
-    num_shares,
-    grad_hidden_BTL,
-    resets_BT,
-    elapsed_BTM,
-    backbone_PUC,
-    heads_PGC,
-    backbone_BTU,
-    heads_BTG,
-    grad_x_BTI,
-    grad_state_BL,
-    grad_drive_BTU,
-    grad_heads_BTG,
-    grad_bias_BU,
-    grad_bias_BG,
-):
+def _backward(first_share, last_share, num_shares, *arguments):
+    """Go back through these shares of the batch; the last six arguments are written."""
+    grad_hidden_BTL, resets_BT, elapsed_BTM, backbone_PUC, heads_PGC, backbone_BTU, heads_BTG = arguments[:7]
+    grad_x_BTI, grad_state_BL, grad_drive_BTU, grad_heads_BTG, grad_bias_BU, grad_bias_BG = arguments[7:]
     rows = slice(first_share * len(resets_BT) // num_shares, last_share * len(resets_BT) // num_shares)
     grad_hidden_RTL, resets_RT, elapsed_RTM = grad_hidden_BTL[rows], resets_BT[rows], elapsed_BTM[rows]
     backbone_RTU, heads_RTG, grad_x_RTI = backbone_BTU[rows], heads_BTG[rows], grad_x_BTI[rows]
@@ -321,11 +239,11 @@ def _backward(
     grad_bias_RU, grad_bias_RG = grad_bias_BU[rows], grad_bias_BG[rows]
     num_rows, num_tokens, num_units = grad_hidden_RTL.shape
     num_inputs, num_backbone, num_heads = grad_x_RTI.shape[2], grad_bias_RU.shape[1], grad_bias_RG.shape[1]
-    kind = grad_hidden_RTL.dtype.type
-    one, inverse_gain, steepness = kind(1), kind(1 / LECUN_GAIN), kind(LECUN_GAIN * LECUN_SLOPE)
-    grad_heard_RJ, grad_a_RU = zero_sums(num_rows, backbone_PUC), zero_sums(num_rows, heads_PGC)
+    dtype = grad_hidden_RTL.dtype.type
+    one, inverse_gain, steepness = dtype(1), dtype(1 / LECUN_GAIN), dtype(LECUN_GAIN * LECUN_SLOPE)
+    grad_input_RJ, grad_a_RU = zero_sums(num_rows, backbone_PUC), zero_sums(num_rows, heads_PGC)
     grad_heads_RG = np.zeros((len(grad_a_RU), num_heads), grad_a_RU.dtype)
-    grad_h_RL = grad_heard_RJ[:, num_inputs : num_inputs + num_units]
+    grad_h_RL = grad_input_RJ[:, num_inputs : num_inputs + num_units]
     for t in range(num_tokens - 1, -1, -1):
         for r in range(num_rows):
             add(grad_hidden_RTL[r, t], grad_h_RL[r])
@@ -340,10 +258,10 @@ def _backward(
                 grad_a_RU[r, u] *= steepness * (one - height * height)
             copy(grad_a_RU[r, :num_backbone], grad_drive_RTU[r, t])
             add(grad_a_RU[r, :num_backbone], grad_bias_RU[r])
-            clear(grad_heard_RJ[r])
-        add_product(grad_a_RU, backbone_PUC, grad_heard_RJ)
+            clear(grad_input_RJ[r])
+        add_product(grad_a_RU, backbone_PUC, grad_input_RJ)
         for r in range(num_rows):
-            copy(grad_heard_RJ[r, :num_inputs], grad_x_RTI[r, t])
+            copy(grad_input_RJ[r, :num_inputs], grad_x_RTI[r, t])
             if resets_RT[r, t]:
                 clear(grad_h_RL[r])
     for r in range(num_rows):

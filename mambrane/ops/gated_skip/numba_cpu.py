@@ -5,18 +5,18 @@ The formula is in `reference.py`. A task is a block of tokens. With s = 1 / (1 +
     dy = g z s        dx = D dy        dD = sum over tokens of x dy        dz = g (y + D x) s (1 + z (1 - s))
 """
 
-# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
+# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels
 
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import arrays, inner_type, ordered_sum, require_shape
+from mambrane.kernels.arguments import arrays, compute_dtype, ordered_sum
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import sigmoid
-from mambrane.kernels.threads import share_out
+from mambrane.kernels.threads import parallel_for
 
 BLOCK_TOKENS = 64
 """Tokens of a task: their number, not that of the threads, decides in which order dD is added up."""
@@ -24,14 +24,11 @@ BLOCK_TOKENS = 64
 
 def gated_skip_numba(y_BTE: Tensor, x_BTE: Tensor, skip_E: Tensor, gate_BTE: Tensor) -> Tensor:
     """Return the gated output; arguments as in `mambrane.ops.gated_skip.gated_skip`."""
-    require_shape("x_BTE", x_BTE, y_BTE.shape)
-    require_shape("gate_BTE", gate_BTE, y_BTE.shape)
-    require_shape("skip_E", skip_E, y_BTE.shape[2:])
-    inputs = (each.to(inner_type(y_BTE)).contiguous() for each in (y_BTE, x_BTE, skip_E, gate_BTE))
+    inputs = (each.to(compute_dtype(y_BTE)).contiguous() for each in (y_BTE, x_BTE, skip_E, gate_BTE))
     return _gated_skip(*inputs).out_BTE.to(y_BTE.dtype)
 
 
-class _Arguments(NamedTuple):
+class _Inputs(NamedTuple):
     y_BTE: Tensor
     x_BTE: Tensor
     skip_E: Tensor
@@ -42,21 +39,23 @@ class _Outputs(NamedTuple):
     out_BTE: Tensor
 
 
-def _make_outputs(given: _Arguments) -> _Outputs:
-    return _Outputs(torch.empty_like(given.y_BTE))
+def _make_outputs(inputs: _Inputs) -> _Outputs:
+    return _Outputs(torch.empty_like(inputs.y_BTE))
 
 
-def _fill(given: _Arguments, outputs: _Outputs) -> None:
-    rows = (each.flatten(0, 1) for each in (given.y_BTE, given.x_BTE, given.gate_BTE, outputs.out_BTE))
-    share_out(_forward, _count_blocks(given.y_BTE), *arrays(given.skip_E, *rows), work_ns=0.2 * given.y_BTE.numel())
+def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
+    rows = (each.flatten(0, 1) for each in (inputs.y_BTE, inputs.x_BTE, inputs.gate_BTE, outputs.out_BTE))
+    parallel_for(
+        _forward, _count_blocks(inputs.y_BTE), *arrays(inputs.skip_E, *rows), work_ns=0.2 * inputs.y_BTE.numel()
+    )
 
 
-def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
-    y_BTE, x_BTE, skip_E, gate_BTE = kept
+def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
+    y_BTE, x_BTE, skip_E, gate_BTE = saved
     grads_of = [torch.empty_like(y_BTE) for _ in range(3)]
     partial_PE = y_BTE.new_zeros(_count_blocks(y_BTE), y_BTE.shape[2])
     rows = (each.flatten(0, 1) for each in (grads.out_BTE, y_BTE, x_BTE, gate_BTE, *grads_of))
-    share_out(_backward, partial_PE.shape[0], *arrays(skip_E, *rows, partial_PE), work_ns=0.5 * y_BTE.numel())
+    parallel_for(_backward, partial_PE.shape[0], *arrays(skip_E, *rows, partial_PE), work_ns=0.5 * y_BTE.numel())
     grad_y_BTE, grad_x_BTE, grad_gate_BTE = grads_of
     return grad_y_BTE, grad_x_BTE, ordered_sum(partial_PE), grad_gate_BTE
 
@@ -67,13 +66,13 @@ def _count_blocks(y_BTE: Tensor) -> int:
 
 _gated_skip = differentiable(
     "gated_skip",
-    _Arguments,
+    _Inputs,
     _Outputs,
     _make_outputs,
-    _fill,
-    _differentiate,
-    keeps=_Arguments._fields,
-    gradients={name: name for name in _Arguments._fields},
+    _run_forward,
+    _run_backward,
+    saves=_Inputs._fields,
+    gradients={name: name for name in _Inputs._fields},
 )
 
 

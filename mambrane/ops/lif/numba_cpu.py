@@ -5,7 +5,7 @@ neighbouring neurons. Where the last strip would reach beyond the block, it over
 same.
 
 The forward pass goes token by token; products and sums of its formula are not fused, so that spikes equal the
-reference's bit for bit. It writes membranes only where they are asked for, and keeps v at every KEPT_EVERY_TOKENS-th
+reference's bit for bit. It writes membranes only where they are asked for, and keeps v at every CHECKPOINT_TOKENS-th
 token. From there the backward pass runs a few tokens again, one strip after the other: its membranes and gradients stay
 in registers and in the first cache. Rows are fetched before they are needed, because a processor guesses badly which
 rows come next on the way back. With G[t] the gradient of v[t], after the reset:
@@ -19,36 +19,37 @@ Letters beyond core/shapes: K tokens from one kept membrane to the next, L neuro
 sequence. decay is [B, T, S] or, one for all tokens, [1, 1, S].
 """
 
-# ruff: noqa: ANN001, ANN002, ANN202 -- Numba finds the types of kernels, torch those of shape functions
+# ruff: noqa: ANN001, ANN002, ANN202 -- Numba finds the types of kernels
 
 import math
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.kernels.blocks import clear, copy, count_tasks, locate, scratch
+from mambrane.kernels.arguments import arrays, compute_dtype, no_resets, ordered_sum
+from mambrane.kernels.blocks import block_range, clear, copy, count_tasks, scratch
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
-from mambrane.kernels.threads import share_out
+from mambrane.kernels.threads import parallel_for
 from mambrane.kernels.vectors import (
     LANES,
     STRIP_LANES,
-    choose_at_least,
-    fetch_strip,
-    fetch_strip_to_write,
     lanes_of,
     load_strip,
+    prefetch_strip,
+    prefetch_strip_for_write,
     store_strip,
+    where_ge,
     zeros,
 )
 from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate
 
-KEPT_EVERY_TOKENS = 16
+CHECKPOINT_TOKENS = 16
 """Tokens that the backward pass runs again at a time; their membranes stay in the cache of a core."""
 
-FETCHED_TOKENS = 2
+PREFETCH_TOKENS = 2
 """How far ahead of the forward pass rows are fetched."""
 
 
@@ -66,11 +67,7 @@ def lif_numba(
     keep_membranes: bool,
 ) -> LifOutput:
     """Return spikes, membranes and the last state; arguments as in `mambrane.ops.lif.lif`."""
-    dtype, (batch, _, units) = inner_type(current_BTS), current_BTS.shape
-    require_tokens("current_BTS", current_BTS)
-    require_shape("decay", decay, current_BTS.shape if decay.ndim == 3 else (units,))
-    require_shape("state_BS", state_BS, (batch, units))
-    require_shape("resets_BT", resets_BT, current_BTS.shape[:2])
+    dtype, (batch, _, units) = compute_dtype(current_BTS), current_BTS.shape
     if state_BS is None:
         state_BS = current_BTS.new_zeros(batch, units)
     decay_BTS = decay if decay.ndim == 3 else decay.expand(1, 1, units)
@@ -88,7 +85,7 @@ def lif_numba(
     return LifOutput(spikes_BTS.to(current_BTS.dtype), membrane_BTS, state_BS)
 
 
-class _Arguments(NamedTuple):
+class _Inputs(NamedTuple):
     current_BTS: Tensor
     decay_BTS: Tensor
     state_BS: Tensor
@@ -104,54 +101,42 @@ class _Arguments(NamedTuple):
 class _Outputs(NamedTuple):
     spikes_BTS: Tensor
     membrane_BTS: Tensor
-    """Before the reset; T = 0 if not kept."""
+    """Before the reset; T = 0 if not saved."""
     last_BS: Tensor
-    kept_BCS: Tensor
+    checkpoints_BCS: Tensor
 
 
-def _make_outputs(given: _Arguments) -> _Outputs:
-    batch, tokens, units = given.current_BTS.shape
+_Saved = namedtuple(
+    "_Saved",
+    "current_BTS decay_BTS resets_BT checkpoints_BCS threshold subtracts detaches_reset is_fast_sigmoid slope",
+)
+
+
+def _make_outputs(inputs: _Inputs) -> _Outputs:
+    batch, tokens, units = inputs.current_BTS.shape
     return _Outputs(
-        torch.empty_like(given.current_BTS),
-        given.current_BTS.new_empty(batch, tokens if given.keeps_membranes else 0, units),
-        torch.empty_like(given.state_BS),
-        given.current_BTS.new_empty(batch, -(-tokens // KEPT_EVERY_TOKENS), units),
+        torch.empty_like(inputs.current_BTS),
+        inputs.current_BTS.new_empty(batch, tokens if inputs.keeps_membranes else 0, units),
+        torch.empty_like(inputs.state_BS),
+        inputs.current_BTS.new_empty(batch, -(-tokens // CHECKPOINT_TOKENS), units),
     )
 
 
-def _fill(given: _Arguments, outputs: _Outputs) -> None:
-    inputs = arrays(*given[:4])
-    share_out(
-        _forward,
-        count_tasks(*given.state_BS.shape),
-        *inputs,
-        inputs[0].dtype.type(given.threshold),
-        given.subtracts,
-        *arrays(*outputs),
-        work_ns=0.2 * given.current_BTS.numel(),
-    )
+def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
+    num_tasks, work_ns = count_tasks(*inputs.state_BS.shape), 0.2 * inputs.current_BTS.numel()
+    parallel_for(_forward, num_tasks, *arrays(*inputs, *outputs), work_ns=work_ns)
 
 
-def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
+def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
     """Return the gradients of current, decay (its shape) and the first state; output gradients may be [1, 1, S]."""
-    current_BTS, is_fast_sigmoid = kept.current_BTS, kept.is_fast_sigmoid
-    batch, tokens, units = current_BTS.shape
-    is_per_token = kept.decay_BTS.shape == current_BTS.shape
+    current_BTS, (batch, tokens, units) = saved.current_BTS, saved.current_BTS.shape
+    is_per_token = saved.decay_BTS.shape == current_BTS.shape
     grad_current_BTS, grad_first_BS = torch.empty_like(current_BTS), torch.empty_like(grads.last_BS)
     grad_decay_BTS = current_BTS.new_empty(batch, tokens if is_per_token else 1, units)
-    inputs = arrays(*grads[:3], *kept[:4])
-    number = inputs[0].dtype.type
-    share_out(
+    parallel_for(
         _backward,
         count_tasks(batch, units),
-        *inputs,
-        number(kept.threshold),
-        kept.subtracts,
-        kept.detaches_reset,
-        is_fast_sigmoid,
-        number(kept.slope if is_fast_sigmoid else math.pi / 2 * kept.slope),
-        number(1 if is_fast_sigmoid else kept.slope / 2),
-        *arrays(grad_current_BTS, grad_decay_BTS, grad_first_BS),
+        *arrays(*grads[:3], *saved, grad_current_BTS, grad_decay_BTS, grad_first_BS),
         work_ns=0.4 * current_BTS.numel(),
     )
     if not is_per_token:
@@ -159,22 +144,22 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
     return grad_current_BTS, grad_decay_BTS, grad_first_BS
 
 
-def _make_zeros(kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
+def _make_zeros(saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
     """Return one row of zeros for an output of all tokens that nothing reads."""
-    batch, _, units = kept.current_BTS.shape
-    return *(kept.current_BTS.new_zeros(1, 1, units),) * 2, kept.current_BTS.new_zeros(batch, units)
+    batch, _, units = saved.current_BTS.shape
+    return *(saved.current_BTS.new_zeros(1, 1, units),) * 2, saved.current_BTS.new_zeros(batch, units)
 
 
 _lif = differentiable(
     "lif",
-    _Arguments,
+    _Inputs,
     _Outputs,
     _make_outputs,
-    _fill,
-    _differentiate,
-    keeps=("current_BTS", "decay_BTS", "resets_BT", "kept_BCS", *_Arguments._fields[4:9]),
+    _run_forward,
+    _run_backward,
+    saves=_Saved._fields,
     gradients={"current_BTS": "current_BTS", "decay_BTS": "decay_BTS", "state_BS": "last_BS"},
-    internal=("kept_BCS",),
+    internal=("checkpoints_BCS",),
     make_zeros=_make_zeros,
 )
 
@@ -195,59 +180,48 @@ def _forward(first, last, *arguments):
 @kernel()
 def _width(task, x_BTS):
     """Return the neurons of the block of a task."""
-    _, _, start, stop = locate(task, x_BTS.shape[2])
+    _, _, start, stop = block_range(task, x_BTS.shape[2])
     return stop - start
 
 
 @kernel(fuses=False)
-def _run(
-    zero_L,
-    task,
-    current_BTS,
-    decay_BTS,
-    state_BS,
-    resets_BT,
-    threshold,
-    subtracts,
-    spikes_BTS,
-    membrane_BTS,
-    last_BS,
-    kept_BCS,
-):
+def _run(zero_L, task, *arguments):
     """Run a task in strips of L neurons."""
-    num_lanes = lanes_of(zero_L)
-    b, _, start, stop = locate(task, current_BTS.shape[2])
+    inputs, outputs = _Inputs(*arguments[:10]), _Outputs(*arguments[10:])
+    current_BTS, decay_BTS, resets_BT = inputs.current_BTS, inputs.decay_BTS, inputs.resets_BT
+    threshold, num_lanes = current_BTS.dtype.type(inputs.threshold), lanes_of(zero_L)
+    b, _, start, stop = block_range(task, current_BTS.shape[2])
     # Strips that overlap read what the token before left, and write what the next one will read.
     v_2S = scratch(2, stop - start, current_BTS)
-    copy(state_BS[b][start:stop], v_2S[0])
+    copy(inputs.state_BS[b][start:stop], v_2S[0])
     for t in range(current_BTS.shape[1]):
         v_S, next_S = v_2S[t % 2], v_2S[(t + 1) % 2]
-        if t % KEPT_EVERY_TOKENS == 0:
-            copy(v_S, kept_BCS[b, t // KEPT_EVERY_TOKENS][start:stop])
+        if t % CHECKPOINT_TOKENS == 0:
+            copy(v_S, outputs.checkpoints_BCS[b, t // CHECKPOINT_TOKENS][start:stop])
         if resets_BT[b, t]:
             clear(v_S)
-        ahead = min(t + FETCHED_TOKENS, current_BTS.shape[1] - 1)
-        current_S, decay_S, spikes_S = current_BTS[b, t], decay_BTS[_row(decay_BTS, b, t)], spikes_BTS[b, t]
+        ahead = min(t + PREFETCH_TOKENS, current_BTS.shape[1] - 1)
+        current_S, decay_S, spikes_S = current_BTS[b, t], decay_BTS[_row(decay_BTS, b, t)], outputs.spikes_BTS[b, t]
         for strip in range(start, stop, num_lanes):
             s = min(strip, stop - num_lanes)
-            fetch_strip(zero_L, current_BTS[b, ahead], s)
-            fetch_strip_to_write(zero_L, spikes_BTS[b, ahead], s)
+            prefetch_strip(zero_L, current_BTS[b, ahead], s)
+            prefetch_strip_for_write(zero_L, outputs.spikes_BTS[b, ahead], s)
             v_L = load_strip(zero_L, v_S, s - start)
             decay_L, current_L = load_strip(zero_L, decay_S, s), load_strip(zero_L, current_S, s)
-            before_L, spikes_L, v_L = _tick(v_L, decay_L, current_L, threshold, subtracts)
+            before_L, spikes_L, v_L = _advance(v_L, decay_L, current_L, threshold, inputs.subtracts)
             store_strip(spikes_L, spikes_S, s)
-            if membrane_BTS.shape[1] > 0:
-                store_strip(before_L, membrane_BTS[b, t], s)
+            if outputs.membrane_BTS.shape[1] > 0:
+                store_strip(before_L, outputs.membrane_BTS[b, t], s)
             store_strip(v_L, next_S, s - start)
-    copy(v_2S[current_BTS.shape[1] % 2], last_BS[b][start:stop])
+    copy(v_2S[current_BTS.shape[1] % 2], outputs.last_BS[b][start:stop])
 
 
 @kernel(fuses=False)
-def _tick(v_L, decay_L, current_L, threshold, subtracts):
+def _advance(v_L, decay_L, current_L, threshold, subtracts):
     """Return v before the reset, the spikes and v after the reset."""
-    kind = type(threshold)
+    dtype = type(threshold)
     before_L = decay_L * v_L + current_L
-    spikes_L = choose_at_least(before_L, threshold, kind(1), kind(0))
+    spikes_L = where_ge(before_L, threshold, dtype(1), dtype(0))
     return before_L, spikes_L, before_L - (threshold * spikes_L if subtracts else before_L * spikes_L)
 
 
@@ -271,68 +245,49 @@ def _backward(first, last, *arguments):
 
 
 @kernel()
-def _run_back(
-    zero_L,
-    task,
-    grad_spikes_BTS,
-    grad_membrane_BTS,
-    grad_last_BS,
-    current_BTS,
-    decay_BTS,
-    resets_BT,
-    kept_BCS,
-    threshold,
-    subtracts,
-    detaches_reset,
-    is_fast_sigmoid,
-    steepness,
-    height,
-    grad_current_BTS,
-    grad_decay_BTS,
-    grad_first_BS,
-):
+def _run_back(zero_L, task, *arguments):
     """Go back through a task in strips of L neurons."""
-    num_tokens, num_lanes, last_kept = current_BTS.shape[1], lanes_of(zero_L), kept_BCS.shape[1] - 1
+    grad_spikes_BTS, grad_membrane_BTS, grad_last_BS = arguments[:3]
+    saved, (grad_current_BTS, grad_decay_BTS, grad_first_BS) = _Saved(*arguments[3:12]), arguments[12:]
+    current_BTS, decay_BTS, resets_BT, checkpoints_BCS = arguments[3:7]
+    num_tokens, num_lanes, last_checkpoint = current_BTS.shape[1], lanes_of(zero_L), checkpoints_BCS.shape[1] - 1
+    threshold = current_BTS.dtype.type(saved.threshold)
     is_per_token = grad_decay_BTS.shape[1] == num_tokens
-    b, _, start, stop = locate(task, current_BTS.shape[2])
+    b, _, start, stop = block_range(task, current_BTS.shape[2])
     width = stop - start
     # Strips that overlap read what the tokens after these left, and write what those before will read.
     grad_v_2S, grad_decay_2S = scratch(2, width, current_BTS), scratch(2, width, current_BTS)
-    before_KL = scratch(KEPT_EVERY_TOKENS, num_lanes, current_BTS)
-    previous_KL = scratch(KEPT_EVERY_TOKENS, num_lanes, current_BTS)
-    copy(grad_last_BS[b][start:stop], grad_v_2S[last_kept % 2])
-    clear(grad_decay_2S[last_kept % 2])
-    for c in range(last_kept, -1, -1):
-        token, end = c * KEPT_EVERY_TOKENS, min((c + 1) * KEPT_EVERY_TOKENS, num_tokens)
+    before_KL = scratch(CHECKPOINT_TOKENS, num_lanes, current_BTS)
+    previous_KL = scratch(CHECKPOINT_TOKENS, num_lanes, current_BTS)
+    copy(grad_last_BS[b][start:stop], grad_v_2S[last_checkpoint % 2])
+    clear(grad_decay_2S[last_checkpoint % 2])
+    for c in range(last_checkpoint, -1, -1):
+        token, end = c * CHECKPOINT_TOKENS, min((c + 1) * CHECKPOINT_TOKENS, num_tokens)
         for strip in range(start, stop, num_lanes):
             s = min(strip, stop - num_lanes)
-            v_L = load_strip(zero_L, kept_BCS[b, c], s)
+            v_L = load_strip(zero_L, checkpoints_BCS[b, c], s)
             for t in range(token, end):
                 if resets_BT[b, t]:
                     v_L = zero_L
                 store_strip(v_L, previous_KL[t - token], 0)
                 decay_L = load_strip(zero_L, decay_BTS[_row(decay_BTS, b, t)], s)
                 current_L = load_strip(zero_L, current_BTS[b, t], s)
-                before_L, _, v_L = _tick(v_L, decay_L, current_L, threshold, subtracts)
+                before_L, _, v_L = _advance(v_L, decay_L, current_L, threshold, saved.subtracts)
                 store_strip(before_L, before_KL[t - token], 0)
             grad_v_L = load_strip(zero_L, grad_v_2S[c % 2], s - start)
             grad_decay_L = load_strip(zero_L, grad_decay_2S[c % 2], s - start)
             for t in range(end - 1, token - 1, -1):
-                ahead = max(t - KEPT_EVERY_TOKENS, 0)
-                fetch_strip(zero_L, current_BTS[b, ahead], s)
-                fetch_strip(zero_L, grad_spikes_BTS[_row(grad_spikes_BTS, b, ahead)], s)
-                fetch_strip_to_write(zero_L, grad_current_BTS[b, ahead], s)
+                ahead = max(t - CHECKPOINT_TOKENS, 0)
+                prefetch_strip(zero_L, current_BTS[b, ahead], s)
+                prefetch_strip(zero_L, grad_spikes_BTS[_row(grad_spikes_BTS, b, ahead)], s)
+                prefetch_strip_for_write(zero_L, grad_current_BTS[b, ahead], s)
                 grad_L = _go_back(
                     load_strip(zero_L, grad_spikes_BTS[_row(grad_spikes_BTS, b, t)], s),
                     load_strip(zero_L, grad_membrane_BTS[_row(grad_membrane_BTS, b, t)], s),
                     load_strip(zero_L, before_KL[t - token], 0),
                     grad_v_L,
                     threshold,
-                    subtracts,
-                    detaches_reset,
-                    is_fast_sigmoid,
-                    steepness,
-                    height,
+                    saved,
                 )
                 store_strip(grad_L, grad_current_BTS[b, t], s)
                 term_L = grad_L * load_strip(zero_L, previous_KL[t - token], 0)
@@ -350,27 +305,17 @@ def _run_back(
 
 
 @kernel()
-def _go_back(
-    grad_spikes_L,
-    grad_membrane_L,
-    before_L,
-    grad_v_L,
-    threshold,
-    subtracts,
-    detaches_reset,
-    is_fast_sigmoid,
-    steepness,
-    height,
-):
+def _go_back(grad_spikes_L, grad_membrane_L, before_L, grad_v_L, threshold, saved):
     """Return the gradient of v before the reset, from that of v after it."""
-    one = type(threshold)(1)
-    x_L = before_L - threshold
-    if is_fast_sigmoid:
-        base_L = one + steepness * abs(x_L)
-        slope_L = height / (base_L * base_L)
+    dtype = type(threshold)
+    one, zero, x_L = dtype(1), dtype(0), before_L - threshold
+    if saved.is_fast_sigmoid:
+        base_L = one + dtype(saved.slope) * abs(x_L)
+        slope_L = one / (base_L * base_L)
     else:
-        slope_L = height / (one + (steepness * x_L) * (steepness * x_L))
-    if not detaches_reset:
-        grad_spikes_L = grad_spikes_L - (threshold * grad_v_L if subtracts else before_L * grad_v_L)
-    kept_L = grad_v_L if subtracts else choose_at_least(x_L, type(threshold)(0), type(threshold)(0), grad_v_L)
+        steepness = dtype(math.pi / 2 * saved.slope)
+        slope_L = dtype(saved.slope / 2) / (one + (steepness * x_L) * (steepness * x_L))
+    if not saved.detaches_reset:
+        grad_spikes_L = grad_spikes_L - (threshold * grad_v_L if saved.subtracts else before_L * grad_v_L)
+    kept_L = grad_v_L if saved.subtracts else where_ge(x_L, zero, zero, grad_v_L)
     return grad_membrane_L + kept_L + slope_L * grad_spikes_L

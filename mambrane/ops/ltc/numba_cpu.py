@@ -1,4 +1,4 @@
-# ruff: noqa: ANN001, ANN202 -- Numba finds the types of a kernel's arguments
+# ruff: noqa: ANN001, ANN002, ANN202 -- Numba finds the types of a kernel's arguments
 """LTC on the CPU: no tensor of size batch x units x units is ever made.
 
 The formula is in `reference.py`. Forward: the sensory synapses of all tokens, then the recurrence, unfold by
@@ -22,20 +22,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mambrane.kernels.arguments import (
-    arrays,
-    inner_type,
-    no_resets,
-    ordered_sum,
-    require_elapsed,
-    require_shape,
-    require_tokens,
-)
+from mambrane.kernels.arguments import arrays, compute_dtype, no_resets, ordered_sum
 from mambrane.kernels.blocks import add, copy
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import sigmoid
-from mambrane.kernels.threads import share_out
+from mambrane.kernels.threads import parallel_for
 from mambrane.ops.ltc.reference import EPSILON, NUM_UNFOLDS, LtcOutput, LtcWeights
 
 CHUNK_ROWS = 16
@@ -49,8 +41,7 @@ def ltc_numba(
     x_BTI: Tensor, weights: LtcWeights, *, state_BL: Tensor | None, resets_BT: Tensor | None, elapsed_BT: Tensor | None
 ) -> LtcOutput:
     """Return the states of an LTC cell; arguments as in `mambrane.ops.ltc.ltc`."""
-    _check(x_BTI, weights, state_BL, resets_BT, elapsed_BT)
-    dtype = inner_type(x_BTI)
+    dtype = compute_dtype(x_BTI)
     batch_size, num_tokens, _ = x_BTI.shape
     p = LtcWeights(*(weight.to(dtype) for weight in weights))
     u_BTI = x_BTI.to(dtype) * p.input_weight + p.input_bias
@@ -74,24 +65,7 @@ def ltc_numba(
     return LtcOutput(hidden_BTL.to(x_BTI.dtype), hidden_BTL[:, -1])
 
 
-def _check(x_BTI: Tensor, weights: LtcWeights, state_BL: Any, resets_BT: Any, elapsed_BT: Any) -> None:  # noqa: ANN401
-    require_tokens("x_BTI", x_BTI)
-    (batch_size, num_tokens, inputs), units = x_BTI.shape, weights.cm.shape[0]
-    wanted: tuple[int, ...]
-    for name, weight in zip(LtcWeights._fields, weights, strict=True):
-        if name.startswith("input_"):
-            wanted = (inputs,)
-        elif name in ("cm", "gleak", "vleak"):
-            wanted = (units,)
-        else:
-            wanted = (inputs if name.startswith("sensory_") else units, units)
-        require_shape(name, weight, wanted)
-    require_shape("state_BL", state_BL, (batch_size, units))
-    require_shape("resets_BT", resets_BT, (batch_size, num_tokens))
-    require_elapsed(elapsed_BT, (batch_size, num_tokens, units))
-
-
-class _Arguments(NamedTuple):
+class _Inputs(NamedTuple):
     u_BTI: Tensor
     state_BL: Tensor
     elapsed_BTM: Tensor
@@ -101,7 +75,7 @@ class _Arguments(NamedTuple):
     units_3L: Tensor
     """cm, gleak, vleak."""
     resets_BT: Tensor
-    is_kept: bool
+    saves_states: bool
 
 
 class _Outputs(NamedTuple):
@@ -111,38 +85,38 @@ class _Outputs(NamedTuple):
     conductance_BTKL: Tensor
 
 
-def _make_outputs(given: _Arguments) -> _Outputs:
-    (batch_size, num_tokens, _), units = given.u_BTI.shape, given.state_BL.shape[1]
-    kept = (batch_size, num_tokens if given.is_kept else 0, NUM_UNFOLDS, units)
-    hidden_BTL = given.u_BTI.new_empty(batch_size, num_tokens, units)
-    return _Outputs(hidden_BTL, given.u_BTI.new_empty(kept), given.u_BTI.new_empty(kept))
+def _make_outputs(inputs: _Inputs) -> _Outputs:
+    (batch_size, num_tokens, _), units = inputs.u_BTI.shape, inputs.state_BL.shape[1]
+    saved = (batch_size, num_tokens if inputs.saves_states else 0, NUM_UNFOLDS, units)
+    hidden_BTL = inputs.u_BTI.new_empty(batch_size, num_tokens, units)
+    return _Outputs(hidden_BTL, inputs.u_BTI.new_empty(saved), inputs.u_BTI.new_empty(saved))
 
 
-def _fill(given: _Arguments, outputs: _Outputs) -> None:
-    u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L, resets_BT, _ = given
+def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
+    u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L, resets_BT, _ = inputs
     cm_L, gleak_L, vleak_L = units_3L.detach()
     batch_size, num_tokens, units = outputs[0].shape
     pull_BTL = (gleak_L * vleak_L).repeat(batch_size, num_tokens, 1)
     conductance_BTL = (gleak_L + EPSILON).repeat(batch_size, num_tokens, 1)
-    share_out(
-        _sense,
+    parallel_for(
+        _sensory_forward,
         batch_size * num_tokens,
-        *arrays(u_BTI.flatten(0, 1), _opening(sensory_4IL), pull_BTL.flatten(0, 1), conductance_BTL.flatten(0, 1)),
+        *arrays(u_BTI.flatten(0, 1), _packed(sensory_4IL), pull_BTL.flatten(0, 1), conductance_BTL.flatten(0, 1)),
         work_ns=u_BTI.numel() * units,
     )
     num_shares = min(batch_size, torch.get_num_threads())
-    share_out(
+    parallel_for(
         _forward,
         num_shares,
         num_shares,
-        *arrays(pull_BTL, conductance_BTL, state_BL, resets_BT, elapsed_BTM, _opening(synapses_4LL), cm_L, *outputs),
+        *arrays(pull_BTL, conductance_BTL, state_BL, resets_BT, elapsed_BTM, _packed(synapses_4LL), cm_L, *outputs),
         work_ns=outputs[0].numel() * NUM_UNFOLDS * units,
     )
 
 
-def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
+def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
     """Return the gradients of the first six arguments of the forward operation."""
-    u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L, resets_BT, *outputs = kept
+    u_BTI, state_BL, elapsed_BTM, sensory_4IL, synapses_4LL, units_3L, resets_BT, *outputs = saved
     hidden_BTL, before_BTKL, conductance_BTKL = outputs
     units_3L = units_3L.detach()
     batch_size, num_steps = state_BL.shape[0], u_BTI.shape[0] * u_BTI.shape[1]
@@ -150,10 +124,10 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
     grad_state_BL, grad_cm_BL = torch.zeros_like(state_BL), torch.zeros_like(state_BL)
     num_tasks, num_sensory_tasks = -(-batch_size // BACKWARD_ROWS), -(-num_steps // BACKWARD_STEPS)
     sums_G4LL, sums_G4LI = _empty_sums(num_tasks, synapses_4LL), _empty_sums(num_sensory_tasks, sensory_4IL)
-    share_out(
+    parallel_for(
         _backward,
         num_tasks,
-        *arrays(grads.hidden_BTL, resets_BT, elapsed_BTM, _opening(synapses_4LL).transpose(1, 2), units_3L[0]),
+        *arrays(grads.hidden_BTL, resets_BT, elapsed_BTM, _packed(synapses_4LL).transpose(1, 2), units_3L[0]),
         *arrays(hidden_BTL, before_BTKL, conductance_BTKL),
         *arrays(grad_pull_BTL, grad_conductance_BTL, grad_elapsed_BTL, grad_state_BL, grad_cm_BL, sums_G4LL),
         work_ns=before_BTKL.numel() * state_BL.shape[1],
@@ -162,10 +136,10 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
     # The kernel takes two steps at a time; one of zeros adds nothing.
     steps = (F.pad(each, (0, 0, 0, num_steps % 2)) for each in (u_BTI.flatten(0, 1), grad_pull_QL, grad_conductance_QL))
     grad_u_QI = u_BTI.new_zeros(num_steps + num_steps % 2, u_BTI.shape[2])
-    share_out(
-        _sense_backward,
+    parallel_for(
+        _sensory_backward,
         num_sensory_tasks,
-        *arrays(*steps, _opening(sensory_4IL).transpose(1, 2), grad_u_QI, sums_G4LI),
+        *arrays(*steps, _packed(sensory_4IL).transpose(1, 2), grad_u_QI, sums_G4LI),
         work_ns=u_BTI.numel() * state_BL.shape[1],
     )
     pull_L, conductance_L = ordered_sum(grad_pull_QL), ordered_sum(grad_conductance_QL)
@@ -181,18 +155,18 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
 
 _ltc = differentiable(
     "ltc",
-    _Arguments,
+    _Inputs,
     _Outputs,
     _make_outputs,
-    _fill,
-    _differentiate,
-    keeps=(*_Arguments._fields[:7], *_Outputs._fields),
-    gradients={name: name for name in _Arguments._fields[:6]},
+    _run_forward,
+    _run_backward,
+    saves=(*_Inputs._fields[:7], *_Outputs._fields),
+    gradients={name: name for name in _Inputs._fields[:6]},
     internal=("before_BTKL", "conductance_BTKL"),
 )
 
 
-def _opening(synapses_4PL: Tensor) -> Tensor:
+def _packed(synapses_4PL: Tensor) -> Tensor:
     """Return sigma, sigma mu, w, w erev: what is needed of each synapse where v is known; [4, P, L]."""
     w_PL, mu_PL, sigma_PL, erev_PL = synapses_4PL.detach()
     return torch.stack([sigma_PL, sigma_PL * mu_PL, w_PL, w_PL * erev_PL])
@@ -214,57 +188,41 @@ def _synapse_gradients(sums_G4LP: Tensor, synapses_4PL: Tensor) -> Tensor:
 
 
 @kernel()
-def _sense(first, last, u_QI, opening_4IL, pull_QL, conductance_QL):
+def _sensory_forward(first, last, u_QI, packed_4IL, pull_QL, conductance_QL):
     """Add what the steps first, ..., last - 1 receive from the inputs."""
     for start in range(first, last, CHUNK_ROWS):
         rows = slice(start, min(start + CHUNK_ROWS, last))
-        _receive(u_QI[rows], opening_4IL, pull_QL[rows], conductance_QL[rows])
+        _add_synapses(u_QI[rows], packed_4IL, pull_QL[rows], conductance_QL[rows])
 
 
 @kernel()
-def _sense_backward(first, last, u_QI, grad_pull_QL, grad_conductance_QL, opening_4LI, grad_u_QI, sums_G4LI):
+def _sensory_backward(first, last, u_QI, grad_pull_QL, grad_conductance_QL, packed_4LI, grad_u_QI, sums_G4LI):
     for task in range(first, last):
         end = min((task + 1) * BACKWARD_STEPS, len(u_QI))
         for start in range(task * BACKWARD_STEPS, end, CHUNK_ROWS):
             rows = slice(start, min(start + CHUNK_ROWS, end))
             grads = grad_pull_QL[rows], grad_conductance_QL[rows]
-            _give_back(u_QI[rows], *grads, opening_4LI, grad_u_QI[rows], sums_G4LI[task])
+            _synapses_backward(u_QI[rows], *grads, packed_4LI, grad_u_QI[rows], sums_G4LI[task])
 
 
 @kernel(makes_arrays=True)
-def _forward(
-    first_share,
-    last_share,
-    num_shares,
-    pull_BTL,
-    conductance_BTL,
-    state_BL,
-    resets_BT,
-    elapsed_BTM,
-    opening_4LL,
-    cm_L,
-    hidden_BTL,
-    before_BTKL,
-    conductance_BTKL,
-):
+def _forward(first_share, last_share, num_shares, *arguments):
     """Run the rows of these shares of the batch; every unit's pull and conductance already hold leak and inputs."""
+    pull_BTL, conductance_BTL, state_BL, resets_BT, elapsed_BTM, packed_4LL, cm_L = arguments[:7]
+    hidden_BTL, before_BTKL, conductance_BTKL = arguments[7:]
     rows = slice(first_share * len(state_BL) // num_shares, last_share * len(state_BL) // num_shares)
-    resets_RT, elapsed_RTM, hidden_RTL = resets_BT[rows], elapsed_BTM[rows], hidden_BTL[rows]
-    pull_RTL, conductance_RTL = pull_BTL[rows], conductance_BTL[rows]
-    before_RTKL, conductance_RTKL = before_BTKL[rows], conductance_BTKL[rows]
     v_RL = state_BL[rows].copy()
-    pull_RL, conductance_RL, d_RL = np.empty_like(v_RL), np.empty_like(v_RL), np.empty_like(v_RL)
-    received = pull_RTL, conductance_RTL, resets_RT, elapsed_RTM
-    kept = hidden_RTL, before_RTKL, conductance_RTKL
-    _run(received, opening_4LL, cm_L, (v_RL, pull_RL, conductance_RL, d_RL), kept)
+    received = pull_BTL[rows], conductance_BTL[rows], resets_BT[rows], elapsed_BTM[rows]
+    scratch = v_RL, np.empty_like(v_RL), np.empty_like(v_RL), np.empty_like(v_RL)
+    _run(received, packed_4LL, cm_L, scratch, (hidden_BTL[rows], before_BTKL[rows], conductance_BTKL[rows]))
 
 
 @kernel()
-def _run(received, opening_4LL, cm_L, scratch, kept):
+def _run(received, packed_4LL, cm_L, scratch, saved):
     """Run some rows over all tokens; the first of the scratch is the state."""
     pull_RTL, conductance_RTL, resets_RT, elapsed_RTM = received
     v_RL, pull_RL, conductance_RL, d_RL = scratch
-    hidden_RTL, before_RTKL, conductance_RTKL = kept
+    hidden_RTL, before_RTKL, conductance_RTKL = saved
     for t in range(hidden_RTL.shape[1]):
         _clear(resets_RT, t, v_RL)
         _divide_time(elapsed_RTM, t, d_RL)
@@ -272,7 +230,7 @@ def _run(received, opening_4LL, cm_L, scratch, kept):
             for r in range(len(v_RL)):
                 copy(pull_RTL[r, t], pull_RL[r])
                 copy(conductance_RTL[r, t], conductance_RL[r])
-            _receive(v_RL, opening_4LL, pull_RL, conductance_RL)
+            _add_synapses(v_RL, packed_4LL, pull_RL, conductance_RL)
             for r in range(len(v_RL)):
                 if before_RTKL.shape[1] > 0:
                     copy(v_RL[r], before_RTKL[r, t, k])
@@ -305,64 +263,50 @@ def _unfold(v_L, cm_L, d_L, pull_L, conductance_L):
 
 
 @kernel()
-def _receive(pre_RP, opening_4PL, pull_RL, conductance_RL):
+def _add_synapses(pre_RP, packed_4PL, pull_RL, conductance_RL):
     """Add the pull and the conductance of all synapses of these rows."""
     for i in range(pre_RP.shape[1]):
         for r in range(pre_RP.shape[0]):
             v = pre_RP[r, i]
             for j in range(pull_RL.shape[1]):
-                is_open = sigmoid(opening_4PL[0, i, j] * v - opening_4PL[1, i, j])
-                conductance_RL[r, j] += is_open * opening_4PL[2, i, j]
-                pull_RL[r, j] += is_open * opening_4PL[3, i, j]
+                is_open = sigmoid(packed_4PL[0, i, j] * v - packed_4PL[1, i, j])
+                conductance_RL[r, j] += is_open * packed_4PL[2, i, j]
+                pull_RL[r, j] += is_open * packed_4PL[3, i, j]
 
 
 @kernel(makes_arrays=True)
-def _backward(
-    first,
-    last,
-    grad_hidden_BTL,
-    resets_BT,
-    elapsed_BTM,
-    opening_4LL,
-    cm_L,
-    hidden_BTL,
-    before_BTKL,
-    conductance_BTKL,
-    grad_pull_BTL,
-    grad_conductance_BTL,
-    grad_elapsed_BTL,
-    grad_state_BL,
-    grad_cm_BL,
-    sums_G4LL,
-):
-    """Walk the rows of these tasks from the last unfold to the first; the last six are written."""
+def _backward(first, last, *arguments):
+    """Walk the rows of these tasks from the last unfold to the first; the last six arguments are written."""
+    grad_hidden_BTL, resets_BT, elapsed_BTM, packed_4LL, cm_L, hidden_BTL, before_BTKL, conductance_BTKL = arguments[:8]
+    grad_pull_BTL, grad_conductance_BTL, grad_elapsed_BTL, grad_state_BL, grad_cm_BL, sums_G4LL = arguments[8:]
     for task in range(first, last):
         rows = slice(task * BACKWARD_ROWS, min((task + 1) * BACKWARD_ROWS, len(resets_BT)))
-        grad_hidden_RTL, resets_RT, elapsed_RTM = grad_hidden_BTL[rows], resets_BT[rows], elapsed_BTM[rows]
-        hidden_RTL, before_RTKL, conductance_RTKL = hidden_BTL[rows], before_BTKL[rows], conductance_BTKL[rows]
-        all_pull_RTL, all_conductance_RTL = grad_pull_BTL[rows], grad_conductance_BTL[rows]
-        grad_elapsed_RTL, grad_cm_RL, d_RL = grad_elapsed_BTL[rows], grad_cm_BL[rows], np.empty_like(grad_cm_BL[rows])
+        hidden_RTL, d_RL = hidden_BTL[rows], np.empty_like(grad_cm_BL[rows])
         # An odd number of rows is made even by one of zeros, which adds nothing.
         padded = (len(d_RL) + len(d_RL) % 2, d_RL.shape[1])
         before_RL, grad_v_RL = np.zeros(padded, d_RL.dtype), np.zeros(padded, d_RL.dtype)
         grad_pull_RL, grad_conductance_RL = np.zeros(padded, d_RL.dtype), np.zeros(padded, d_RL.dtype)
+        gradients = grad_pull_BTL[rows], grad_conductance_BTL[rows], grad_elapsed_BTL[rows], grad_cm_BL[rows]
         _go_back(
-            (grad_hidden_RTL, resets_RT, elapsed_RTM, hidden_RTL, before_RTKL, conductance_RTKL),
-            opening_4LL,
+            (grad_hidden_BTL[rows], resets_BT[rows], elapsed_BTM[rows]),
+            (hidden_RTL, before_BTKL[rows], conductance_BTKL[rows]),
+            packed_4LL,
             cm_L,
             (before_RL, grad_v_RL, grad_pull_RL, grad_conductance_RL, d_RL),
-            (all_pull_RTL, all_conductance_RTL, grad_elapsed_RTL, grad_cm_RL, sums_G4LL[task]),
+            gradients,
+            sums_G4LL[task],
         )
         for r in range(len(d_RL)):
             copy(grad_v_RL[r], grad_state_BL[rows][r])
 
 
 @kernel()
-def _go_back(received, opening_4LL, cm_L, scratch, gradients):
+def _go_back(received, saved, packed_4LL, cm_L, scratch, gradients, sums_4LL):
     """Walk some rows back over all tokens; the second of the scratch is the gradient of the state."""
-    grad_hidden_RTL, resets_RT, elapsed_RTM, hidden_RTL, before_RTKL, conductance_RTKL = received
+    grad_hidden_RTL, resets_RT, elapsed_RTM = received
+    hidden_RTL, before_RTKL, conductance_RTKL = saved
     before_RL, grad_v_RL, grad_pull_RL, grad_conductance_RL, d_RL = scratch
-    all_pull_RTL, all_conductance_RTL, grad_elapsed_RTL, grad_cm_RL, sums_4LL = gradients
+    all_pull_RTL, all_conductance_RTL, grad_elapsed_RTL, grad_cm_RL = gradients
     for t in range(hidden_RTL.shape[1] - 1, -1, -1):
         _divide_time(elapsed_RTM, t, d_RL)
         for r in range(len(d_RL)):
@@ -377,7 +321,7 @@ def _go_back(received, opening_4LL, cm_L, scratch, gradients):
                 )
                 add(grad_pull_RL[r], all_pull_RTL[r, t])
                 add(grad_conductance_RL[r], all_conductance_RTL[r, t])
-            _give_back(before_RL, grad_pull_RL, grad_conductance_RL, opening_4LL, grad_v_RL, sums_4LL)
+            _synapses_backward(before_RL, grad_pull_RL, grad_conductance_RL, packed_4LL, grad_v_RL, sums_4LL)
         _clear(resets_RT, t, grad_v_RL[: len(d_RL)])
 
 
@@ -401,7 +345,7 @@ def _differentiate_unfold(values, gradients):
 
 
 @kernel()
-def _give_back(pre_RP, grad_pull_RL, grad_conductance_RL, opening_4LP, grad_pre_RP, sums_4LP):
+def _synapses_backward(pre_RP, grad_pull_RL, grad_conductance_RL, packed_4LP, grad_pre_RP, sums_4LP):
     """Add to the gradient of each pre-synaptic value what comes back through its synapses, and to their four sums.
 
     The sums are those of s dpull, s dconductance, f and f v, with f the gradient of the argument of the sigmoid. Rows
@@ -414,13 +358,13 @@ def _give_back(pre_RP, grad_pull_RL, grad_conductance_RL, opening_4LP, grad_pre_
             pull1, conductance1 = grad_pull_RL[r + 1, j], grad_conductance_RL[r + 1, j]
             for i in range(pre_RP.shape[1]):
                 v0, v1 = pre_RP[r, i], pre_RP[r + 1, i]
-                open0 = sigmoid(opening_4LP[0, j, i] * v0 - opening_4LP[1, j, i])
-                open1 = sigmoid(opening_4LP[0, j, i] * v1 - opening_4LP[1, j, i])
-                through0 = conductance0 * opening_4LP[2, j, i] + pull0 * opening_4LP[3, j, i]
-                through1 = conductance1 * opening_4LP[2, j, i] + pull1 * opening_4LP[3, j, i]
+                open0 = sigmoid(packed_4LP[0, j, i] * v0 - packed_4LP[1, j, i])
+                open1 = sigmoid(packed_4LP[0, j, i] * v1 - packed_4LP[1, j, i])
+                through0 = conductance0 * packed_4LP[2, j, i] + pull0 * packed_4LP[3, j, i]
+                through1 = conductance1 * packed_4LP[2, j, i] + pull1 * packed_4LP[3, j, i]
                 f0, f1 = open0 * (one - open0) * through0, open1 * (one - open1) * through1
-                grad_pre_RP[r, i] += opening_4LP[0, j, i] * f0
-                grad_pre_RP[r + 1, i] += opening_4LP[0, j, i] * f1
+                grad_pre_RP[r, i] += packed_4LP[0, j, i] * f0
+                grad_pre_RP[r + 1, i] += packed_4LP[0, j, i] * f1
                 sums_4LP[0, j, i] += open0 * pull0 + open1 * pull1
                 sums_4LP[1, j, i] += open0 * conductance0 + open1 * conductance1
                 sums_4LP[2, j, i] += f0 + f1

@@ -7,7 +7,7 @@ The formula is in `reference.py`: a linear recurrence with a = exp(delta A) and 
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import inner_type
+from mambrane.kernels.arguments import compute_dtype
 from mambrane.ops.recurrence import linear_recurrence
 
 
@@ -22,7 +22,7 @@ def selective_scan_chunked(
     resets_BT: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Return y and the last state; arguments as in `mambrane.ops.selective_scan.selective_scan`."""
-    inner = inner_type(x_BTE)
+    inner = compute_dtype(x_BTE)
     x, delta_BTE, A_EN, B_BTN, C_BTN = (each.to(inner) for each in (x_BTE, delta_BTE, A_EN, B_BTN, C_BTN))
     state_BEN = x.new_zeros(x.shape[0], *A_EN.shape) if state_BEN is None else state_BEN.to(inner)
     decay_BTEN = torch.exp(delta_BTE[..., None] * A_EN)

@@ -18,20 +18,21 @@ Sums over blocks and over the batch are taken in a fixed order. Inside, A is [N,
 Letters beyond core/shapes: J chunks, G blocks of channels, W channels of a block, P tokens of a chunk.
 """
 
-# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
+# ruff: noqa: ANN001, ANN002, ANN202 -- Numba finds the types of kernels
 
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import arrays, inner_type, no_resets, ordered_sum, require_shape, require_tokens
-from mambrane.kernels.blocks import clear, copy, count_tasks, locate, scratch
+from mambrane.kernels.arguments import arrays, compute_dtype, no_resets, ordered_sum
+from mambrane.kernels.blocks import block_range, clear, copy, count_tasks, scratch
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import LOWEST_EXPONENT, exp
-from mambrane.kernels.threads import share_out
+from mambrane.kernels.threads import parallel_for
 
 CHUNK_TOKENS = 16
 LARGEST_BLOCK, SMALLEST_BLOCK = 512, 64
@@ -49,16 +50,9 @@ def selective_scan_numba(
     resets_BT: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Return y and the last state; arguments as in `mambrane.ops.selective_scan.selective_scan`."""
-    dtype, (batch, tokens, channels), num_states = inner_type(x_BTE), x_BTE.shape, A_EN.shape[1]
-    require_tokens("x_BTE", x_BTE)
-    require_shape("delta_BTE", delta_BTE, (batch, tokens, channels))
-    require_shape("A_EN", A_EN, (channels, num_states))
-    require_shape("B_BTN", B_BTN, (batch, tokens, num_states))
-    require_shape("C_BTN", C_BTN, (batch, tokens, num_states))
-    require_shape("state_BEN", state_BEN, (batch, channels, num_states))
-    require_shape("resets_BT", resets_BT, (batch, tokens))
+    dtype = compute_dtype(x_BTE)
     if state_BEN is None:
-        state_BEN = x_BTE.new_zeros(batch, num_states, channels).transpose(1, 2)
+        state_BEN = x_BTE.new_zeros(x_BTE.shape[0], *A_EN.shape)
     floats = (x_BTE, delta_BTE, A_EN.t(), B_BTN, C_BTN, state_BEN.transpose(1, 2))
     keeps_boundaries = torch.is_grad_enabled() and any(each.requires_grad for each in floats)
     y_BTE, state_BNE, _ = _scan(
@@ -69,7 +63,7 @@ def selective_scan_numba(
     return y_BTE.to(x_BTE.dtype), state_BNE.transpose(1, 2)
 
 
-class _Arguments(NamedTuple):
+class _Inputs(NamedTuple):
     x_BTE: Tensor
     delta_BTE: Tensor
     A_NE: Tensor
@@ -84,41 +78,44 @@ class _Outputs(NamedTuple):
     y_BTE: Tensor
     last_BNE: Tensor
     boundaries_BJNE: Tensor
-    """The states at chunk boundaries; J = 0 if they are not kept."""
+    """The states at chunk boundaries; J = 0 if they are not saved."""
 
 
-def _make_outputs(given: _Arguments) -> _Outputs:
-    batch, tokens, channels = given.x_BTE.shape
-    num_chunks = -(-tokens // CHUNK_TOKENS) if given.keeps_boundaries else 0
-    boundaries_BJNE = given.x_BTE.new_empty(batch, num_chunks, given.A_NE.shape[0], channels)
-    return _Outputs(torch.empty_like(given.x_BTE), torch.empty_like(given.state_BNE), boundaries_BJNE)
+_Saved = namedtuple("_Saved", "x_BTE delta_BTE A_NE B_BTN C_BTN resets_BT boundaries_BJNE")
 
 
-def _fill(given: _Arguments, outputs: _Outputs) -> None:
-    block_channels = _choose_block(given.x_BTE)
-    share_out(
+def _make_outputs(inputs: _Inputs) -> _Outputs:
+    batch, tokens, channels = inputs.x_BTE.shape
+    num_chunks = -(-tokens // CHUNK_TOKENS) if inputs.keeps_boundaries else 0
+    boundaries_BJNE = inputs.x_BTE.new_empty(batch, num_chunks, inputs.A_NE.shape[0], channels)
+    return _Outputs(torch.empty_like(inputs.x_BTE), torch.empty_like(inputs.state_BNE), boundaries_BJNE)
+
+
+def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
+    block_channels = _choose_block(inputs.x_BTE)
+    parallel_for(
         _forward,
-        count_tasks(given.x_BTE.shape[0], given.x_BTE.shape[2], block_channels),
+        count_tasks(inputs.x_BTE.shape[0], inputs.x_BTE.shape[2], block_channels),
         block_channels,
-        *arrays(*given[:7], *outputs),
-        work_ns=0.25 * given.x_BTE.numel() * given.A_NE.shape[0],
+        *arrays(*inputs, *outputs),
+        work_ns=0.25 * inputs.x_BTE.numel() * inputs.A_NE.shape[0],
     )
 
 
-def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
-    x_BTE, B_BTN = kept.x_BTE, kept.B_BTN
+def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
+    x_BTE, B_BTN = saved.x_BTE, saved.B_BTN
     grad_x_BTE, grad_delta_BTE, grad_first_BNE = (torch.empty_like(x) for x in (x_BTE, x_BTE, grads.last_BNE))
     block_channels = _choose_block(x_BTE)
     num_blocks = count_tasks(1, x_BTE.shape[2], block_channels)
     partial_A_BNE = torch.empty_like(grads.last_BNE)
     partial_B_GBTN, partial_C_GBTN = (B_BTN.new_empty(num_blocks, *B_BTN.shape) for _ in range(2))
-    share_out(
+    parallel_for(
         _backward,
         x_BTE.shape[0] * num_blocks,
         block_channels,
-        *arrays(grads.y_BTE, grads.last_BNE, *kept),
+        *arrays(grads.y_BTE, grads.last_BNE, *saved),
         *arrays(grad_x_BTE, grad_delta_BTE, partial_A_BNE, partial_B_GBTN, partial_C_GBTN, grad_first_BNE),
-        work_ns=0.6 * x_BTE.numel() * kept.A_NE.shape[0],
+        work_ns=0.6 * x_BTE.numel() * saved.A_NE.shape[0],
     )
     sums = (ordered_sum(partial) for partial in (partial_A_BNE, partial_B_GBTN, partial_C_GBTN))
     return grad_x_BTE, grad_delta_BTE, *sums, grad_first_BNE
@@ -126,13 +123,13 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
 
 _scan = differentiable(
     "selective_scan",
-    _Arguments,
+    _Inputs,
     _Outputs,
     _make_outputs,
-    _fill,
-    _differentiate,
-    keeps=(*_Arguments._fields[:5], "resets_BT", "boundaries_BJNE"),
-    gradients={name: name for name in _Arguments._fields[:5]} | {"state_BNE": "last_BNE"},
+    _run_forward,
+    _run_backward,
+    saves=_Saved._fields,
+    gradients={name: name for name in _Inputs._fields[:5]} | {"state_BNE": "last_BNE"},
     internal=("boundaries_BJNE",),
 )
 
@@ -151,43 +148,31 @@ def _choose_block(x_BTE: Tensor) -> int:
 
 
 @kernel(makes_arrays=True)
-def _forward(
-    first,
-    last,
-    block_channels,
-    x_BTE,
-    delta_BTE,
-    A_NE,
-    B_BTN,
-    C_BTN,
-    state_BNE,
-    resets_BT,
-    y_BTE,
-    last_BNE,
-    boundaries_BJNE,
-):
+def _forward(first, last, block_channels, *arguments):
     """Scan the sequences and blocks first, ..., last - 1."""
-    num_tokens, num_states = x_BTE.shape[1], A_NE.shape[0]
+    inputs, outputs = _Inputs(*arguments[:8]), _Outputs(*arguments[8:])
+    (_, num_tokens, num_channels), dtype = inputs.x_BTE.shape, inputs.x_BTE.dtype
     for task in range(first, last):
-        b, _, start, stop = locate(task, x_BTE.shape[2], block_channels)
-        chunk_of_block, states_of_block = (CHUNK_TOKENS, stop - start), (num_states, stop - start)
-        A_NW, h_NW = np.empty(states_of_block, x_BTE.dtype), np.empty(states_of_block, x_BTE.dtype)
-        delta_CW, drive_CW = np.empty(chunk_of_block, x_BTE.dtype), np.empty(chunk_of_block, x_BTE.dtype)
-        y_CW = np.empty(chunk_of_block, x_BTE.dtype)
-        _load(A_NE, start, A_NW)
-        _load(state_BNE[b], start, h_NW)
+        b, _, start, stop = block_range(task, num_channels, block_channels)
+        chunk_of_block, states_of_block = (CHUNK_TOKENS, stop - start), (inputs.A_NE.shape[0], stop - start)
+        A_NW, h_NW = np.empty(states_of_block, dtype), np.empty(states_of_block, dtype)
+        delta_CW, drive_CW = np.empty(chunk_of_block, dtype), np.empty(chunk_of_block, dtype)
+        y_CW = np.empty(chunk_of_block, dtype)
+        _load(inputs.A_NE, start, A_NW)
+        _load(inputs.state_BNE[b], start, h_NW)
         for chunk in range(-(-num_tokens // CHUNK_TOKENS)):
             t, end = chunk * CHUNK_TOKENS, min((chunk + 1) * CHUNK_TOKENS, num_tokens)
             delta_PW, drive_PW, y_PW = delta_CW[: end - t], drive_CW[: end - t], y_CW[: end - t]
-            if boundaries_BJNE.shape[1] > 0:
-                _store(h_NW, start, boundaries_BJNE[b, chunk])
-            _load(delta_BTE[b, t:end], start, delta_PW)
-            _load(x_BTE[b, t:end], start, drive_PW)
+            B_PN, C_PN, resets_P = inputs.B_BTN[b, t:end], inputs.C_BTN[b, t:end], inputs.resets_BT[b, t:end]
+            if outputs.boundaries_BJNE.shape[1] > 0:
+                _store(h_NW, start, outputs.boundaries_BJNE[b, chunk])
+            _load(inputs.delta_BTE[b, t:end], start, delta_PW)
+            _load(inputs.x_BTE[b, t:end], start, drive_PW)
             _multiply(delta_PW, drive_PW)
             _clear(y_PW)
-            _scan_chunk(delta_PW, drive_PW, A_NW, B_BTN[b, t:end], C_BTN[b, t:end], resets_BT[b, t:end], h_NW, y_PW)
-            _store(y_PW, start, y_BTE[b, t:end])
-        _store(h_NW, start, last_BNE[b])
+            _scan_chunk(delta_PW, drive_PW, A_NW, B_PN, C_PN, resets_P, h_NW, y_PW)
+            _store(y_PW, start, outputs.y_BTE[b, t:end])
+        _store(h_NW, start, outputs.last_BNE[b])
 
 
 @kernel()
@@ -239,69 +224,39 @@ def _clear(block_RW):
 
 
 @kernel(makes_arrays=True)
-def _backward(
-    first,
-    last,
-    block_channels,
-    grad_y_BTE,
-    grad_last_BNE,
-    x_BTE,
-    delta_BTE,
-    A_NE,
-    B_BTN,
-    C_BTN,
-    resets_BT,
-    boundaries_BJNE,
-    grad_x_BTE,
-    grad_delta_BTE,
-    partial_A_BNE,
-    partial_B_GBTN,
-    partial_C_GBTN,
-    grad_first_BNE,
-):
+def _backward(first, last, block_channels, *arguments):
     """Go back through the sequences and blocks first, ..., last - 1."""
-    num_tokens, num_states = x_BTE.shape[1], A_NE.shape[0]
+    (grad_y_BTE, grad_last_BNE), saved = arguments[:2], _Saved(*arguments[2:9])
+    grad_x_BTE, grad_delta_BTE, partial_A_BNE, partial_B_GBTN, partial_C_GBTN, grad_first_BNE = arguments[9:]
+    (_, num_tokens, num_channels), dtype = saved.x_BTE.shape, saved.x_BTE.dtype
     for task in range(first, last):
-        b, block, start, stop = locate(task, x_BTE.shape[2], block_channels)
-        chunk_of_block, states_of_block = (CHUNK_TOKENS, stop - start), (num_states, stop - start)
-        A_NW, grad_h_NW = np.empty(states_of_block, x_BTE.dtype), np.empty(states_of_block, x_BTE.dtype)
-        grad_A_NW, boundary_NW = np.zeros(states_of_block, x_BTE.dtype), np.empty(states_of_block, x_BTE.dtype)
-        x_CW, delta_CW = np.empty(chunk_of_block, x_BTE.dtype), np.empty(chunk_of_block, x_BTE.dtype)
-        drive_CW, grad_y_CW = np.empty(chunk_of_block, x_BTE.dtype), np.empty(chunk_of_block, x_BTE.dtype)
-        grad_drive_CW, grad_delta_CW = np.empty(chunk_of_block, x_BTE.dtype), np.empty(chunk_of_block, x_BTE.dtype)
-        _load(A_NE, start, A_NW)
+        b, block, start, stop = block_range(task, num_channels, block_channels)
+        chunk_of_block, states_of_block = (CHUNK_TOKENS, stop - start), (saved.A_NE.shape[0], stop - start)
+        A_NW, grad_h_NW = np.empty(states_of_block, dtype), np.empty(states_of_block, dtype)
+        grad_A_NW, boundary_NW = np.zeros(states_of_block, dtype), np.empty(states_of_block, dtype)
+        x_CW, delta_CW = np.empty(chunk_of_block, dtype), np.empty(chunk_of_block, dtype)
+        drive_CW, grad_y_CW = np.empty(chunk_of_block, dtype), np.empty(chunk_of_block, dtype)
+        grad_drive_CW, grad_delta_CW = np.empty(chunk_of_block, dtype), np.empty(chunk_of_block, dtype)
+        _load(saved.A_NE, start, A_NW)
         _load(grad_last_BNE[b], start, grad_h_NW)
         for chunk in range(-(-num_tokens // CHUNK_TOKENS) - 1, -1, -1):
             t, end = chunk * CHUNK_TOKENS, min((chunk + 1) * CHUNK_TOKENS, num_tokens)
             x_PW, delta_PW, drive_PW = x_CW[: end - t], delta_CW[: end - t], drive_CW[: end - t]
-            grad_y_PW, grad_drive_PW, grad_delta_PW = (
-                grad_y_CW[: end - t],
-                grad_drive_CW[: end - t],
-                grad_delta_CW[: end - t],
-            )
-            _load(x_BTE[b, t:end], start, x_PW)
-            _load(delta_BTE[b, t:end], start, delta_PW)
-            _load(x_BTE[b, t:end], start, drive_PW)
+            grad_y_PW, grad_drive_PW = grad_y_CW[: end - t], grad_drive_CW[: end - t]
+            grad_delta_PW = grad_delta_CW[: end - t]
+            _load(saved.x_BTE[b, t:end], start, x_PW)
+            _load(saved.delta_BTE[b, t:end], start, delta_PW)
+            _load(saved.x_BTE[b, t:end], start, drive_PW)
             _multiply(delta_PW, drive_PW)
             _load(grad_y_BTE[b, t:end], start, grad_y_PW)
-            _load(boundaries_BJNE[b, chunk], start, boundary_NW)
+            _load(saved.boundaries_BJNE[b, chunk], start, boundary_NW)
             _clear(grad_drive_PW)
             _clear(grad_delta_PW)
             _differentiate_chunk(
-                grad_y_PW,
-                boundary_NW,
-                delta_PW,
-                drive_PW,
-                A_NW,
-                B_BTN[b, t:end],
-                C_BTN[b, t:end],
-                resets_BT[b, t:end],
-                grad_h_NW,
-                grad_A_NW,
-                grad_drive_PW,
-                grad_delta_PW,
-                partial_B_GBTN[block, b, t:end],
-                partial_C_GBTN[block, b, t:end],
+                (grad_y_PW, boundary_NW, delta_PW, drive_PW, A_NW),
+                (saved.B_BTN[b, t:end], saved.C_BTN[b, t:end], saved.resets_BT[b, t:end]),
+                (grad_h_NW, grad_A_NW, grad_drive_PW, grad_delta_PW),
+                (partial_B_GBTN[block, b, t:end], partial_C_GBTN[block, b, t:end]),
             )
             _differentiate_drive(x_PW, delta_PW, grad_drive_PW, grad_delta_PW)
             _store(grad_drive_PW, start, grad_x_BTE[b, t:end])
@@ -321,23 +276,12 @@ def _differentiate_drive(x_PW, delta_PW, grad_PW, grad_delta_PW):
 
 
 @kernel(reorders_sums=True)
-def _differentiate_chunk(
-    grad_y_PW,
-    boundary_NW,
-    delta_PW,
-    drive_PW,
-    A_NW,
-    B_PN,
-    C_PN,
-    resets_P,
-    grad_h_NW,
-    grad_A_NW,
-    grad_drive_PW,
-    grad_delta_PW,
-    grad_B_PN,
-    grad_C_PN,
-):
+def _differentiate_chunk(block, tokens, grads, partial_grads):
     """Recompute the states of a chunk, then go back through it; grad_h and all sums are updated in place."""
+    grad_y_PW, boundary_NW, delta_PW, drive_PW, A_NW = block
+    B_PN, C_PN, resets_P = tokens
+    grad_h_NW, grad_A_NW, grad_drive_PW, grad_delta_PW = grads
+    grad_B_PN, grad_C_PN = partial_grads
     length, zero = delta_PW.shape[0], delta_PW.dtype.type(0)
     decay_PW = scratch(length, delta_PW.shape[1], delta_PW)
     h_QW = scratch(length + 1, delta_PW.shape[1], delta_PW)

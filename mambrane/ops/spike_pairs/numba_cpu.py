@@ -13,7 +13,7 @@ Letters beyond core/shapes: N synapses; R rows, one for each tick of each sequen
 units, W vectors of postsynaptic ones, L lanes; P, Q units filled up to whole vectors.
 """
 
-# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels
+# ruff: noqa: ANN001, ANN002, ANN202 -- Numba finds the types of kernels
 
 from collections.abc import Sequence
 
@@ -23,10 +23,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from mambrane.kernels.addresses import addresses_of, array_at
-from mambrane.kernels.arguments import arrays, require_shape, require_tokens
+from mambrane.kernels.arguments import arrays
 from mambrane.kernels.compiled import kernel
-from mambrane.kernels.threads import share_out
-from mambrane.kernels.vectors import STRIP_LANES, choose, load_strip, lowest_bit, nonzero_lanes, store, zeros
+from mambrane.kernels.threads import parallel_for
+from mambrane.kernels.vectors import STRIP_LANES, load_strip, lowest_bit, nonzero_lanes, store, where_gt, zeros
 from mambrane.ops.spike_pairs.reference import SpikePairs
 
 BLOCK_UNITS = 64
@@ -47,13 +47,7 @@ def spike_pairs_numba(
     counted_BT: Tensor,
 ) -> SpikePairs:
     """Return the sums; arguments as in `mambrane.ops.spike_pairs.spike_pairs`."""
-    (batch, tokens, pre_units), post_units, num_synapses = pre[0].shape, post[0].shape[2], len(pre)
-    require_tokens("pre[0]", pre[0])
-    require_shape("resets_BT", resets_BT, (batch, tokens))
-    require_shape("counted_BT", counted_BT, (batch, tokens))
-    for n, (pre_BTS, post_BTU) in enumerate(zip(pre, post, strict=True)):
-        require_shape(f"pre[{n}]", pre_BTS, (batch, tokens, pre_units))
-        require_shape(f"post[{n}]", post_BTU, (batch, tokens, post_units))
+    pre_units, post_units, num_synapses = pre[0].shape[2], post[0].shape[2], len(pre)
     # The lists keep what the addresses point to alive until the kernel has run.
     pre_lanes, post_lanes = [_in_lanes(each) for each in pre], [_in_lanes(each) for each in post]
     pre_vectors, post_vectors = pre_lanes[0].shape[1], post_lanes[0].shape[1]
@@ -61,13 +55,13 @@ def spike_pairs_numba(
     acausal_NPWL = pre[0].new_zeros(num_synapses, pre_vectors * STRIP_LANES, post_vectors, STRIP_LANES)
     both_high_NQVL = torch.zeros_like(causal_NQVL)
     pre_at, post_at = addresses_of(pre_lanes), addresses_of(post_lanes)
-    number = pre_at.like.dtype.type
-    share_out(
+    number = pre_at.prototype.dtype.type
+    parallel_for(
         _pair,
         num_synapses * -(-post_vectors // _BLOCK_VECTORS),
         pre_at.addresses_LN[0],
         post_at.addresses_LN[0],
-        pre_at.like,
+        pre_at.prototype,
         *arrays(resets_BT, counted_BT),
         *(number(each) for each in (decay_plus, decay_minus, high_x, high_y)),
         *arrays(causal_NQVL, acausal_NPWL, both_high_NQVL),
@@ -88,23 +82,10 @@ def _in_lanes(spikes_BTS: Tensor) -> Tensor:
 
 
 @kernel(makes_arrays=True)
-def _pair(
-    first,
-    last,
-    pre_addresses_N,
-    post_addresses_N,
-    like,
-    resets_BT,
-    counted_BT,
-    decay_plus,
-    decay_minus,
-    high_x,
-    high_y,
-    causal_NQVL,
-    acausal_NPWL,
-    both_high_NQVL,
-):
+def _pair(first, last, *arguments):
     """Run tasks first, ..., last - 1."""
+    pre_addresses_N, post_addresses_N, prototype, resets_BT, counted_BT = arguments[:5]
+    decay_plus, decay_minus, high_x, high_y, causal_NQVL, acausal_NPWL, both_high_NQVL = arguments[5:]
     (batch, tokens), num_pre, num_post = resets_BT.shape, causal_NQVL.shape[2], acausal_NPWL.shape[2]
     num_blocks = -(-num_post // _BLOCK_VECTORS)
     x_VL, is_high_VL = np.empty_like(causal_NQVL[0, 0]), np.empty_like(causal_NQVL[0, 0])
@@ -112,8 +93,8 @@ def _pair(
     for task in range(first, last):
         n, start = task // num_blocks, task % num_blocks * _BLOCK_VECTORS
         stop = min(start + _BLOCK_VECTORS, num_post)
-        pre_RVL = array_at(pre_addresses_N[n], (batch * tokens, num_pre, STRIP_LANES), like)
-        post_RWL = array_at(post_addresses_N[n], (batch * tokens, num_post, STRIP_LANES), like)
+        pre_RVL = array_at(pre_addresses_N[n], (batch * tokens, num_pre, STRIP_LANES), prototype)
+        post_RWL = array_at(post_addresses_N[n], (batch * tokens, num_post, STRIP_LANES), prototype)
         causal_QVL, acausal_PWL, both_high_QVL = causal_NQVL[n], acausal_NPWL[n], both_high_NQVL[n]
         for b in range(batch):
             for t in range(tokens):
@@ -143,7 +124,7 @@ def _note_pre(pre_RVL, r, y_WL, start, stop, high_x, x_VL, is_high_VL, acausal_P
         spikes = _load(pre_RVL, r * num_pre + v)
         x = _load(x_VL, v) + spikes
         store(x, x_VL, v)
-        store(choose(x, high_x, one, zero), is_high_VL, v)
+        store(where_gt(x, high_x, one, zero), is_high_VL, v)
         bits = nonzero_lanes(spikes)
         while bits:
             row = (v * STRIP_LANES + lowest_bit(bits)) * num_post
@@ -161,7 +142,7 @@ def _note_post(post_RWL, r, x_VL, is_high_VL, start, stop, high_y, y_WL, causal_
         y = _load(y_WL, w) + spikes
         store(y, y_WL, w)
         _add_to_rows(nonzero_lanes(spikes), w, x_VL, causal_QVL)
-        _add_to_rows(nonzero_lanes(choose(y, high_y, one, zero)), w, is_high_VL, both_high_QVL)
+        _add_to_rows(nonzero_lanes(where_gt(y, high_y, one, zero)), w, is_high_VL, both_high_QVL)
 
 
 @kernel()

@@ -20,6 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mambrane.kernels.arguments import as_tensor_like
 from mambrane.ops.causal_trace import causal_trace
 
 
@@ -59,7 +60,7 @@ def spike_trace(spikes_BTS: Tensor, decay: float, resets_BT: Tensor) -> Tensor:
     """Return x[t] = k decay x[t-1] + s[t] for every unit [B, T, S], in the type of the spikes (float32 or float64)."""
     average_BTS, _ = causal_trace(spikes_BTS, decay, resets_BT=resets_BT)
     # The operation weighs a spike by 1 - decay; the same rounding of it here cancels exactly.
-    return average_BTS / (1.0 - torch.tensor(decay, dtype=spikes_BTS.dtype, device=spikes_BTS.device))
+    return average_BTS / (1.0 - as_tensor_like(decay, spikes_BTS))
 
 
 def _sum_of_products(left_BTU: Tensor, right_BTS: Tensor) -> Tensor:

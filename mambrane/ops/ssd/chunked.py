@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
-from mambrane.kernels.arguments import inner_type, no_resets, require_tokens
+from mambrane.kernels.arguments import compute_dtype, no_resets
 from mambrane.ops.ssd.reference import ssd_reference
 
 CHUNK_TOKENS = 64
@@ -35,11 +35,10 @@ def ssd_chunked(
     chunk_tokens: int = CHUNK_TOKENS,
 ) -> tuple[Float[Tensor, "B T H P"], Float[Tensor, "B H P N"]]:
     """Return y and the last state; arguments as in `mambrane.ops.ssd.ssd`, with Q tokens for a chunk."""
-    require_tokens("x_BTHP", x_BTHP)
     if x_BTHP.shape[1] == 1:
         # One token is one turn of the recurrence; there is nothing to gather into a product.
         return ssd_reference(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=state_BHPN, resets_BT=resets_BT)
-    inner = inner_type(x_BTHP)
+    inner = compute_dtype(x_BTHP)
     if resets_BT is None:
         resets_BT = no_resets(x_BTHP)
     if state_BHPN is None:

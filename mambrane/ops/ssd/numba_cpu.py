@@ -8,7 +8,7 @@ products (chunked.py) depend on where a text is cut. The formula is in `referenc
 
 from torch import Tensor
 
-from mambrane.kernels.arguments import inner_type
+from mambrane.kernels.arguments import compute_dtype
 from mambrane.ops.selective_scan.numba_cpu import selective_scan_numba
 
 
@@ -23,7 +23,7 @@ def ssd_numba(
     resets_BT: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Return y and the last state; arguments as in `mambrane.ops.ssd.ssd`."""
-    heads_and_channels, dtype = x_BTHP.shape[2:], inner_type(x_BTHP)
+    heads_and_channels, dtype = x_BTHP.shape[2:], compute_dtype(x_BTHP)
     y_BTE, state_BEN = selective_scan_numba(
         x_BTHP.flatten(2),
         # In the inner type before they are spread: the way back sums over channels and states.

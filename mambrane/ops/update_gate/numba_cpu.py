@@ -13,16 +13,16 @@ from torch import Tensor
 from mambrane.kernels.addresses import addresses_of, array_at
 from mambrane.kernels.arguments import arrays
 from mambrane.kernels.compiled import kernel
-from mambrane.kernels.threads import share_out
+from mambrane.kernels.threads import parallel_for
 
 
 def note_usage_numba(usage_W: Tensor, gradients: Sequence[Tensor], starts: Sequence[int], *, rate: float) -> None:
     """Move usage; arguments as in `mambrane.ops.update_gate.note_usage_`."""
     found = addresses_of(gradients)
-    starts_N = _checked_starts(starts, found.sizes_N, found.like.dtype, usage_W)
-    kept, added = found.like.dtype.type(1.0 - rate), found.like.dtype.type(rate)
+    starts_N = _checked_starts(starts, found.sizes_N, found.prototype.dtype, usage_W)
+    kept, added = found.prototype.dtype.type(1.0 - rate), found.prototype.dtype.type(rate)
     work_ns = 0.15 * found.sizes_N.sum()
-    share_out(_note_usage, len(starts_N), *found, starts_N, *arrays(usage_W), kept, added, work_ns=work_ns)
+    parallel_for(_note_usage, len(starts_N), *found, starts_N, *arrays(usage_W), kept, added, work_ns=work_ns)
 
 
 def hold_back_numba(
@@ -30,9 +30,9 @@ def hold_back_numba(
 ) -> None:
     """Move weights back; arguments as in `mambrane.ops.update_gate.hold_back_`."""
     found = addresses_of(weights, before)
-    starts_N = _checked_starts(starts, found.sizes_N, found.like.dtype, anchor_W, share_W)
+    starts_N = _checked_starts(starts, found.sizes_N, found.prototype.dtype, anchor_W, share_W)
     work_ns = 0.3 * found.sizes_N.sum()
-    share_out(_hold_back, len(starts_N), *found, starts_N, *arrays(anchor_W, share_W), work_ns=work_ns)
+    parallel_for(_hold_back, len(starts_N), *found, starts_N, *arrays(anchor_W, share_W), work_ns=work_ns)
 
 
 def _checked_starts(starts: Sequence[int], sizes_N: np.ndarray, dtype: np.dtype, *vectors: Tensor) -> np.ndarray:
@@ -47,11 +47,11 @@ def _checked_starts(starts: Sequence[int], sizes_N: np.ndarray, dtype: np.dtype,
 
 
 @kernel(makes_arrays=True)
-def _note_usage(first, last, addresses_LN, sizes_N, like, starts_N, usage_W, kept, added):
+def _note_usage(first, last, addresses_LN, sizes_N, prototype, starts_N, usage_W, kept, added):
     """Run tasks first, ..., last - 1."""
     for n in range(first, last):
         start, size = starts_N[n], sizes_N[n]
-        _note_usage_of(usage_W[start : start + size], array_at(addresses_LN[0, n], (size,), like), kept, added)
+        _note_usage_of(usage_W[start : start + size], array_at(addresses_LN[0, n], (size,), prototype), kept, added)
 
 
 @kernel(fuses=False)
@@ -61,11 +61,14 @@ def _note_usage_of(usage_W, gradient_W, kept, added):
 
 
 @kernel(makes_arrays=True)
-def _hold_back(first, last, addresses_LN, sizes_N, like, starts_N, anchor_W, share_W):
+def _hold_back(first, last, addresses_LN, sizes_N, prototype, starts_N, anchor_W, share_W):
     """Run tasks first, ..., last - 1."""
     for n in range(first, last):
         start, size = starts_N[n], sizes_N[n]
-        weight_W, before_W = array_at(addresses_LN[0, n], (size,), like), array_at(addresses_LN[1, n], (size,), like)
+        weight_W, before_W = (
+            array_at(addresses_LN[0, n], (size,), prototype),
+            array_at(addresses_LN[1, n], (size,), prototype),
+        )
         _hold_back_of(weight_W, before_W, anchor_W[start : start + size], share_W[start : start + size])
 
 

@@ -18,21 +18,22 @@ Letters beyond core/shapes: I heads x d, R slots of the cache (W or 0), G groups
 queries, N numbers of a head (d filled up with zeros), P tokens of a block, Q queries taken together, W rows they see.
 """
 
-# ruff: noqa: ANN001, ANN202 -- Numba finds the types of kernels, torch those of shape functions
+# ruff: noqa: ANN001, ANN002, ANN202 -- Numba finds the types of kernels
 
 import math
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import arrays, inner_type, no_resets
-from mambrane.kernels.blocks import count_tasks, locate
+from mambrane.kernels.arguments import arrays, compute_dtype, no_resets
+from mambrane.kernels.blocks import block_range, count_tasks
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import LOWEST_EXPONENT, exp
-from mambrane.kernels.threads import share_out
+from mambrane.kernels.threads import parallel_for
 from mambrane.kernels.tiles import (
     KEYS_TOGETHER,
     NUMBERS_TOGETHER,
@@ -42,7 +43,7 @@ from mambrane.kernels.tiles import (
     store_pair,
     sum_rows,
 )
-from mambrane.kernels.vectors import LANES, choose, filled, fused, load, store
+from mambrane.kernels.vectors import LANES, broadcast, fma, load, store, where_gt
 from mambrane.ops.windowed_attention.kv_cache import KeyValueCache, empty_cache
 
 BLOCK_TOKENS = 256
@@ -59,7 +60,7 @@ def windowed_attention_numba(
     resets_BT: Tensor | None,
 ) -> Tensor:
     """Return what the queries read; arguments as in `mambrane.ops.windowed_attention.windowed_attention`."""
-    dtype = inner_type(query_BTI)
+    dtype = compute_dtype(query_BTI)
     if state is None:
         state = empty_cache(key_BTI, 0)
     floats = (query_BTI, key_BTI, value_BTI, state.keys_BWI, state.values_BWI)
@@ -73,12 +74,12 @@ def windowed_attention_numba(
     return read_BTI.to(query_BTI.dtype)
 
 
-class _Arguments(NamedTuple):
+class _Inputs(NamedTuple):
     query_BTI: Tensor
     key_BTI: Tensor
     value_BTI: Tensor
-    ring_key_BRI: Tensor
-    ring_value_BRI: Tensor
+    cached_key_BRI: Tensor
+    cached_value_BRI: Tensor
     num_valid_B: Tensor
     resets_BT: Tensor
     heads: int
@@ -91,43 +92,45 @@ class _Outputs(NamedTuple):
     """Of each query the largest score and the inverse sum."""
 
 
-def _make_outputs(given: _Arguments) -> _Outputs:
-    batch, tokens, _ = given.query_BTI.shape
-    sums_GT2L = given.query_BTI.new_empty(-(-batch * given.heads // LANES), tokens, 2, LANES)
-    return _Outputs(torch.empty_like(given.query_BTI), sums_GT2L)
+_Saved = namedtuple(
+    "_Saved",
+    "query_BTI key_BTI value_BTI cached_key_BRI cached_value_BRI num_valid_B resets_BT sums_GT2L heads window",
+)
+_Block = namedtuple("_Block", "group number start stop oldest first_PL first_P last_P query_PNL key_PNL value_PNL")
+"""What a task works on: a group of heads, the number of a block of queries, its tokens, and rows in lanes."""
 
 
-def _fill(given: _Arguments, outputs: _Outputs) -> None:
-    block_tokens = max(BLOCK_TOKENS, given.window)
-    share_out(
+def _make_outputs(inputs: _Inputs) -> _Outputs:
+    batch, tokens, _ = inputs.query_BTI.shape
+    sums_GT2L = inputs.query_BTI.new_empty(-(-batch * inputs.heads // LANES), tokens, 2, LANES)
+    return _Outputs(torch.empty_like(inputs.query_BTI), sums_GT2L)
+
+
+def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
+    block_tokens = max(BLOCK_TOKENS, inputs.window)
+    parallel_for(
         _forward,
-        count_tasks(outputs.sums_GT2L.shape[0], given.query_BTI.shape[1], block_tokens),
+        count_tasks(outputs.sums_GT2L.shape[0], inputs.query_BTI.shape[1], block_tokens),
         block_tokens,
-        given.heads,
-        given.window,
-        *arrays(*given[:7], *outputs),
-        work_ns=0.1 * given.query_BTI.numel() * given.window,
+        *arrays(*inputs, *outputs),
+        work_ns=0.1 * inputs.query_BTI.numel() * inputs.window,
     )
 
 
-def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `keeps` names
+def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
     """Return the gradients of queries, keys, values, and of the cache's keys and values."""
-    *tensors, heads, window = kept
-    (batch, tokens, inner), num_slots = kept.query_BTI.shape, kept.ring_key_BRI.shape[1]
+    (batch, tokens, inner), num_slots, window = saved.query_BTI.shape, saved.cached_key_BRI.shape[1], saved.window
     block_tokens = max(BLOCK_TOKENS, window)
     num_blocks = count_tasks(1, tokens, block_tokens)
-    grad_query_BTI, grad_key_BTI, grad_value_BTI = (torch.empty_like(kept.query_BTI) for _ in range(3))
+    grad_query_BTI, grad_key_BTI, grad_value_BTI = (torch.empty_like(saved.query_BTI) for _ in range(3))
     edge_size = window if num_blocks > 1 or num_slots else 0
-    edge_key_JBWI, edge_value_JBWI = (kept.query_BTI.new_zeros(num_blocks, batch, edge_size, inner) for _ in range(2))
-    share_out(
+    edge_key_JBWI, edge_value_JBWI = (saved.query_BTI.new_zeros(num_blocks, batch, edge_size, inner) for _ in range(2))
+    parallel_for(
         _backward,
-        kept.sums_GT2L.shape[0] * num_blocks,
+        saved.sums_GT2L.shape[0] * num_blocks,
         block_tokens,
-        heads,
-        window,
-        *arrays(grads.read_BTI, *tensors),
-        *arrays(grad_query_BTI, grad_key_BTI, grad_value_BTI, edge_key_JBWI, edge_value_JBWI),
-        work_ns=0.2 * kept.query_BTI.numel() * window,
+        *arrays(grads.read_BTI, *saved, grad_query_BTI, grad_key_BTI, grad_value_BTI, edge_key_JBWI, edge_value_JBWI),
+        work_ns=0.2 * saved.query_BTI.numel() * window,
     )
     for grad_BTI, edge_JBWI in ((grad_key_BTI, edge_key_JBWI), (grad_value_BTI, edge_value_JBWI)):
         for block in range(1, num_blocks):
@@ -139,126 +142,101 @@ def _differentiate(grads: _Outputs, kept: Any) -> tuple[Tensor, ...]:  # noqa: A
 
 _attend = differentiable(
     "windowed_attention",
-    _Arguments,
+    _Inputs,
     _Outputs,
     _make_outputs,
-    _fill,
-    _differentiate,
-    keeps=(*_Arguments._fields[:7], "sums_GT2L", "heads", "window"),
-    gradients={name: name for name in _Arguments._fields[:5]},
+    _run_forward,
+    _run_backward,
+    saves=_Saved._fields,
+    gradients={name: name for name in _Inputs._fields[:5]},
     internal=("sums_GT2L",),
 )
 
 
 @kernel(makes_arrays=True)
-def _forward(
-    first,
-    last,
-    block_tokens,
-    heads,
-    window,
-    query_BTI,
-    key_BTI,
-    value_BTI,
-    ring_key_BRI,
-    ring_value_BRI,
-    num_valid_B,
-    resets_BT,
-    read_BTI,
-    sums_GT2L,
-):
+def _forward(first, last, block_tokens, *arguments):
     """Attend from the groups of heads and blocks of queries first, ..., last - 1."""
-    one, num_tokens = query_BTI.dtype.type(1), query_BTI.shape[1]
-    scale = query_BTI.dtype.type(1 / math.sqrt(query_BTI.shape[2] // heads))
+    inputs, outputs = _Inputs(*arguments[:9]), _Outputs(*arguments[9:])
+    one = inputs.query_BTI.dtype.type(1)
     for task in range(first, last):
-        group, _, start, stop = locate(task, num_tokens, block_tokens)
-        oldest, first_PL, first_P, last_P = _find_windows(
-            group, heads, window, ring_key_BRI, num_valid_B, resets_BT, start, stop
-        )
-        query_PNL = _queries(query_BTI, scale, group, heads, start, stop)
-        key_PNL = _visible_rows(key_BTI, ring_key_BRI, group, heads, oldest, stop)
-        value_PNL = _visible_rows(value_BTI, ring_value_BRI, group, heads, oldest, stop)
-        read_PNL = np.empty_like(query_PNL)
-        weight_QWL, sums_P2L = _allocate(window, query_PNL)
+        block = _load_block(task, block_tokens, inputs)
+        start, stop = block.start, block.stop
+        read_PNL = np.empty_like(block.query_PNL)
+        weight_QWL, sums_P2L = _allocate(inputs.window, block.query_PNL)
         for p in range(0, stop - start, QUERIES_TOGETHER):
-            row, num_rows = _find_rows(p, start - oldest, first_P)
-            multiply_rows(query_PNL, p, key_PNL, row, num_rows, weight_QWL)
-            _hide(weight_QWL, row, num_rows, first_PL, last_P, p)
-            _weigh(weight_QWL, num_rows, sums_P2L, p)
-            sum_rows(weight_QWL, value_PNL, row, num_rows, read_PNL, p)
+            row, num_rows = _find_rows(p, start - block.oldest, block.first_P)
+            multiply_rows(block.query_PNL, p, block.key_PNL, row, num_rows, weight_QWL)
+            _mask_scores(weight_QWL, row, num_rows, block.first_PL, block.last_P, p)
+            _softmax(weight_QWL, num_rows, sums_P2L, p)
+            sum_rows(weight_QWL, block.value_PNL, row, num_rows, read_PNL, p)
             _scale_rows(read_PNL, p, sums_P2L)
-        sums_GT2L[group, start:stop] = sums_P2L[: stop - start]
-        _from_lanes(read_PNL, 0, one, read_BTI, group, heads, start, stop)
+        outputs.sums_GT2L[block.group, start:stop] = sums_P2L[: stop - start]
+        _from_lanes(read_PNL, 0, one, outputs.read_BTI, block.group, inputs.heads, start, stop)
 
 
 @kernel(makes_arrays=True)
-def _backward(
-    first,
-    last,
-    block_tokens,
-    heads,
-    window,
-    grad_read_BTI,
-    query_BTI,
-    key_BTI,
-    value_BTI,
-    ring_key_BRI,
-    ring_value_BRI,
-    num_valid_B,
-    resets_BT,
-    sums_GT2L,
-    grad_query_BTI,
-    grad_key_BTI,
-    grad_value_BTI,
-    edge_key_JBWI,
-    edge_value_JBWI,
-):
+def _backward(first, last, block_tokens, *arguments):
     """Go back through the groups of heads and blocks of queries first, ..., last - 1."""
-    one, num_tokens = query_BTI.dtype.type(1), query_BTI.shape[1]
-    scale = query_BTI.dtype.type(1 / math.sqrt(query_BTI.shape[2] // heads))
+    grad_read_BTI, saved = arguments[0], _Saved(*arguments[1:11])
+    grad_query_BTI, grad_key_BTI, grad_value_BTI, edge_key_JBWI, edge_value_JBWI = arguments[11:]
+    heads, one, scale = saved.heads, saved.query_BTI.dtype.type(1), _scale(saved)
     for task in range(first, last):
-        group, block, start, stop = locate(task, num_tokens, block_tokens)
-        oldest, first_PL, first_P, last_P = _find_windows(
-            group, heads, window, ring_key_BRI, num_valid_B, resets_BT, start, stop
-        )
-        query_PNL = _queries(query_BTI, scale, group, heads, start, stop)
+        block = _load_block(task, block_tokens, saved)
+        group, start, stop, num_before = block.group, block.start, block.stop, block.start - block.oldest
+        query_PNL, key_PNL, value_PNL = block.query_PNL, block.key_PNL, block.value_PNL
         grad_PNL = _queries(grad_read_BTI, one, group, heads, start, stop)
-        key_PNL = _visible_rows(key_BTI, ring_key_BRI, group, heads, oldest, stop)
-        value_PNL = _visible_rows(value_BTI, ring_value_BRI, group, heads, oldest, stop)
         grad_query_PNL = np.empty_like(query_PNL)
         grad_key_PNL, grad_value_PNL = np.zeros_like(key_PNL), np.zeros_like(key_PNL)
-        weight_QWL, sums_P2L = _allocate(window, query_PNL)
+        weight_QWL, sums_P2L = _allocate(saved.window, query_PNL)
         grad_QWL = np.empty_like(weight_QWL)
-        sums_P2L[: stop - start] = sums_GT2L[group, start:stop]
+        sums_P2L[: stop - start] = saved.sums_GT2L[group, start:stop]
         for p in range(0, stop - start, QUERIES_TOGETHER):
-            row, num_rows = _find_rows(p, start - oldest, first_P)
+            row, num_rows = _find_rows(p, num_before, block.first_P)
             multiply_rows(query_PNL, p, key_PNL, row, num_rows, weight_QWL)
-            _hide(weight_QWL, row, num_rows, first_PL, last_P, p)
+            _mask_scores(weight_QWL, row, num_rows, block.first_PL, block.last_P, p)
             multiply_rows(grad_PNL, p, value_PNL, row, num_rows, grad_QWL)
             _differentiate_weights(weight_QWL, grad_QWL, num_rows, sums_P2L, p)
             add_products(weight_QWL, grad_PNL, p, row, num_rows, grad_value_PNL)
             add_products(grad_QWL, query_PNL, p, row, num_rows, grad_key_PNL)
             sum_rows(grad_QWL, key_PNL, row, num_rows, grad_query_PNL, p)
         _from_lanes(grad_query_PNL, 0, scale, grad_query_BTI, group, heads, start, stop)
-        num_before = start - oldest
         for grad_PNL, grad_BTI, edge_BWI in (
-            (grad_key_PNL, grad_key_BTI, edge_key_JBWI[block]),
-            (grad_value_PNL, grad_value_BTI, edge_value_JBWI[block]),
+            (grad_key_PNL, grad_key_BTI, edge_key_JBWI[block.number]),
+            (grad_value_PNL, grad_value_BTI, edge_value_JBWI[block.number]),
         ):
             _from_lanes(grad_PNL, 0, one, edge_BWI, group, heads, edge_BWI.shape[1] - num_before, edge_BWI.shape[1])
             _from_lanes(grad_PNL, num_before, one, grad_BTI, group, heads, start, stop)
 
 
+@kernel()
+def _scale(inputs):
+    """Return 1 / sqrt(numbers of a head), in the type of the queries."""
+    return inputs.query_BTI.dtype.type(1 / math.sqrt(inputs.query_BTI.shape[2] // inputs.heads))
+
+
 @kernel(makes_arrays=True)
-def _find_windows(group, heads, window, ring_key_BRI, num_valid_B, resets_BT, start, stop):
+def _load_block(task, block_tokens, inputs):
+    """Return a task's block of queries, with the keys and values that they see."""
+    heads, scale = inputs.heads, _scale(inputs)
+    group, number, start, stop = block_range(task, inputs.query_BTI.shape[1], block_tokens)
+    oldest, first_PL, first_P, last_P = _find_visible_rows(group, inputs, start, stop)
+    query_PNL = _queries(inputs.query_BTI, scale, group, heads, start, stop)
+    key_PNL = _visible_rows(inputs.key_BTI, inputs.cached_key_BRI, group, heads, oldest, stop)
+    value_PNL = _visible_rows(inputs.value_BTI, inputs.cached_value_BRI, group, heads, oldest, stop)
+    return _Block(group, number, start, stop, oldest, first_PL, first_P, last_P, query_PNL, key_PNL, value_PNL)
+
+
+@kernel(makes_arrays=True)
+def _find_visible_rows(group, inputs, start, stop):
     """Return the oldest token that a block needs (negative in the cache), and the first visible row of each lane."""
-    oldest = max(start - window + 1, -ring_key_BRI.shape[1])
+    window, cached_key_BRI, resets_BT = inputs.window, inputs.cached_key_BRI, inputs.resets_BT
+    oldest = max(start - window + 1, -cached_key_BRI.shape[1])
     num_sequences, num_rows = resets_BT.shape[0], _pad(stop - start, QUERIES_TOGETHER)
-    first_PL = np.zeros((num_rows, LANES), ring_key_BRI.dtype)
+    first_PL = np.zeros((num_rows, LANES), cached_key_BRI.dtype)
     first_P, last_P = np.full(num_rows, stop - oldest), np.zeros(num_rows, np.int64)
     for lane in range(LANES):
-        b = min((group * LANES + lane) // heads, num_sequences - 1)
-        document = -num_valid_B[b]
+        b = min((group * LANES + lane) // inputs.heads, num_sequences - 1)
+        document = -inputs.num_valid_B[b]
         for t in range(max(0, start - window + 1), start):
             if resets_BT[b, t]:
                 document = t
@@ -287,13 +265,13 @@ def _queries(x_BTI, scale, group, heads, start, stop):
 
 
 @kernel(makes_arrays=True)
-def _visible_rows(x_BTI, ring_BRI, group, heads, oldest, stop):
+def _visible_rows(x_BTI, cached_BRI, group, heads, oldest, stop):
     """Return the rows of keys or values that a block sees, in lanes; then zeros, for sums that run over."""
-    one, num_slots = x_BTI.dtype.type(1), ring_BRI.shape[1]
+    one, num_slots = x_BTI.dtype.type(1), cached_BRI.shape[1]
     num_rows = stop - oldest + QUERIES_TOGETHER + KEYS_TOGETHER
     x_PNL = np.zeros((num_rows, _pad(x_BTI.shape[2] // heads, NUMBERS_TOGETHER), LANES), x_BTI.dtype)
     if oldest < 0:
-        _to_lanes(ring_BRI, group, heads, num_slots + oldest, num_slots, one, x_PNL, 0)
+        _to_lanes(cached_BRI, group, heads, num_slots + oldest, num_slots, one, x_PNL, 0)
     _to_lanes(x_BTI, group, heads, max(0, oldest), stop, one, x_PNL, max(0, -oldest))
     return x_PNL
 
@@ -342,35 +320,35 @@ def _find_rows(p, num_before, first_P):
 
 
 @kernel()
-def _hide(score_QWL, row, num_rows, first_PL, last_P, p):
+def _mask_scores(score_QWL, row, num_rows, first_PL, last_P, p):
     """Put minus infinity where a query does not see: before its window or document, and after itself."""
-    kind = score_QWL.dtype.type
-    hidden = kind(-np.inf)
+    dtype = score_QWL.dtype.type
+    hidden = dtype(-np.inf)
     for q in range(QUERIES_TOGETHER):
         first, at = load(first_PL, p + q), q * score_QWL.shape[1]
         for w in range(at, at + last_P[p + q] - row):
-            store(choose(first, kind(row + w - at), hidden, load(score_QWL, w)), score_QWL, w)
+            store(where_gt(first, dtype(row + w - at), hidden, load(score_QWL, w)), score_QWL, w)
         for w in range(at + num_rows - (QUERIES_TOGETHER - 1 - q), at + num_rows):
-            store(filled(hidden), score_QWL, w)
+            store(broadcast(hidden), score_QWL, w)
 
 
 @kernel()
 def _exp_or_zero(exponent, too_low, zero):
     """Return exp(exponent), or zero where that would be too small to be a normal number; NaN stays NaN."""
-    return choose(too_low, exponent, zero, exp(exponent))
+    return where_gt(too_low, exponent, zero, exp(exponent))
 
 
 @kernel()
-def _weigh(score_QWL, num_rows, sums_P2L, p):
+def _softmax(score_QWL, num_rows, sums_P2L, p):
     """Turn scores into weights, in place, not yet divided by their sum; write the largest score and the inverse sum."""
-    kind = score_QWL.dtype.type
-    too_low, zero, one = kind(LOWEST_EXPONENT), kind(0), kind(1)
+    dtype = score_QWL.dtype.type
+    too_low, zero, one = dtype(LOWEST_EXPONENT), dtype(0), dtype(1)
     for q in range(QUERIES_TOGETHER):
         at = q * score_QWL.shape[1]
-        largest, total = filled(kind(-np.inf)), filled(zero)
+        largest, total = broadcast(dtype(-np.inf)), broadcast(zero)
         for w in range(at, at + num_rows):
             score = load(score_QWL, w)
-            largest = choose(largest, score, largest, score)
+            largest = where_gt(largest, score, largest, score)
         for w in range(at, at + num_rows):
             score = load(score_QWL, w)
             weight = _exp_or_zero(score - largest, too_low, zero)
@@ -384,15 +362,15 @@ def _weigh(score_QWL, num_rows, sums_P2L, p):
 @kernel()
 def _differentiate_weights(score_QWL, grad_QWL, num_rows, sums_P2L, p):
     """Turn scores into weights and the gradients of weights into those of scores, in place."""
-    kind = score_QWL.dtype.type
-    too_low, zero = kind(LOWEST_EXPONENT), kind(0)
+    dtype = score_QWL.dtype.type
+    too_low, zero = dtype(LOWEST_EXPONENT), dtype(0)
     for q in range(QUERIES_TOGETHER):
-        at, mean = q * score_QWL.shape[1], filled(zero)
+        at, mean = q * score_QWL.shape[1], broadcast(zero)
         largest, inverse = load(sums_P2L, 2 * (p + q)), load(sums_P2L, 2 * (p + q) + 1)
         for w in range(at, at + num_rows):
             score = load(score_QWL, w)
             weight = _exp_or_zero(score - largest, too_low, zero) * inverse
-            mean = fused(weight, load(grad_QWL, w), mean)
+            mean = fma(weight, load(grad_QWL, w), mean)
             store(weight, score_QWL, w)
         for w in range(at, at + num_rows):
             store((load(grad_QWL, w) - mean) * load(score_QWL, w), grad_QWL, w)

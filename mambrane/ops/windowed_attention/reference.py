@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import inner_type
+from mambrane.kernels.arguments import compute_dtype
 from mambrane.ops.windowed_attention.kv_cache import KeyValueCache, empty_cache, number_documents
 
 
@@ -27,7 +27,7 @@ def windowed_attention_reference(
     resets_BT: Tensor | None,
 ) -> Tensor:
     """Return what the queries read; arguments as in `mambrane.ops.windowed_attention.windowed_attention`."""
-    inner, num_tokens = inner_type(query_BTI), query_BTI.shape[1]
+    inner, num_tokens = compute_dtype(query_BTI), query_BTI.shape[1]
     state = empty_cache(key_BTI, 0) if state is None else state
     query_BTHd, key_BPHd, value_BPHd = (
         each.to(inner).unflatten(-1, (heads, -1))

@@ -1,5 +1,6 @@
 """The domains that every installation holds."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from mambrane.data.builtin.readers import (
     read_header,
     read_numeric_rows,
     read_readme,
+    read_restructured_text,
     typeface_of,
 )
 from mambrane.data.config import DataConfig
@@ -68,7 +70,7 @@ def test_each_domain_reads_like_its_name(loaded):
     assert english.count(" the ") > 300
     tables = text_of(loaded, "tables")
     assert sum(character.isdigit() for character in tables) > 0.2 * len(tables)
-    assert text_of(loaded, "markup").count("<") > 300
+    assert len(re.findall(r"<[/\w]|`|^\.\. |^#+ ", text_of(loaded, "markup"), re.MULTILINE)) > 1000
 
 
 def test_every_domain_holds_a_megabyte():
@@ -83,7 +85,7 @@ def test_nothing_outside_the_required_packages_is_read():
     assert roots <= {
         *("python", "torch", "torchgen", "numpy", "matplotlib", "networkx", "sympy", "numba", "tensorboard"),
         *("fsspec", "pyparsing", "tyro", "fontTools", "mpmath", "PIL", "jinja2", "werkzeug", "markdown"),
-        *("literals", "readme", "licences", "manuals"),
+        *("literals", "readme", "licences", "manuals", "reference"),
     }
 
 
@@ -109,6 +111,18 @@ def test_a_readme_is_what_follows_the_fields(tmp_path):
     path = tmp_path / "METADATA"
     path.write_text("Name: x\nVersion: 1\n\n# Title\n\nText.\n")
     assert list(read_readme(path, 0)) == [b"# Title\n\nText.\n"]
+
+
+def test_restructured_text_is_taken_from_python_files_where_it_is_long_and_marked_up(tmp_path):
+    path = tmp_path / "layer.py"
+    page = "Applies a layer.\n\n.. note::\n    Slow.\n\nArgs:\n    x: ``int`` in :math:`[0, 1)`\n"
+    plain, short = "One.\n" * 9, "A ``b`` of\n``c`` and ``d``."
+    indented = page.replace("\n", "\n    ")
+    path.write_text(f'def f():\n    r"""{indented}"""\n\nTEXTS = ["""{page}""", """{plain}""", """{short}"""]\n')
+    assert list(read_restructured_text(path, 0)) == [page.encode()]
+    assert list(read_restructured_text(path, 18)) == [b"Applies a layer.\n\n"]
+    path.write_text(f'TEXT = """{plain}"""\n')
+    assert list(read_restructured_text(path, 0)) == []
 
 
 def test_a_missing_installation_shows_the_way_out(monkeypatch, tmp_path):

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from mambrane.core.events import Event
-from mambrane.watch import wording
+from mambrane.watch import formatting
 
 Words = Callable[[Event], str]
 
@@ -11,11 +11,11 @@ Words = Callable[[Event], str]
 def skipped_file(event: Event) -> str:
     """Return which file was passed over, of how many of its kind, and why."""
     others = f" and {event['count'] - 1:,} more" if event.get("count", 1) > 1 else ""
-    return f"{wording.visible(event['path'])}{others} passed over: {event['reason']}"
+    return f"{formatting.visible(event['path'])}{others} passed over: {event['reason']}"
 
 
 def _filled_in(event: Event) -> str:
-    settings = ", ".join(f"{name} = {wording.value(item)}" for name, item in event["settings"].items())
+    settings = ", ".join(f"{name} = {formatting.value(item)}" for name, item in event["settings"].items())
     return f"the run was saved before these settings existed; they have their defaults: {settings}"
 
 
@@ -23,10 +23,11 @@ WARNINGS: dict[str, Words] = {
     "warning": lambda e: e["message"],
     "text_left_out": lambda e: f"text left out: {e['message']}",
     "cache_damaged": lambda e: e["message"],
+    "heldout_text_not_kept": lambda e: e["message"],
     "heldout_text_repeats_training_text": lambda e: e["message"],
     "listener_failed": lambda e: e["message"],
     "file_skipped": skipped_file,
-    "domains_left_out": lambda e: f"text that no task learns: {', '.join(map(wording.visible, e['names']))}",
+    "domains_left_out": lambda e: f"text that no task learns: {', '.join(map(formatting.visible, e['names']))}",
     "tokenizer_smaller_than_asked": lambda e: (
         f"the text gives {e['vocab_size']:,} tokens in place of the {e['asked']:,} that --tokenizer asks for"
     ),
@@ -34,16 +35,16 @@ WARNINGS: dict[str, Words] = {
     "checkpoint_damaged": lambda e: f"{e['path']} is damaged ({e['file']}: {e['found']}); an older checkpoint is used",
     "checkpoints_not_pruned": lambda e: f"old checkpoints could not be removed: {e['reason']}",
     "leftover_not_removed": lambda e: f"{e['path']}, left over from a save, could not be removed: {e['reason']}",
-    "step_skipped": lambda e: f"step {wording.count(e['number'])} skipped: {e['reason']}",
-    "step_empty": lambda e: f"step {wording.count(e['number'])} has nothing to learn: {e['reason']}",
+    "step_skipped": lambda e: f"step {formatting.count(e['number'])} skipped: {e['reason']}",
+    "step_empty": lambda e: f"step {formatting.count(e['number'])} has nothing to learn: {e['reason']}",
     "loss_spike": lambda e: (
-        f"loss spike at step {wording.count(e['step'])}: {wording.decimal(e['loss'])} nats/token where "
-        f"{wording.decimal(e['usual'])} is usual"
+        f"loss spike at step {formatting.count(e['step'])}: {formatting.decimal(e['loss'])} nats/token where "
+        f"{formatting.decimal(e['usual'])} is usual"
     ),
     "out_of_memory": lambda e: (
-        f"memory ran out on {wording.count(e['tokens'])} tokens at once; they are computed in two halves"
+        f"memory ran out on {formatting.count(e['tokens'])} tokens at once; they are computed in two halves"
         if e["samples"] > 1
-        else f"memory ran out on {wording.count(e['tokens'])} tokens"
+        else f"memory ran out on {formatting.count(e['tokens'])} tokens"
     ),
     "precision_changed": lambda e: (
         f"the run was saved in {e['saved']} and goes on in {e['now']}: its numbers will differ"
@@ -59,11 +60,11 @@ WARNINGS: dict[str, Words] = {
 NOTES: dict[str, Words] = {
     "compiling": lambda e: e["message"],
     "parameters_added": lambda e: f"parameters added to the optimizer: {', '.join(e['names'])}",
-    "resumed": lambda e: f"resumed after step {wording.count(e['step'])}",
-    "switches": lambda e: wording.switches(e["on"], e["off"]),
+    "resumed": lambda e: f"resumed after step {formatting.count(e['step'])}",
+    "switches": lambda e: formatting.switches(e["on"], e["off"]),
 }
 
-WITHOUT_WORDS = frozenset({"task_finished", "checkpoint_loaded", "checkpoint_removed", "step_aborted", "text_read"})
+WITHOUT_MESSAGE = frozenset({"task_finished", "checkpoint_loaded", "checkpoint_removed", "step_aborted", "text_read"})
 """Kinds that say nothing new to a reader who saw the others."""
 
 
@@ -78,4 +79,4 @@ def note_of(event: Event) -> str | None:
     kind = event["event"]
     if kind in NOTES:
         return NOTES[kind](event)
-    return None if kind in WITHOUT_WORDS else event.get("message")
+    return None if kind in WITHOUT_MESSAGE else event.get("message")

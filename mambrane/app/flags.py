@@ -1,4 +1,4 @@
-"""The words of a command: short forms, which settings they name, and what is said about a word that fits nothing."""
+"""The flags of a command: short forms, which settings they name, and the error for a flag that does not exist."""
 
 import difflib
 from collections.abc import Mapping, Sequence
@@ -11,38 +11,38 @@ SHORT_FORMS = {"--lr": "--learning-rate"}
 NUMBERS: dict[Any, str] = {int: "a whole number", float: "a number"}
 
 
-def long_forms(words: Sequence[str]) -> list[str]:
-    """Return the words with every short form written out."""
+def long_forms(argv: Sequence[str]) -> list[str]:
+    """Return the arguments with every short form written out."""
     whole = []
-    for word in words:
+    for word in argv:
         flag, equals, value = word.partition("=")
         whole.append(SHORT_FORMS.get(flag, flag) + equals + value if word.startswith("--") else word)
     return whole
 
 
-def given_settings(words: Sequence[str]) -> set[str]:
-    """Return the names of the settings whose flags are among the words, those switched off by --no-NAME included."""
-    names = {_name(word) for word in long_forms(words) if word.startswith("--")}
+def given_settings(argv: Sequence[str]) -> set[str]:
+    """Return the names of the settings whose flags are given, those switched off by --no-NAME included."""
+    names = {_name(word) for word in long_forms(argv) if word.startswith("--")}
     return names | {name.removeprefix("no_") for name in names}
 
 
-def hints_of(arguments: type) -> dict[str, Any]:
+def hints_of(settings: type) -> dict[str, Any]:
     """Return the type of each setting by name; those of nested dataclasses stand beside the others."""
     hints: dict[str, Any] = {}
-    types = get_type_hints(arguments)
-    for field in fields(arguments):
+    types = get_type_hints(settings)
+    for field in fields(settings):
         hint = types[field.name]
         hints |= hints_of(hint) if isinstance(hint, type) and is_dataclass(hint) else {field.name: hint}
     return hints
 
 
-def check_words(words: Sequence[str], hints: Mapping[str, Any], *, command: str, num_positional: int = 0) -> None:
-    """Refuse words that the command does not know, with the nearest one that it does.
+def check_flags(argv: Sequence[str], hints: Mapping[str, Any], *, command: str, num_positional: int = 0) -> None:
+    """Refuse flags that the command does not know, with the nearest one that it does.
 
     Raises:
-        UserError: an unknown flag, a value that its flag does not take, a word too many.
+        UserError: an unknown flag, a value that its flag does not take, an argument too many.
     """
-    left, switch = list(words), ""
+    left, switch = list(argv), ""
     while left:
         word = left.pop(0)
         if not word.startswith("-") or word == "-":
@@ -65,13 +65,13 @@ def check_words(words: Sequence[str], hints: Mapping[str, Any], *, command: str,
             _check_value(word, left.pop(0), hint)
 
 
-def check_run(words: Sequence[str], hints: Mapping[str, Any], *, command: str) -> None:
-    """Refuse the words of a command that has no folder of a run among them.
+def check_run(argv: Sequence[str], hints: Mapping[str, Any], *, command: str) -> None:
+    """Refuse the arguments of a command without the folder of a run.
 
     Raises:
         UserError: there is none.
     """
-    left = list(words)
+    left = list(argv)
     while left:
         word = left.pop(0)
         if not word.startswith("-"):

@@ -1,0 +1,201 @@
+"""The arguments of each command, and how they are read."""
+
+import io
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+
+from mambrane.app.flags import check_flags, check_run, hints_of
+from mambrane.app.help import command_help
+from mambrane.continual.config import ContinualConfig
+from mambrane.core.bounds import Bounds, Seed, check_settings
+from mambrane.core.errors import UserError
+from mambrane.data.config import DataConfig
+from mambrane.engine.config import EngineConfig
+from mambrane.models.config import ModelConfig
+from mambrane.plasticity.config import PlasticityConfig
+from mambrane.run.config import ExportKind, RunOptions, Weights
+
+HELP_FLAGS = ("-h", "--help")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartOptions:
+    """What is read ahead of the settings: where their defaults come from, and how a plan is printed."""
+
+    preset: Literal["tiny", "small", "base"] = "base"
+    """Recipe to start from; the settings given beside it change single things."""
+    config: Path | None = None
+    """File with settings by section, such as the config.json of another run; it stands between preset and flags."""
+    json: bool = False
+    """With --dry-run: print configuration and plan as one JSON object and nothing else."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainArguments:
+    """Train a model on a sequence of text domains. Run the same command again after any interruption: it resumes."""
+
+    start: StartOptions = field(default_factory=StartOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    plasticity: PlasticityConfig = field(default_factory=PlasticityConfig)
+    continual: ContinualConfig = field(default_factory=ContinualConfig)
+
+
+Run = Annotated[Path, tyro.conf.Positional]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluateArguments:
+    """Measure a trained model on the held-out text of every domain."""
+
+    run: Run
+    """Folder of the run."""
+    data: tuple[str, ...] = ()
+    """Other text than the run's own: files, folders, hf:NAME."""
+    weights: Weights = "auto"
+    """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerateArguments:
+    """Write text with a trained model, character by character, at constant memory."""
+
+    run: Run
+    """Folder of the run."""
+    prompt: str = ""
+    """Text to go on from; left out, the model starts a new document."""
+    max_tokens: Annotated[int, Bounds(1, 2**62)] = 256
+    """Tokens to write at most."""
+    temperature: float = 0.8
+    """Above 1 is more random, below 1 less, 0 always takes the most likely token."""
+    top_k: int = 0
+    """Draw from the k most likely tokens only; 0 draws from all."""
+    top_p: float = 1.0
+    """Draw from the most likely tokens that together have this probability."""
+    seed: Seed = 0
+    """Seed of the draw; equal seeds write equal text."""
+    weights: Weights = "auto"
+    """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportArguments:
+    """Write one self-contained HTML page with pictures about a run."""
+
+    run: Run
+    """Folder of the run."""
+    output: Path | None = None
+    """File to write; left out: report.html in the run's folder."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExportArguments:
+    """Write a run's model so that it can leave: a folder, the hub, transformers' format, or NIR of its neurons."""
+
+    run: Run
+    """Folder of the run."""
+    to: ExportKind = "folder"
+    """folder, hub, transformers or nir."""
+    output_dir: Path | None = None
+    """Folder to write; left out: export/ in the run's folder."""
+    hub_name: str = ""
+    """With --to hub: OWNER/MODEL, where it is published."""
+    private: bool = False
+    """With --to hub: nobody else may see it."""
+    weights: Weights = "auto"
+    """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class InfoArguments:
+    """Show what a run's model is made of, what it costs and what it has learned; without a run, this machine."""
+
+    run: Annotated[Path | None, tyro.conf.Positional] = None
+    """Folder of the run; left out: versions, processor, operations and cache folders, as a bug report needs them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyArguments:
+    """Run a study: arms, seeds and orders of tasks as runs side by side, and one table. Run it again to go on."""
+
+    study: Annotated[str, tyro.conf.Positional] = ""
+    """File of a study (TOML), or the name of a ready one."""
+    output_dir: str = ""
+    """Folder of the study; left out: studies/NAME."""
+    jobs: Annotated[int, Bounds(0, 4096, meaning_of_0="as many as there are cores")] = 0
+    """Runs side by side; 0: as many as there are cores."""
+    dry_run: bool = False
+    """Say what is left to do and about how long it takes, and run nothing."""
+    list: bool = False
+    """Show the ready studies, and about how long each takes."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+def parse_known(kind: type[T], argv: Sequence[str], *, default: T) -> T:
+    """Read some settings and pass over all others."""
+    parsed, _ = tyro.cli(
+        kind,
+        config=(tyro.conf.OmitArgPrefixes,),
+        args=list(argv),
+        default=default,
+        prog="mambrane train",
+        return_unknown_args=True,
+        add_help=False,
+    )
+    return parsed
+
+
+def parse(kind: type[T], argv: Sequence[str], *, command: str, default: T | None = None) -> T:
+    """Return the arguments of a command; where they ask for help, it is printed, and the program left."""
+    if default is None:
+        if asks_for_help(argv):
+            sys.stdout.write(command_help(command, kind))
+            raise SystemExit(0)
+        check_flags(argv, hints_of(kind), command=command, num_positional=1)
+        if kind not in (InfoArguments, StudyArguments):
+            check_run(argv, hints_of(kind), command=command)
+    options: dict[str, Any] = {} if default is None else {"default": default}
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            return tyro.cli(
+                kind,
+                args=list(argv),
+                prog=f"mambrane {command}",
+                add_help=False,
+                config=(tyro.conf.OmitArgPrefixes,),
+                **options,
+            )
+    except SystemExit as left:
+        # Where a setting refused its value, tyro keeps our error behind its own.
+        error: BaseException | None = left
+        while error is not None and not isinstance(error, UserError):
+            error = error.__cause__ or error.__context__
+        if error is not None:
+            raise error from None
+        sys.stderr.write(told.getvalue())
+        raise
+
+
+def asks_for_help(argv: Sequence[str]) -> bool:
+    """Return whether help is asked for."""
+    return any(flag in HELP_FLAGS for flag in argv)
