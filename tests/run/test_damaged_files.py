@@ -7,10 +7,6 @@ from functools import partial
 
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.decoders import ByteLevel as ByteLevelDecoder
-from tokenizers.models import BPE
-from tokenizers.pre_tokenizers import ByteLevel
 
 from mambrane.app.cli import main
 from mambrane.continual.matrix import load_matrix
@@ -72,11 +68,6 @@ CONTENTS = {
     "digits": b"9" * 5000,
     "nan": b'{"model": NaN, "domains": NaN}',
 }
-BPE_OF_BYTES = Tokenizer(
-    BPE(vocab={letter: number for number, letter in enumerate(sorted(ByteLevel.alphabet()))}, merges=[])
-)
-BPE_OF_BYTES.pre_tokenizer, BPE_OF_BYTES.decoder = ByteLevel(add_prefix_space=False), ByteLevelDecoder()
-
 NEEDED = {"config.json", "tokenizer.json", "manifest.json"}
 """Without one of these there is no model."""
 
@@ -133,8 +124,11 @@ def test_what_has_no_end_in_the_place_of_a_file_is_not_waited_for(made, run, cap
 
 @pytest.mark.parametrize("command", ["evaluate", "generate", "train"])
 def test_another_tokenizer_of_the_same_size_is_refused(made, run, capsys, command):
-    other = {"kind": "subword", "name": "other", "tokenizer": BPE_OF_BYTES.to_str(), "end_of_text": 256}
-    (run / "tokenizer.json").write_text(json.dumps(other))
+    saved = json.loads((run / "tokenizer.json").read_text())
+    definition = json.loads(saved["tokenizer"])
+    pieces = definition["model"]["vocab"]
+    pieces["a"], pieces["b"] = pieces["b"], pieces["a"]
+    (run / "tokenizer.json").write_text(json.dumps({**saved, "tokenizer": json.dumps(definition)}))
     assert main(commands(made, run)[command]) == 2
     assert "the tokenizer is not the one that the run was trained with" in capsys.readouterr().err
 
