@@ -45,6 +45,7 @@ from .run import presets as presets
 from .run.config import RunConfig as RunConfig
 from .run.config import RunOptions as RunOptions
 from .run.export import Exported as Exported
+from .run.initial import shaped_like as shaped_like
 from .run.run import Run as Run
 from .run.train import train as train
 from .studies.conduct import StudyOutcome as StudyOutcome

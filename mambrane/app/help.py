@@ -30,6 +30,7 @@ PLACEHOLDERS = {
     "prompt": "TEXT",
     "config": "FILE",
     "output": "FILE",
+    "init_from": "MODEL",
     "hub_name": "OWNER/MODEL",
 }
 FLAG_WIDTH = 30

@@ -44,6 +44,7 @@ def base_of(argv: Sequence[str]) -> RunConfig:
 class Prerequisites:
     """The settings that others need, read ahead of them."""
 
+    init_from: str
     data: tuple[str, ...]
     hidden_dim: int
     block_pattern: str

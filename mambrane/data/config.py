@@ -9,6 +9,8 @@ from mambrane.core.errors import UserError
 
 MAX_VOCABULARY = 1_000_000
 """Tokens that a tokenizer may have; the largest ones in use have a quarter of that."""
+INITIAL_TOKENIZER = "init"
+"""Names the tokenizer of the model that a run starts from."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +21,7 @@ class DataConfig:
     """`builtin`, files or folders (one file or sub-folder is one domain), or hf:NAME for the Hugging Face hub."""
     tokenizer: str = "bytes"
     """`bytes`; `bpe:SIZE`, trained on the first task's text; `bpe:SIZE:all`, trained on every task's text, which looks
-    ahead; hf:NAME; or the path of a tokenizer.json."""
+    ahead; hf:NAME; the path of a tokenizer.json; or `init`, that of --init-from."""
     sequence_length: Annotated[int, Bounds(1, 1_048_576)] = 256
     """Tokens in a training sequence."""
     batch_size: Annotated[int, Bounds(1, 1_048_576)] = 8
@@ -78,7 +80,7 @@ def check_tokenizer_spec(spec: str) -> None:
             way_out="--tokenizer bpe:4096",
         )
     is_hub_name = spec.startswith("hf:") and spec != "hf:"
-    if not (spec == "bytes" or bpe or is_hub_name or spec.endswith(".json")):
+    if not (spec in ("bytes", INITIAL_TOKENIZER) or bpe or is_hub_name or spec.endswith(".json")):
         raise UserError(
             f"--tokenizer {spec}",
             wanted="bytes, bpe:SIZE, bpe:SIZE:all, hf:NAME or the path of a tokenizer.json",

@@ -13,7 +13,7 @@ from mambrane.core.bounds import Bounds, Count, Seed, check_settings
 from mambrane.core.errors import UserError
 from mambrane.core.ordinary_files import read_ordinary
 from mambrane.core.renamed import earlier_setting, with_present_settings
-from mambrane.data.config import DataConfig
+from mambrane.data.config import INITIAL_TOKENIZER, DataConfig
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
@@ -45,6 +45,8 @@ class RunOptions:
     """Add up in the same order each time on a GPU, so that a resumed run is the same bit for bit; a CPU always does."""
     extension: tuple[str, ...] = ()
     """Extensions from other packages, package.module:Class, each followed by its settings as name=value."""
+    init_from: str = ""
+    """Weights to start from, with their sizes and tokenizer: a run, a folder that left one, or hf:OWNER/MODEL."""
     output_dir: str = ""
     """Folder of the run; left out: runs/NAME, where NAME follows from the configuration."""
     require_same_environment: bool = False
@@ -69,6 +71,12 @@ class RunConfig:
     continual: ContinualConfig = field(default_factory=ContinualConfig)
 
     def __post_init__(self) -> None:
+        if self.data.tokenizer == INITIAL_TOKENIZER and not self.run.init_from:
+            raise UserError(
+                f"--tokenizer {INITIAL_TOKENIZER} without --init-from",
+                wanted="a model to take the tokenizer from",
+                way_out="--tokenizer bytes, or --init-from MODEL",
+            )
         tasks = self.continual.num_tasks if self.continual.continual_learning else 1
         if self.run.epochs < tasks:
             raise UserError(
@@ -102,9 +110,9 @@ class RunConfig:
         """Return the folder of the run on this text: text of one's own is known by its content, wherever it lies.
 
         Args:
-            content_hashes: of each domain, in order.
+            content_hashes: of each domain, in order, then of the weights that it starts from, if there are such.
         """
-        if self.run.output_dir or not self.data.has_own_text:
+        if self.run.output_dir or not (self.data.has_own_text or self.run.init_from):
             return self.folder
         text = hashlib.sha256(json.dumps(list(content_hashes)).encode()).hexdigest()
         return self.folder.with_name(f"{self.folder.name}-{text[:6]}")
@@ -114,6 +122,7 @@ OPERATIONAL = (
     "data.data",
     "data.keep_heldout_bytes",
     "run.max_steps",
+    "run.init_from",
     "run.output_dir",
     "run.dry_run",
     "run.device",

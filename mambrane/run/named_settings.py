@@ -67,6 +67,12 @@ def fitted_to(base: RunConfig, chosen: Mapping[str, Any], given: Collection[str]
         UserError: the text that was chosen is not there.
     """
     chosen = dict(chosen)
+    # The config.json of a run that started from weights says every size: the weights need not be there any more.
+    if chosen.get("init_from") and not {field.name for field in fields(base.model)} <= chosen.keys():
+        # Reading weights imports torch, which reading the command line does not wait for otherwise.
+        from mambrane.run.initial import shaped_like
+
+        base = shaped_like(base, chosen["init_from"], chosen)
     continual_learning = chosen.get("continual_learning", base.continual.continual_learning)
     if continual_learning and "num_tasks" not in chosen:
         num_tasks = num_domains_in(tuple(chosen.get("data", base.data.data)))

@@ -16,6 +16,7 @@ from mambrane.run.arithmetic import precision_of
 from mambrane.run.build import build_model, build_task_kind, steps_by_task
 from mambrane.run.config import RunConfig, to_dict
 from mambrane.run.folders import cache_folder
+from mambrane.run.initial import initial_tokenizer, place_hash
 from mambrane.run.methods import methods_of
 from mambrane.run.timing import ExpectedTime, expected_time, measure_micro_batch
 
@@ -98,7 +99,9 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
         UserError: a setting or a text that a run would be refused for.
     """
     num_domains = config.continual.num_tasks if config.continual.continual_learning else None
-    tokenizer, domains = load_domains(config.data, cache_folder(), events, num_domains)
+    tokenizer, domains = load_domains(
+        config.data, cache_folder(), events, num_domains, tokenizer=initial_tokenizer(config)
+    )
     stream = build_stream(domains, config.continual, config.run.epochs)
     model = build_model(config, tokenizer.vocab_size)
     kind = precision_of(config, device)
@@ -114,7 +117,7 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
     memory = {what: BYTES_PER_NUMBER * number * num_parameters for what, number in kept_by_parameter(config).items()}
     return Plan(
         config=config,
-        folder=config.folder_for([domain.content_hash for domain in domains]),
+        folder=config.folder_for([*(domain.content_hash for domain in domains), *place_hash(config)]),
         domains=tuple(_domain_plan(domain) for domain in domains),
         tasks=tuple(
             TaskPlan(task.name, task.num_epochs, steps, loader.num_tokens * task.num_epochs)

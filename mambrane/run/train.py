@@ -24,6 +24,7 @@ from mambrane.run.config import OPERATIONAL, RunConfig, defaults_for_old_runs, t
 from mambrane.run.effects import warnings_of_device
 from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
+from mambrane.run.initial import initial_tokenizer, place_hash, start_from
 from mambrane.run.kernels import all_operations_of, compile_kernels_of
 from mambrane.run.methods import shown_numbers
 from mambrane.run.outside import arguments_of, load_extensions
@@ -79,7 +80,7 @@ def train(
     words = [word for extension in from_outside for word in arguments_of(extension)]
     config = replace(config, run=replace(config.run, extension=tuple(words)))
     texts, reading_events = _read_texts(config, listeners)
-    folder = RunFolder(config.folder_for([text.content_hash for text in texts]))
+    folder = RunFolder(config.folder_for([*(text.content_hash for text in texts), *place_hash(config)]))
     with folder.lock():
         filled_in = folder.settings_saved_without(to_dict(defaults_for_old_runs()))
         if folder.config_file.exists():
@@ -117,6 +118,7 @@ def _train_in(
         tokenizer, domains = _tokenize(config, folder, texts, events)
         model = build_model(config, tokenizer.vocab_size)
         _announce(config, from_outside, warnings, folder, domains, model, device, events)
+        start_from(config, folder, model, tokenizer, events)
         checkpoints = Checkpoints(folder.checkpoints_folder, keep=config.engine.keep_checkpoints, events=events)
         with BackgroundSaver(checkpoints) as saver:
             runner = build_runner(
@@ -162,7 +164,7 @@ def _tokenize(
         cache_folder(),
         events,
         is_stream=config.continual.continual_learning,
-        tokenizer=saved,
+        tokenizer=saved or initial_tokenizer(config),
     )
     if saved is None:
         _check_config(folder, config)
