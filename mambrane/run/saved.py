@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
-from mambrane.continual.runner import refuse_another_tokenizer
+from mambrane.continual.stream import refuse_another_tokenizer
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.core.ordinary_files import read_ordinary
