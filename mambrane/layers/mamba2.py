@@ -3,7 +3,8 @@
     (z, x, B, C, dt) = W_in u      (x, B, C) = silu(conv(x, B, C))      delta = softplus(dt + b_dt)
     h[t] = exp(delta A) h[t-1] + delta x B^T      y = h C + D x         out = W_out norm(y silu(z))
 
-for each of H heads of P channels; delta, A and D are one number for each head, B and C are shared by all (one group).
+for each of H heads of P channels; delta, A and D are one number for each head, B and C are shared by the heads of a
+group, of which there is one as a rule; with several, the norm is over each group too.
 Parameter names, shapes and arithmetic are the published ones (RMSNorm behind the gate, `norm_before_gate=False`).
 The phases of a call, `channels`, `scan` and `gated`, can be called by themselves, as in version 1.
 Source: Dao & Gu 2024, Transformers are SSMs, arXiv 2405.21060, section 7; initialisation from their mamba2.py.
@@ -46,18 +47,18 @@ class Mamba2(nn.Module):
     """Operations with compiled kernels that it calls."""
     state_type = Mamba2State
 
-    def __init__(self, dim: int, *, expand: int, d_state: int, d_conv: int) -> None:
+    def __init__(self, dim: int, *, expand: int, d_state: int, d_conv: int, head_dim: int = 0, groups: int = 1) -> None:
         super().__init__()
         expanded = expand * dim
-        self.d_state, self.head_channels = d_state, head_channels(expanded)
+        self.d_state, self.head_channels, self.groups = d_state, head_dim or head_channels(expanded), groups
         heads = expanded // self.head_channels
-        convolved = expanded + 2 * d_state
+        convolved = expanded + 2 * groups * d_state
         self.in_proj = Linear(dim, expanded + convolved + heads, bias=False)
         self.conv1d = nn.Conv1d(convolved, convolved, d_conv, groups=convolved, padding=d_conv - 1)
         self.dt_bias = nn.Parameter(torch.zeros(heads))
         self.A_log = nn.Parameter(torch.zeros(heads))
         self.D = nn.Parameter(torch.ones(heads))
-        self.norm = RmsNorm(expanded)
+        self.norm = RmsNorm(expanded, groups=groups)
         self.out_proj = Linear(expanded, dim, bias=False)
         for parameter in (self.A_log, self.D, self.dt_bias):
             exempt_from_weight_decay(parameter)
@@ -88,7 +89,7 @@ class Mamba2(nn.Module):
         xBC_BTE, conv_BEK = causal_conv(
             xBC_BTE, self.conv1d.weight.squeeze(1), self.conv1d.bias, state_BEK=conv_BEK, resets_BT=resets_BT
         )
-        x_BTE, B_BTN, C_BTN = xBC_BTE.split([expanded, self.d_state, self.d_state], dim=-1)
+        x_BTE, B_BTN, C_BTN = xBC_BTE.split([expanded, *[self.groups * self.d_state] * 2], dim=-1)
         return InnerChannels(x_BTE, gate_BTE, conv_BEK, (B_BTN, C_BTN, dt_BTH))
 
     def scan(
@@ -116,8 +117,7 @@ class Mamba2(nn.Module):
             dt_BTH = dt_BTH + selecting_BTE.unflatten(-1, (heads, self.head_channels)).sum(-1)
         x_BTHP = channels.x_BTE.unflatten(-1, (heads, self.head_channels))
         delta_BTH = softplus(dt_BTH + self.dt_bias)
-        A_H = -torch.exp(self.A_log)
-        y_BTHP, scan_BHPN = ssd(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=scan_BHPN, resets_BT=resets_BT)
+        y_BTHP, scan_BHPN = self._scan_groups(x_BTHP, delta_BTH, B_BTN, C_BTN, scan_BHPN, resets_BT)
         return y_BTHP.flatten(2), scan_BHPN
 
     def gated(self, y_BTE: Tensor, channels: InnerChannels) -> Tensor:
@@ -128,6 +128,40 @@ class Mamba2(nn.Module):
     def selection_macs(self, units: int) -> int:
         """Return the multiply-accumulates a token of `selecting_BTS`: none, it is a sum."""
         return 0
+
+    def _scan_groups(
+        self,
+        x_BTHP: Tensor,
+        delta_BTH: Tensor,
+        B_BTN: Tensor,
+        C_BTN: Tensor,
+        scan_BHPN: Tensor | None,
+        resets_BT: Resets | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Scan the heads of each group with its own part of B and C [B, T, G N]; return y and the state."""
+        A_H = -torch.exp(self.A_log)
+        if self.groups == 1:
+            return ssd(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=scan_BHPN, resets_BT=resets_BT)
+        states = [None] * self.groups if scan_BHPN is None else scan_BHPN.chunk(self.groups, dim=1)
+        by_group = zip(
+            x_BTHP.chunk(self.groups, dim=2),
+            delta_BTH.chunk(self.groups, dim=2),
+            A_H.chunk(self.groups),
+            B_BTN.chunk(self.groups, dim=-1),
+            C_BTN.chunk(self.groups, dim=-1),
+            states,
+            strict=True,
+        )
+        scanned = [
+            ssd(
+                *(part.contiguous() for part in parts),
+                state_BHPN=None if state is None else state.contiguous(),
+                resets_BT=resets_BT,
+            )
+            for *parts, state in by_group
+        ]
+        ys, new_states = zip(*scanned, strict=True)
+        return torch.cat(ys, dim=2), torch.cat(new_states, dim=1)
 
     def cost(self) -> ComponentCost:
         """Return what the mixer costs as a recurrence, as the CPU runs it; products over chunks of tokens take more."""

@@ -15,6 +15,7 @@ from mambrane.data.domains import Domain
 from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
+from mambrane.run.compiling import compile_blocks
 from mambrane.run.config import RunConfig
 from mambrane.run.methods import build_extensions
 from mambrane.storage.checkpoint import Checkpoint
@@ -33,7 +34,9 @@ class Parts(NamedTuple):
 
 def build_model(config: RunConfig, vocab_size: int) -> LanguageModel:
     """Return the model with its initial weights, on the CPU."""
-    return LanguageModel(config.model, vocab_size, make_generator(config.run.seed, "weights"))
+    model = LanguageModel(config.model, vocab_size, make_generator(config.run.seed, "weights"))
+    model.checkpoint_activations = config.engine.checkpoint_activations
+    return model
 
 
 def build_task_kind(config: RunConfig, device: torch.device) -> TaskKind:
@@ -58,6 +61,7 @@ def build_runner(
     saver: BackgroundSaver,
     matrix_path: Path,
     from_outside: Sequence[object] = (),
+    reference: Sequence[Domain] = (),
     ranks: Ranks = ONE_RANK,
 ) -> Runner:
     """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands.
@@ -65,6 +69,8 @@ def build_runner(
     Of several processes the first one saves, after all have agreed on weights and extension states bit for bit.
     """
     model.to(device)
+    if config.engine.compile:
+        compile_blocks(model, device)
     kind = build_task_kind(config, device)
     trainer = Trainer(
         model,
@@ -97,6 +103,7 @@ def build_runner(
         events=events,
         matrix_path=matrix_path,
         max_steps=config.run.max_steps,
+        reference=reference,
     )
     return runner
 

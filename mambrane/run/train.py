@@ -20,15 +20,19 @@ from mambrane.engine.ranks import Ranks, open_ranks
 from mambrane.engine.signals import StopRequest
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import explain
+from mambrane.run.arithmetic import arithmetic_of
 from mambrane.run.build import build_model, build_runner, restore, steps_by_task
 from mambrane.run.config import OPERATIONAL, RunConfig, defaults_for_old_runs, to_dict
+from mambrane.run.effects import warnings_of_device
 from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
+from mambrane.run.initial import initial_tokenizer, place_hash, start_from
 from mambrane.run.kernels import all_operations_of, compile_kernels_of
 from mambrane.run.methods import shown_numbers
 from mambrane.run.outside import arguments_of, load_extensions
 from mambrane.run.own_text import keep_heldout_text
 from mambrane.run.presets import smaller_presets
+from mambrane.run.reference import load_reference
 from mambrane.run.run import Run
 from mambrane.run.saved import read_domain_records, read_tokenizer, texts_as_saved
 from mambrane.run.switches import on_and_off
@@ -94,7 +98,7 @@ def _train(
     words = [word for extension in from_outside for word in arguments_of(extension)]
     config = replace(config, run=replace(config.run, extension=tuple(words)))
     texts, reading_events = ranks.first_before_others(lambda: _read_texts(config, listeners))
-    folder = RunFolder(config.folder_for([text.content_hash for text in texts]))
+    folder = RunFolder(config.folder_for([*(text.content_hash for text in texts), *place_hash(config)]))
     with folder.lock() if ranks.is_first else nullcontext():
         filled_in = folder.settings_saved_without(to_dict(defaults_for_old_runs()))
         if folder.config_file.exists():
@@ -113,7 +117,8 @@ def _train(
                 at_end.callback(events.close_listener, tensorboard)
             if filled_in:
                 events.emit("settings_filled_in", settings=filled_in)
-            outcome = _train_in(folder, config, from_outside, texts, warnings, events, device, ranks)
+            with arithmetic_of(config, device):
+                outcome = _train_in(folder, config, from_outside, texts, warnings, events, device, ranks)
     return folder, outcome
 
 
@@ -128,7 +133,7 @@ def _train_in(
     ranks: Ranks,
 ) -> Outcome:
     if ranks.is_first:
-        here = describe_environment(device) | {"num_processes": ranks.size}
+        here = describe_environment(device, is_compiled=config.engine.compile) | {"num_processes": ranks.size}
         compare_environment(folder, here, events, must_be_same=config.run.require_same_environment)
     with StopRequest(events) as stop:
         # The first process tokenizes and claims the folder; the others then find a run that exists.
@@ -136,6 +141,7 @@ def _train_in(
         model = build_model(config, tokenizer.vocab_size)
         _announce(config, from_outside, warnings, folder, domains, model, device, events)
         ranks.first_before_others(lambda: compile_kernels_of(config, device, events))
+        ranks.first_before_others(lambda: start_from(config, folder, model, tokenizer, events))
         checkpoints = Checkpoints(folder.checkpoints_folder, keep=config.engine.keep_checkpoints, events=events)
         with BackgroundSaver(checkpoints) as saver:
             runner = build_runner(
@@ -148,6 +154,7 @@ def _train_in(
                 saver=saver,
                 matrix_path=folder.matrix_file,
                 from_outside=from_outside,
+                reference=load_reference(config, tokenizer, events),
                 ranks=ranks,
             )
             checkpoint = checkpoints.load_newest()
@@ -195,7 +202,7 @@ def _tokenize(
         cache_folder(),
         events,
         is_stream=config.continual.continual_learning,
-        tokenizer=saved,
+        tokenizer=saved or initial_tokenizer(config),
     )
     if saved is None:
         _check_config(folder, config)
@@ -232,13 +239,13 @@ def _announce(
         output_dir=str(folder.path),
         device=str(device),
         shown_numbers=shown_numbers(config, from_outside),
-        environment=describe_environment(device),
+        environment=describe_environment(device, is_compiled=config.engine.compile),
     )
     on, off = on_and_off(config)
     events.emit("switches", on=on, off=off)
     for extension in from_outside:
         events.emit("extension", message=f"extension {' '.join(arguments_of(extension))}")
-    for sentence in warnings:
+    for sentence in (*warnings, *warnings_of_device(config, device.type)):
         events.emit("warning", message=sentence)
     reasons = explain(device)
     events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})

@@ -86,7 +86,7 @@ def test_a_configuration_survives_json(preset):
         ('{"model": {"hidden_dim": true}}', "model.hidden_dim: True"),
         ('{"run": {"epochs": 30.5}}', "run.epochs: 30.5"),
         ('{"engine": {"learning_rate": "1e-3"}}', "engine.learning_rate: '1e-3'\n  wanted:  a number"),
-        ('{"engine": {"precision": "fp8"}}', "engine.precision: 'fp8'\n  wanted:  one of auto, fp32, bf16, fp16"),
+        ('{"engine": {"precision": "fp8"}}', "engine.precision: 'fp8'\n  wanted:  one of auto, fp32, tf32, bf16, fp16"),
         ('{"model": {"integration_mode": "paralel"}}', "wanted:  one of sequential, parallel, bidirectional"),
         ('{"model": {"mamba_version": 3}}', "model.mamba_version: 3\n  wanted:  one of 1, 2"),
         ('{"model": {"use_mamba": "yes"}}', "model.use_mamba: 'yes'\n  wanted:  true or false"),
@@ -131,10 +131,10 @@ def test_an_impossible_combination_is_refused_with_the_way_out(words):
 
 def test_an_unknown_command_names_the_known_ones(capsys):
     assert main(["trian"]) == 2
-    assert "train, evaluate, generate, report, info" in capsys.readouterr().err
+    assert "train, evaluate, generate, report, export, info" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["evaluate", "generate", "report", "info"])
+@pytest.mark.parametrize("command", ["evaluate", "generate", "report", "export", "info"])
 def test_a_folder_without_a_run_is_refused(command, tmp_path, capsys):
     assert main([command, str(tmp_path)]) == 2
     assert "is not the folder of a run" in capsys.readouterr().err

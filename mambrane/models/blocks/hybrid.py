@@ -43,6 +43,8 @@ INPUT_GAIN = 2.0
 """Factor of the channels that become currents, so that neurons fire from the first step."""
 
 _MAMBA: Need = ("--use-mamba", lambda config: config.use_mamba)
+_MAMBA1: Need = ("--use-mamba with --mamba-version 1", lambda c: c.use_mamba and c.mamba_version == 1)
+_MAMBA2: Need = ("--use-mamba with --mamba-version 2", lambda c: c.use_mamba and c.mamba_version == 2)
 _ATTENTION: Need = ("--use-cross-attention", lambda config: config.use_cross_attention)
 
 SETTINGS: dict[str, Need | None] = spiking.SETTINGS | {
@@ -51,6 +53,9 @@ SETTINGS: dict[str, Need | None] = spiking.SETTINGS | {
     "mamba_expand": _MAMBA,
     "mamba_d_state": _MAMBA,
     "mamba_d_conv": _MAMBA,
+    "mamba_dt_rank": _MAMBA1,
+    "mamba_head_dim": _MAMBA2,
+    "mamba_groups": _MAMBA2,
     "integration_mode": _MAMBA,
     "use_adaptive_gating": None,
     "num_gate_heads": _MAMBA,
@@ -98,9 +103,7 @@ class HybridBlock(MixerBlock):
         _require_channels(config)
         super().__init__(
             dim,
-            Mamba(dim, **config.mamba_sizes, dt_rank=config.dt_rank)
-            if config.mamba_version == 1
-            else Mamba2(dim, **config.mamba_sizes),
+            Mamba(dim, **config.mamba_sizes) if config.mamba_version == 1 else Mamba2(dim, **config.mamba2_sizes),
         )
         self.mode = config.integration_mode
         self.ticks = Ticks(config.num_spike_steps)
