@@ -27,6 +27,7 @@ TITLES = {
 PLACEHOLDERS = {
     "data": "PATH ...",
     "task_order": "DOMAIN ...",
+    "reference_text": "PATH ...",
     "extension": "MODULE:CLASS NAME=VALUE ...",
     "output_dir": "FOLDER",
     "prompt": "TEXT",

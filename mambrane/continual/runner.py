@@ -14,8 +14,9 @@ The run is saved after each row of the matrix, after every `save_every` applied 
 or killed, it goes on from there and ends with the same weights and the same matrix.
 """
 
+import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,8 +26,7 @@ from torch import nn
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
 from mambrane.continual.step_event import evaluation_event, step_event
-from mambrane.continual.stream import Stream, Task
-from mambrane.core.errors import UserError
+from mambrane.continual.stream import Stream, Task, hashes_of, refuse_changed_text
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain
 from mambrane.data.loader import SequenceLoader
@@ -86,6 +86,7 @@ class Runner:
         events: EventLog,
         matrix_path: Path | None = None,
         max_steps: int = 0,
+        reference: Sequence[Domain] = (),
     ) -> None:
         """Take the collaborators; nothing runs yet.
 
@@ -102,6 +103,7 @@ class Runner:
                 run_finished.
             matrix_path: where matrix.json is kept up to date.
             max_steps: applied steps of the whole run after which to stop; 0 never.
+            reference: text outside the tasks, measured beside each row of the matrix.
         """
         self.stream = stream
         self.trainer = trainer
@@ -113,7 +115,10 @@ class Runner:
         self.events = events
         self.matrix_path = matrix_path
         self.max_steps = max_steps
+        self.reference = tuple(reference)
         self.matrix = ForgettingMatrix([domain.name for domain in stream.domains], len(stream.tasks), measure)
+        self.matrix.is_of_one_model = not any(task.starts_over for task in stream.tasks)
+        self._fresh_state = None if self.matrix.is_of_one_model else copy.deepcopy(trainer.state_dict())
         self.phase = Phase.EVALUATE
         self.num_learned = 0
         """Tasks whose boundary is behind; also the row of the matrix that comes next."""
@@ -151,7 +156,11 @@ class Runner:
         return Outcome(True, "finished")
 
     def _begin_task(self) -> None:
-        """Open the task's text and let the learning rate rise anew."""
+        """Open the task's text and let the learning rate rise anew; a task with a model of its own gets a new one."""
+        if self.task.starts_over and self._fresh_state is not None:
+            # What counts steps and draws numbers goes on: checkpoints are known by their step.
+            ongoing = {name: self.trainer.state_dict()[name] for name in ("counters", "random")}
+            self.trainer.load_state_dict({**self._fresh_state, **ongoing})
         self.loader = self.make_loader(self.task)
         self.steps_closed = 0
         self.trainer.begin_task(self._steps_of(self.task))
@@ -215,6 +224,9 @@ class Runner:
                 measured = self.evaluate(self.trainer.model, domain)
                 self.matrix.record(row, column, measured)
                 self.events.emit("evaluation", **evaluation_event(self.matrix.measure, measured, row, domain.name))
+            for domain in self.reference:
+                measured = self.evaluate(self.trainer.model, domain)
+                self.matrix.record_reference(row, domain.name, measured)
         self.events.emit("matrix", **self.matrix.state_dict())
         if self.matrix_path is not None:
             self.matrix.save(self.matrix_path)
@@ -241,7 +253,8 @@ class Runner:
             "num_learned": self.num_learned,
             "steps_closed": self.steps_closed,
             "matrix": self.matrix.state_dict(),
-            "text": self._text(),
+            "text": hashes_of(self.stream.domains),
+            "reference_text": hashes_of(self.reference),
             "loader": None if self.loader is None else self.loader.state_dict(),
         }
 
@@ -252,7 +265,8 @@ class Runner:
             UserError: the text of a domain is not what it was.
             ValueError: the matrix was measured on other domains.
         """
-        self._refuse_changed_text(state["text"])
+        refuse_changed_text(state["text"], self.stream.domains)
+        refuse_changed_text(state.get("reference_text", {}), self.reference)
         self.matrix.load_state_dict(state["matrix"])
         self.phase = Phase(state["phase"])
         self.num_learned = state["num_learned"]
@@ -261,19 +275,6 @@ class Runner:
         if state["loader"] is not None:
             self.loader = self.make_loader(self.task)
             self.loader.load_state_dict(state["loader"])
-
-    def _text(self) -> dict[str, str]:
-        return {domain.name: domain.content_hash for domain in self.stream.domains}
-
-    def _refuse_changed_text(self, saved: dict[str, str]) -> None:
-        here = self._text()
-        changed = sorted(name for name in here.keys() | saved.keys() if here.get(name) != saved.get(name))
-        if changed:
-            raise UserError(
-                f"the text of {', '.join(changed)} changed since the run was saved",
-                wanted="the text that the run started with",
-                way_out="restore it, or start a new run in another --output-dir",
-            )
 
 
 def steps_of_task(num_batches: int, num_epochs: int, config: EngineConfig) -> int:

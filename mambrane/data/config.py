@@ -17,6 +17,9 @@ class DataConfig:
 
     data: tuple[str, ...] = ("builtin",)
     """`builtin`, files or folders (one file or sub-folder is one domain), or hf:NAME for the Hugging Face hub."""
+    reference_text: tuple[str, ...] = ()
+    """Text outside the tasks, never trained on: files, folders, hf:NAME. Measured after each task, it shows what drifts
+    beside them."""
     tokenizer: str = "bytes"
     """`bytes`; `bpe:SIZE`, trained on the first task's text; `bpe:SIZE:all`, trained on every task's text, which looks
     ahead; hf:NAME; the path of a tokenizer.json; or `init`, that of --init-from."""

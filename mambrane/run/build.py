@@ -59,6 +59,7 @@ def build_runner(
     saver: BackgroundSaver,
     matrix_path: Path,
     from_outside: Sequence[object] = (),
+    reference: Sequence[Domain] = (),
 ) -> Runner:
     """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands."""
     model.to(device)
@@ -91,6 +92,7 @@ def build_runner(
         events=events,
         matrix_path=matrix_path,
         max_steps=config.run.max_steps,
+        reference=reference,
     )
     return runner
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
-from mambrane.continual.config import ContinualConfig
+from mambrane.continual.config import KEEPING_CURRICULA, ContinualConfig
 from mambrane.core.bounds import Bounds, Count, Seed, check_settings
 from mambrane.core.errors import UserError
 from mambrane.core.renamed import earlier_setting, with_present_settings
@@ -93,7 +93,8 @@ class RunConfig:
     @property
     def has_earlier_tasks(self) -> bool:
         """Whether there are two tasks or more, so that there is something to forget."""
-        return self.continual.continual_learning and self.continual.num_tasks > 1
+        continual = self.continual
+        return continual.continual_learning and continual.num_tasks > 1 and continual.curriculum in KEEPING_CURRICULA
 
     @property
     def name(self) -> str:

@@ -30,6 +30,7 @@ from mambrane.run.methods import shown_numbers
 from mambrane.run.outside import arguments_of, load_extensions
 from mambrane.run.own_text import keep_heldout_text
 from mambrane.run.presets import smaller_presets
+from mambrane.run.reference import load_reference
 from mambrane.run.run import Run
 from mambrane.run.saved import read_domain_records, read_tokenizer, texts_as_saved
 from mambrane.run.switches import on_and_off
@@ -131,6 +132,7 @@ def _train_in(
                 saver=saver,
                 matrix_path=folder.matrix_file,
                 from_outside=from_outside,
+                reference=load_reference(config, tokenizer, events),
             )
             checkpoint = checkpoints.load_newest()
             if checkpoint is not None:
