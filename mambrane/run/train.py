@@ -173,7 +173,7 @@ def _refuse_dropout_of_own_rows(config: RunConfig, ranks: Ranks) -> None:
     """Refuse dropout in several processes: each draws for its own rows, and all would drop the same places."""
     if ranks.size > 1 and config.model.dropout > 0:
         raise UserError(
-            f"--dropout {config.model.dropout} with {ranks.size} processes: all would drop the same places of their rows",
+            f"--dropout {config.model.dropout} with {ranks.size} processes: all would drop the same places",
             wanted="no dropout, or one process",
             way_out="--dropout 0",
         )
