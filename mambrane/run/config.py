@@ -51,6 +51,8 @@ class RunOptions:
     """Folder of the run; left out: runs/NAME, where NAME follows from the configuration."""
     require_same_environment: bool = False
     """Refuse to resume where torch, Numba, the processor or the number of threads is not as when the run was saved."""
+    rank_timeout_s: Annotated[float, Bounds(1, 86_400)] = 600.0
+    """Seconds for which the processes of one run (torchrun) wait for each other before they give up."""
     dry_run: bool = False
     """Print the plan (tasks, tokens, parameters, memory, time) and train nothing."""
 
@@ -129,6 +131,7 @@ OPERATIONAL = (
     "run.device",
     "run.deterministic",
     "run.require_same_environment",
+    "run.rank_timeout_s",
     "engine.save_every",
     "engine.keep_checkpoints",
     "engine.checkpoint_activations",

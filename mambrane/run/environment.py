@@ -15,7 +15,7 @@ from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.run_folder import RunFolder
 
 CHANGE_BITS = (
-    *("torch", "numba", "llvmlite", "numpy", "device", "cpu_capability", "num_threads"),
+    *("torch", "numba", "llvmlite", "numpy", "device", "cpu_capability", "num_threads", "num_processes"),
     *("float32_products", "deterministic", "compiled"),
 )
 """Parts of the environment that decide in which order, and by which instructions, numbers are added."""
