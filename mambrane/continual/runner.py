@@ -20,8 +20,9 @@ checkpoint from before it (docs/decisions/open-stream.md).
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +31,7 @@ from torch import nn
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
 from mambrane.continual.step_event import evaluation_event, step_event
-from mambrane.continual.stream import Stream, Task, hashes_of, refuse_changed_text
+from mambrane.continual.stream import Stream, Task, hashes_of, refuse_another_tokenizer, refuse_changed_text
 from mambrane.continual.task_file import write_tasks
 from mambrane.continual.terms import HELDOUT_IS_GONE, Terms, Verdict, cost_of_task
 from mambrane.core.errors import TAKEN_BACK_EXIT_CODE
@@ -39,7 +40,7 @@ from mambrane.data.domains import Domain
 from mambrane.data.loader import SequenceLoader
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.epoch import EpochLoss
-from mambrane.engine.step import StepResult
+from mambrane.engine.step_result import StepResult
 from mambrane.engine.trainer import Trainer
 from mambrane.engine.transaction import StepState, TailPolicy
 
@@ -112,7 +113,7 @@ class Runner:
 
         Args:
             stream: tasks and domains.
-            trainer: the engine; its `should_stop` also stops the runner between two domains of an evaluation.
+            trainer: the engine; a stop also stops the runner between two domains of an evaluation.
             make_loader: returns a fresh loader of a task's text.
             evaluate: measures the model on a domain's held-out text, drawing nothing at random.
             measure: what it measures.
@@ -288,26 +289,30 @@ class Runner:
         row = self.num_learned
         for column in self.matrix.missing(0) if row > 0 else ():
             assert self.evaluate_untrained is not None, "without it the cell has a reason"
-            self._measure(0, column, self.evaluate_untrained)
+            self._record(0, column, self.evaluate_untrained(self.stream.domains[column]))
         with self.trainer.evaluation():
-            for column in self.matrix.missing(row):
-                self._measure(row, column, lambda domain: self.evaluate(self.trainer.model, domain))
+            self._leave_out_what_is_gone(row)
+            # Each process measures another domain; one alone measures them one after the other.
+            for columns in batched(self.matrix.missing(row), self.trainer.ranks.size):
+                if self.trainer.stop_is_asked():
+                    raise _StopError("a stop was asked for")
+                for column, measured in zip(columns, self._measured(columns), strict=True):
+                    self._record(row, column, measured)
             for domain in self.reference:
                 if not self.matrix.has_reference(row, domain.name):
                     measured = self.evaluate(self.trainer.model, domain)
                     self.matrix.record_reference(row, domain.name, measured)
         self.phase = Phase.BEGIN if row < len(self.stream.tasks) else Phase.DONE
 
-    def _measure(self, row: int, column: int, evaluate: Callable[[Domain], Measurement]) -> None:
-        if self.trainer.should_stop():
-            raise _StopError("a stop was asked for")
-        domain = self.stream.domains[column]
-        if not domain.is_measurable:
-            self.matrix.leave_empty(row, column, HELDOUT_IS_GONE)
-            return
-        measured = evaluate(domain)
+    def _leave_out_what_is_gone(self, row: int) -> None:
+        for column in self.matrix.missing(row):
+            if not self.stream.domains[column].is_measurable:
+                self.matrix.leave_empty(row, column, HELDOUT_IS_GONE)
+
+    def _record(self, row: int, column: int, measured: Measurement) -> None:
         self.matrix.record(row, column, measured)
-        self.events.emit("evaluation", **evaluation_event(self.matrix.measure, measured, row, domain.name))
+        name = self.stream.domains[column].name
+        self.events.emit("evaluation", **evaluation_event(self.matrix.measure, measured, row, name))
 
     def _close_row(self) -> None:
         """Keep the task whose row is measured, or take it back; what is on the disk afterwards is the decision."""
@@ -372,6 +377,13 @@ class Runner:
             records.append(record)
         return records
 
+    def _measured(self, columns: Sequence[int]) -> list[Measurement]:
+        """Return what all processes measured, one domain each; those without a domain return nothing."""
+        ranks = self.trainer.ranks
+        own = columns[ranks.rank : ranks.rank + 1]
+        found = [self.evaluate(self.trainer.model, self.stream.domains[column]) for column in own]
+        return [measured for of_rank in ranks.gather(found) for measured in of_rank]
+
     def _announce_task(self) -> None:
         self.events.emit(
             "task_started",
@@ -395,6 +407,7 @@ class Runner:
             "matrix": self.matrix.state_dict(),
             "text": hashes_of(self.stream.domains),
             "reference_text": hashes_of(self.reference),
+            "tokenizer": self.stream.domains[0].tokenizer_hash,
             "loader": None if self.loader is None else self.loader.state_dict(),
             "tasks": [task.record for task in self.stream.tasks],
             "steps_taken": list(self.steps_taken),
@@ -406,11 +419,12 @@ class Runner:
         """Take the place back.
 
         Raises:
-            UserError: the text of a domain is not what it was.
+            UserError: the text of a domain, or what makes tokens of it, is not what it was.
             ValueError: the matrix was measured on other domains.
         """
         refuse_changed_text(state["text"], self.stream.domains)
         refuse_changed_text(state.get("reference_text", {}), self.reference)
+        refuse_another_tokenizer(state, self.stream.domains[0].tokenizer_hash)
         self.matrix.load_state_dict(state["matrix"])
         self.phase = Phase(state["phase"])
         self.num_learned = state["num_learned"]
@@ -436,3 +450,10 @@ def steps_of_task(num_batches: int, num_epochs: int, config: EngineConfig) -> in
         TailPolicy.DROP: num_epochs * (num_batches // size),
         TailPolicy.CARRY: num_epochs * num_batches // size,
     }[TailPolicy(config.tail_policy)]
+
+
+def batched(items: Iterable[int], size: int) -> Iterator[list[int]]:
+    """Yield so many items at a time; the last ones may be fewer."""
+    stream = iter(items)
+    while batch := list(islice(stream, size)):
+        yield batch

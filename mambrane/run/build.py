@@ -15,6 +15,7 @@ from mambrane.core.renamed import with_present_state_names
 from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
 from mambrane.engine.extensions import TakeUpView
+from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.compiling import compile_blocks
@@ -22,6 +23,7 @@ from mambrane.run.config import RunConfig
 from mambrane.run.methods import build_extensions
 from mambrane.storage.checkpoint import Checkpoint
 from mambrane.storage.saver import BackgroundSaver
+from mambrane.storage.state_files import encode_state
 from mambrane.tasks import task_kind
 from mambrane.tasks.kind import TaskKind
 
@@ -65,8 +67,11 @@ def build_runner(
     stream: Stream | None = None,
     tasks_path: Path | None = None,
     reference: Sequence[Domain] = (),
+    ranks: Ranks = ONE_RANK,
 ) -> Runner:
     """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands.
+
+    Of several processes the first one saves, after all have agreed on weights and extension states bit for bit.
 
     Args:
         config: the run, or the session of a run that is taught more.
@@ -78,9 +83,10 @@ def build_runner(
         saver: writes its checkpoints.
         matrix_path: of matrix.json.
         from_outside: extensions from other packages.
-        reference: text outside the tasks, measured beside each row of the matrix.
         stream: the tasks; left out, those that the configuration makes of the domains.
         tasks_path: of tasks.json.
+        reference: text outside the tasks, measured beside each row of the matrix.
+        ranks: the processes that train together.
     """
     model.to(device)
     if config.engine.compile:
@@ -94,18 +100,25 @@ def build_runner(
         extensions=build_extensions(config, model, from_outside),
         objective=kind.objective,
         should_stop=should_stop,
+        ranks=ranks,
     )
 
     def save() -> None:
         parts = parts_of(runner)
-        saver.save_async(trainer.counters.applied, parts.states, weights=parts.weights)
+        if ranks.size > 1:
+            equal = {"weights": parts.weights, "extensions": parts.states["extensions"]}
+            ranks.require_equal(encode_state(equal).tensors)
+        if ranks.is_first:
+            saver.save_async(trainer.counters.applied, parts.states, weights=parts.weights)
 
     def put_back(step: int, runner_state: dict[str, Any]) -> None:
         # Behind every save of the task: from here on the checkpoint before it is the newest.
         saver.wait()
-        base = saver.checkpoints.load_step(step)
-        saver.checkpoints.save(step, {**base.parts, "runner": runner_state}, weights=base.weights)
-        saver.checkpoints.remove_later(step)
+        if ranks.is_first:
+            base = saver.checkpoints.load_step(step)
+            saver.checkpoints.save(step, {**base.parts, "runner": runner_state}, weights=base.weights)
+            saver.checkpoints.remove_later(step)
+        base = ranks.first_before_others(lambda: saver.checkpoints.load_step(step))
         view = take_up_view(trainer, runner_state["num_learned"], runner.stream)
         restore_trainer(trainer, base, take_up=view)
 

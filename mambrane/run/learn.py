@@ -5,6 +5,7 @@ learn. Nothing is printed here.
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -89,6 +90,13 @@ def learn(
     device = resolve_device(changes.get("run.device", began.run.device))
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if num_processes > 1:
+        raise UserError(
+            f"mambrane learn in {num_processes} processes",
+            wanted="one process",
+            way_out="start it without torchrun",
+        )
     seed_global_generators(began.run.seed)
     with folder.lock():
         outcome = _Lesson(folder, began, changes, tuple(extensions), listeners, tuple(warnings), device).run()

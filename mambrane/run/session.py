@@ -22,6 +22,7 @@ from mambrane.data.config import DataConfig
 from mambrane.data.corpus import Corpus
 from mambrane.data.domains import Domain, read_texts, tokenize_texts
 from mambrane.data.tokenizer import Tokenizer
+from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.signals import StopRequest
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import explain
@@ -156,16 +157,19 @@ def _first_record(
 
 
 @contextmanager
-def log_of(folder: RunFolder, listeners: Listeners, early_events: Sequence[Event] = ()) -> Iterator[EventLog]:
+def log_of(
+    folder: RunFolder, listeners: Listeners, early_events: Sequence[Event] = (), *, is_first: bool = True
+) -> Iterator[EventLog]:
     """Open the log of a run, with the events from before it was open, for listeners and TensorBoard."""
-    events = EventLog(folder.events_file)
+    events = EventLog(folder.events_file if is_first else None)
     for event in early_events:
         fields = {name: value for name, value in event.items() if name not in ("time_s", "event")}
         events.emit(event["event"], **fields)
-    tensorboard = TensorBoardListener(folder.tensorboard_folder)
-    events.listeners += [*listeners, tensorboard]
     with closing(events), ExitStack() as at_end:
-        at_end.callback(events.close_listener, tensorboard)
+        if is_first:
+            tensorboard = TensorBoardListener(folder.tensorboard_folder)
+            events.listeners += [*listeners, tensorboard]
+            at_end.callback(events.close_listener, tensorboard)
         yield events
 
 
@@ -182,6 +186,7 @@ def run_session(
     events: EventLog,
     stop: StopRequest,
     device: torch.device,
+    ranks: Ranks = ONE_RANK,
 ) -> Outcome:
     """Go on with a run until its tasks are learned or something asks to stop.
 
@@ -197,12 +202,14 @@ def run_session(
         events: the log.
         stop: asks to stop.
         device: where to train.
+        ranks: the processes that train together.
 
     Raises:
         UserError: text that is needed is nowhere.
     """
-    environment = describe_environment(device, is_compiled=config.engine.compile)
-    compare_environment(folder, environment, events, must_be_same=config.run.require_same_environment)
+    if ranks.is_first:
+        here = describe_environment(device, is_compiled=config.engine.compile) | {"num_processes": ranks.size}
+        compare_environment(folder, here, events, must_be_same=config.run.require_same_environment)
     if place is None:
         stream = build_stream(at_hand, config.continual, config.run.epochs)
     else:
@@ -211,7 +218,8 @@ def run_session(
     model = build_model(config, tokenizer.vocab_size)
     steps_taken = [] if place is None else place.state.get("steps_taken", [])
     _announce(config, from_outside, warnings, folder, whole, steps_taken, model, device, events)
-    start_from(config, folder, model, tokenizer, events)
+    ranks.first_before_others(lambda: compile_kernels_of(config, device, events))
+    ranks.first_before_others(lambda: start_from(config, folder, model, tokenizer, events))
     if addition is not None and place is not None:
         # What is built anew for the added tasks, such as a path or an anchor, begins at these weights.
         model.load_state_dict(place.checkpoint.weights["model"])
@@ -230,16 +238,20 @@ def run_session(
             reference=load_reference(config, tokenizer, events),
             stream=stream,
             tasks_path=folder.tasks_file,
+            ranks=ranks,
         )
         if place is not None:
             restore(runner, place.checkpoint, take_up=addition is not None)
             events.emit("resumed", step=place.checkpoint.step)
         if addition is not None:
             runner.extend(addition.tasks, addition.domains)
-        _announce_time(config, runner, tokenizer.vocab_size, device, events)
+        if ranks.is_first:
+            _announce_time(config, runner, tokenizer.vocab_size, device, events)
         with arithmetic_of(config, device):
             outcome = runner.run()
-    return outcome._replace(signal_number=stop.signal_number)
+    # Behind the last save, so that every process finds the run as it ends.
+    signal_number = max(ranks.gather(stop.signal_number or 0)) or None
+    return outcome._replace(signal_number=signal_number)
 
 
 def known_stream(
@@ -331,7 +343,6 @@ def _announce(
         events.emit("warning", message=sentence)
     reasons = explain(device)
     events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})
-    compile_kernels_of(config, device, events)
 
 
 def _with_all_tasks(config: RunConfig, num_tasks: int) -> RunConfig:

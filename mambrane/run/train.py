@@ -2,17 +2,21 @@
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 
+from mambrane.continual.runner import Outcome
 from mambrane.core.device import resolve_device
+from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog
 from mambrane.core.seeding import seed_global_generators
 from mambrane.data.corpus import Corpus
 from mambrane.data.domains import Domain, tokenize_texts
 from mambrane.data.heldout_copy import remove_copies
 from mambrane.data.tokenizer import Tokenizer
+from mambrane.engine.ranks import Ranks, open_ranks
 from mambrane.engine.signals import StopRequest
 from mambrane.run.config import OPERATIONAL, RunConfig, defaults_for_old_runs, to_dict
 from mambrane.run.folders import cache_folder
@@ -35,7 +39,8 @@ def train(
 ) -> Run:
     """Train in the folder that the configuration names, or resume what stands there, and return the run.
 
-    SIGTERM, SIGHUP and Ctrl-C stop it in good order after a checkpoint; the same call goes on from there.
+    SIGTERM, SIGHUP and Ctrl-C stop it in good order after a checkpoint; the same call goes on from there. Started by
+    torchrun, all processes train together, each on its rows of every micro-batch; the first one locks, logs and saves.
 
     Args:
         config: every setting of the run, from a preset or by hand.
@@ -60,24 +65,44 @@ def train(
     if device.type == "cuda":
         # What asks for "the" GPU, such as the state of its generator, then asks for this one and touches no other.
         torch.cuda.set_device(device)
+    with open_ranks(device, timeout_s=config.run.rank_timeout_s) as ranks:
+        _refuse_dropout_of_own_rows(config, ranks)
+        folder, outcome = _train(config, extensions, listeners if ranks.is_first else (), warnings, device, ranks)
+    return Run.open(folder.path, device=device, outcome=outcome)
+
+
+def _train(
+    config: RunConfig,
+    extensions: Sequence[object],
+    listeners: Sequence[Callable[[Event], None]],
+    warnings: Sequence[str],
+    device: torch.device,
+    ranks: Ranks,
+) -> tuple[RunFolder, Outcome]:
     seed_global_generators(config.run.seed)
     from_outside = [*load_extensions(config.run.extension), *extensions]
     words = [word for extension in from_outside for word in arguments_of(extension)]
     config = replace(config, run=replace(config.run, extension=tuple(words)))
-    texts, early_events = read_listening(config.data, listeners, _num_domains(config))
+    texts, early_events = ranks.first_before_others(
+        lambda: read_listening(config.data, listeners, _num_domains(config))
+    )
     folder = RunFolder(config.folder_for([*(text.content_hash for text in texts), *place_hash(config)]))
-    with folder.lock():
+    with folder.lock() if ranks.is_first else nullcontext():
         filled_in = folder.settings_saved_without(to_dict(defaults_for_old_runs()))
         if folder.config_file.exists():
             _check_config(folder, config, writes=False)
             # Refused before anything is written: a run must not be left with the place of another text.
             texts_as_saved(texts, first_records(folder))
-            _check_config(folder, config)
-        with log_of(folder, listeners, early_events) as events, StopRequest(events) as stop:
+            _check_config(folder, config, writes=ranks.is_first)
+        with (
+            log_of(folder, listeners, early_events, is_first=ranks.is_first) as events,
+            StopRequest(events) as stop,
+        ):
             if filled_in:
                 events.emit("settings_filled_in", settings=filled_in)
-            tokenizer, domains = _tokenize(config, folder, texts, events)
-            place = read_place(folder, config, events)
+            # The first process tokenizes and claims the folder; the others then find a run that exists.
+            tokenizer, domains = ranks.first_before_others(lambda: _tokenize(config, folder, texts, events))
+            place = ranks.first_before_others(lambda: read_place(folder, config, events))
             outcome = run_session(
                 config_of(place, config),
                 folder,
@@ -89,12 +114,23 @@ def train(
                 events=events,
                 stop=stop,
                 device=device,
+                ranks=ranks,
             )
-    return Run.open(folder.path, device=device, outcome=outcome)
+    return folder, outcome
 
 
 def _num_domains(config: RunConfig) -> int | None:
     return config.continual.num_tasks if config.continual.continual_learning else None
+
+
+def _refuse_dropout_of_own_rows(config: RunConfig, ranks: Ranks) -> None:
+    """Refuse dropout in several processes: each draws for its own rows, and all would drop the same places."""
+    if ranks.size > 1 and config.model.dropout > 0:
+        raise UserError(
+            f"--dropout {config.model.dropout} with {ranks.size} processes: all would drop the same places",
+            wanted="no dropout, or one process",
+            way_out="--dropout 0",
+        )
 
 
 def _tokenize(
