@@ -9,7 +9,6 @@ from mambrane.continual.config import ContinualConfig
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.config import DataConfig
-from mambrane.data.image_tasks import num_image_tasks, tokens_per_image
 from mambrane.data.images import DIGITS, is_image_data
 from mambrane.data.sources import find_sources
 from mambrane.run.config import RunConfig, from_dict
@@ -105,6 +104,9 @@ def with_image_settings(base: RunConfig, chosen: Mapping[str, Any]) -> RunConfig
     unset = {name: value for name, value in usual.items() if name not in chosen}
     data = replace(base.data, **unset, **_of_data(chosen))
     if is_image_data(data.data) and "sequence_length" not in chosen:
+        # As below: it imports torch, which reading the command line does not wait for otherwise.
+        from mambrane.data.image_tasks import tokens_per_image
+
         data = replace(data, sequence_length=tokens_per_image(data))
     return replace(base, data=data)
 
@@ -114,6 +116,8 @@ def num_domains_in(data: DataConfig) -> int:
     if data.data == ("builtin",):
         return ContinualConfig().num_tasks
     if is_image_data(data.data):
+        from mambrane.data.image_tasks import num_image_tasks
+
         return num_image_tasks(data)
     return len(find_sources(data.data, EventLog()))
 
