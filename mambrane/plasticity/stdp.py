@@ -16,7 +16,7 @@ both traces are high: TACOS (arXiv 2409.00021).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from mambrane.core.shapes import Spikes
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import StepChange, StepView
 from mambrane.engine.method import Method, Number
+from mambrane.engine.ranks import Ranks
 from mambrane.layers.spiking import Ticks
 from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity import rules
@@ -70,11 +71,21 @@ class Observed:
     spikes_NU: Tensor | float = 0.0
     squared_rate_NU: Tensor | float = 0.0
 
+    def sum_over_ranks_(self, ranks: Ranks, synapses: Synapses) -> None:
+        """Replace every sum by that over all ranks; one that saw no micro-batch adds zeros."""
+        if ranks.size == 1:
+            return
+        for field in fields(self):
+            like = synapses.consolidation_NUS if field.name.endswith("NUS") else synapses.rate_NU
+            setattr(self, field.name, torch.zeros_like(like) + getattr(self, field.name))
+        ranks.sum_(*(getattr(self, field.name) for field in fields(self)))
+
 
 class Stdp(Method):
     """After-step extension: changes every plastic synapse by the spikes of its two populations."""
 
     name = "stdp"
+    across_ranks = True
     operations = ("spike_pairs", "causal_trace")
     """Operations with compiled kernels that the rules call."""
     numbers = (
@@ -139,6 +150,7 @@ class Stdp(Method):
                     post = [shuffled_in_time(each_BTU, trains.counted_BT, drawn) for each_BTU in trains.post]
                     trains = replace(trains, post=post)
                 self._observe(synapses, observed, trains)
+            observed.sum_over_ranks_(view.ranks, synapses)
             self._remember(synapses, observed, num_tokens * self.ticks_per_token)
             before.append(torch.stack([weights[name] for name in synapses.names]))
             after.append(self._changed(synapses, before[-1], observed, num_tokens, drawn))
@@ -221,7 +233,7 @@ class Stdp(Method):
             "rate_per_token": _flat([synapses.rate_NU for synapses in self.synapses]).mean() * self.ticks_per_token,
         }
         if self.config.use_meta_plasticity:
-            numbers["regularizer"] = _flat([synapses.consolidation_NUS for synapses in self.synapses]).mean()
+            numbers["consolidation"] = _flat([synapses.consolidation_NUS for synapses in self.synapses]).mean()
         return numbers
 
     def state_dict(self) -> dict[str, Any]:
@@ -268,9 +280,10 @@ class Stdp(Method):
 
 
 def _num_read(view: StepView) -> int:
-    """Return the tokens of a step that were read: all but padding."""
+    """Return the tokens of a step that were read, over all ranks: all but padding."""
     batches = zip(view.micro_batches, view.targets_by_batch, strict=True)
-    return sum(n if n == batch.targets_BT.numel() else int(batch.is_read_BT.sum()) for batch, n in batches)
+    num_read = sum(n if n == batch.targets_BT.numel() else int(batch.is_read_BT.sum()) for batch, n in batches)
+    return sum(view.ranks.gather(num_read))
 
 
 def _sum_over_ticks(units: list[Tensor]) -> Float[Tensor, "N U"]:

@@ -1,10 +1,10 @@
 """Liquid time-constant cell (LTC) over time: inputs in, states out. The formula is in `reference.py`."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
+from mambrane.kernels.autocast import without_autocast
 from mambrane.ops.checks import Arguments, require_kind
 from mambrane.ops.dispatch import Backend, Operation
 from mambrane.ops.ltc.reference import NUM_UNFOLDS, LtcOutput, LtcWeights
@@ -69,5 +69,5 @@ def ltc(
     require_kind("ltc", "weights", weights, LtcWeights)
     _check(x_BTI, *weights, state_BL, resets_BT, elapsed_BT)
     # Mixed precision is for the layers around the cell: the state is computed in float32.
-    with torch.autocast(x_BTI.device.type, enabled=False):
+    with without_autocast(x_BTI.device):
         return _run(backend, x_BTI, weights, state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed_BT)
