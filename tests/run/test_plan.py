@@ -1,5 +1,7 @@
 """The plan: what a run keeps for each parameter."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -14,7 +16,8 @@ from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
 from mambrane.run.build import build_extensions, build_model
 from mambrane.run.config import RunConfig
-from mambrane.run.plan import kept_by_parameter
+from mambrane.run.plan import kept_by_parameter, make_plan
+from mambrane.run.run import Run
 
 
 def kept_numbers(value):
@@ -66,3 +69,16 @@ def test_the_plan_counts_what_a_run_keeps_for_each_parameter(options):
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     held += num_parameters * (1 + config.plasticity.use_meta_plasticity * (1 + config.has_earlier_tasks))
     assert held / num_parameters == pytest.approx(sum(kept_by_parameter(config).values()), rel=0.03)
+
+
+def test_a_plan_adds_up_and_leaves_nothing_in_the_folder_of_the_run(run_folder, tmp_path):
+    saved = Run.open(run_folder).config
+    config = replace(saved, run=replace(saved.run, output_dir=str(tmp_path / "run")))
+    plan = make_plan(config, torch.device("cpu"), EventLog())
+    shown = plan.to_dict(["a warning"])
+    assert [task.name for task in plan.tasks] == ["domain0", "domain1"]
+    assert shown["steps"] == sum(task.steps for task in plan.tasks)
+    assert shown["parameters"] == sum(p.numel() for p in Run.open(run_folder).model.parameters())
+    assert shown["memory_bytes"] == sum(plan.memory_bytes.values())
+    assert shown["warnings"] == ["a warning"]
+    assert not (tmp_path / "run").exists()

@@ -3,7 +3,10 @@
 import pytest
 import torch
 
-from mambrane.run.timing import now_s
+from mambrane.continual.stream import build_stream
+from mambrane.run.build import build_task_kind
+from mambrane.run.run import Run
+from mambrane.run.timing import expected_time, now_s
 
 
 @pytest.mark.gpu
@@ -16,3 +19,16 @@ def test_the_clock_is_read_when_the_gpu_has_done_all_that_was_asked():
     assert not torch.cuda.current_stream(device).query()
     now_s(device)
     assert torch.cuda.current_stream(device).query()
+
+
+def test_the_whole_run_is_its_micro_batches_and_its_evaluations(run_folder):
+    run = Run.open(run_folder)
+    config, stream = run.config, build_stream(run.domains, run.config.continual, 4)
+    found = expected_time(config, stream, 0.5)
+    kind = build_task_kind(config, torch.device("cpu"))
+    micro_batches = sum(kind.make_loader(task).num_batches * 2 for task in stream.tasks)
+    heldout = sum(domain.heldout.num_tokens for domain in run.domains)
+    assert found.training_s == 0.5 * micro_batches
+    # Three rows of the matrix, a forward pass only, at a third of the time.
+    assert found.evaluation_s == pytest.approx(0.5 / 3 * 3 * heldout / (4 * 32))
+    assert found.seconds == found.training_s + found.evaluation_s
