@@ -19,7 +19,7 @@ import torch
 from benchmarks.measuring import MIB, describe_machine, interleaved_ms, medians, peak_memory_bytes
 from benchmarks.page import generation_table, save_result
 from benchmarks.tiny_hybrid import END_OF_TEXT, build_tiny_hybrid, random_bytes
-from mambrane.app.memory import keep_freed_memory
+from mambrane.core.memory import keep_freed_memory
 from mambrane.core.seeding import make_generator
 from mambrane.engine.snapshot import evaluation_mode
 from mambrane.measure.generation import PREFILL_CHUNK_TOKENS, generate_batch, prefill

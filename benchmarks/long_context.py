@@ -23,7 +23,7 @@ from benchmarks.environments import ROOT
 from benchmarks.measuring import MIB, describe_machine, interleaved_ms, medians, peak_memory_bytes
 from benchmarks.page import long_context_table, save_result
 from benchmarks.tiny_hybrid import build_tiny_hybrid, random_bytes
-from mambrane.app.memory import keep_freed_memory
+from mambrane.core.memory import keep_freed_memory
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.objective import next_token_objective
 from mambrane.models.language_model import LanguageModel

@@ -24,8 +24,8 @@ import torch
 from benchmarks.environments import ROOT
 from benchmarks.measuring import describe_machine
 from benchmarks.page import write_result
-from mambrane.app.memory import keep_freed_memory
 from mambrane.core.events import EventLog
+from mambrane.core.memory import keep_freed_memory
 from mambrane.data.domains import Domain, load_domains
 from mambrane.data.loader import SequenceLoader
 from mambrane.engine.objective import fused_next_token_objective

@@ -126,7 +126,7 @@ states would be 256 MiB. The time wanted of the scan is 1.3 times the 80 ms of t
 float32 products.
 
 "As in training" is a second process, in which both sides keep the memory that they free and torch's idle threads sleep
-soon, as in `mambrane train` (`app/memory.py`, `app/openmp.py`): most of what a large tensor costs is the system
+soon, as in `mambrane train` (`core/memory.py`, `app/openmp.py`): most of what a large tensor costs is the system
 handing out its pages, so peers gain much by it. "Inputs cut once" is the peer's step in a loop over `current.unbind()`
 instead of `current[t]`, whose backward pass fills a whole tensor for each tick: not what its documentation shows, but
 the fastest use of it that we found.""",

@@ -30,8 +30,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.measuring import describe_machine, interleaved_ms, medians
 from benchmarks.page import write_result
-from mambrane.app.memory import keep_freed_memory
 from mambrane.core.events import EventLog
+from mambrane.core.memory import keep_freed_memory
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import BoundaryView, Extensions
 from mambrane.engine.objective import Objective, fused_next_token_objective

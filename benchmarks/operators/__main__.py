@@ -4,7 +4,7 @@
 
 An environment holds Mambrane and the peer, so one process runs both on the same inputs: first forward and backward
 once, for parity (nothing is timed where it fails) and for memory, then in turns, for time. A second process does the
-same as in training: both sides keep the memory that they free, and idle threads sleep soon (app/memory.py,
+same as in training: both sides keep the memory that they free, and idle threads sleep soon (core/memory.py,
 app/openmp.py). A full run writes benchmarks/results/operators.json and docs/benchmarks.md.
 """
 
@@ -24,8 +24,8 @@ from benchmarks.measuring import describe_machine, machine_rates
 from benchmarks.operators.catalogue import CATALOGUE, REFERENCE_GIGAFLOPS, Entry, requirement
 from benchmarks.operators.contest import ParityError, hold
 from benchmarks.page import operators_table, save_result
-from mambrane.app.memory import keep_freed_memory
 from mambrane.app.openmp import SHORT_SPIN
+from mambrane.core.memory import keep_freed_memory
 from mambrane.ops.warm_up import compile_kernels
 
 ENTRIES = {entry.name: entry for entry in CATALOGUE}

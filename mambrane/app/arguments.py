@@ -19,7 +19,7 @@ from mambrane.data.config import DataConfig
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
-from mambrane.run.config import RunOptions, Weights
+from mambrane.run.config import ExportKind, RunOptions, Weights
 
 HELP_FLAGS = ("-h", "--help")
 
@@ -106,11 +106,48 @@ class ReportArguments:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExportArguments:
+    """Write a run's model so that it can leave: a folder, the hub, transformers' format, or NIR of its neurons."""
+
+    run: Run
+    """Folder of the run."""
+    to: ExportKind = "folder"
+    """folder, hub, transformers or nir."""
+    output_dir: Path | None = None
+    """Folder to write; left out: export/ in the run's folder."""
+    hub_name: str = ""
+    """With --to hub: OWNER/MODEL, where it is published."""
+    private: bool = False
+    """With --to hub: nobody else may see it."""
+    weights: Weights = "auto"
+    """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class InfoArguments:
     """Show what a run's model is made of, what it costs and what it has learned; without a run, this machine."""
 
     run: Annotated[Path | None, tyro.conf.Positional] = None
     """Folder of the run; left out: versions, processor, operations and cache folders, as a bug report needs them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StudyArguments:
+    """Run a study: arms, seeds and orders of tasks as runs side by side, and one table. Run it again to go on."""
+
+    study: Annotated[str, tyro.conf.Positional] = ""
+    """File of a study (TOML), or the name of a ready one."""
+    output_dir: str = ""
+    """Folder of the study; left out: studies/NAME."""
+    jobs: Annotated[int, Bounds(0, 4096, meaning_of_0="as many as there are cores")] = 0
+    """Runs side by side; 0: as many as there are cores."""
+    dry_run: bool = False
+    """Say what is left to do and about how long it takes, and run nothing."""
+    list: bool = False
+    """Show the ready studies, and about how long each takes."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
 
 
 def parse_known(kind: type[T], argv: Sequence[str], *, default: T) -> T:
@@ -134,7 +171,7 @@ def parse(kind: type[T], argv: Sequence[str], *, command: str, default: T | None
             sys.stdout.write(command_help(command, kind))
             raise SystemExit(0)
         check_flags(argv, hints_of(kind), command=command, num_positional=1)
-        if kind is not InfoArguments:
+        if kind not in (InfoArguments, StudyArguments):
             check_run(argv, hints_of(kind), command=command)
     options: dict[str, Any] = {} if default is None else {"default": default}
     told = io.StringIO()

@@ -8,9 +8,11 @@ from mambrane import __version__
 from mambrane.app.arguments import (
     HELP_FLAGS,
     EvaluateArguments,
+    ExportArguments,
     GenerateArguments,
     InfoArguments,
     ReportArguments,
+    StudyArguments,
     TrainArguments,
     asks_for_help,
     parse,
@@ -32,7 +34,9 @@ Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained ta
   mambrane evaluate RUN                       bits per byte of every domain
   mambrane generate RUN --prompt "..."        write text
   mambrane report   RUN                       one HTML page about the run
+  mambrane export   RUN --to folder           the model for others: hub, transformers, NIR
   mambrane info     RUN                       what the model is made of and what it has learned
+  mambrane study    STUDY                     a grid of settings, seeds and orders, and its table
   mambrane info                               versions, processor, caches: what a bug report needs
 
 RUN is the folder of a run. `mambrane COMMAND --help` explains each command.
@@ -164,6 +168,13 @@ def _report(argv: Sequence[str]) -> int:
     return report(arguments.run, arguments.output)
 
 
+def _export(argv: Sequence[str]) -> int:
+    arguments = parse(ExportArguments, argv, command="export")
+    from mambrane.app.export import export
+
+    return export(**{f.name: getattr(arguments, f.name) for f in fields(ExportArguments)})
+
+
 def _info(argv: Sequence[str]) -> int:
     arguments = parse(InfoArguments, argv, command="info")
     if arguments.run is None:
@@ -175,12 +186,25 @@ def _info(argv: Sequence[str]) -> int:
     return info(arguments.run)
 
 
+def _study(argv: Sequence[str]) -> int:
+    arguments = parse(StudyArguments, argv, command="study")
+    from mambrane.app.study import list_studies, study
+
+    if arguments.list:
+        return list_studies()
+    if not arguments.study:
+        raise UserError("mambrane study without a study", wanted="a file, or a name", way_out="mambrane study --list")
+    return study(arguments.study, output_dir=arguments.output_dir, jobs=arguments.jobs, dry_run=arguments.dry_run)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
     "generate": _generate,
     "report": _report,
+    "export": _export,
     "info": _info,
+    "study": _study,
 }
 
 

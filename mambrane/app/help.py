@@ -24,11 +24,14 @@ TITLES = {
 }
 PLACEHOLDERS = {
     "data": "PATH ...",
+    "task_order": "DOMAIN ...",
     "extension": "MODULE:CLASS NAME=VALUE ...",
     "output_dir": "FOLDER",
     "prompt": "TEXT",
     "config": "FILE",
     "output": "FILE",
+    "init_from": "MODEL",
+    "hub_name": "OWNER/MODEL",
 }
 FLAG_WIDTH = 30
 WIDTH = 80
@@ -87,9 +90,10 @@ def command_help(command: str, kind: type) -> str:
     types, sentences = get_type_hints(kind), sentences_of(kind)
     shown = [Setting(f.name, types[f.name], f.default, sentences[f.name]) for f in fields(kind)]
     run, settings = shown[0], shown[1:]
-    is_needed = run.default is not None
-    usage = f"mambrane {command} {'RUN' if is_needed else '[RUN]'}" + " [settings]" * bool(settings)
-    blocks = [f"{usage}\n\n{fill(kind.__doc__ or '')}", "\n".join(_entry("RUN", run.sentence))]
+    is_needed = run.default is not None and run.default != ""
+    thing = run.name.upper()
+    usage = f"mambrane {command} {thing if is_needed else f'[{thing}]'}" + " [settings]" * bool(settings)
+    blocks = [f"{usage}\n\n{fill(kind.__doc__ or '')}", "\n".join(_entry(thing, run.sentence))]
     if settings:
         blocks.append(group_help("Settings", settings))
     return "\n\n".join(blocks) + "\n"
@@ -109,7 +113,7 @@ def flag_text(setting: Setting) -> str:
     flag = "--" + setting.name.replace("_", "-")
     if setting.hint is bool:
         # A question that is off by itself needs no second form to be left off.
-        return flag if setting.name in ("dry_run", "json") else f"{flag}, --no-{flag[2:]}"
+        return flag if setting.name in ("dry_run", "json", "list", "private") else f"{flag}, --no-{flag[2:]}"
     flag = "--lr, --learning-rate" if setting.name == "learning_rate" else flag
     return f"{flag} {_placeholder(setting)}"
 

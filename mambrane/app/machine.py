@@ -16,7 +16,7 @@ from mambrane.ops.dispatch import explain
 from mambrane.run.folders import cache_folder
 from mambrane.watch.formatting import size
 
-PACKAGES = ("torch", "numba", "llvmlite", "numpy", "safetensors", "tokenizers", "rich", "tyro", "matplotlib")
+PACKAGES = ("torch", "numba", "llvmlite", "numpy", "safetensors", "tokenizers", "rich", "tyro", "matplotlib", "scipy")
 
 
 def print_machine() -> int:

@@ -12,7 +12,9 @@ from mambrane.app.info import parts_table
 from mambrane.app.notices import announced_events
 from mambrane.core.device import resolve_device
 from mambrane.core.events import EventLog
+from mambrane.run.arithmetic import arithmetic_of
 from mambrane.run.config import RunConfig
+from mambrane.run.effects import warnings_of_device
 from mambrane.run.kernels import compile_kernels_of
 from mambrane.run.plan import Plan, make_plan
 from mambrane.run.switches import on_and_off
@@ -24,11 +26,12 @@ from mambrane.watch.formatting import duration, percent, size, switches
 def print_plan(config: RunConfig, warnings: Sequence[str], *, as_json: bool) -> int:
     """Print the plan of a run, warnings included, as tables or as one JSON object; progress goes to standard error."""
     device = resolve_device(config.run.device)
-    said = list(warnings)
+    said = [*warnings, *warnings_of_device(config, device.type)]
     events = EventLog()
     events.listeners.append(lambda event: said.extend(filter(None, [warning_of(event)])))
     compile_kernels_of(config, device, announced_events())
-    plan = make_plan(config, device, events)
+    with arithmetic_of(config, device):
+        plan = make_plan(config, device, events)
     if as_json:
         sys.stdout.write(json.dumps(plan.to_dict(said), indent=2) + "\n")
         return 0

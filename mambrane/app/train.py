@@ -7,10 +7,10 @@ from contextlib import closing, suppress
 from rich.console import Console
 
 from mambrane.app.info import print_learned
-from mambrane.app.memory import keep_freed_memory
 from mambrane.app.plan import print_plan
 from mambrane.app.samples import print_samples
 from mambrane.app.streams import flush_or_give_up
+from mambrane.core.memory import keep_freed_memory
 from mambrane.run.config import RunConfig
 from mambrane.run.train import train as train_run
 from mambrane.watch.console import ConsoleListener

@@ -1,17 +1,15 @@
 """What `mambrane train` is told: a preset, changed by a file, changed by flags."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 from mambrane.app.arguments import StartOptions, TrainArguments, parse, parse_known
 from mambrane.app.flags import check_flags, given_settings, hints_of, long_forms
-from mambrane.continual.config import ContinualConfig
-from mambrane.core.events import EventLog
-from mambrane.data.sources import find_sources
 from mambrane.run.config import RunConfig, from_dict, read_config_file
+from mambrane.run.named_settings import fitted_to
 from mambrane.run.presets import PRESETS
-from mambrane.run.switches import with_fitting_heads, without_unmet_switches
+from mambrane.run.switches import without_unmet_switches
 
 
 def parse_train(argv: Sequence[str]) -> RunConfig:
@@ -39,24 +37,14 @@ def base_of(argv: Sequence[str]) -> RunConfig:
         Prerequisites, argv, default=Prerequisites(**{f.name: _setting(base, f.name) for f in fields(Prerequisites)})
     )
     chosen |= {name: getattr(needed, name, None) for name in given}
-    if needed.continual_learning and "num_tasks" not in chosen:
-        num_tasks = num_domains_in(needed.data)
-        base = replace(base, continual=replace(base.continual, num_tasks=num_tasks))
-        if num_tasks == 1 and "continual_learning" not in chosen:
-            base = without_unmet_switches(base, chosen | {"continual_learning": False})
-            base = replace(base, continual=replace(base.continual, continual_learning=False))
-        chosen["num_tasks"] = num_tasks
-    base = without_unmet_switches(base, chosen)
-    if needed.hidden_dim < 1 or "hidden_dim" not in chosen:
-        return base
-    # The width and what must divide it are checked together, so they change together.
-    return with_fitting_heads(base, needed.hidden_dim, chosen, given)
+    return fitted_to(base, chosen, given)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prerequisites:
     """The settings that others need, read ahead of them."""
 
+    init_from: str
     data: tuple[str, ...]
     hidden_dim: int
     block_pattern: str
@@ -71,13 +59,6 @@ def _setting(config: RunConfig, name: str) -> Any:  # noqa: ANN401 -- any settin
     sections = (getattr(config, f.name) for f in fields(config))
     (value,) = (getattr(section, name) for section in sections if name in {f.name for f in fields(section)})
     return value
-
-
-def num_domains_in(locations: tuple[str, ...]) -> int:
-    """Return how many domains `--data` names; nothing of their text is read."""
-    if locations == ("builtin",):
-        return ContinualConfig().num_tasks
-    return len(find_sources(locations, EventLog()))
 
 
 def parse_start(argv: Sequence[str]) -> StartOptions:

@@ -70,9 +70,9 @@ class Distillation(Method):
         assert taught.hidden_BTD is not None, "LanguageModel returns them"
         divergence = head_divergence(
             output.hidden_BTD.flatten(0, 1),
-            model.embedding.weight,
+            model.head_weight,
             taught.hidden_BTD.flatten(0, 1),
-            self.teacher.embedding.weight,
+            self.teacher.head_weight,
             counted_N=(batch.targets_BT != IGNORED_TARGET).flatten(),
             temperature=temperature,
         )

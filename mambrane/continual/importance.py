@@ -37,7 +37,14 @@ def sampled_fisher(
 
     def log_likelihood(logits_NV: Tensor) -> Tensor:
         log_probabilities_NV = logits_NV.log_softmax(dim=-1)
-        labels_N1 = torch.multinomial(log_probabilities_NV.detach().exp().cpu(), 1, generator=generator)
+        probabilities_NV = log_probabilities_NV.detach().exp()
+        if device.type == "cuda":
+            # Drawn where they are: a copy of N x V numbers for each sequence would take longer than the rest of it.
+            seed = int(torch.randint(2**62, (), generator=generator))
+            drawing = torch.Generator(device).manual_seed(seed)
+            labels_N1 = torch.multinomial(probabilities_NV, 1, generator=drawing)
+        else:
+            labels_N1 = torch.multinomial(probabilities_NV.cpu(), 1, generator=generator)
         return log_probabilities_NV.gather(1, labels_N1.to(device)).sum()
 
     return _mean_over_sequences(model, sequences, device, log_likelihood, Tensor.square)

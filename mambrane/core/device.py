@@ -39,8 +39,8 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Return versions, processor and threads: what must be equal for two runs to be compared bit for bit."""
+def describe_environment(device: torch.device, *, is_compiled: bool = False) -> dict[str, Any]:
+    """Return versions, processor, threads and arithmetic: what must be equal for runs to be compared bit for bit."""
     return {
         "mambrane": __version__,
         "python": platform.python_version(),
@@ -51,4 +51,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "num_threads": torch.get_num_threads(),
         "num_cores": os.cpu_count(),
+        "float32_products": torch.get_float32_matmul_precision(),
+        "deterministic": device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
+        "compiled": is_compiled,
     }

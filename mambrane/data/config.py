@@ -7,6 +7,9 @@ from typing import Annotated, NamedTuple
 from mambrane.core.bounds import Bounds, Bytes, check_settings
 from mambrane.core.errors import UserError
 
+INITIAL_TOKENIZER = "init"
+"""Names the tokenizer of the model that a run starts from."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataConfig:
@@ -16,7 +19,7 @@ class DataConfig:
     """`builtin`, files or folders (one file or sub-folder is one domain), or hf:NAME for the Hugging Face hub."""
     tokenizer: str = "bytes"
     """`bytes`; `bpe:SIZE`, trained on the first task's text; `bpe:SIZE:all`, trained on every task's text, which looks
-    ahead; hf:NAME; or the path of a tokenizer.json."""
+    ahead; hf:NAME; the path of a tokenizer.json; or `init`, that of --init-from."""
     sequence_length: Annotated[int, Bounds(1, 1_048_576)] = 256
     """Tokens in a training sequence."""
     batch_size: Annotated[int, Bounds(1, 1_048_576)] = 8
@@ -24,6 +27,9 @@ class DataConfig:
     epoch_tokens: Annotated[int, Bounds(0, 1_000_000_000_000)] = 0
     """Most tokens in an epoch: it goes on in the text where the last one stopped, until all of it has been read once;
     then in a new order. 0: the whole text. Of all domains as one task, an epoch is as long as a domain's on average."""
+    task_order: tuple[str, ...] = ()
+    """Domains that come first, in this order, each by its name or its place (1 is the first); left out: as --data has
+    them."""
     max_domain_bytes: Bytes = 0
     """Read at most this many bytes of text of each domain, a fair sample of its files; 0 reads all."""
     max_heldout_bytes: Bytes = 0
@@ -71,7 +77,7 @@ def check_tokenizer_spec(spec: str) -> None:
             way_out="--tokenizer bpe:4096",
         )
     is_hub_name = spec.startswith("hf:") and spec != "hf:"
-    if not (spec == "bytes" or bpe or is_hub_name or spec.endswith(".json")):
+    if not (spec in ("bytes", INITIAL_TOKENIZER) or bpe or is_hub_name or spec.endswith(".json")):
         raise UserError(
             f"--tokenizer {spec}",
             wanted="bytes, bpe:SIZE, bpe:SIZE:all, hf:NAME or the path of a tokenizer.json",

@@ -103,6 +103,7 @@ def read_texts(config: DataConfig, cache_dir: Path, events: EventLog, num_domain
         UserError: anything wrong with the text, or fewer domains than wanted.
     """
     sources = find_sources(config.data, events)
+    order = order_of([source.name for source in sources], config.task_order)
     if num_domains is not None and num_domains > len(sources):
         names = ", ".join(source.name for source in sources)
         raise UserError(
@@ -111,11 +112,37 @@ def read_texts(config: DataConfig, cache_dir: Path, events: EventLog, num_domain
             way_out=f"--num-tasks {len(sources)}, or more files or sub-folders (one is one domain)",
         )
     if num_domains is not None and num_domains < len(sources):
-        events.emit("domains_left_out", names=[source.name for source in sources[num_domains:]])
-    corpora: list[Corpus] = []
-    for source in sources[:num_domains]:
-        corpora.append(cached_corpus(source, config, cache_dir, events, corpora))
-    return corpora
+        events.emit("domains_left_out", names=[sources[place].name for place in order[num_domains:]])
+    order = order[:num_domains]
+    # Read as --data has them: what a domain leaves out because another holds it does not depend on the order of tasks.
+    corpora: dict[int, Corpus] = {}
+    for place in sorted(order):
+        corpora[place] = cached_corpus(sources[place], config, cache_dir, events, list(corpora.values()))
+    return [corpora[place] for place in order]
+
+
+def order_of(names: Sequence[str], first: Sequence[str]) -> list[int]:
+    """Return the places of domains in the order of the tasks: those that are named first, then the others.
+
+    Args:
+        names: of the domains.
+        first: of those that come first, the name or the place, counted from 1.
+
+    Raises:
+        UserError: one is named that there is not, or one twice.
+    """
+    by_word = {str(place + 1): place for place in range(len(names))} | {name: n for n, name in enumerate(names)}
+    places: list[int] = []
+    for word in first:
+        place = by_word.get(word)
+        if place is None or place in places:
+            raise UserError(
+                f"--task-order {' '.join(first)}: " + (f"no domain {word}" if place is None else f"{word} comes twice"),
+                wanted=f"each domain once at most, of {', '.join(names)}, or their places 1 to {len(names)}",
+                way_out=f"--task-order {' '.join(names)}",
+            )
+        places.append(place)
+    return places + [place for place in range(len(names)) if place not in places]
 
 
 def tokenize_texts(

@@ -135,12 +135,16 @@ def pretrained(spec: str) -> SubwordTokenizer:
             wanted="the path of a tokenizer.json, or a hub repository that holds one and can be reached",
             way_out="--tokenizer bytes, or download tokenizer.json and give its path",
         ) from error
-    numbers = tokenizer.get_vocab(with_added_tokens=True)
-    own_end = next((numbers[name] for name in _END_NAMES if name in numbers), max(numbers.values()) + 1)
     # Padding and truncation belong to batches of sentences, not to a stream.
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return SubwordTokenizer(spec, tokenizer.to_str(), end_of_text=own_end)
+    return SubwordTokenizer(spec, tokenizer.to_str(), end_of_text=end_of_text_in(tokenizer))
+
+
+def end_of_text_in(tokenizer: tokenizers.Tokenizer) -> int:
+    """Return the token that ends a text: the tokenizer's own, or one behind its last."""
+    numbers = tokenizer.get_vocab(with_added_tokens=True)
+    return next((numbers[name] for name in _END_NAMES if name in numbers), max(numbers.values()) + 1)
 
 
 def _train(size: int, texts: Iterator[bytes]) -> str:
@@ -165,7 +169,7 @@ def _bytes_of_pieces(numbers: dict[str, int], tokenizer: tokenizers.Tokenizer, i
     if not is_byte_level:
         matches = ((_BYTE_PIECE.fullmatch(piece), number) for piece, number in numbers.items())
         return {number: bytes([int(match[1], 16)]) for match, number in matches if match}
-    byte_of = _byte_of_character()
+    byte_of = {character: byte for byte, character in byte_stand_ins().items()}
     added = tokenizer.get_added_tokens_decoder()
     return {
         number: bytes(byte_of[character] for character in piece)
@@ -175,12 +179,12 @@ def _bytes_of_pieces(numbers: dict[str, int], tokenizer: tokenizers.Tokenizer, i
     }
 
 
-def _byte_of_character() -> dict[str, int]:
+def byte_stand_ins() -> dict[int, str]:
     """Return the printable stand-in of each byte in byte-level BPE: itself if printable, else from U+0100 on.
 
     Source: Radford et al. 2019, the released code of GPT-2 (bytes_to_unicode).
     """
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
-    stand_ins = {chr(byte): byte for byte in printable}
-    return stand_ins | {chr(0x100 + index): byte for index, byte in enumerate(others)}
+    stand_ins = {byte: chr(byte) for byte in printable}
+    return stand_ins | {byte: chr(0x100 + index) for index, byte in enumerate(others)}

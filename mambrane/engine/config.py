@@ -31,8 +31,12 @@ class EngineConfig:
     """Decay of the exponential moving average (EMA) of the weights, for each applied step; 0 keeps none."""
     mixed_precision: bool = True
     """Compute in bf16 or fp16 where the device is faster for it; --precision overrules."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """auto: bf16 on a GPU that has it, else fp16 on a GPU; fp32 on a CPU."""
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16"] = "auto"
+    """auto: bf16 on a GPU that has it, else fp16 on a GPU; fp32 on a CPU. tf32: fp32 with a GPU's TF32 products."""
+    checkpoint_activations: bool = False
+    """Keep only what enters each block and run the block again in the backward pass: less memory, the same bits."""
+    compile: bool = False
+    """Compile the blocks with torch's compiler; the first steps wait for it, and the last bits are its own."""
     tail_policy: Literal["step", "drop", "carry"] = "step"
     """A last step with fewer micro-batches: step with it, drop it, or carry it into the next epoch of the task."""
     max_consecutive_skips: Count = 25

@@ -1,4 +1,4 @@
-"""The arithmetic of the forward pass (fp32, bf16, fp16) and the loss scale that fp16 needs.
+"""The arithmetic of the forward pass (fp32, tf32, bf16, fp16) and the loss scale that fp16 needs.
 
 fp16 gradients below 6e-8 vanish and above 65504 overflow, so the loss is multiplied by a scale s before the backward
 pass and the gradients are divided by it after. Inside a step the engine back-propagates sums over tokens, which
@@ -27,7 +27,9 @@ SMALLEST_SCALE = 2.0**-14
 
 
 def choose_precision(name: str, *, mixed_precision: bool, device: torch.device) -> str:
-    """Return fp32, bf16 or fp16; "auto" takes what the device is fast at."""
+    """Return fp32, tf32, bf16 or fp16; "auto" takes what the device is fast at, and only a GPU has TF32."""
+    if name == "tf32" and device.type != "cuda":
+        return "fp32"
     if name != "auto":
         return name
     if not mixed_precision or device.type != "cuda":
@@ -50,11 +52,16 @@ class Precision:
         )
         self._state_of_unused_scaler: dict[str, Any] | None = None
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Return the context of a forward pass."""
-        if self.kind == "fp32":
+    def autocast(self, *, keeps_casts: bool = True) -> AbstractContextManager[Any]:
+        """Return the context of a forward pass; one of several passes must not keep the weights as it has cast them."""
+        if self.kind in ("fp32", "tf32"):
             return nullcontext()
-        return torch.autocast(self._device.type, torch.bfloat16 if self.kind == "bf16" else torch.float16)
+        dtype = torch.bfloat16 if self.kind == "bf16" else torch.float16
+        return torch.autocast(self._device.type, dtype, cache_enabled=keeps_casts)
+
+    def autocast_unscaled(self) -> AbstractContextManager[Any]:
+        """Return the context of passes whose gradients are not scaled: float32 in place of fp16."""
+        return nullcontext() if self.kind == "fp16" else self.autocast(keeps_casts=False)
 
     @property
     def scale(self) -> float:

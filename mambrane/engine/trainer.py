@@ -8,7 +8,7 @@ plasticity, and `state_dict` is all that a checkpoint needs.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
@@ -120,8 +120,9 @@ class Trainer:
         self._require_whole("ending a task")
         self._drop_carried()
         view = BoundaryView(model=self.model, loader=loader, task_index=task_index, device=self.device)
-        for extension in self.extensions.boundaries:
-            extension.boundary(view)
+        with self.precision.autocast_unscaled():
+            for extension in self.extensions.boundaries:
+                extension.boundary(view)
         self.model.zero_grad(set_to_none=True)
 
     def steps(self, loader: Loader) -> Iterator[StepResult]:
@@ -159,9 +160,11 @@ class Trainer:
                 break
         self.was_stopped = True
 
-    def evaluation(self) -> AbstractContextManager[None]:
-        """Return a context in which the model may be evaluated, with the averaged weights if there are any."""
-        return evaluation_without_trace(self.model, self.ema)
+    @contextmanager
+    def evaluation(self) -> Iterator[None]:
+        """Let the model be evaluated inside the context, in the run's precision, with the average if there is one."""
+        with evaluation_without_trace(self.model, self.ema), self.precision.autocast(keeps_casts=False):
+            yield
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that training has changed; `weights` holds the parts that are tensors by name alone.

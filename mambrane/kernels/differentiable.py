@@ -2,8 +2,8 @@
 
 The arguments and the outputs are a NamedTuple each, written once. All else follows from them: the schema of the
 operator and of its backward operator, their shapes, what is saved in between, and gradients of outputs that
-nothing reads. A backend for another device is another operator, which may save other tensors: `lif` on the CPU,
-`lif_cuda` with `device="CUDA"`.
+nothing reads. A backend for other devices is another operator, which may save other tensors: `lif` on the CPU,
+`lif_triton` on GPUs (`mambrane.kernels.triton.operators`).
 
     class Arguments(NamedTuple):
         x_BTS: Tensor
@@ -36,6 +36,8 @@ from torch import Tensor
 
 from mambrane.kernels.operator import Operator
 
+_OPTIONAL: Any = Tensor | None
+
 
 def differentiable(
     name: str,
@@ -49,13 +51,15 @@ def differentiable(
     gradients: Mapping[str, str],
     internal: Sequence[str] = (),
     make_zeros: Callable[[Any], Sequence[Tensor]] | None = None,
+    skips_zeros: bool = False,
     device: str = "CPU",
+    rehearses: Callable[[], bool] = lambda: False,
 ) -> Callable[..., Any]:
     """Register `torch.ops.mambrane.<name>` and `<name>_backward`; return the first, which gives `outputs`.
 
     Args:
         name: name of the operator.
-        arguments: NamedTuple of its arguments: Tensor, float, int or bool.
+        arguments: NamedTuple of its arguments: Tensor, Tensor | None, float, int or bool.
         outputs: NamedTuple of its outputs, all Tensor.
         make_outputs: of the arguments, returns empty outputs; may not look at numbers.
         run_forward: of the arguments and the empty outputs, writes the outputs.
@@ -63,18 +67,20 @@ def differentiable(
             the names of `saves`; returns the gradients of the arguments in `gradients`, in their order.
         saves: names of the arguments and outputs that the backward pass reads.
         gradients: names of the arguments that have gradients, each with that of something saved, or of an output,
-            which has its shape.
+            which has its shape; an empty one where that is None.
         internal: names of outputs that nothing but the backward pass reads; they have no gradient.
         make_zeros: of what was saved, returns for each output with a gradient what stands for it where nothing reads
             the output; zeros of its shape where not given.
+        skips_zeros: the backward pass finds None in the gradients where nothing reads an output; no zeros are made.
         device: the dispatch key it computes for.
+        rehearses: asked where tensors have shapes and no numbers: should the functions themselves run on them?
     """
     types, output_names = get_type_hints(arguments), tuple(get_type_hints(outputs))
     shown = tuple(each for each in output_names if each not in internal)
     saved_type: Any = namedtuple("Saved", tuple(saves))  # type: ignore[misc]  # mypy wants the names in the source
-    tensors = [each for each in saves if types.get(each, Tensor) is Tensor]
+    tensors = [each for each in saves if types.get(each, Tensor) in (Tensor, _OPTIONAL)]
 
-    def as_grads(grads: Sequence[Tensor]) -> Any:  # noqa: ANN401 -- an `outputs`
+    def as_grads(grads: Sequence[Tensor | None]) -> Any:  # noqa: ANN401 -- an `outputs`
         return outputs(**dict.fromkeys(output_names) | dict(zip(shown, grads, strict=True)))
 
     def forward_of(*given: Any) -> Any:  # noqa: ANN401 -- as `arguments` says
@@ -87,12 +93,16 @@ def differentiable(
         grads, saved = given[: len(shown)], saved_type(*given[len(shown) :])
         return _as_returned(run_backward(as_grads(grads), saved))
 
-    backward_types = {f"grad_{each}": Tensor for each in shown} | {each: types.get(each, Tensor) for each in saves}
+    backward_types: dict[str, Any] = {f"grad_{each}": _OPTIONAL if skips_zeros else Tensor for each in shown}
+    backward_types |= {each: types.get(each, Tensor) for each in saves}
     shape_at = [list(backward_types).index(each if each in saves else f"grad_{each}") for each in gradients.values()]
     forward = Operator(name, _with_signature(forward_of, types, len(output_names)), device)
     backward = Operator(f"{name}_backward", _with_signature(backward_of, backward_types, len(gradients)), device)
-    forward.register_shapes(lambda *given: _as_returned(make_outputs(arguments(*given))))
-    backward.register_shapes(lambda *given: _as_returned([torch.empty_like(given[index]) for index in shape_at]))
+
+    forward.register_shapes(
+        lambda *given: forward_of(*given) if rehearses() else _as_returned(make_outputs(arguments(*given)))
+    )
+    backward.register_shapes(lambda *given: backward_of(*given) if rehearses() else _empty_like(given, shape_at))
 
     def save(context: Any, given: tuple[Any, ...], made: Any) -> None:  # noqa: ANN401 -- torch's own
         made = (made,) if isinstance(made, Tensor) else made
@@ -104,17 +114,17 @@ def differentiable(
         context.set_materialize_grads(False)
 
     def go_back(context: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
+        given: Sequence[Tensor | None]
         given = [grad for each, grad in zip(output_names, grads, strict=True) if each in shown]
         if all(grad is None for grad in given):
             return (None,) * len(types)
         saved = saved_type(**dict(zip(tensors, context.saved_tensors, strict=True)) | context.others)
-        if any(grad is None for grad in given):
-            some = next(grad for grad in given if grad is not None)
-            zeros = make_zeros(saved) if make_zeros else [some.new_zeros(shape) for shape in context.shapes]
-            given = [zero if grad is None else grad for grad, zero in zip(given, zeros, strict=True)]
-        found = backward(*(grad.contiguous() for grad in given if grad is not None), *saved)
+        if not skips_zeros and any(grad is None for grad in given):
+            given = _filled(given, make_zeros(saved) if make_zeros else context.shapes)
+        found = backward(*(None if grad is None else grad.contiguous() for grad in given), *saved)
         by_name = dict(zip(gradients, (found,) if isinstance(found, Tensor) else found, strict=True))
-        return tuple(by_name.get(each) for each in types)
+        needed = context.needs_input_grad
+        return tuple(by_name.get(each) if is_needed else None for each, is_needed in zip(types, needed, strict=True))
 
     forward.register_gradients(go_back, save)
 
@@ -125,12 +135,28 @@ def differentiable(
     return call
 
 
+def _filled(grads: Sequence[Tensor | None], zeros: Sequence[Any]) -> list[Tensor]:
+    """Return the gradients with zeros, given as tensors or as shapes, in place of None."""
+    some = next(grad for grad in grads if grad is not None)
+    return [
+        grad if grad is not None else zero if isinstance(zero, Tensor) else some.new_zeros(zero)
+        for grad, zero in zip(grads, zeros, strict=True)
+    ]
+
+
+def _empty_like(given: Sequence[Any], places: Sequence[int]) -> Tensor | tuple[Tensor, ...]:
+    """Return empty tensors like those at the places; one without numbers for each that is None."""
+    some = next(each for each in given if isinstance(each, Tensor))
+    shapes = [given[place] for place in places]
+    return _as_returned([some.new_empty(0) if each is None else torch.empty_like(each) for each in shapes])
+
+
 def _as_returned(tensors: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
     """Return the tensors as an operator of torch does: a single one without a tuple."""
     return tensors[0] if len(tensors) == 1 else tuple(tensors)
 
 
-def _with_signature(run: Any, types: Mapping[str, type], num_returned: int) -> Callable:  # noqa: ANN401 -- a function
+def _with_signature(run: Any, types: Mapping[str, Any], num_returned: int) -> Callable:  # noqa: ANN401 -- a function
     """Let torch read from a function what it takes and returns."""
     returned: Any = Tensor if num_returned == 1 else GenericAlias(tuple, (Tensor,) * num_returned)
     parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=each) for name, each in types.items()]

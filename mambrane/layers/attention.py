@@ -6,7 +6,7 @@ The state is a KV cache of the last W tokens: its size is constant.
 There is no position code: both paths are recurrent, so what they carry already tells how long ago something was.
 """
 
-from torch import nn
+from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
 from mambrane.layers.cost import ComponentCost, macs, num_parameters
@@ -17,24 +17,24 @@ from mambrane.ops import KeyValueCache, windowed_attention
 class WindowedCrossAttention(nn.Module):
     """Multi-head attention from one path to the other, causal within a window of W tokens."""
 
-    def __init__(self, dim: int, *, inner: int, heads: int, window: int) -> None:
+    def __init__(self, query_dim: int, key_dim: int, output_dim: int, *, inner: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads, self.window = heads, window
-        self.query = Linear(dim, inner, bias=False)
-        self.key_value = Linear(dim, 2 * inner, bias=False)
-        self.output = Linear(inner, dim, bias=False)
+        self.query = Linear(query_dim, inner, bias=False)
+        self.key_value = Linear(key_dim, 2 * inner, bias=False)
+        self.output = Linear(inner, output_dim, bias=False)
 
     def forward(
         self,
-        query_path_BTD: Activations,
-        key_path_BTD: Activations,
+        query_path_BTQ: Tensor,
+        key_path_BTK: Tensor,
         *,
         state: KeyValueCache | None = None,
         resets_BT: Resets | None = None,
     ) -> tuple[Activations, KeyValueCache]:
-        """Return the attention output for the first path, [B, T, D], and the KV cache of the second."""
-        query_BTI = self.query(query_path_BTD)
-        key_BTI, value_BTI = self.key_value.parts(key_path_BTD, [self.output.in_features] * 2)
+        """Return what the first path [B, T, Q] reads of the second [B, T, K], [B, T, D], and the second's KV cache."""
+        query_BTI = self.query(query_path_BTQ)
+        key_BTI, value_BTI = self.key_value.parts(key_path_BTK, [self.output.in_features] * 2)
         read_BTI, cache = windowed_attention(
             query_BTI, key_BTI, value_BTI, heads=self.heads, window=self.window, state=state, resets_BT=resets_BT
         )

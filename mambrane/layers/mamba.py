@@ -4,7 +4,8 @@
     h[t] = exp(delta A) h[t-1] + delta B x      y = C h + D x           out = W_out (y silu(z))
 
 Parameter names, shapes and arithmetic are the published ones, so published weights load and logits agree.
-`B_extra` and `C_extra` are added to B and C: this is how spikes modulate what Mamba writes and reads.
+The phases of a call, `channels`, `scan` and `gated`, can be called by themselves: between them spikes read the inner
+channels and act on them (models/blocks/hybrid.py).
 Source: Gu & Dao 2023, Mamba, arXiv 2312.00752, section 3 and appendix C; initialisation from their mamba_simple.py.
 """
 
@@ -21,6 +22,7 @@ from mambrane.layers.elementwise import softplus
 from mambrane.layers.linear import Linear
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.gated_skip import gated_skip
+from mambrane.ops.linear import linear
 from mambrane.ops.selective_scan import selective_scan
 
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
@@ -43,11 +45,25 @@ class MambaState(NamedTuple):
     """The state-space state, float32."""
 
 
+class InnerChannels(NamedTuple):
+    """The E inner channels of a Mamba before its scan."""
+
+    x_BTE: Tensor
+    """Behind convolution and SiLU."""
+    gate_BTE: Tensor
+    """The gate z."""
+    conv_BEK: Tensor
+    """The last inputs of the convolution."""
+    rest: tuple[Tensor, ...] = ()
+    """What version 2 projects beside them: B, C and dt."""
+
+
 class Mamba(nn.Module):
     """One Mamba mixer: width D in, width D out; no norm, no residual."""
 
     operations = ("causal_conv", "selective_scan", "gated_skip")
     """Operations with compiled kernels that it calls."""
+    state_type = MambaState
 
     def __init__(self, dim: int, *, expand: int, d_state: int, d_conv: int, dt_rank: int) -> None:
         super().__init__()
@@ -74,30 +90,57 @@ class Mamba(nn.Module):
             self.dt_proj.bias.copy_(draw_dt_bias(expanded, generator))
 
     def forward(
-        self,
-        u_BTD: Activations,
-        *,
-        state: MambaState | None = None,
-        resets_BT: Resets | None = None,
-        B_extra_BTN: Tensor | None = None,
-        C_extra_BTN: Tensor | None = None,
+        self, u_BTD: Activations, *, state: MambaState | None = None, resets_BT: Resets | None = None
     ) -> tuple[Activations, MambaState]:
         """Return the output [B, T, D] and the state after the last token. T = 1 is one step of generation."""
-        x_BTE, gate_BTE = self.in_proj.parts(u_BTD, [self.out_proj.in_features] * 2)
         conv_BEK, scan_BEN = (None, None) if state is None else state
+        channels = self.channels(u_BTD, conv_BEK=conv_BEK, resets_BT=resets_BT)
+        y_BTE, scan_BEN = self.scan(channels, scan_BEN, resets_BT=resets_BT)
+        return self.out_proj(self.gated(y_BTE, channels)), MambaState(channels.conv_BEK, scan_BEN)
+
+    def channels(
+        self, u_BTD: Activations, *, conv_BEK: Tensor | None = None, resets_BT: Resets | None = None
+    ) -> InnerChannels:
+        """Return the inner channels x behind the convolution, the gate z, and the convolution's last inputs."""
+        x_BTE, gate_BTE = self.in_proj.parts(u_BTD, [self.out_proj.in_features] * 2)
         assert self.conv1d.bias is not None, "it is made with one"
         x_BTE, conv_BEK = causal_conv(
             x_BTE, self.conv1d.weight.squeeze(1), self.conv1d.bias, state_BEK=conv_BEK, resets_BT=resets_BT
         )
-        dt_BTR, B_BTN, C_BTN = self.x_proj(x_BTE).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
-        if B_extra_BTN is not None:
-            B_BTN = B_BTN + B_extra_BTN
-        if C_extra_BTN is not None:
-            C_BTN = C_BTN + C_extra_BTN
+        return InnerChannels(x_BTE, gate_BTE, conv_BEK)
+
+    def scan(
+        self,
+        channels: InnerChannels,
+        scan_BEN: Tensor | None = None,
+        *,
+        resets_BT: Resets | None = None,
+        selecting_BTS: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return C h [B, T, E] and the state h after the last token.
+
+        Args:
+            channels: what `channels` returned.
+            scan_BEN: h before the first token.
+            resets_BT: where documents start.
+            selecting_BTS: what is added to the first S channels where step size, B and C are read from them, and
+                nowhere else.
+        """
+        dtBC_BTF = self.x_proj(channels.x_BTE)
+        if selecting_BTS is not None:
+            dtBC_BTF = dtBC_BTF + linear(selecting_BTS, self.x_proj.weight[:, : selecting_BTS.shape[-1]].contiguous())
+        dt_BTR, B_BTN, C_BTN = dtBC_BTF.split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         delta_BTE = softplus(self.dt_proj(dt_BTR))
         A_EN = -torch.exp(self.A_log)
-        y_BTE, scan_BEN = selective_scan(x_BTE, delta_BTE, A_EN, B_BTN, C_BTN, state_BEN=scan_BEN, resets_BT=resets_BT)
-        return self.out_proj(gated_skip(y_BTE, x_BTE, self.D, gate_BTE)), MambaState(conv_BEK, scan_BEN)
+        return selective_scan(channels.x_BTE, delta_BTE, A_EN, B_BTN, C_BTN, state_BEN=scan_BEN, resets_BT=resets_BT)
+
+    def gated(self, y_BTE: Tensor, channels: InnerChannels) -> Tensor:
+        """Return what the last product reads, [B, T, E]: (y + D x) silu(z)."""
+        return gated_skip(y_BTE, channels.x_BTE, self.D, channels.gate_BTE)
+
+    def selection_macs(self, units: int) -> int:
+        """Return the multiply-accumulates a token of `selecting_BTS` with so many channels."""
+        return units * self.x_proj.out_features
 
     def cost(self) -> ComponentCost:
         """Return what the mixer costs."""

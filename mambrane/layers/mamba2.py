@@ -3,10 +3,10 @@
     (z, x, B, C, dt) = W_in u      (x, B, C) = silu(conv(x, B, C))      delta = softplus(dt + b_dt)
     h[t] = exp(delta A) h[t-1] + delta x B^T      y = h C + D x         out = W_out norm(y silu(z))
 
-for each of H heads of P channels; delta, A and D are one number for each head, B and C are shared by all (one group).
+for each of H heads of P channels; delta, A and D are one number for each head, B and C are shared by the heads of a
+group, of which there is one as a rule; with several, the norm is over each group too.
 Parameter names, shapes and arithmetic are the published ones (RMSNorm behind the gate, `norm_before_gate=False`).
-`B_extra` and `C_extra` are added to B and C behind the convolution: this is how spikes modulate what Mamba writes
-and reads.
+The phases of a call, `channels`, `scan` and `gated`, can be called by themselves, as in version 1.
 Source: Dao & Gu 2024, Transformers are SSMs, arXiv 2405.21060, section 7; initialisation from their mamba2.py.
 """
 
@@ -14,13 +14,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mambrane.core.shapes import Activations, Resets
 from mambrane.core.weight_decay import exempt_from_weight_decay
 from mambrane.layers.cost import ComponentCost, macs, num_parameters
 from mambrane.layers.elementwise import softplus
 from mambrane.layers.linear import Linear
-from mambrane.layers.mamba import draw_dt_bias
+from mambrane.layers.mamba import InnerChannels, draw_dt_bias
 from mambrane.layers.norm import RmsNorm
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.gated_skip import gated_skip
@@ -44,19 +45,20 @@ class Mamba2(nn.Module):
 
     operations = ("causal_conv", "ssd", "gated_skip")
     """Operations with compiled kernels that it calls."""
+    state_type = Mamba2State
 
-    def __init__(self, dim: int, *, expand: int, d_state: int, d_conv: int) -> None:
+    def __init__(self, dim: int, *, expand: int, d_state: int, d_conv: int, head_dim: int = 0, groups: int = 1) -> None:
         super().__init__()
         expanded = expand * dim
-        self.d_state, self.head_channels = d_state, head_channels(expanded)
+        self.d_state, self.head_channels, self.groups = d_state, head_dim or head_channels(expanded), groups
         heads = expanded // self.head_channels
-        convolved = expanded + 2 * d_state
+        convolved = expanded + 2 * groups * d_state
         self.in_proj = Linear(dim, expanded + convolved + heads, bias=False)
         self.conv1d = nn.Conv1d(convolved, convolved, d_conv, groups=convolved, padding=d_conv - 1)
         self.dt_bias = nn.Parameter(torch.zeros(heads))
         self.A_log = nn.Parameter(torch.zeros(heads))
         self.D = nn.Parameter(torch.ones(heads))
-        self.norm = RmsNorm(expanded)
+        self.norm = RmsNorm(expanded, groups=groups)
         self.out_proj = Linear(expanded, dim, bias=False)
         for parameter in (self.A_log, self.D, self.dt_bias):
             exempt_from_weight_decay(parameter)
@@ -69,35 +71,97 @@ class Mamba2(nn.Module):
             self.dt_bias.copy_(draw_dt_bias(self.dt_bias.numel(), generator))
 
     def forward(
-        self,
-        u_BTD: Activations,
-        *,
-        state: Mamba2State | None = None,
-        resets_BT: Resets | None = None,
-        B_extra_BTN: Tensor | None = None,
-        C_extra_BTN: Tensor | None = None,
+        self, u_BTD: Activations, *, state: Mamba2State | None = None, resets_BT: Resets | None = None
     ) -> tuple[Activations, Mamba2State]:
         """Return the output [B, T, D] and the state after the last token. T = 1 is one step of generation."""
-        expanded, heads = self.out_proj.in_features, self.A_log.numel()
-        convolved = self.conv1d.in_channels
-        gate_BTE, xBC_BTE, dt_BTH = self.in_proj.parts(u_BTD, [expanded, convolved, heads])
         conv_BEK, scan_BHPN = (None, None) if state is None else state
+        channels = self.channels(u_BTD, conv_BEK=conv_BEK, resets_BT=resets_BT)
+        y_BTE, scan_BHPN = self.scan(channels, scan_BHPN, resets_BT=resets_BT)
+        return self.out_proj(self.gated(y_BTE, channels)), Mamba2State(channels.conv_BEK, scan_BHPN)
+
+    def channels(
+        self, u_BTD: Activations, *, conv_BEK: Tensor | None = None, resets_BT: Resets | None = None
+    ) -> InnerChannels:
+        """Return the inner channels x behind the convolution, the gate z, its last inputs, and B, C and dt."""
+        expanded, convolved = self.out_proj.in_features, self.conv1d.in_channels
+        gate_BTE, xBC_BTE, dt_BTH = self.in_proj.parts(u_BTD, [expanded, convolved, self.A_log.numel()])
         assert self.conv1d.bias is not None, "it is made with one"
         xBC_BTE, conv_BEK = causal_conv(
             xBC_BTE, self.conv1d.weight.squeeze(1), self.conv1d.bias, state_BEK=conv_BEK, resets_BT=resets_BT
         )
-        x_BTE, B_BTN, C_BTN = xBC_BTE.split([expanded, self.d_state, self.d_state], dim=-1)
-        if B_extra_BTN is not None:
-            B_BTN = B_BTN + B_extra_BTN
-        if C_extra_BTN is not None:
-            C_BTN = C_BTN + C_extra_BTN
-        x_BTHP = x_BTE.unflatten(-1, (heads, self.head_channels))
+        x_BTE, B_BTN, C_BTN = xBC_BTE.split([expanded, *[self.groups * self.d_state] * 2], dim=-1)
+        return InnerChannels(x_BTE, gate_BTE, conv_BEK, (B_BTN, C_BTN, dt_BTH))
+
+    def scan(
+        self,
+        channels: InnerChannels,
+        scan_BHPN: Tensor | None = None,
+        *,
+        resets_BT: Resets | None = None,
+        selecting_BTS: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return C h [B, T, E] and the state h after the last token.
+
+        Args:
+            channels: what `channels` returned.
+            scan_BHPN: h before the first token.
+            resets_BT: where documents start.
+            selecting_BTS: numbers on the first S channels, whose sum over a head is added to its step size before
+                the softplus.
+        """
+        heads = self.A_log.numel()
+        B_BTN, C_BTN, dt_BTH = channels.rest
+        if selecting_BTS is not None:
+            missing = self.out_proj.in_features - selecting_BTS.shape[-1]
+            selecting_BTE = functional.pad(selecting_BTS, (0, missing))
+            dt_BTH = dt_BTH + selecting_BTE.unflatten(-1, (heads, self.head_channels)).sum(-1)
+        x_BTHP = channels.x_BTE.unflatten(-1, (heads, self.head_channels))
         delta_BTH = softplus(dt_BTH + self.dt_bias)
-        A_H = -torch.exp(self.A_log)
-        y_BTHP, scan_BHPN = ssd(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=scan_BHPN, resets_BT=resets_BT)
+        y_BTHP, scan_BHPN = self._scan_groups(x_BTHP, delta_BTH, B_BTN, C_BTN, scan_BHPN, resets_BT)
+        return y_BTHP.flatten(2), scan_BHPN
+
+    def gated(self, y_BTE: Tensor, channels: InnerChannels) -> Tensor:
+        """Return what the last product reads, [B, T, E]: norm((y + D x) silu(z))."""
         skip_E = self.D.repeat_interleave(self.head_channels)
-        y_BTE = gated_skip(y_BTHP.flatten(2), x_BTE, skip_E, gate_BTE)
-        return self.out_proj(self.norm(y_BTE)), Mamba2State(conv_BEK, scan_BHPN)
+        return self.norm(gated_skip(y_BTE, channels.x_BTE, skip_E, channels.gate_BTE))
+
+    def selection_macs(self, units: int) -> int:
+        """Return the multiply-accumulates a token of `selecting_BTS`: none, it is a sum."""
+        return 0
+
+    def _scan_groups(
+        self,
+        x_BTHP: Tensor,
+        delta_BTH: Tensor,
+        B_BTN: Tensor,
+        C_BTN: Tensor,
+        scan_BHPN: Tensor | None,
+        resets_BT: Resets | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Scan the heads of each group with its own part of B and C [B, T, G N]; return y and the state."""
+        A_H = -torch.exp(self.A_log)
+        if self.groups == 1:
+            return ssd(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=scan_BHPN, resets_BT=resets_BT)
+        states = [None] * self.groups if scan_BHPN is None else scan_BHPN.chunk(self.groups, dim=1)
+        by_group = zip(
+            x_BTHP.chunk(self.groups, dim=2),
+            delta_BTH.chunk(self.groups, dim=2),
+            A_H.chunk(self.groups),
+            B_BTN.chunk(self.groups, dim=-1),
+            C_BTN.chunk(self.groups, dim=-1),
+            states,
+            strict=True,
+        )
+        scanned = [
+            ssd(
+                *(part.contiguous() for part in parts),
+                state_BHPN=None if state is None else state.contiguous(),
+                resets_BT=resets_BT,
+            )
+            for *parts, state in by_group
+        ]
+        ys, new_states = zip(*scanned, strict=True)
+        return torch.cat(ys, dim=2), torch.cat(new_states, dim=1)
 
     def cost(self) -> ComponentCost:
         """Return what the mixer costs as a recurrence, as the CPU runs it; products over chunks of tokens take more."""

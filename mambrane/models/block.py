@@ -110,10 +110,10 @@ class MixerBlock(Block):
     """A block without spikes: x + mixer(norm(x)), as in a published Mamba."""
 
     embedding_std = PUBLISHED_EMBEDDING_STD
-    plastic = None
 
     def __init__(self, dim: int, mixer: Mixer) -> None:
         super().__init__()
+        self.plastic = None
         self.norm = RmsNorm(dim)
         self.mixer = mixer
 

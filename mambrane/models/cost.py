@@ -20,7 +20,7 @@ def count_costs(model: LanguageModel, firing_rates: Sequence[FiringRates] | None
             by_name[cost.name] = by_name[cost.name] + cost if cost.name in by_name else cost
     head = ComponentCost(
         name="embedding and head",
-        parameters=num_parameters(model.embedding, model.norm),
-        dense_macs_per_token=float(model.embedding.weight.numel()),
+        parameters=num_parameters(model.embedding, model.norm, *([] if model.head is None else [model.head])),
+        dense_macs_per_token=float(model.head_weight.numel()),
     )
     return [*by_name.values(), head]

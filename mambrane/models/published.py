@@ -1,61 +1,35 @@
-"""Published weights of Mamba, version 1: into a language model whose pattern is plain Mamba blocks.
+"""Published weights of Mamba, version 1 or 2, as a language model whose pattern is plain Mamba blocks."""
 
-The names are those of state-spaces/mamba and Hugging Face (`backbone.layers.0.mixer.A_log`, ...).
-Source: Gu & Dao 2023, arXiv 2312.00752, section 3.4.
-"""
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mambrane.core.errors import UserError
-from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
+from mambrane.models.published_names import read_published
 
 
-def from_published(weights: dict[str, Tensor]) -> LanguageModel:
+def from_published(weights: dict[str, Tensor], settings: Mapping[str, Any] | None = None) -> LanguageModel:
     """Return the model whose weights were published under the names of state-spaces/mamba or Hugging Face.
 
     Sizes are read off the tensors.
 
+    Args:
+        weights: tensors by their published names.
+        settings: the published config.json, for what no tensor shows: the groups of Mamba 2. None where there is none.
+
     Raises:
-        UserError: tensors are missing or left over.
+        UserError: tensors are missing or left over, or the model has parts that our blocks lack.
     """
-    weights = {name.replace("backbone.embedding.", "backbone.embeddings."): value for name, value in weights.items()}
-    try:
-        vocab_size, dim = weights["backbone.embeddings.weight"].shape
-        expanded, d_state = weights["backbone.layers.0.mixer.A_log"].shape
-        d_conv = weights["backbone.layers.0.mixer.conv1d.weight"].shape[-1]
-    except KeyError as error:
-        raise UserError(
-            f"these weights hold no tensor {error}",
-            wanted="a Mamba version 1 checkpoint as published by state-spaces/mamba or Hugging Face",
-            way_out="check the file",
-        ) from error
-    config = ModelConfig(
-        block_pattern="mamba",
-        hidden_dim=dim,
-        num_layers=1 + max(int(name.split(".")[2]) for name in weights if name.startswith("backbone.layers.")),
-        mamba_expand=expanded // dim,
-        mamba_d_state=d_state,
-        mamba_d_conv=d_conv,
-    )
-    model = LanguageModel(config, vocab_size, torch.Generator())
-    renamed = {_our_name(name): value for name, value in weights.items() if name != "lm_head.weight"}
-    missing, unexpected = model.load_state_dict(renamed, strict=False)
+    published = read_published(weights, settings)
+    model = LanguageModel(published.config, published.vocab_size, torch.Generator())
+    missing, unexpected = model.load_state_dict(published.weights, strict=False)
     if missing or unexpected:
         raise UserError(
             f"weights that do not fit: missing {missing[:3]}, unexpected {unexpected[:3]}",
-            wanted="all tensors of a Mamba version 1 checkpoint and no others",
+            wanted="all tensors of a Mamba checkpoint and no others",
             way_out="check the file",
         )
     return model
-
-
-def _our_name(name: str) -> str:
-    for theirs, ours in (
-        ("backbone.embeddings.", "embedding."),
-        ("backbone.norm_f.", "norm."),
-        ("backbone.layers.", "blocks."),
-    ):
-        name = name.replace(theirs, ours)
-    return name

@@ -34,7 +34,7 @@ class BlockActivity(NamedTuple):
     second_rate: Tensor | None = None
     """The same of the second population."""
     gate: Tensor | None = None
-    """Share of the spiking path, [B, T, H] or [H]; None without a Mamba path beside it."""
+    """How much of what spikes contribute is let through, [B, T, H] or [H]; None without a Mamba beside them."""
 
 
 class ModelOutput(NamedTuple):

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from mambrane.core.errors import UserError
+from mambrane.kernels.triton.launch import is_interpreting
 
 Backend = Literal["auto", "reference", "chunked", "numba", "onednn", "triton"]
 
@@ -31,22 +32,30 @@ class _Kind(NamedTuple):
     file: str
     device_types: tuple[str, ...]
     """Types of devices it runs on; empty for any."""
-    find_missing: Callable[[], str | None]
-    """Returns what this machine lacks for it, or None."""
+    find_missing: Callable[[str], str | None]
+    """Returns what this machine lacks for it on a type of device, or None."""
     describe: Callable[[], str]
+    find_by_name: Callable[[], tuple[str, ...]] = tuple
+    """Returns the types of devices on which it runs only where asked for by name."""
 
 
-def _nothing_missing() -> str | None:
+def _nothing_missing(_device_type: str) -> str | None:
     return None
 
 
-def _onednn_missing() -> str | None:
+def _onednn_missing(_device_type: str) -> str | None:
     has_onednn = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     return None if has_onednn else "this build of PyTorch has no oneDNN that takes plain tensors"
 
 
-def _triton_missing() -> str | None:
-    return None if importlib.util.find_spec("triton") else "the package triton is not installed"
+def _triton_missing(device_type: str) -> str | None:
+    # On meta tensors nothing is started: the operators only say what there would be.
+    is_there = device_type == "meta" or importlib.util.find_spec("triton")
+    return None if is_there else "the package triton is not installed"
+
+
+def _interpreted() -> tuple[str, ...]:
+    return ("cpu",) if is_interpreting() else ()
 
 
 def _describe_numba() -> str:
@@ -58,7 +67,9 @@ def _describe_numba() -> str:
 BACKENDS = {
     "numba": _Kind("numba_cpu", ("cpu",), _nothing_missing, _describe_numba),
     "onednn": _Kind("onednn_cpu", ("cpu",), _onednn_missing, lambda: "exact float32 products, part of PyTorch"),
-    "triton": _Kind("triton_gpu", ("cuda",), _triton_missing, lambda: "GPU kernels compiled by Triton"),
+    "triton": _Kind(
+        "triton_gpu", ("cuda", "meta"), _triton_missing, lambda: "GPU kernels compiled by Triton", _interpreted
+    ),
     "chunked": _Kind(
         "chunked", (), _nothing_missing, lambda: "matrix products over chunks of tokens, in plain PyTorch"
     ),
@@ -112,7 +123,8 @@ class Operation:
         first = choose_backend(self._name, device, backend, dtype)
         names = OPERATIONS[self._name]
         names = names[names.index(first) :] if backend == "auto" else (first,)
-        able = [name for name in names if _reason_against(self._name, name, device, dtype) is None]
+        by_name = backend != "auto"
+        able = [name for name in names if _reason_against(self._name, name, device, dtype, by_name=by_name) is None]
         implementations = []
         for name in able:
             module = _file_of(self._name, name)
@@ -146,7 +158,7 @@ def choose_backend(
         if requested not in implementations:
             why = f"{operation} has no such backend" if requested in BACKENDS else "there is no such backend"
         else:
-            why = _reason_against(operation, requested, device, dtype)
+            why = _reason_against(operation, requested, device, dtype, by_name=True)
         if why is not None:
             raise _refusal(operation, requested, why)
         return requested
@@ -175,12 +187,15 @@ def _explain_one(operation: str, device: torch.device, dtype: torch.dtype) -> st
     return f"{chosen} ({'; '.join([BACKENDS[chosen].describe(), *reasons])})"
 
 
-def _reason_against(operation: str, name: str, device: torch.device, dtype: torch.dtype | None) -> str | None:
+def _reason_against(
+    operation: str, name: str, device: torch.device, dtype: torch.dtype | None, *, by_name: bool = False
+) -> str | None:
     """Return why a backend of the operation cannot run, or None. Only a backend that could is imported."""
     kind = BACKENDS[name]
-    if kind.device_types and device.type not in kind.device_types:
+    device_types = kind.device_types + (kind.find_by_name() if by_name else ())
+    if kind.device_types and device.type not in device_types:
         return f"it does not run on {device}"
-    missing = kind.find_missing()
+    missing = kind.find_missing(device.type)
     if missing is not None:
         return missing
     types = None if dtype is None else getattr(_file_of(operation, name), "TYPES", None)

@@ -13,7 +13,7 @@ class ActivityProbe(Method):
     """After-step extension that shows firing rates and gate shares.
 
     Numbers: `firing_rate` (spikes per neuron and tick, all populations), and for each block b that has them
-    `first_rate_b`, `second_rate_b` (not for liquid cells) and `gate_b` (share of the spiking path beside Mamba).
+    `first_rate_b`, `second_rate_b` (not for liquid cells) and `gate_b` (gate of the spikes beside Mamba).
     """
 
     name = "activity"

@@ -65,26 +65,28 @@ def _rates_over_time(history: RunHistory) -> str:
 
 
 def paths(data: ReportData) -> str:
-    """Return the section on the gate between the two paths."""
-    title = "Spikes or Mamba"
+    """Return the section on the gate that lets spikes into the residual stream."""
+    title = "How far spikes are let in"
     blocks = data.probe.blocks if data.probe is not None else ()
     rows = [(f"block {n + 1}", block.gate.tolist()) for n, block in enumerate(blocks) if block.gate is not None]
     if not rows:
         reason = (
-            "There is no Mamba path beside spikes, so no gate." if blocks else "The model was not run for this report."
+            "There is no Mamba that spikes could be let into, so no gate."
+            if blocks
+            else "The model was not run for this report."
         )
         return page.section("gates", title, page.paragraph(reason))
     header = ["head", *(str(head + 1) for head in range(len(rows[0][1])))]
     caption = (
-        "Share of the spiking path in each head of each block that has one, mean over the tokens read: 0 is Mamba "
-        "alone, 1 is spikes alone. A fresh model starts at 0.12."
+        "Gate of the spikes in each head of each block that has one, mean over the tokens read: 0 is Mamba alone, 1 "
+        "lets through all that spikes contribute. A fresh model starts at 0.5, and its spikes contribute nothing yet."
     )
     heat = page.heat_table(header, rows, limits=(0.0, 1.0))
     over_time = ""
-    if panels := block_panels(data.history, [("activity/gate", "share of the spiking path", MAMBA)]):
+    if panels := block_panels(data.history, [("activity/gate", "gate of the spikes", MAMBA)]):
         pictured = panels_picture("gates-over-time", data.history, panels)
         over_time = page.figure(
-            pictured, "The same share in training, mean over heads, one curve a block: pale is the first."
+            pictured, "The same gate in training, mean over heads, one curve a block: pale is the first."
         )
     return page.section("gates", title, f"<figure>{heat}<figcaption>{caption}</figcaption></figure>", over_time)
 

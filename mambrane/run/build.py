@@ -14,6 +14,7 @@ from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
+from mambrane.run.compiling import compile_blocks
 from mambrane.run.config import RunConfig
 from mambrane.run.methods import build_extensions
 from mambrane.storage.checkpoint import Checkpoint
@@ -31,7 +32,9 @@ class Parts(NamedTuple):
 
 def build_model(config: RunConfig, vocab_size: int) -> LanguageModel:
     """Return the model with its initial weights, on the CPU."""
-    return LanguageModel(config.model, vocab_size, make_generator(config.run.seed, "weights"))
+    model = LanguageModel(config.model, vocab_size, make_generator(config.run.seed, "weights"))
+    model.checkpoint_activations = config.engine.checkpoint_activations
+    return model
 
 
 def build_task_kind(config: RunConfig, device: torch.device) -> TaskKind:
@@ -59,6 +62,8 @@ def build_runner(
 ) -> Runner:
     """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands."""
     model.to(device)
+    if config.engine.compile:
+        compile_blocks(model, device)
     kind = build_task_kind(config, device)
     trainer = Trainer(
         model,

@@ -12,7 +12,7 @@ from mambrane.continual.config import ContinualConfig
 from mambrane.core.bounds import Bounds, Count, Seed, check_settings
 from mambrane.core.errors import UserError
 from mambrane.core.renamed import earlier_setting, with_present_settings
-from mambrane.data.config import DataConfig
+from mambrane.data.config import INITIAL_TOKENIZER, DataConfig
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
@@ -21,6 +21,9 @@ from mambrane.tasks import check_task_kind
 
 Weights = Literal["auto", "model", "ema"]
 """Weights that a command takes from a checkpoint; auto: those that the run is measured with."""
+
+ExportKind = Literal["folder", "hub", "transformers", "nir"]
+"""What a model can leave a run as."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,9 +39,13 @@ class RunOptions:
     seed: Seed = 0
     """Seed of every random stream."""
     device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    """auto, cpu, cuda or cuda:N. A run may go on on another one, then not bit for bit."""
+    deterministic: bool = False
+    """Add up in the same order each time on a GPU, so that a resumed run is the same bit for bit; a CPU always does."""
     extension: tuple[str, ...] = ()
     """Extensions from other packages, package.module:Class, each followed by its settings as name=value."""
+    init_from: str = ""
+    """Weights to start from, with their sizes and tokenizer: a run, a folder that left one, or hf:OWNER/MODEL."""
     output_dir: str = ""
     """Folder of the run; left out: runs/NAME, where NAME follows from the configuration."""
     require_same_environment: bool = False
@@ -63,6 +70,12 @@ class RunConfig:
     continual: ContinualConfig = field(default_factory=ContinualConfig)
 
     def __post_init__(self) -> None:
+        if self.data.tokenizer == INITIAL_TOKENIZER and not self.run.init_from:
+            raise UserError(
+                f"--tokenizer {INITIAL_TOKENIZER} without --init-from",
+                wanted="a model to take the tokenizer from",
+                way_out="--tokenizer bytes, or --init-from MODEL",
+            )
         tasks = self.continual.num_tasks if self.continual.continual_learning else 1
         if self.run.epochs < tasks:
             raise UserError(
@@ -96,9 +109,9 @@ class RunConfig:
         """Return the folder of the run on this text: text of one's own is known by its content, wherever it lies.
 
         Args:
-            content_hashes: of each domain, in order.
+            content_hashes: of each domain, in order, then of the weights that it starts from, if there are such.
         """
-        if self.run.output_dir or not self.data.has_own_text:
+        if self.run.output_dir or not (self.data.has_own_text or self.run.init_from):
             return self.folder
         text = hashlib.sha256(json.dumps(list(content_hashes)).encode()).hexdigest()
         return self.folder.with_name(f"{self.folder.name}-{text[:6]}")
@@ -108,14 +121,20 @@ OPERATIONAL = (
     "data.data",
     "data.keep_heldout_bytes",
     "run.max_steps",
+    "run.init_from",
     "run.output_dir",
     "run.dry_run",
+    "run.device",
+    "run.deterministic",
     "run.require_same_environment",
     "engine.save_every",
     "engine.keep_checkpoints",
+    "engine.checkpoint_activations",
+    "engine.compile",
 )
 """Settings that do not change what is learned: a run may be resumed with other values of these. Where the text lies is
-one of them, as a run knows its text by its content."""
+one of them, as a run knows its text by its content. Device, determinism and compiling may change the last bits, which
+is said (run/environment.py)."""
 
 
 BEFORE_THEY_EXISTED: dict[str, Any] = {}

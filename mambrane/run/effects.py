@@ -35,3 +35,17 @@ def settings_without_effect(config: RunConfig, preset: RunConfig, given: Collect
         gate_needs = "--continual-learning with --num-tasks 2 or more"
         sentences.append(f"--use-meta-plasticity gates no update without {gate_needs}; it consolidates synapses")
     return sentences
+
+
+def warnings_of_device(config: RunConfig, device_type: str) -> list[str]:
+    """Return a sentence for each setting that the device makes nothing of, and for what it cannot promise."""
+    if device_type == "cuda":
+        if config.run.deterministic:
+            return []
+        return ["a GPU adds up in any order: resumed, this run goes on, not bit for bit (--deterministic changes that)"]
+    sentences = []
+    if config.run.deterministic:
+        sentences.append("--deterministic has no effect on a CPU, which computes the same bits each time without it")
+    if config.engine.precision == "tf32":
+        sentences.append("--precision tf32 has no effect on a CPU, which computes in fp32")
+    return sentences

@@ -12,7 +12,10 @@ from mambrane.core.events import EventLog
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.run_folder import RunFolder
 
-CHANGE_BITS = ("torch", "numba", "llvmlite", "numpy", "device", "cpu_capability", "num_threads")
+CHANGE_BITS = (
+    *("torch", "numba", "llvmlite", "numpy", "device", "cpu_capability", "num_threads"),
+    *("float32_products", "deterministic", "compiled"),
+)
 """Parts of the environment that decide in which order, and by which instructions, numbers are added."""
 
 

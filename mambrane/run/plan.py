@@ -10,12 +10,13 @@ import torch
 from mambrane.continual.stream import build_stream
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain, load_domains
-from mambrane.engine.precision import choose_precision
 from mambrane.layers.cost import ComponentCost
 from mambrane.models.cost import count_costs
+from mambrane.run.arithmetic import precision_of
 from mambrane.run.build import build_model, build_task_kind, steps_by_task
 from mambrane.run.config import RunConfig, to_dict
 from mambrane.run.folders import cache_folder
+from mambrane.run.initial import initial_tokenizer, place_hash
 from mambrane.run.methods import methods_of
 from mambrane.run.timing import ExpectedTime, expected_time, measure_micro_batch
 
@@ -98,10 +99,12 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
         UserError: a setting or a text that a run would be refused for.
     """
     num_domains = config.continual.num_tasks if config.continual.continual_learning else None
-    tokenizer, domains = load_domains(config.data, cache_folder(), events, num_domains)
+    tokenizer, domains = load_domains(
+        config.data, cache_folder(), events, num_domains, tokenizer=initial_tokenizer(config)
+    )
     stream = build_stream(domains, config.continual, config.run.epochs)
     model = build_model(config, tokenizer.vocab_size)
-    kind = choose_precision(config.engine.precision, mixed_precision=config.engine.mixed_precision, device=device)
+    kind = precision_of(config, device)
     kind_of_task = build_task_kind(config, device)
     loaders = [kind_of_task.make_loader(task) for task in stream.tasks]
     batch = next(iter(loaders[0].epoch_batches()))
@@ -114,7 +117,7 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
     memory = {what: BYTES_PER_NUMBER * number * num_parameters for what, number in kept_by_parameter(config).items()}
     return Plan(
         config=config,
-        folder=config.folder_for([domain.content_hash for domain in domains]),
+        folder=config.folder_for([*(domain.content_hash for domain in domains), *place_hash(config)]),
         domains=tuple(_domain_plan(domain) for domain in domains),
         tasks=tuple(
             TaskPlan(task.name, task.num_epochs, steps, loader.num_tokens * task.num_epochs)

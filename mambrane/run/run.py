@@ -23,8 +23,10 @@ from mambrane.models.cost import count_costs
 from mambrane.models.language_model import LanguageModel
 from mambrane.report.data import Sample, read_report_data
 from mambrane.report.report import write_report
+from mambrane.run.arithmetic import evaluating
 from mambrane.run.build import build_task_kind
-from mambrane.run.config import RunConfig, Weights
+from mambrane.run.config import ExportKind, RunConfig, Weights
+from mambrane.run.export import Exported, export_run
 from mambrane.run.folders import cache_folder
 from mambrane.run.own_text import own_domains
 from mambrane.run.samples import write_samples
@@ -164,7 +166,8 @@ class Run:
         else:
             domains = self.domains
         kind, model = build_task_kind(self.config, self._device), self.usable_model
-        return {domain.name: kind.evaluate(model, domain) for domain in domains}
+        with evaluating(self.config, self._device):
+            return {domain.name: kind.evaluate(model, domain) for domain in domains}
 
     def generate(self, prompt: str = "", **options: Any) -> str:  # noqa: ANN401 -- as there
         """Return what the model writes after the prompt; the options are those of `stream`."""
@@ -209,6 +212,31 @@ class Run:
     def samples(self) -> tuple[Sample, ...]:
         """Return, for every domain, a beginning that was never trained on and how the model goes on."""
         return write_samples(self.usable_model, self.tokenizer, self.domains, weights=self.saved.weights)
+
+    def export(
+        self,
+        to: ExportKind = "folder",
+        output_dir: Path | str | None = None,
+        *,
+        hub_name: str = "",
+        private: bool = False,
+    ) -> Exported:
+        """Write the model so that it can leave, and return where it is and what the format could not say.
+
+        Args:
+            to: "folder", which `LanguageModel.from_pretrained` opens; "hub", which publishes such a folder;
+                "transformers", for models of plain Mamba blocks; "nir", the spiking populations for snnTorch, Norse and
+                others.
+            output_dir: folder to write; export/ in the run's folder where not given.
+            hub_name: OWNER/MODEL, with "hub".
+            private: whether nobody else may see it there.
+
+        Raises:
+            UserError: the format cannot say this model, or the package that it needs is not installed.
+        """
+        require_finite_weights(self.model, self.folder)
+        folder = None if output_dir is None else Path(output_dir)
+        return export_run(self.saved, self.matrix, to, output_dir=folder, hub_name=hub_name, private=private)
 
     def report(self, output: Path | None = None) -> Path:
         """Write one self-contained HTML page about the run and return where it is: report.html in its folder."""

@@ -7,8 +7,9 @@ import torch
 
 from mambrane.continual.stream import Stream
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.precision import Precision, choose_precision
+from mambrane.engine.precision import Precision
 from mambrane.models.language_model import LanguageModel
+from mambrane.run.arithmetic import precision_of
 from mambrane.run.build import build_model, build_task_kind
 from mambrane.run.config import RunConfig
 
@@ -90,7 +91,7 @@ def expected_time(config: RunConfig, stream: Stream, seconds_per_micro_batch: fl
 
 def expected_time_now(config: RunConfig, stream: Stream, vocab_size: int, device: torch.device) -> ExpectedTime:
     """Measure the speed of this machine with a model of its own, and return how long the run takes at it."""
-    kind = choose_precision(config.engine.precision, mixed_precision=config.engine.mixed_precision, device=device)
+    kind = precision_of(config, device)
     batch = next(iter(build_task_kind(config, device).make_loader(stream.tasks[0]).epoch_batches()))
     cost = measure_micro_batch(config, build_model(config, vocab_size), batch, device, kind)
     return expected_time(config, stream, cost.seconds)

@@ -18,10 +18,13 @@ from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.signals import StopRequest
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import explain
+from mambrane.run.arithmetic import arithmetic_of
 from mambrane.run.build import build_model, build_runner, restore, steps_by_task
 from mambrane.run.config import OPERATIONAL, RunConfig, defaults_for_old_runs, to_dict
+from mambrane.run.effects import warnings_of_device
 from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
+from mambrane.run.initial import initial_tokenizer, place_hash, start_from
 from mambrane.run.kernels import all_operations_of, compile_kernels_of
 from mambrane.run.methods import shown_numbers
 from mambrane.run.outside import arguments_of, load_extensions
@@ -77,7 +80,7 @@ def train(
     words = [word for extension in from_outside for word in arguments_of(extension)]
     config = replace(config, run=replace(config.run, extension=tuple(words)))
     texts, reading_events = _read_texts(config, listeners)
-    folder = RunFolder(config.folder_for([text.content_hash for text in texts]))
+    folder = RunFolder(config.folder_for([*(text.content_hash for text in texts), *place_hash(config)]))
     with folder.lock():
         filled_in = folder.settings_saved_without(to_dict(defaults_for_old_runs()))
         if folder.config_file.exists():
@@ -95,7 +98,8 @@ def train(
             at_end.callback(events.close_listener, tensorboard)
             if filled_in:
                 events.emit("settings_filled_in", settings=filled_in)
-            outcome = _train_in(folder, config, from_outside, texts, warnings, events, device)
+            with arithmetic_of(config, device):
+                outcome = _train_in(folder, config, from_outside, texts, warnings, events, device)
     return Run.open(folder.path, device=device, outcome=outcome)
 
 
@@ -108,12 +112,13 @@ def _train_in(
     events: EventLog,
     device: torch.device,
 ) -> Outcome:
-    here = describe_environment(device)
+    here = describe_environment(device, is_compiled=config.engine.compile)
     compare_environment(folder, here, events, must_be_same=config.run.require_same_environment)
     with StopRequest(events) as stop:
         tokenizer, domains = _tokenize(config, folder, texts, events)
         model = build_model(config, tokenizer.vocab_size)
         _announce(config, from_outside, warnings, folder, domains, model, device, events)
+        start_from(config, folder, model, tokenizer, events)
         checkpoints = Checkpoints(folder.checkpoints_folder, keep=config.engine.keep_checkpoints, events=events)
         with BackgroundSaver(checkpoints) as saver:
             runner = build_runner(
@@ -159,7 +164,7 @@ def _tokenize(
         cache_folder(),
         events,
         is_stream=config.continual.continual_learning,
-        tokenizer=saved,
+        tokenizer=saved or initial_tokenizer(config),
     )
     if saved is None:
         _check_config(folder, config)
@@ -196,13 +201,13 @@ def _announce(
         output_dir=str(folder.path),
         device=str(device),
         shown_numbers=shown_numbers(config, from_outside),
-        environment=describe_environment(device),
+        environment=describe_environment(device, is_compiled=config.engine.compile),
     )
     on, off = on_and_off(config)
     events.emit("switches", on=on, off=off)
     for extension in from_outside:
         events.emit("extension", message=f"extension {' '.join(arguments_of(extension))}")
-    for sentence in warnings:
+    for sentence in (*warnings, *warnings_of_device(config, device.type)):
         events.emit("warning", message=sentence)
     reasons = explain(device)
     events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})

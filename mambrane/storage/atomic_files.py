@@ -67,6 +67,11 @@ def write_new_file(path: Path, chunks: Iterable[Chunk]) -> FileRecord:
 
 
 def atomic_write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file in one step; see atomic_write_chunks."""
+    atomic_write_chunks(path, [content])
+
+
+def atomic_write_chunks(path: Path, chunks: Iterable[Chunk]) -> None:
     """Replace a file in one step: whoever reads it, at any time or after a crash, finds the old or the new one whole.
 
     Raises:
@@ -77,7 +82,7 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
         with suppress(FileNotFoundError):
             os.unlink(aside)
         try:
-            write_new_file(aside, [content])
+            write_new_file(aside, chunks)
             os.replace(aside, path)
         except BaseException:
             with suppress(OSError):

@@ -24,6 +24,11 @@ from mambrane.core.renamed import with_present_settings
 from mambrane.storage.atomic_files import BINARY, atomic_write_text, make_folder, storage_errors
 from mambrane.storage.state_files import decode_state, encode_state
 
+
+class InUseError(UserError):
+    """Another process holds the folder."""
+
+
 ABSENT = "absent"
 """Shown in place of a value that only one of two configurations has."""
 _UNREADABLE = b" "
@@ -142,7 +147,7 @@ class RunFolder:
                 way_out="choose an --output-dir on another disk",
             ) from error
         if not is_ours:
-            raise UserError(
+            raise InUseError(
                 f"{self.path} is in use by {_holder(descriptor)}",
                 wanted="one training process in a folder",
                 way_out="wait for it, stop it, or choose another --output-dir",

@@ -20,8 +20,9 @@ TITLES = {
     "forward_transfer": "forward transfer (positive is good)",
     "lost_gain_fraction": "part of the gain that was lost",
     "intransigence": "intransigence, against joint training",
+    "gap_closed": "gap closed, from naive to joint training",
 }
-RATIOS = frozenset({"lost_gain_fraction"})
+RATIOS = frozenset({"lost_gain_fraction", "gap_closed"})
 """Metrics without a unit, shown in per cent; all others are in the unit of the measure."""
 NARROWEST, WIDEST_NAME = 80, 12
 CELL_WIDTH = 6

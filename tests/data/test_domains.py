@@ -41,6 +41,27 @@ def test_each_entry_of_a_folder_becomes_a_domain_with_two_splits(folder, tmp_pat
     assert len({domain.content_hash for domain in domains}) == 3
 
 
+def test_the_order_of_tasks_moves_whole_domains_and_none_of_their_text(folder, tmp_path):
+    _, given, _ = load(folder, tmp_path / "cache")
+    _, ordered, _ = load(folder, tmp_path / "cache", task_order=("poem", "1"))
+    assert [domain.name for domain in ordered] == ["poem", "birds", "fish"]
+    assert {domain.name: domain.content_hash for domain in ordered} == {d.name: d.content_hash for d in given}
+
+
+def test_the_first_tasks_are_the_first_of_the_order(folder, tmp_path):
+    _, domains, events = load(folder, tmp_path / "cache", 2, task_order=("fish", "poem"))
+    assert [domain.name for domain in domains] == ["fish", "poem"]
+    assert kinds(events, "domains_left_out")[0]["names"] == ["birds"]
+
+
+@pytest.mark.parametrize(
+    ("order", "found"), [(("poem", "3"), "3 comes twice"), (("cats",), "no domain cats"), (("0",), "no domain 0")]
+)
+def test_an_order_that_is_none_is_refused(folder, tmp_path, order, found):
+    with pytest.raises(UserError, match=found):
+        load(folder, tmp_path / "cache", task_order=order)
+
+
 def test_the_record_of_a_domain_is_json(folder, tmp_path):
     _, domains, _ = load(folder, tmp_path / "cache")
     record = json.loads(json.dumps(domains[0].record))

@@ -10,7 +10,7 @@ from mambrane.layers.attention import WindowedCrossAttention
 
 def make_attention(window):
     """Return one head of width 2 whose query is the input, key twice the input, value thrice, output the identity."""
-    attention = WindowedCrossAttention(2, inner=2, heads=1, window=window)
+    attention = WindowedCrossAttention(2, 2, 2, inner=2, heads=1, window=window)
     eye = torch.eye(2)
     with torch.no_grad():
         attention.query.weight.copy_(eye)
@@ -40,7 +40,7 @@ def test_a_token_reads_the_last_tokens_of_the_other_path_by_scaled_softmax(windo
 
 @torch.no_grad()
 def test_heads_own_slices_of_the_width():
-    attention = WindowedCrossAttention(2, inner=2, heads=2, window=2)
+    attention = WindowedCrossAttention(2, 2, 2, inner=2, heads=2, window=2)
     for layer, weight in (
         (attention.query, torch.eye(2)),
         (attention.key_value, torch.cat([torch.eye(2), torch.eye(2)])),

@@ -34,12 +34,12 @@ def make_mixer():
     return mixer
 
 
-def expected_outputs(inputs, extra_B, extra_C):
+def expected_outputs(inputs, selecting):
     h, before, outputs = 0.0, 0.0, []
-    for u, more_B, more_C in zip(inputs, extra_B, extra_C, strict=True):
+    for u, more in zip(inputs, selecting, strict=True):
         x, gate = 0.9 * u, 1.3 * u
         x, before = silu(0.4 * before + 0.8 * x + 0.1), x
-        dt, B, C = 0.6 * x, 0.5 * x + more_B, -0.7 * x + more_C
+        dt, B, C = 0.6 * (x + more), 0.5 * (x + more), -0.7 * (x + more)
         delta = softplus(1.2 * dt - 0.3)
         h = math.exp(-0.5 * delta) * h + delta * B * x
         outputs.append(2.0 * (C * h + 0.25 * x) * silu(gate))
@@ -50,18 +50,29 @@ def expected_outputs(inputs, extra_B, extra_C):
 def test_outputs_are_those_of_the_formula():
     inputs = [0.5, -1.0, 2.0, 0.3]
     output, _ = make_mixer()(torch.tensor(inputs).reshape(1, 4, 1))
-    assert output.flatten().tolist() == pytest.approx(expected_outputs(inputs, [0.0] * 4, [0.0] * 4), rel=1e-4)
+    assert output.flatten().tolist() == pytest.approx(expected_outputs(inputs, [0.0] * 4), rel=1e-4)
 
 
 @torch.no_grad()
-def test_extra_B_and_C_are_added_to_what_is_written_and_read():
-    inputs, extra_B, extra_C = [0.5, -1.0, 2.0, 0.3], [0.3, 0.0, -0.2, 1.0], [0.0, 0.4, 0.1, -0.6]
-    output, _ = make_mixer()(
-        torch.tensor(inputs).reshape(1, 4, 1),
-        B_extra_BTN=torch.tensor(extra_B).reshape(1, 4, 1),
-        C_extra_BTN=torch.tensor(extra_C).reshape(1, 4, 1),
-    )
-    assert output.flatten().tolist() == pytest.approx(expected_outputs(inputs, extra_B, extra_C), rel=1e-4)
+def test_what_selects_is_added_where_step_size_B_and_C_are_read_and_nowhere_else():
+    inputs, selecting = [0.5, -1.0, 2.0, 0.3], [0.3, 0.0, -0.2, 1.0]
+    mixer = make_mixer()
+    channels = mixer.channels(torch.tensor(inputs).reshape(1, 4, 1))
+    y_BTE, _ = mixer.scan(channels, selecting_BTS=torch.tensor(selecting).reshape(1, 4, 1))
+    output = mixer.out_proj(mixer.gated(y_BTE, channels))
+    assert output.flatten().tolist() == pytest.approx(expected_outputs(inputs, selecting), rel=1e-4)
+
+
+@torch.no_grad()
+def test_fewer_channels_select_as_if_the_others_held_zeros():
+    mixer = Mamba(4, expand=2, d_state=3, d_conv=2, dt_rank=1)
+    mixer.reset_parameters(make_generator(0, "weights"))
+    u_BTD, few_BTS = torch.randn(2, 2, 5, 4, generator=make_generator(1, "input"))
+    channels = mixer.channels(u_BTD)
+    all_BTE = torch.cat([few_BTS, torch.zeros(2, 5, 4)], dim=-1)
+    few, many, none = (mixer.scan(channels, selecting_BTS=chosen)[0] for chosen in (few_BTS, all_BTE, None))
+    torch.testing.assert_close(few, many)
+    assert not torch.equal(few, none)
 
 
 def test_step_sizes_at_birth_are_log_uniform_from_a_thousandth_to_a_tenth():

@@ -77,21 +77,20 @@ def test_single_steps_give_the_numbers_of_the_whole(d_conv):
 
 
 @torch.no_grad()
-def test_extra_B_and_C_enter_behind_the_convolution():
+def test_what_selects_moves_the_step_size_of_its_own_head():
     mixer = make_mixer()
-    u_BTD = normal(2, 9, DIM)
-    extra = normal(2, 9, D_STATE)
-    plain, _ = mixer(u_BTD)
-    none, _ = mixer(u_BTD, B_extra_BTN=torch.zeros_like(extra), C_extra_BTN=torch.zeros_like(extra))
+    channels = mixer.channels(normal(2, 9, DIM))
+    heads, per_head = mixer.A_log.numel(), mixer.head_channels
+    selecting_BTS = torch.zeros(2, 9, per_head)
+    selecting_BTS[:, 4, :2] = 0.5
+    plain, none, moved = (
+        mixer.scan(channels, selecting_BTS=chosen)[0].unflatten(-1, (heads, per_head))
+        for chosen in (None, torch.zeros_like(selecting_BTS), selecting_BTS)
+    )
     assert torch.equal(plain, none)
-    only_at_four = torch.zeros_like(extra)
-    only_at_four[:, 4] = extra[:, 4]
-    with_B, _ = mixer(u_BTD, B_extra_BTN=only_at_four)
-    with_C, _ = mixer(u_BTD, C_extra_BTN=only_at_four)
-    changed_by_B, changed_by_C = ((other != plain).any(dim=-1).any(dim=0).tolist() for other in (with_B, with_C))
-    # What is written at token 4 is read by all later ones; what is read at token 4 is not convolved into later ones.
-    assert changed_by_B == [False] * 4 + [True] * 5
-    assert changed_by_C == [False] * 4 + [True] + [False] * 4
+    changed = (moved != plain).any(dim=-1).any(dim=0)
+    assert changed[:, 0].tolist() == [False] * 4 + [True] * 5
+    assert not changed[:, 1:].any()
 
 
 @torch.no_grad()
@@ -122,20 +121,20 @@ def test_outputs_are_those_of_the_formula():
     mixer.D.fill_(0.25)
     mixer.norm.weight.copy_(torch.tensor([1.0, 3.0]))
     mixer.out_proj.weight.copy_(torch.tensor([[2.0, -1.0]]))
-    inputs, extra_B, extra_C = [0.5, -1.0, 2.0], [0.0, 0.3, 0.0], [0.0, 0.0, -0.4]
+    inputs, selecting = [0.5, -1.0, 2.0], [[0.0, 0.0], [0.3, 0.1], [-0.4, 0.0]]
     h, before, expected = [0.0, 0.0], [0.0] * 4, []
-    for u, more_B, more_C in zip(inputs, extra_B, extra_C, strict=True):
+    for u, more in zip(inputs, selecting, strict=True):
         gate, convolved = [1.1 * u, -0.6 * u], [0.9 * u, 0.5 * u, 0.7 * u, -0.8 * u]
         mixed = [
             silu(t[0] * old + t[1] * new + b) for t, old, new, b in zip(taps, before, convolved, conv_bias, strict=True)
         ]
-        before, x, B, C = convolved, mixed[:2], mixed[2] + more_B, mixed[3] + more_C
-        delta = math.log1p(math.exp(0.4 * u - 0.3))
+        before, x, B, C = convolved, mixed[:2], mixed[2], mixed[3]
+        delta = math.log1p(math.exp(0.4 * u + sum(more) - 0.3))
         h = [math.exp(-2.0 * delta) * old + delta * value * B for old, value in zip(h, x, strict=True)]
         y = [(C * state + 0.25 * value) * silu(g) for state, value, g in zip(h, x, gate, strict=True)]
         size = math.sqrt((y[0] ** 2 + y[1] ** 2) / 2 + 1e-5)
         expected.append((2.0 * y[0] - 3.0 * y[1]) / size)
-    extras = {"B_extra_BTN": extra_B, "C_extra_BTN": extra_C}
-    extras = {name: torch.tensor(values).reshape(1, 3, 1) for name, values in extras.items()}
-    output, _ = mixer(torch.tensor(inputs).reshape(1, 3, 1), **extras)
+    channels = mixer.channels(torch.tensor(inputs).reshape(1, 3, 1))
+    y_BTE, _ = mixer.scan(channels, selecting_BTS=torch.tensor([selecting]))
+    output = mixer.out_proj(mixer.gated(y_BTE, channels))
     assert output.flatten().tolist() == pytest.approx(expected, rel=1e-4)

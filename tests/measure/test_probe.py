@@ -24,7 +24,7 @@ def build(**changes):
 def test_spikes_and_rates_are_those_of_the_forward_pass():
     model = build(use_adaptive_gating=True)
     for block in model.blocks:
-        torch.nn.init.normal_(block.fusion.weight, generator=make_generator(1, "gate"))
+        torch.nn.init.normal_(block.path_gate.weight, generator=make_generator(1, "gate"))
     probe = probe_model(model, TOKENS, TOKENIZER, shown_tokens=5)
     with torch.no_grad():
         tokens = torch.tensor([TOKENS])

@@ -43,7 +43,7 @@ def test_a_block_of_a_mixer_is_the_stream_plus_the_mixer_of_its_norm():
         ({"use_mamba": True}, "mamba_expand", ""),
         ({"block_pattern": "mamba"}, "mamba_expand", ""),
         ({"block_pattern": "hybrid,mamba2"}, "mamba_expand", ""),
-        ({"block_pattern": "mamba"}, "spiking_units", "a block that reads it in --block-pattern: hybrid"),
+        ({"block_pattern": "mamba"}, "spiking_units", "a block that reads it in --block-pattern: hybrid or spiking"),
         ({"block_pattern": "mamba"}, "use_mamba", "a block that reads it in --block-pattern: hybrid"),
         ({"block_pattern": "mamba,hybrid"}, "spiking_units", ""),
         ({"use_mamba": True}, "cross_attn_window", "--use-cross-attention"),

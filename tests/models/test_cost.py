@@ -76,13 +76,12 @@ def test_each_part_of_a_small_model_costs_what_paper_says():
         for part in count_costs(build_awake(config), [FiringRates(0.5, 0.25)])
     }
     assert rows == {
-        "first population": (8 + 32 + 4, 32, 0, 0, 2 * 4),
-        "spike adapter": (32, 32, 0, 0, 4),
+        "Mamba": (8 + 256 + 48 + 112 + 32 + 48 + 16 + 128, 256 + 112 + 16 + 128, 0, 0, 32 + 3 * 16 * 3 + 2 * 16),
+        "first population": (4 + 4, 0, 0, 0, 2 * 4),
+        "spike adapter": (0, 0, 0, 0, 4),
         "plastic synapse": (16, 0, 16, 8, 0),
-        "second population": (4 + 32, 0, 32, 8, 2 * 4),
-        "Mamba": (256 + 48 + 112 + 32 + 48 + 16 + 128, 256 + 112 + 16 + 128, 0, 0, 32 + 3 * 16 * 3 + 2 * 16),
-        "coupling": (24 + 24 + 32, 80, 0, 0, 0),
+        "second population": (4 + 4, 0, 0, 0, 2 * 4),
+        "coupling": (8 + 8 + 4 + 4 + 8 + 2, 8 * 8 + 4 * 7, 0, 0, 3 * 8 + 8),
         "cross-attention": (2 * 128, 2 * 128 + 2 * 2 * 5 * 4, 0, 0, 0),
-        "fusion and output": (2 * 8 + 32 + 2 + 64, 32 + 64, 0, 0, 8),
         "embedding and head": (40 * 8 + 8, 320, 0, 0, 0),
     }

@@ -20,7 +20,7 @@ def uniform(fan_in, gain=1.0):
 
 LOG_STEP_MEAN, LOG_STEP_STD = math.log(1e-2), math.log(100) / math.sqrt(12)
 
-HYBRID = {
+SPIKING = {
     r"embedding\.weight": (0.0, 0.1),
     r".*norm\.weight": (1.0, 0.0),
     r".*\.input\.weight": uniform(D, gain=2.0),
@@ -28,32 +28,36 @@ HYBRID = {
     r".*\.adapter\.projection\.weight": uniform(S),
     r".*\.plastic\.weight": (0.0, 2.0 / math.sqrt(S)),
     r".*\.readout\.weight": uniform(S),
-    r".*\.mamba\.in_proj\.weight": uniform(D),
-    r".*\.mamba\.conv1d\.(weight|bias)": uniform(4),
-    r".*\.mamba\.x_proj\.weight": uniform(E),
-    r".*\.mamba\.dt_proj\.weight": (0.0, R**-0.5 / math.sqrt(3)),
-    r".*\.mamba\.D": (1.0, 0.0),
-    r".*\.mamba\.out_proj\.weight": uniform(E),
-    r".*\.fusion\.bias": (-2.0, 0.0),
-    r".*\.fusion\.weight": (0.0, 0.0),
-    r".*\.(spikes_to_B|spikes_to_C|mamba_to_tau)\.weight": (0.0, 0.0),
-    r".*\.(query|key_value)\.weight": uniform(D),
+}
+HYBRID = {
+    r"embedding\.weight": (0.0, 0.02),
+    r".*norm\.weight": (1.0, 0.0),
+    r".*\.log_tau": (math.log(4.0), 0.0),
+    r".*\.plastic\.weight": (0.0, 2.0 / math.sqrt(S)),
+    r".*\.mixer\.in_proj\.weight": uniform(D),
+    r".*\.mixer\.conv1d\.(weight|bias)": uniform(4),
+    r".*\.mixer\.x_proj\.weight": uniform(E),
+    r".*\.mixer\.dt_proj\.weight": (0.0, R**-0.5 / math.sqrt(3)),
+    r".*\.mixer\.D": (1.0, 0.0),
+    r".*\.mixer\.out_proj\.weight": uniform(E, gain=1 / math.sqrt(LAYERS)),
+    r".*\.(first|second)_bias": (0.0, 0.0),
+    r".*\.(spikes_(gate|out|select)|mamba_to_second)": (0.0, 0.0),
+    r".*\.path_gate\.(bias|weight)": (0.0, 0.0),
+    r".*\.spiking_reads_mamba\.query\.weight": uniform(2 * S),
+    r".*\.mamba_reads_spiking\.key_value\.weight": uniform(2 * S),
+    r".*\.(mamba_reads_spiking\.query|spiking_reads_mamba\.key_value)\.weight": uniform(D),
     r".*_reads_(mamba|spiking)\.output\.weight": (0.0, 0.0),
 }
-"""Mean and standard deviation by name; A_log, the step's bias and W_out have checks of their own."""
-OWN_CHECK = r".*\.mamba\.A_log|.*\.mamba\.dt_proj\.bias|blocks\.\d\.output\.weight"
+"""Mean and standard deviation by name; A_log, the step's bias and the output of a spiking block have own checks."""
+OWN_CHECK = r".*\.mixer\.A_log|.*\.mixer\.dt_proj\.bias|blocks\.\d\.output\.weight"
 
 
-def hybrid():
-    config = ModelConfig(
-        hidden_dim=D,
-        num_layers=LAYERS,
-        spiking_units=S,
-        mamba_d_state=N,
-        use_mamba=True,
-        use_adaptive_gating=True,
-        use_cross_attention=True,
-    )
+SIZES = {"hidden_dim": D, "num_layers": LAYERS, "spiking_units": S, "mamba_d_state": N}
+ALL_ON = dict.fromkeys(("use_mamba", "use_adaptive_gating", "use_cross_attention"), True)
+
+
+def hybrid(**switches):
+    config = ModelConfig(**SIZES, **switches)
     return LanguageModel(config, VOCAB, make_generator(0, "weights"))
 
 
@@ -65,20 +69,21 @@ def kinds(model):
     return {name: torch.cat(parts) for name, parts in numbers.items()}
 
 
-def test_every_kind_of_parameter_has_its_mean_and_standard_deviation():
-    for name, numbers in kinds(hybrid()).items():
+@pytest.mark.parametrize(("switches", "table"), [({}, SPIKING), (ALL_ON, HYBRID)], ids=["spiking", "hybrid"])
+def test_every_kind_of_parameter_has_its_mean_and_standard_deviation(switches, table):
+    for name, numbers in kinds(hybrid(**switches)).items():
         if re.fullmatch(OWN_CHECK, name):
             continue
-        ((mean, std),) = [expected for pattern, expected in HYBRID.items() if re.fullmatch(pattern, name)]
+        ((mean, std),) = [expected for pattern, expected in table.items() if re.fullmatch(pattern, name)]
         assert numbers.std(correction=0).item() == pytest.approx(std, rel=0.08, abs=1e-6), name
         assert numbers.mean().item() == pytest.approx(mean, abs=4 * std / math.sqrt(len(numbers)) + 1e-6), name
 
 
 @torch.no_grad()
 def test_mamba_starts_with_published_decays_and_step_sizes():
-    numbers = kinds(hybrid())
-    assert numbers["blocks.0.mamba.A_log"].exp().reshape(-1, N)[0].tolist() == pytest.approx(range(1, N + 1))
-    log_steps = numbers["blocks.0.mamba.dt_proj.bias"].exp().log1p().log()
+    numbers = kinds(hybrid(**ALL_ON))
+    assert numbers["blocks.0.mixer.A_log"].exp().reshape(-1, N)[0].tolist() == pytest.approx(range(1, N + 1))
+    log_steps = numbers["blocks.0.mixer.dt_proj.bias"].exp().log1p().log()
     assert log_steps.mean().item() == pytest.approx(LOG_STEP_MEAN, abs=0.25)
     assert log_steps.std().item() == pytest.approx(LOG_STEP_STD, rel=0.1)
 

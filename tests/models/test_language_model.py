@@ -154,17 +154,6 @@ def test_settings_of_the_backward_pass_change_gradients_and_no_logit(change):
 
 
 @torch.no_grad()
-def test_a_fresh_bidirectional_block_steers_nothing_yet():
-    config = ModelConfig(**SMALL, use_mamba=True, use_cross_attention=True)
-    model = LanguageModel(config, VOCAB_SIZE, make_generator(0, "weights"))
-    block = model.blocks[0]
-    for coupling in (block.spikes_to_B, block.spikes_to_C, block.mamba_to_tau):
-        assert not coupling.weight.any()
-    for attention in (block.spiking_reads_mamba, block.mamba_reads_spiking):
-        assert not attention.output.weight.any()
-
-
-@torch.no_grad()
 def test_spikes_are_exactly_zero_or_one_and_neurons_fire_from_the_start():
     model = LanguageModel(ModelConfig(**SMALL, use_mamba=True), VOCAB_SIZE, make_generator(0, "weights"))
     for activity in model(random_tokens(4, 64)).activity:
@@ -239,11 +228,15 @@ def test_a_pattern_that_spells_out_the_default_changes_no_bit():
     assert torch.equal(*(model(random_tokens(2, 12)).logits_BTV for model in models))
 
 
-def test_parameters_keep_the_names_under_which_earlier_checkpoints_hold_them():
+def test_parameters_keep_the_names_under_which_checkpoints_hold_them():
     model = LanguageModel(ModelConfig(**SMALL, use_mamba=True), VOCAB_SIZE, make_generator(0, "weights"))
     names = set(model.state_dict())
     assert {"embedding.weight", "norm.weight", "blocks.0.norm.weight", "blocks.1.plastic.weight"} <= names
-    assert {"blocks.0.input.weight", "blocks.0.mamba.A_log", "blocks.1.first.log_tau"} <= names
+    assert {"blocks.0.mixer.A_log", "blocks.0.spikes_out", "blocks.1.first.log_tau"} <= names
+    spiking = LanguageModel(ModelConfig(**SMALL), VOCAB_SIZE, make_generator(0, "weights"))
+    assert {"blocks.0.input.weight", "blocks.0.adapter.projection.weight", "blocks.1.readout.weight"} <= set(
+        spiking.state_dict()
+    )
 
 
 @torch.no_grad()

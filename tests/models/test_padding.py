@@ -52,7 +52,8 @@ def test_logits_come_back_to_the_places_of_their_tokens():
     """Blocks that write nothing leave logits that depend on one token each, so every place can be checked alone."""
     model = build_awake(CONFIG)
     for block in model.blocks:
-        block.output.weight.zero_()
+        for product in (block.mixer.out_proj, block.spiking_reads_mamba.output, block.mamba_reads_spiking.output):
+            product.weight.zero_()
     valid = torch.tensor(MASKS["between"], dtype=torch.bool)
     tokens = random_tokens(2, 8)
     embedding = model.embedding.weight

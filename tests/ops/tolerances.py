@@ -10,6 +10,8 @@ RATIO = {
     torch.float32: 1e-5,
     # Inside float32; the two results may round to neighbouring bfloat16 numbers (2^-8 apart) here and there.
     torch.bfloat16: 4e-3,
+    # As bfloat16, with 2^-11 between neighbours.
+    torch.float16: 5e-4,
 }
 
 

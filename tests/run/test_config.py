@@ -30,7 +30,7 @@ def test_a_configuration_survives_json(preset):
         ('{"model": {"hidden_dim": true}}', "model.hidden_dim: True"),
         ('{"run": {"epochs": 30.5}}', "run.epochs: 30.5"),
         ('{"engine": {"learning_rate": "1e-3"}}', "engine.learning_rate: '1e-3'\n  wanted:  a number"),
-        ('{"engine": {"precision": "fp8"}}', "engine.precision: 'fp8'\n  wanted:  one of auto, fp32, bf16, fp16"),
+        ('{"engine": {"precision": "fp8"}}', "engine.precision: 'fp8'\n  wanted:  one of auto, fp32, tf32, bf16, fp16"),
         ('{"model": {"integration_mode": "paralel"}}', "wanted:  one of sequential, parallel, bidirectional"),
         ('{"model": {"mamba_version": 3}}', "model.mamba_version: 3\n  wanted:  one of 1, 2"),
         ('{"model": {"use_mamba": "yes"}}', "model.use_mamba: 'yes'\n  wanted:  true or false"),

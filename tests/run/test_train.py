@@ -4,10 +4,14 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from mambrane.app.cli import main
+from mambrane.core.device import describe_environment
 from mambrane.core.events import read_events
+from mambrane.engine.config import EngineConfig
 from mambrane.run.config import RunConfig, RunOptions, fingerprint
+from mambrane.run.effects import warnings_of_device
 from tests.contract.main_job import newest_weights, train_words, write_domains
 
 SHORT = ("--num-tasks", "2", "--epochs", "2")
@@ -134,3 +138,27 @@ def test_every_line_that_a_run_writes_into_its_log_can_be_read(tmp_path):
     assert damages == []
     (start,) = (event for event in events if event["event"] == "run_started")
     assert {number["name"] for number in start["shown_numbers"]} >= {"stdp/mean_change", "replay/fraction"}
+
+
+def test_a_run_goes_on_on_another_device_and_says_that_its_bits_may_differ(tmp_path, capsys, monkeypatch):
+    data = write_domains(tmp_path / "texts")
+    assert train(data, tmp_path / "run", "--device", "cpu", "--max-steps", "2") == 0
+    described = "mambrane.run.train.describe_environment"
+    elsewhere = {**describe_environment(torch.device("cpu")), "device": "another processor"}
+    monkeypatch.setattr(described, lambda *_, **__: elsewhere)
+    capsys.readouterr()
+    assert train(data, tmp_path / "run", "--device", "auto", "--deterministic", "--max-steps", "4") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "device cpu -> another processor" in said
+    assert "the last bits of the numbers may differ from here on" in said
+    assert "--deterministic has no effect on a CPU" in said
+    assert "resumed after step 2" in said
+
+
+def test_a_gpu_run_without_determinism_says_so():
+    assert "not bit for bit" in " ".join(warnings_of_device(RunConfig(), "cuda"))
+    deterministic = RunConfig(run=RunOptions(deterministic=True))
+    assert warnings_of_device(deterministic, "cuda") == []
+    assert warnings_of_device(RunConfig(), "cpu") == []
+    only_a_gpu_has_it = RunConfig(engine=EngineConfig(precision="tf32"))
+    assert "tf32 has no effect on a CPU" in " ".join(warnings_of_device(only_a_gpu_has_it, "cpu"))

@@ -9,7 +9,7 @@ import pytest
 PAGE_FAULTS_OF_FOUR_ALLOCATIONS = """
 import resource, sys
 import torch
-from mambrane.app.memory import keep_freed_memory
+from mambrane.core.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 def allocate(times):

@@ -1,0 +1,112 @@
+"""Settings by name, as flags and study files give them: made into a whole configuration, fitted to one another."""
+
+import difflib
+from collections.abc import Collection, Mapping
+from dataclasses import fields, replace
+from typing import Any, get_origin, get_type_hints
+
+from mambrane.continual.config import ContinualConfig
+from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
+from mambrane.data.sources import find_sources
+from mambrane.run.config import RunConfig, from_dict
+from mambrane.run.presets import PRESETS
+from mambrane.run.setting_values import checked_value
+from mambrane.run.switches import with_fitting_heads, without_unmet_switches
+
+
+def config_of(settings: Mapping[str, Any], *, source: str) -> RunConfig:
+    """Return the configuration that `mambrane train` would have with these settings as flags.
+
+    Args:
+        settings: values by the name of the flag, with - or _; `preset` is the recipe to start from.
+        source: where they stand, for messages.
+
+    Raises:
+        UserError: an unknown setting, a value that it does not take, or settings that do not go together.
+    """
+    chosen = {name.replace("-", "_"): value for name, value in settings.items()}
+    preset = chosen.pop("preset", "base")
+    if preset not in PRESETS:
+        raise UserError(f"{source}: preset {preset!r}", wanted=" or ".join(PRESETS), way_out='preset = "tiny"')
+    known = settings_by_name()
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in chosen.items():
+        if name not in known:
+            raise _unknown(name, source)
+        section, hint = known[name]
+        # One value where several may stand, as on the command line.
+        listed = [value] if get_origin(hint) is tuple and isinstance(value, str) else value
+        checked = checked_value(listed, hint, where=f"{source}: {_flag_name(name)}")
+        sections.setdefault(section, {})[name] = checked
+    chosen = {name: value for values in sections.values() for name, value in values.items()}
+    base = fitted_to(PRESETS[preset](), chosen, given=chosen)
+    return from_dict(sections, source=source, base=base)
+
+
+def settings_by_name() -> dict[str, tuple[str, Any]]:
+    """Return the section and the type of each setting."""
+    sections = get_type_hints(RunConfig)
+    return {
+        name: (section, hint)
+        for section, kind in sections.items()
+        for name, hint in get_type_hints(kind).items()
+        if name in {field.name for field in fields(kind)}
+    }
+
+
+def fitted_to(base: RunConfig, chosen: Mapping[str, Any], given: Collection[str]) -> RunConfig:
+    """Return a preset fitted to the user's choices: number of tasks, switches that lean on others, heads.
+
+    Args:
+        base: the preset.
+        chosen: the user's settings by name; of those that others depend on, all.
+        given: names of settings that will be set again after this.
+
+    Raises:
+        UserError: the text that was chosen is not there.
+    """
+    chosen = dict(chosen)
+    # The config.json of a run that started from weights says every size: the weights need not be there any more.
+    if chosen.get("init_from") and not {field.name for field in fields(base.model)} <= chosen.keys():
+        # Reading weights imports torch, which reading the command line does not wait for otherwise.
+        from mambrane.run.initial import shaped_like
+
+        base = shaped_like(base, chosen["init_from"], chosen)
+    continual_learning = chosen.get("continual_learning", base.continual.continual_learning)
+    if continual_learning and "num_tasks" not in chosen:
+        num_tasks = num_domains_in(tuple(chosen.get("data", base.data.data)))
+        base = replace(base, continual=replace(base.continual, num_tasks=num_tasks))
+        if num_tasks == 1 and "continual_learning" not in chosen:
+            base = without_unmet_switches(base, chosen | {"continual_learning": False})
+            base = replace(base, continual=replace(base.continual, continual_learning=False))
+        chosen["num_tasks"] = num_tasks
+    base = without_unmet_switches(base, chosen)
+    hidden_dim = chosen.get("hidden_dim", 0)
+    if hidden_dim < 1:
+        return base
+    # The width and what must divide it are checked together, so they change together.
+    return with_fitting_heads(base, hidden_dim, chosen, given)
+
+
+def num_domains_in(locations: tuple[str, ...]) -> int:
+    """Return how many domains `--data` names; nothing of their text is read."""
+    if locations == ("builtin",):
+        return ContinualConfig().num_tasks
+    return len(find_sources(locations, EventLog()))
+
+
+def _flag_name(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _unknown(name: str, source: str) -> UserError:
+    names = [*settings_by_name(), "preset"]
+    alike = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    alike += [known for known in names if f"_{name}" in f"_{known}" and known not in alike][:3]
+    nearest = " or ".join(_flag_name(known) for known in alike[:3])
+    return UserError(
+        f"{source}: no setting {_flag_name(name)}",
+        wanted=f"did you mean {nearest}?" if nearest else "the name of a flag of `mambrane train`, without the --",
+        way_out="correct the name; mambrane train --help lists them all",
+    )

@@ -1,0 +1,83 @@
+"""Folders of the Hugging Face hub: fetched by name, and published. The library is imported when it is needed.
+
+NAME = OWNER/MODEL or hf:OWNER/MODEL, either with @REVISION behind it
+"""
+
+from pathlib import Path
+from types import ModuleType
+
+from mambrane.core.errors import UserError
+
+SMALL_FILES = ("*.json", "*.txt", "*.model")
+WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+"""Files of weights, best first: only the first kind that a repository has is fetched."""
+
+
+def is_hub_name(name: str) -> bool:
+    """Return whether a name means the hub: it says so, or is OWNER/MODEL and no folder here."""
+    if name.startswith("hf:"):
+        return True
+    return not Path(name).exists() and name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
+def fetch_folder(name: str, *, only_settings: bool = False) -> Path:
+    """Return the local copy of a repository of the hub, fetched into the hub's own cache unless it is there.
+
+    Args:
+        name: see the module's first lines.
+        only_settings: without the weights.
+
+    Raises:
+        UserError: the library is missing, or the repository cannot be had.
+    """
+    repository, _, revision = name.removeprefix("hf:").partition("@")
+    hub = _hub_library(name)
+    try:
+        files = hub.HfApi().list_repo_files(repository, revision=revision or None)
+    # Without a connection, what was fetched before will do.
+    except Exception:
+        files = []
+    kinds = [kind for kind in WEIGHTS if any(Path(file).match(kind) for file in files)]
+    patterns = [*SMALL_FILES, *(() if only_settings else kinds[:1] or WEIGHTS)]
+    try:
+        return Path(hub.snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
+    # The library raises some twenty kinds for a wrong name, a closed door and a missing network.
+    except Exception as error:
+        raise UserError(
+            f"{name}: cannot be fetched ({type(error).__name__}: {error})",
+            wanted="a folder that exists, or an open repository of the Hugging Face hub and a connection to it",
+            way_out="check the name and the network, or download the files and name their folder",
+        ) from error
+
+
+def publish_folder(folder: Path, name: str, *, private: bool = False) -> str:
+    """Upload all files of a folder to a repository of the hub, which is made where there is none; return its address.
+
+    Raises:
+        UserError: the library is missing, or the hub refuses, as it does nobody who has not logged in.
+    """
+    hub = _hub_library(name)
+    repository = name.removeprefix("hf:")
+    try:
+        api = hub.HfApi()
+        address = api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=str(folder))
+    except Exception as error:
+        raise UserError(
+            f"{name}: cannot be published ({type(error).__name__}: {error})",
+            wanted="a name OWNER/MODEL that you may write to, and a connection to the hub",
+            way_out="log in with `hf auth login`, check the name, or keep the folder for yourself: --to folder",
+        ) from error
+    return str(address)
+
+
+def _hub_library(name: str) -> ModuleType:
+    try:
+        import huggingface_hub
+    except ImportError as error:
+        raise UserError(
+            f"{name}: the package huggingface_hub is not installed",
+            wanted="the hub extra of mambrane",
+            way_out="pip install 'mambrane[hub]', or a local folder",
+        ) from error
+    return huggingface_hub

@@ -1,0 +1,164 @@
+"""A study from its file to its table: say how long it takes, run what is not finished, write what came of it."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from mambrane.core.errors import UserError
+from mambrane.core.events import Event, EventLog
+from mambrane.engine.signals import StopRequest
+from mambrane.storage.atomic_files import atomic_write_text, make_folder
+from mambrane.storage.run_folder import RunFolder
+from mambrane.studies import pages
+from mambrane.studies.files import find_study
+from mambrane.studies.pictures import write_pictures
+from mambrane.studies.results import StudyTable, finished_matrix, read_table
+from mambrane.studies.schedule import Ended, run_cells
+from mambrane.studies.study import Cell, Study
+from mambrane.studies.timing import expected_seconds
+
+PICTURES_FOLDER = "pictures"
+
+
+class StudyOutcome(NamedTuple):
+    """What a study has come to."""
+
+    folder: Path
+    table: StudyTable
+    failures: tuple[Ended, ...]
+    """Runs that ended with an error; the same call tries them again."""
+    signal_number: int | None = None
+    """The signal that asked to stop, if one did; the same call goes on."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every run has its result."""
+        return all(run.is_finished for run in self.table.runs)
+
+
+class StudyPlan(NamedTuple):
+    """What a study would do."""
+
+    folder: Path
+    cells: tuple[Cell, ...]
+    to_do: tuple[Cell, ...]
+    """The runs that are not finished."""
+    jobs: int
+    threads: int
+    seconds: float
+    """About how long it takes."""
+
+
+def study(
+    study: Study | Path | str,
+    *,
+    output_dir: Path | str = "",
+    jobs: int = 0,
+    listeners: Sequence[Callable[[Event], None]] = (),
+) -> StudyOutcome:
+    """Run a study, or go on with it, and return its table; finished runs are never repeated.
+
+    Nothing is printed. Stopped or killed at any moment, the same call goes on. In its folder it leaves the runs,
+    table.md, .csv, .tex and .json, runs.csv, and pictures.
+
+    Args:
+        study: a study, the path of its file, or the name of a ready one.
+        output_dir: its folder; left out: studies/NAME.
+        jobs: runs side by side; 0: as many as there are cores.
+        listeners: called with each event: study_started (which says the expected time), cell_started, cell_finished,
+            cell_failed, study_finished.
+
+    Raises:
+        UserError: the study, or what stands in its folder, does not fit.
+
+    Example:
+        >>> outcome = study("methods", output_dir="studies/methods")  # doctest: +SKIP
+        >>> outcome.table.arms[0].estimates["final_average"]  # doctest: +SKIP
+    """
+    asked = study if isinstance(study, Study) else find_study(study)
+    folder = Path(output_dir or f"studies/{asked.name}")
+    with RunFolder(folder).lock(), closing(EventLog(folder / "events.jsonl")) as events:
+        events.listeners += listeners
+        plan = plan_study(asked, folder, jobs=jobs, events=events)
+        _keep_threads(folder, plan.threads)
+        with StopRequest(events) as stop:
+            failures = _run(plan, events, lambda: stop.requested)
+        table = read_table(asked, plan.cells, threads=plan.threads)
+        write_results(table, folder)
+        events.emit("study_finished", finished=sum(run.is_finished for run in table.runs), cells=len(table.runs))
+    return StudyOutcome(folder, table, tuple(failures), stop.signal_number)
+
+
+def plan_study(study: Study, folder: Path, *, jobs: int = 0, events: EventLog | None = None) -> StudyPlan:
+    """Return what is left to do and about how long it takes; emits study_started.
+
+    Raises:
+        UserError: the study, or what stands in its folder, does not fit.
+    """
+    events = events or EventLog()
+    if not 0 <= jobs <= 4096:
+        raise UserError(f"--jobs {jobs}", wanted="a whole number, 0 for as many as cores", way_out="--jobs 0")
+    cells = study.cells(folder)
+    to_do = [cell for cell in cells if finished_matrix(cell) is None]
+    for sentence in study.warnings():
+        events.emit("warning", message=sentence)
+    cores = _num_cores()
+    threads = _kept_threads(folder) or max(1, cores // min(jobs or cores, len(cells)))
+    jobs = min(jobs or max(1, cores // threads), max(1, len(to_do)))
+    seconds = expected_seconds(to_do, jobs=jobs, threads=threads, events=events) if to_do else 0.0
+    events.emit("study_started", name=study.name, cells=len(cells), to_do=len(to_do), jobs=jobs, seconds=seconds)
+    return StudyPlan(folder, tuple(cells), tuple(to_do), jobs, threads, seconds)
+
+
+def _run(plan: StudyPlan, events: EventLog, should_stop: Callable[[], bool]) -> list[Ended]:
+    """Run what is left; a table is written whenever a run has ended, so that a killed study leaves one too."""
+    failures = []
+    num_left = len(plan.to_do)
+
+    def started(cell: Cell) -> None:
+        events.emit("cell_started", cell=cell.title, folder=str(cell.folder))
+
+    ended_runs = run_cells(plan.to_do, jobs=plan.jobs, threads=plan.threads, should_stop=should_stop, started=started)
+    for ended in ended_runs:
+        num_left -= 1
+        if ended.exit_code == 0 and finished_matrix(ended.cell) is not None:
+            events.emit("cell_finished", cell=ended.cell.title, left=num_left, of=len(plan.cells))
+        elif not should_stop():
+            failures.append(ended)
+            events.emit("cell_failed", cell=ended.cell.title, exit_code=ended.exit_code, message=ended.message)
+    return failures
+
+
+def write_results(table: StudyTable, folder: Path) -> None:
+    """Write the table in every form, and the pictures."""
+    texts = {
+        "table.md": pages.markdown(table, folder),
+        "table.csv": pages.arms_csv(table),
+        "runs.csv": pages.runs_csv(table, folder),
+        "table.tex": pages.latex(table, folder),
+        "table.json": pages.as_json(table, folder),
+    }
+    for name, text in texts.items():
+        atomic_write_text(folder / name, text)
+    make_folder(folder / PICTURES_FOLDER)
+    write_pictures(table, folder / PICTURES_FOLDER)
+
+
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _kept_threads(folder: Path) -> int | None:
+    """Return the threads of each run of this study so far: with others, its last runs would round in other ways."""
+    try:
+        threads = json.loads((folder / "study.json").read_text(encoding="utf-8"))["threads"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return threads if type(threads) is int and threads > 0 else None
+
+
+def _keep_threads(folder: Path, threads: int) -> None:
+    atomic_write_text(folder / "study.json", json.dumps({"threads": threads}) + "\n")
