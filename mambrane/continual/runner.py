@@ -32,7 +32,7 @@ from mambrane.data.domains import Domain
 from mambrane.data.loader import SequenceLoader
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.epoch import EpochLoss
-from mambrane.engine.step import StepResult
+from mambrane.engine.step_result import StepResult
 from mambrane.engine.trainer import Trainer
 from mambrane.engine.transaction import StepState, TailPolicy
 

@@ -34,18 +34,12 @@ from mambrane.engine.optimizer import (
 )
 from mambrane.engine.precision import Precision, choose_precision
 from mambrane.engine.ranks import largest_over_ranks, num_ranks, true_on_all_ranks
+from mambrane.engine.refusals import DivergedError, TornStateError, refuse_half_weights, refuse_sight_of_one_rank
 from mambrane.engine.schedule import Schedule
 from mambrane.engine.snapshot import evaluation_without_trace, global_random_state, set_global_random_state
-from mambrane.engine.step import StepResult, TrainingStep
+from mambrane.engine.step import TrainingStep
+from mambrane.engine.step_result import StepResult
 from mambrane.engine.transaction import StepBatches, StepGroups, StepState, TailPolicy
-
-
-class DivergedError(UserError, ArithmeticError):
-    """Too many steps in a row had a gradient that was not finite."""
-
-
-class TornStateError(UserError, RuntimeError):
-    """An update was broken off half-way; only a checkpoint can bring the run back."""
 
 
 def never() -> bool:
@@ -70,7 +64,7 @@ class Trainer:
         optimizers: tuple[Optimizer, ...] | None = None,
     ) -> None:
         """Put the engine together; `precision` and `optimizers` replace what `config` asks for."""
-        _refuse_half_weights(model)
+        refuse_half_weights(model)
         self.model = model
         self.config = config
         self.device = device
@@ -137,7 +131,7 @@ class Trainer:
         """
         self._require_whole("training on")
         if num_ranks() > 1:
-            _refuse_sight_of_one_rank(self.extensions)
+            refuse_sight_of_one_rank(self.extensions)
         grouped = StepGroups(
             chain(list(self.carried), loader.epoch_batches()),
             self.config.accumulation_steps,
@@ -302,27 +296,4 @@ class Trainer:
                 f"{doing}, while step {self.counters.closed + 1} is open or its update was broken off",
                 wanted="a closed step",
                 way_out="run the same command again: it resumes from the last checkpoint",
-            )
-
-
-def _refuse_sight_of_one_rank(extensions: Extensions) -> None:
-    """Refuse what draws or learns from the text of its own process: the processes would drift apart."""
-    own_data = (*extensions.batch_mixers, *extensions.after_steps, *extensions.boundaries)
-    if own_data:
-        names = ", ".join(dict.fromkeys(extension.name for extension in own_data))
-        raise UserError(
-            f"{num_ranks()} processes train together with {names}, which would see the data of one process only",
-            wanted="loss terms, penalties and update gates only",
-            way_out="train in one process, or leave these extensions out",
-        )
-
-
-def _refuse_half_weights(model: nn.Module) -> None:
-    """Refuse weights in a half precision: small updates would vanish in them."""
-    for name, parameter in model.named_parameters():
-        if parameter.dtype in (torch.float16, torch.bfloat16):
-            raise UserError(
-                f"the weight {name} is {parameter.dtype}",
-                wanted="float32 weights; --precision decides the arithmetic of the forward pass",
-                way_out="model.float()",
             )

@@ -3,7 +3,7 @@
 from mambrane.continual.measure import BITS_PER_BYTE
 from mambrane.continual.step_event import evaluation_event, step_event
 from mambrane.continual.stream import Task
-from mambrane.engine.step import StepResult
+from mambrane.engine.step_result import StepResult
 from mambrane.engine.transaction import StepState
 from tests.measured import Loss
 

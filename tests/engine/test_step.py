@@ -9,7 +9,7 @@ from torch import nn
 
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.objective import Objective
-from mambrane.engine.trainer import DivergedError, TornStateError
+from mambrane.engine.refusals import DivergedError, TornStateError
 from mambrane.engine.transaction import StepState
 from tests.engine.oracle import Oracle
 from tests.engine.tiny_training import (

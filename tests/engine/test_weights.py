@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mambrane.engine.extensions import ExtensionRefusedError, Extensions, StepChange
-from mambrane.engine.trainer import TornStateError
+from mambrane.engine.refusals import TornStateError
 from mambrane.engine.weights import NonFiniteWeightsError
 from tests.engine.recorder import Recorder
 from tests.engine.tiny_training import (
