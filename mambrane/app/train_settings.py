@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from mambrane.app.arguments import StartOptions, TrainArguments, parse, parse_known
 from mambrane.app.flags import check_flags, given_settings, hints_of, long_forms
@@ -52,6 +52,7 @@ class Prerequisites:
     integration_mode: str
     liquid_backbone: str
     continual_learning: bool
+    curriculum: Literal["sequential", "joint", "cumulative", "single-task"]
     num_tasks: int
 
 

@@ -18,6 +18,10 @@ _ESTIMATE = Needs("--regularizer ewc or mas", lambda run: run.continual.regulari
 _DISTILLATION = Needs("--distillation-strength above 0", lambda run: run.continual.distillation_strength > 0)
 
 
+KEEPING_CURRICULA = ("sequential", "cumulative")
+"""The curricula in which one model learns one task after another."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContinualConfig:
     """Continual learning: the stream of tasks, replay, regularizer, distillation."""
@@ -26,6 +30,9 @@ class ContinualConfig:
     """Learn the domains one after another as tasks; off: all domains mixed, as one task."""
     num_tasks: Annotated[int, Bounds(1, 10_000), _CONTINUAL] = 5
     """Tasks (with --continual-learning): the first domains of --data, in order."""
+    curriculum: Annotated[Literal["sequential", "joint", "cumulative", "single-task"], _CONTINUAL] = "sequential"
+    """What is learned when, at equal tokens: sequential, one domain after another; joint, all at once; cumulative, all
+    so far; single-task, each domain by a model of its own. The last three are bounds for what keeps earlier tasks."""
     use_replay: Annotated[bool, _EARLIER_TASKS] = False
     """Mix sequences of earlier tasks from a replay buffer into each micro-batch."""
     replay_buffer_size: Annotated[int, Bounds(1, 100_000_000), _REPLAY] = 512
@@ -59,4 +66,10 @@ class ContinualConfig:
                     f"--{name} without --continual-learning: there are no earlier tasks",
                     wanted="a sequence of tasks",
                     way_out=f"add --continual-learning, or leave --{name} out",
+                )
+            if is_on and self.curriculum not in KEEPING_CURRICULA:
+                raise UserError(
+                    f"--{name} with --curriculum {self.curriculum}: there are no earlier tasks",
+                    wanted="tasks that one model learns one after another",
+                    way_out=f"--curriculum sequential, or leave --{name} out",
                 )

@@ -13,13 +13,14 @@ as an accuracy, enters with its sign turned, and averages of it come out with it
     forward transfer     FWT = 1/(T-1) sum_{j>1}  (L[0, j] - L[j-1, j])                  positive is good
     lost-gain fraction   N_j = (L[T, j] - L[j, j]) / (L[0, j] - L[j, j])                 1: all that was learned is lost
     intransigence        I   = 1/T     sum_j      (L[j, j] - J_j)                        J: losses of a joint model
+    reference drift      D   = R[T] - min_{1<=i<=T} R[i]                                 R: text outside the tasks
 
 Sources: Lopez-Paz and Ranzato, Gradient Episodic Memory (arXiv 1706.08840), for A, BWT, FWT; Chaudhry et al.,
 Riemannian Walk (arXiv 1801.10112), for F and I, with max turned into min for losses; Riemer et al., Meta-Experience
-Replay (arXiv 1810.11910), for LA. Two definitions differ from the source on purpose: F takes the best loss since a
-domain was learned (j <= l < T; the source takes it over all l < T, so that a good start counts as something to forget),
-and I compares with one joint model of all T tasks (the source with a joint model of tasks 1..j for each j). Details
-such as perplexities are kept for display and never averaged.
+Replay (arXiv 1810.11910), for LA; arXiv 2606.27634 for the need of D. Two definitions differ from the source on
+purpose: F takes the best loss since a domain was learned (j <= l < T; the source takes it over all l < T, so that a
+good start counts as something to forget), and I compares with one joint model of all T tasks (the source with a joint
+model of tasks 1..j for each j). Details such as perplexities are kept for display and never averaged.
 """
 
 import dataclasses
@@ -29,12 +30,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mambrane.continual import formulas
 from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
 from mambrane.core.errors import UserError
+from mambrane.core.ordinary_files import read_ordinary
 from mambrane.storage.atomic_files import atomic_write_text
 
-Cells = list[list[float]]
-"""Losses by row (tasks learned) and column (domain), all of them measured."""
 Table = list[list[float | None]]
 """The same where some cells may not be measured yet."""
 
@@ -57,6 +58,10 @@ class ForgettingMatrix:
         """In the unit of the measure."""
         self.details: dict[str, Table] = {}
         """Numbers shown beside the values, by name: perplexity."""
+        self.reference: dict[str, list[float | None]] = {}
+        """The measure on each text outside the tasks, by row."""
+        self.is_of_one_model = True
+        """Whether all rows measure one model; False where each task was learned by a model of its own."""
 
     def _empty_table(self) -> Table:
         return [[None] * len(self.domains) for _ in range(self.num_tasks + 1)]
@@ -66,6 +71,10 @@ class ForgettingMatrix:
         self.values[row][column] = measured.value
         for name, value in measured.details.items():
             self.details.setdefault(name, self._empty_table())[row][column] = value
+
+    def record_reference(self, row: int, name: str, measured: Measurement) -> None:
+        """Note the measure on a text outside the tasks after `row` tasks."""
+        self.reference.setdefault(name, [None] * (self.num_tasks + 1))[row] = measured.value
 
     def missing(self, row: int) -> list[int]:
         """Return the columns of the row that are not measured yet."""
@@ -96,13 +105,18 @@ class ForgettingMatrix:
         """
         metrics = {
             "final_average": self._final_average(),
-            "average_incremental": self._average_over_tasks(_average_incremental),
-            "learned_average": self._average_over_tasks(_learned_average),
-            "backward_transfer": self._over_tasks(_backward_transfer, at_least=2),
-            "forgetting": self._over_tasks(_forgetting, at_least=2),
-            "forward_transfer": self._over_tasks(_forward_transfer, at_least=2),
+            "average_incremental": self._average_over_tasks(formulas.average_incremental),
+            "learned_average": self._average_over_tasks(formulas.learned_average),
+            "backward_transfer": self._over_tasks(formulas.backward_transfer, at_least=2),
+            "forgetting": self._over_tasks(formulas.forgetting, at_least=2),
+            "forward_transfer": self._over_tasks(formulas.forward_transfer, at_least=2),
             "lost_gain_fraction": self._mean_lost_gain(),
         }
+        if self.reference:
+            metrics["reference_drift"] = self._reference_drift()
+        if not self.is_of_one_model:
+            none = Metric(None, "each domain was learned by a model of its own")
+            metrics = dict.fromkeys(metrics, none) | {"learned_average": metrics["learned_average"]}
         return metrics if joint is None else {**metrics, "intransigence": self._intransigence(joint)}
 
     def lost_gain_fractions(self) -> dict[str, Metric]:
@@ -121,21 +135,21 @@ class ForgettingMatrix:
     def _final_average(self) -> Metric:
         if self.missing(self.num_tasks):
             return Metric(None, _not_measured(self.num_tasks))
-        return Metric(_mean(self._measured(self.values[self.num_tasks])))
+        return Metric(formulas.mean(self._measured(self.values[self.num_tasks])))
 
-    def _over_tasks(self, formula: Callable[[Cells], float], at_least: int) -> Metric:
+    def _over_tasks(self, formula: Callable[[formulas.Cells], float], at_least: int) -> Metric:
         if self.why_no_transfer:
             return Metric(None, self.why_no_transfer)
         if self.num_tasks < at_least:
             return Metric(None, "one task only: there is no earlier or later one")
         return Metric(formula(self._losses))
 
-    def _average_over_tasks(self, formula: Callable[[Cells], float]) -> Metric:
+    def _average_over_tasks(self, formula: Callable[[formulas.Cells], float]) -> Metric:
         average = self._over_tasks(formula, at_least=1)
         return average if average.value is None else Metric(self.measure.sign * average.value)
 
     @property
-    def _losses(self) -> Cells:
+    def _losses(self) -> formulas.Cells:
         """The values as losses, once all are measured."""
         return [[self.measure.sign * cell for cell in self._measured(row)] for row in self.values]
 
@@ -145,14 +159,27 @@ class ForgettingMatrix:
 
     def _mean_lost_gain(self) -> Metric:
         if self.why_no_transfer or self.num_tasks < 2:
-            return self._over_tasks(_forgetting, at_least=2)
+            return self._over_tasks(formulas.forgetting, at_least=2)
         earlier = list(self.lost_gain_fractions().values())[:-1]
         undefined = [fraction for fraction in earlier if fraction.value is None]
-        return undefined[0] if undefined else Metric(_mean(self._measured([fraction.value for fraction in earlier])))
+        return (
+            undefined[0]
+            if undefined
+            else Metric(formulas.mean(self._measured([fraction.value for fraction in earlier])))
+        )
 
     def _intransigence(self, joint: Sequence[float]) -> Metric:
-        learned = self._over_tasks(_learned_average, at_least=1)
-        return learned if learned.value is None else Metric(learned.value - self.measure.sign * _mean(list(joint)))
+        learned = self._over_tasks(formulas.learned_average, at_least=1)
+        return (
+            learned if learned.value is None else Metric(learned.value - self.measure.sign * formulas.mean(list(joint)))
+        )
+
+    def _reference_drift(self) -> Metric:
+        after_tasks = [self._measured(rows[1:]) for rows in self.reference.values()]
+        if any(len(rows) < self.num_tasks for rows in after_tasks):
+            return Metric(None, "the reference text is not measured after every task yet")
+        losses = [[self.measure.sign * value for value in rows] for rows in after_tasks]
+        return Metric(formulas.mean([rows[-1] - min(rows) for rows in losses]))
 
     @property
     def _tables(self) -> dict[str, Table]:
@@ -166,13 +193,15 @@ class ForgettingMatrix:
             "num_tasks": self.num_tasks,
             "measure": dataclasses.asdict(self.measure),
             "details": list(self.details),
+            "reference": {name: list(rows) for name, rows in self.reference.items()},
+            "is_of_one_model": self.is_of_one_model,
             **{name: [list(row) for row in table] for name, table in self._tables.items()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the cells back; raises ValueError when they belong to other domains or tasks."""
         # Versions that did not write it measured bits per byte.
-        state = {"measure": dataclasses.asdict(BITS_PER_BYTE), "details": ["perplexity"], **state}
+        state = {"measure": dataclasses.asdict(BITS_PER_BYTE), "details": ["perplexity"], "reference": {}, **state}
         if tuple(state["domains"]) != self.domains or state["num_tasks"] != self.num_tasks:
             raise ValueError(
                 f"saved matrix: {state['num_tasks']} tasks over {state['domains']}; "
@@ -181,6 +210,8 @@ class ForgettingMatrix:
         self.measure = Measure(**state["measure"])
         self.values = [list(row) for row in state[self.measure.name]]
         self.details = {name: [list(row) for row in state[name]] for name in state["details"]}
+        self.reference = {name: list(rows) for name, rows in state["reference"].items()}
+        self.is_of_one_model = state.get("is_of_one_model", True) is not False
 
     def save(self, path: Path) -> None:
         """Write matrix.json, cells and metrics, so that readers see the old file or the new one and nothing between.
@@ -204,7 +235,7 @@ def load_matrix(path: Path) -> ForgettingMatrix:
         UserError: the file cannot be read, or is not such a matrix.
     """
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = json.loads(read_ordinary(path))
         num_rows = len(state[state["measure"]["name"] if "measure" in state else BITS_PER_BYTE.name])
         # Before a table of that size is made: a damaged number may be any.
         if state["num_tasks"] != num_rows - 1:
@@ -213,6 +244,8 @@ def load_matrix(path: Path) -> ForgettingMatrix:
         matrix.load_state_dict(state)
         for table in (matrix.values, *matrix.details.values()):
             _check_cells(table, matrix.num_tasks + 1, len(matrix.domains))
+        for rows in matrix.reference.values():
+            _check_cells([rows], 1, matrix.num_tasks + 1)
         matrix.metrics()
     # A file of any content: every wrong type or shape shows as one of these.
     except (
@@ -248,30 +281,6 @@ def gap_closed(naive: float, method: float, joint: float, measure: Measure = BIT
         words = f"joint training is {gap:.4f} {measure.title} better than naive: there is no gap to close"
         return Metric(None, words)
     return Metric((naive - method) / (naive - joint))
-
-
-def _average_incremental(L: Cells) -> float:
-    return _mean([_mean(L[i][:i]) for i in range(1, len(L))])
-
-
-def _learned_average(L: Cells) -> float:
-    return _mean([L[j + 1][j] for j in range(len(L) - 1)])
-
-
-def _backward_transfer(L: Cells) -> float:
-    return _mean([L[j + 1][j] - L[-1][j] for j in range(len(L) - 2)])
-
-
-def _forgetting(L: Cells) -> float:
-    return _mean([L[-1][j] - min(L[row][j] for row in range(j + 1, len(L) - 1)) for j in range(len(L) - 2)])
-
-
-def _forward_transfer(L: Cells) -> float:
-    return _mean([L[0][j] - L[j][j] for j in range(1, len(L) - 1)])
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)
 
 
 def _not_measured(row: int) -> str:

@@ -10,13 +10,14 @@
         evaluate                   every domain: a row of the matrix
         save
 
-The run is saved after each row of the matrix, after every `save_every` applied steps, and when it is stopped. Stopped
-or killed, it goes on from there and ends with the same weights and the same matrix.
+It is saved when it is stopped, too. Stopped or killed, it goes on from there and ends with the same weights and matrix.
 """
 
+import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,8 +26,7 @@ from torch import nn
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
 from mambrane.continual.step_event import evaluation_event, step_event
-from mambrane.continual.stream import Stream, Task
-from mambrane.core.errors import UserError
+from mambrane.continual.stream import Stream, Task, hashes_of, refuse_another_tokenizer, refuse_changed_text
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain
 from mambrane.data.loader import SequenceLoader
@@ -63,10 +63,7 @@ class Outcome(NamedTuple):
 
 
 class _StopError(Exception):
-    """Leaves the loop, from however deep, for the place that saves."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    """Leaves the loop, from however deep, for the place that saves; its text is the reason."""
 
 
 class Runner:
@@ -86,22 +83,23 @@ class Runner:
         events: EventLog,
         matrix_path: Path | None = None,
         max_steps: int = 0,
+        reference: Sequence[Domain] = (),
     ) -> None:
         """Take the collaborators; nothing runs yet.
 
         Args:
             stream: tasks and domains.
-            trainer: the engine; its `should_stop` also stops the runner between two domains of an evaluation.
+            trainer: the engine; a stop also stops the runner between two domains of an evaluation.
             make_loader: returns a fresh loader of a task's text.
             evaluate: measures the model on a domain's held-out text, drawing nothing at random.
             measure: what it measures.
             training_numbers: what else a training loss in nats per target says, by name.
             save: writes a checkpoint of the trainer and this runner; may go on writing after it has returned.
             poll_save: called after each step; reports a save that has ended meanwhile, or raises its error.
-            events: receives task_started, step, epoch_finished, task_finished, evaluation, matrix, stopped and
-                run_finished.
+            events: receives what happens, each kind under its own name.
             matrix_path: where matrix.json is kept up to date.
             max_steps: applied steps of the whole run after which to stop; 0 never.
+            reference: text outside the tasks, measured beside each row of the matrix.
         """
         self.stream = stream
         self.trainer = trainer
@@ -113,7 +111,10 @@ class Runner:
         self.events = events
         self.matrix_path = matrix_path
         self.max_steps = max_steps
+        self.reference = tuple(reference)
         self.matrix = ForgettingMatrix([domain.name for domain in stream.domains], len(stream.tasks), measure)
+        self.matrix.is_of_one_model = not any(task.starts_over for task in stream.tasks)
+        self._fresh_state = None if self.matrix.is_of_one_model else copy.deepcopy(trainer.state_dict())
         self.phase = Phase.EVALUATE
         self.num_learned = 0
         """Tasks whose boundary is behind; also the row of the matrix that comes next."""
@@ -145,13 +146,17 @@ class Runner:
                 self.save()
         except _StopError as stop:
             self.save()
-            self.events.emit("stopped", reason=stop.reason)
-            return Outcome(False, stop.reason)
+            self.events.emit("stopped", reason=str(stop))
+            return Outcome(False, str(stop))
         self.events.emit("run_finished", step=self.trainer.counters.applied)
         return Outcome(True, "finished")
 
     def _begin_task(self) -> None:
-        """Open the task's text and let the learning rate rise anew."""
+        """Open the task's text and let the learning rate rise anew; a task with a model of its own gets a new one."""
+        if self.task.starts_over and self._fresh_state is not None:
+            # What counts steps and draws numbers goes on: checkpoints are known by their step.
+            ongoing = {name: self.trainer.state_dict()[name] for name in ("counters", "random")}
+            self.trainer.load_state_dict({**self._fresh_state, **ongoing})
         self.loader = self.make_loader(self.task)
         self.steps_closed = 0
         self.trainer.begin_task(self._steps_of(self.task))
@@ -208,17 +213,28 @@ class Runner:
         """Measure what is missing in the row; what is measured survives a stop."""
         row = self.num_learned
         with self.trainer.evaluation():
-            for column in self.matrix.missing(row):
-                if self.trainer.should_stop():
+            # Each process measures another domain; one alone measures them one after the other.
+            for columns in batched(self.matrix.missing(row), self.trainer.ranks.size):
+                if self.trainer.stop_is_asked():
                     raise _StopError("a stop was asked for")
-                domain = self.stream.domains[column]
+                for column, measured in zip(columns, self._measured(columns), strict=True):
+                    self.matrix.record(row, column, measured)
+                    name = self.stream.domains[column].name
+                    self.events.emit("evaluation", **evaluation_event(self.matrix.measure, measured, row, name))
+            for domain in self.reference:
                 measured = self.evaluate(self.trainer.model, domain)
-                self.matrix.record(row, column, measured)
-                self.events.emit("evaluation", **evaluation_event(self.matrix.measure, measured, row, domain.name))
+                self.matrix.record_reference(row, domain.name, measured)
         self.events.emit("matrix", **self.matrix.state_dict())
         if self.matrix_path is not None:
             self.matrix.save(self.matrix_path)
         self.phase = Phase.BEGIN if row < len(self.stream.tasks) else Phase.DONE
+
+    def _measured(self, columns: Sequence[int]) -> list[Measurement]:
+        """Return what all processes measured, one domain each; those without a domain return nothing."""
+        ranks = self.trainer.ranks
+        own = columns[ranks.rank : ranks.rank + 1]
+        found = [self.evaluate(self.trainer.model, self.stream.domains[column]) for column in own]
+        return [measured for of_rank in ranks.gather(found) for measured in of_rank]
 
     def _announce_task(self) -> None:
         self.events.emit(
@@ -241,7 +257,9 @@ class Runner:
             "num_learned": self.num_learned,
             "steps_closed": self.steps_closed,
             "matrix": self.matrix.state_dict(),
-            "text": self._text(),
+            "text": hashes_of(self.stream.domains),
+            "reference_text": hashes_of(self.reference),
+            "tokenizer": self.stream.domains[0].tokenizer_hash,
             "loader": None if self.loader is None else self.loader.state_dict(),
         }
 
@@ -249,10 +267,12 @@ class Runner:
         """Take the place back.
 
         Raises:
-            UserError: the text of a domain is not what it was.
+            UserError: the text of a domain, or what makes tokens of it, is not what it was.
             ValueError: the matrix was measured on other domains.
         """
-        self._refuse_changed_text(state["text"])
+        refuse_changed_text(state["text"], self.stream.domains)
+        refuse_changed_text(state.get("reference_text", {}), self.reference)
+        refuse_another_tokenizer(state, self.stream.domains[0].tokenizer_hash)
         self.matrix.load_state_dict(state["matrix"])
         self.phase = Phase(state["phase"])
         self.num_learned = state["num_learned"]
@@ -261,19 +281,6 @@ class Runner:
         if state["loader"] is not None:
             self.loader = self.make_loader(self.task)
             self.loader.load_state_dict(state["loader"])
-
-    def _text(self) -> dict[str, str]:
-        return {domain.name: domain.content_hash for domain in self.stream.domains}
-
-    def _refuse_changed_text(self, saved: dict[str, str]) -> None:
-        here = self._text()
-        changed = sorted(name for name in here.keys() | saved.keys() if here.get(name) != saved.get(name))
-        if changed:
-            raise UserError(
-                f"the text of {', '.join(changed)} changed since the run was saved",
-                wanted="the text that the run started with",
-                way_out="restore it, or start a new run in another --output-dir",
-            )
 
 
 def steps_of_task(num_batches: int, num_epochs: int, config: EngineConfig) -> int:
@@ -284,3 +291,10 @@ def steps_of_task(num_batches: int, num_epochs: int, config: EngineConfig) -> in
         TailPolicy.DROP: num_epochs * (num_batches // size),
         TailPolicy.CARRY: num_epochs * num_batches // size,
     }[TailPolicy(config.tail_policy)]
+
+
+def batched(items: Iterable[int], size: int) -> Iterator[list[int]]:
+    """Yield so many items at a time; the last ones may be fewer."""
+    stream = iter(items)
+    while batch := list(islice(stream, size)):
+        yield batch

@@ -5,7 +5,7 @@ from torch import nn
 
 from mambrane.core.errors import UserError
 from mambrane.engine.extensions import Extensions
-from mambrane.engine.ranks import num_ranks
+from mambrane.engine.ranks import Ranks
 
 
 class DivergedError(UserError, ArithmeticError):
@@ -16,14 +16,14 @@ class TornStateError(UserError, RuntimeError):
     """An update was broken off half-way; only a checkpoint can bring the run back."""
 
 
-def refuse_sight_of_one_rank(extensions: Extensions) -> None:
-    """Refuse what draws or learns from the text of its own process: the processes would drift apart."""
-    own_data = (*extensions.batch_mixers, *extensions.after_steps, *extensions.boundaries)
-    if own_data:
-        names = ", ".join(dict.fromkeys(extension.name for extension in own_data))
+def refuse_sight_of_one_rank(extensions: Extensions, ranks: Ranks) -> None:
+    """Refuse what draws or learns from the rows of its own process: the processes would drift apart."""
+    see_rows = (*extensions.batch_mixers, *extensions.after_steps, *extensions.boundaries)
+    names = dict.fromkeys(extension.name for extension in see_rows if not getattr(extension, "across_ranks", False))
+    if names:
         raise UserError(
-            f"{num_ranks()} processes train together with {names}, which would see the data of one process only",
-            wanted="loss terms, penalties and update gates only",
+            f"{ranks.size} processes train together with {', '.join(names)}, which would see one process only",
+            wanted="extensions with `across_ranks = True`, which sum what they see by `view.ranks` (docs/extending.md)",
             way_out="train in one process, or leave these extensions out",
         )
 

@@ -4,13 +4,14 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from mambrane.continual.config import KEEPING_CURRICULA
 from mambrane.run.config import RunConfig
 
 Values = Mapping[str, Any]
 
 
 def _has_several_tasks(values: Values) -> bool:
-    return values["continual_learning"] and values["num_tasks"] != 1
+    return values["continual_learning"] and values["num_tasks"] != 1 and values["curriculum"] in KEEPING_CURRICULA
 
 
 def _has_hybrid_blocks(values: Values) -> bool:
@@ -32,7 +33,15 @@ DEPENDS_ON: dict[tuple[str, str], Callable[[Values], bool]] = {
 }
 """For each switch that needs other settings, whether they are there."""
 
-PREREQUISITES = ("block_pattern", "use_mamba", "integration_mode", "liquid_backbone", "continual_learning", "num_tasks")
+PREREQUISITES = (
+    "block_pattern",
+    "use_mamba",
+    "integration_mode",
+    "liquid_backbone",
+    "continual_learning",
+    "num_tasks",
+    "curriculum",
+)
 """The settings that others need."""
 
 
@@ -88,6 +97,8 @@ def on_and_off(config: RunConfig) -> tuple[list[str], list[str]]:
             "cross-attention": model.use_cross_attention,
             second: model.liquid_backbone != "lif",
         }
+    if continual.continual_learning and continual.curriculum != "sequential":
+        switches[f"{continual.curriculum} curriculum"] = True
     switches |= {
         tasks if continual.continual_learning else "continual learning": continual.continual_learning,
         "replay": continual.use_replay,

@@ -43,6 +43,7 @@ METRICS = (
     "lost_gain_fraction",
     "gap_closed",
     "intransigence",
+    "reference_drift",
 )
 """What a study knows of a run; definitions in continual/matrix.py."""
 HIGHER_IS_BETTER = frozenset({"backward_transfer", "forward_transfer", "gap_closed"})
@@ -206,7 +207,11 @@ class Study:
     @property
     def joint_arm(self) -> str | None:
         """The arm at which it ends: the one that is named, or else the only one that learns all tasks at once."""
-        at_once = [arm for arm, config in self.configurations.items() if not config.continual.continual_learning]
+        at_once = [
+            arm
+            for arm, config in self.configurations.items()
+            if not config.continual.continual_learning or config.continual.curriculum == "joint"
+        ]
         return self.joint or (at_once[0] if len(at_once) == 1 else None)
 
     def cells(self, folder: Path) -> list[Cell]:

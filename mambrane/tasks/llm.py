@@ -28,11 +28,11 @@ class Kind:
     def make_loader(self, task: Task) -> SequenceLoader:
         """Return the text of a task, from its beginning.
 
-        An epoch of several domains is as long as one of a domain is on average: so training on all domains at once sees
-        as many tokens as learning them one after another in as many epochs.
+        An epoch of several domains is as long as one of a domain is on average, or as the task says: so training on all
+        domains at once sees as many tokens as learning them one after another in as many epochs.
         """
-        most = self._data.epoch_tokens or math.inf
-        mean_tokens = sum(min(file.num_tokens, most) for file in task.train) / len(task.train)
+        most, paced_by = self._data.epoch_tokens or math.inf, task.paced_by or task.train
+        mean_tokens = sum(min(file.num_tokens, most) for file in paced_by) / len(paced_by)
         budget = math.ceil(mean_tokens) if len(task.train) > 1 else self._data.epoch_tokens
         return SequenceLoader(
             task.train,

@@ -20,6 +20,7 @@ TITLES = {
     "forward_transfer": "forward transfer (positive is good)",
     "lost_gain_fraction": "part of the gain that was lost",
     "intransigence": "intransigence, against joint training",
+    "reference_drift": "drift on the reference text (0 is none)",
     "gap_closed": "gap closed, from naive to joint training",
 }
 RATIOS = frozenset({"lost_gain_fraction", "gap_closed"})

@@ -15,10 +15,10 @@ def test_understanding_the_words_imports_no_torch():
 
 def test_an_unknown_command_names_the_known_ones(capsys):
     assert main(["trian"]) == 2
-    assert "train, evaluate, generate, report, export, info" in capsys.readouterr().err
+    assert "train, evaluate, generate, score, compare, report, export, info" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["evaluate", "generate", "report", "export", "info"])
+@pytest.mark.parametrize("command", ["evaluate", "generate", "score", "report", "export", "info"])
 def test_a_folder_without_a_run_is_refused(command, tmp_path, capsys):
     assert main([command, str(tmp_path)]) == 2
     assert "is not the folder of a run" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """Claims about the state machine over tasks: its order, and that a run may be left and resumed anywhere."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mambrane.continual.regularizer import Regularizer
 from mambrane.continual.replay import Replay
 from mambrane.continual.runner import Outcome, Runner, steps_of_task
 from mambrane.continual.stream import Task, build_stream
+from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog
 from mambrane.data.domains import Domain
 from mambrane.data.loader import SequenceLoader
@@ -57,6 +59,7 @@ class Session:
         matrix_path: Path | None = None,
         max_steps: int = 0,
         epochs: int = 4,
+        reference: tuple[Domain, ...] = (),
     ) -> None:
         self.polls_left = polls_until_stop
         self.saves: list[EncodedState] = []
@@ -91,6 +94,7 @@ class Session:
             events=log,
             matrix_path=matrix_path,
             max_steps=max_steps,
+            reference=reference,
         )
         if saved is not None:
             state = decode_state(*saved)
@@ -312,3 +316,68 @@ def test_steps_of_a_task_follow_the_tail_policy():
     expected = {"step": 3 * 6, "drop": 3 * 5, "carry": 3 * 11 // 2}
     for tail, number in expected.items():
         assert steps_of_task(11, 3, EngineConfig(accumulation_steps=2, tail_policy=tail)) == number
+
+
+SINGLE = ContinualConfig(continual_learning=True, num_tasks=3, curriculum="single-task")
+
+
+def test_a_single_task_is_learned_as_if_there_were_no_other(domains, build_model):
+    together = Session(domains, build_model, continual=SINGLE, epochs=3)
+    together.runner.run()
+    for place, domain in enumerate(domains):
+        alone = ContinualConfig(continual_learning=True, num_tasks=1)
+        session = Session([domain], build_model, continual=alone, epochs=1)
+        session.runner.run()
+        assert together.runner.matrix.values[place + 1][place] == session.runner.matrix.values[1][0]
+
+
+def test_models_of_their_own_have_a_learned_average_and_nothing_to_forget(domains, build_model):
+    session = Session(domains, build_model, continual=SINGLE, epochs=3)
+    session.runner.run()
+    metrics = session.runner.matrix.metrics()
+    assert metrics.pop("learned_average").value is not None
+    assert {metric.reason for metric in metrics.values()} == {"each domain was learned by a model of its own"}
+
+
+def test_a_single_task_run_that_was_stopped_ends_as_one_that_was_not(domains, build_model):
+    whole = Session(domains, build_model, continual=SINGLE, epochs=3)
+    whole.runner.run()
+    saved, polls = None, 3
+    while True:
+        session = Session(domains, build_model, continual=SINGLE, epochs=3, saved=saved, polls_until_stop=polls)
+        if session.runner.run().is_finished:
+            break
+        saved, polls = session.saves[-1], polls + 4
+    assert session.runner.matrix.state_dict() == whole.runner.matrix.state_dict()
+
+
+def test_a_reference_text_is_measured_after_each_task_and_its_drift_is_a_metric(domains, build_model, tmp_path):
+    tasks = ContinualConfig(continual_learning=True, num_tasks=2)
+    path = tmp_path / "matrix.json"
+    session = Session(domains[:2], build_model, continual=tasks, epochs=2, reference=(domains[2],), matrix_path=path)
+    session.runner.run()
+    rows = session.runner.matrix.reference["jumping"]
+    assert all(value is not None for value in rows)
+    assert len(set(rows)) == 3
+    assert session.runner.matrix.metrics()["reference_drift"].value == rows[2] - min(rows[1:])
+    assert load_matrix(path).reference == {"jumping": rows}
+
+
+def test_a_reference_text_changes_nothing_else(domains, build_model):
+    tasks = ContinualConfig(continual_learning=True, num_tasks=2)
+    runs = [
+        Session(domains[:2], build_model, continual=tasks, epochs=2, reference=reference)
+        for reference in ((), (domains[2],))
+    ]
+    for session in runs:
+        session.runner.run()
+    assert runs[0].runner.matrix.values == runs[1].runner.matrix.values
+
+
+def test_a_reference_text_that_changed_is_refused(domains, build_model):
+    tasks = ContinualConfig(continual_learning=True, num_tasks=2)
+    first = Session(domains[:2], build_model, continual=tasks, epochs=2, reference=(domains[2],), max_steps=2)
+    first.runner.run()
+    other = replace(domains[2], content_hash="other")
+    with pytest.raises(UserError, match="text of jumping changed"):
+        Session(domains[:2], build_model, continual=tasks, epochs=2, reference=(other,), saved=first.saves[-1])

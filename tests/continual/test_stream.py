@@ -1,11 +1,17 @@
 """Claims about the order in which text is learned."""
 
+from dataclasses import replace
+
 import pytest
+import torch
 
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.stream import build_stream, split_epochs
 from mambrane.core.errors import UserError
+from mambrane.data.config import DataConfig
 from mambrane.data.domains import Domain
+from mambrane.tasks import llm
+from tests.continual.conftest import token_file
 
 
 def test_each_domain_is_a_task_in_order(domains: list[Domain]):
@@ -27,6 +33,46 @@ def test_without_continual_learning_all_domains_are_one_task(domains: list[Domai
     assert (task.name, task.num_epochs) == ("joint", 7)
     assert task.train == tuple(domain.train for domain in domains)
     assert stream.domains == tuple(domains)
+
+
+def stream_of(domains, curriculum, num_epochs=6):
+    config = ContinualConfig(continual_learning=True, num_tasks=3, curriculum=curriculum)
+    return build_stream(domains, config, num_epochs)
+
+
+def tokens_of(stream, epoch_tokens=0):
+    kind = llm.Kind(DataConfig(sequence_length=20, epoch_tokens=epoch_tokens), seed=0, device=torch.device("cpu"))
+    return sum(kind.make_loader(task).num_tokens * task.num_epochs for task in stream.tasks)
+
+
+def test_joint_learns_all_domains_of_the_tasks_at_once(domains: list[Domain]):
+    (task,) = stream_of(domains, "joint").tasks
+    assert (task.name, task.train, task.num_epochs) == ("joint", tuple(domain.train for domain in domains), 6)
+
+
+def test_cumulative_learns_each_domain_with_all_before_it(domains: list[Domain]):
+    tasks = stream_of(domains, "cumulative").tasks
+    assert [task.train for task in tasks] == [tuple(d.train for d in domains[: n + 1]) for n in range(3)]
+
+
+def test_single_task_starts_over_with_each_domain(domains: list[Domain]):
+    tasks = stream_of(domains, "single-task").tasks
+    assert all(task.starts_over and task.train == (d.train,) for task, d in zip(tasks, domains, strict=True))
+
+
+@pytest.mark.parametrize("epoch_tokens", [0, 200])
+def test_every_curriculum_sees_as_many_tokens(domains: list[Domain], epoch_tokens: int):
+    short = replace(domains[1], train=token_file("short", 260, (9, 8, 7)))
+    uneven = [domains[0], short, domains[2]]
+    curricula = ("sequential", "joint", "cumulative", "single-task")
+    tokens = {curriculum: tokens_of(stream_of(uneven, curriculum), epoch_tokens) for curriculum in curricula}
+    assert len(set(tokens.values())) == 1, tokens
+
+
+@pytest.mark.parametrize("curriculum", ["joint", "single-task"])
+def test_what_keeps_earlier_tasks_is_refused_where_there_are_none(curriculum: str):
+    with pytest.raises(UserError, match=f"--use-replay with --curriculum {curriculum}"):
+        ContinualConfig(continual_learning=True, use_replay=True, curriculum=curriculum)
 
 
 def test_fewer_domains_than_tasks_are_refused_with_the_way_out(domains: list[Domain]):

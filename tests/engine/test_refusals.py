@@ -6,6 +6,7 @@ from torch import nn
 
 from mambrane.core.errors import UserError
 from mambrane.engine.extensions import Extensions
+from mambrane.engine.ranks import ONE_RANK
 from mambrane.engine.refusals import refuse_half_weights, refuse_sight_of_one_rank
 from tests.engine.recorder import Recorder
 
@@ -33,7 +34,11 @@ def test_half_weights_are_refused_by_the_name_of_the_first(dtype):
     refuse_half_weights(model.float())
 
 
-def test_what_sees_the_text_of_one_process_is_refused_by_name_and_once():
-    with pytest.raises(UserError, match=r"together with recorder, which would see"):
-        refuse_sight_of_one_rank(Extensions.of(Recorder()))
-    refuse_sight_of_one_rank(Extensions.of(Unseeing()))
+def test_what_sees_the_rows_of_one_process_is_refused_by_name_unless_it_sums_them_over_all():
+    class Summing(Recorder):
+        across_ranks = True
+
+    with pytest.raises(UserError, match="together with recorder, which would see one process only"):
+        refuse_sight_of_one_rank(Extensions.of(Recorder()), ONE_RANK)
+    refuse_sight_of_one_rank(Extensions.of(Unseeing()), ONE_RANK)
+    refuse_sight_of_one_rank(Extensions.of(Summing()), ONE_RANK)

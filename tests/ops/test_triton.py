@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from mambrane.core.errors import UserError
+from mambrane.core.seeding import make_generator
 from mambrane.kernels.triton import launch
-from mambrane.ops import explain
+from mambrane.ops import explain, spike_pairs
 from mambrane.ops.dispatch import OPERATIONS
 from tests.ops.gradients import outputs_and_gradients
 from tests.ops.tolerances import RATIO, assert_close
@@ -56,7 +57,8 @@ def test_numbers_and_every_gradient_are_those_of_the_reference(case, tokens):
 @each_case
 def test_a_call_without_a_state_starts_from_zero(case):
     inputs = make_inputs(case, 9)
-    del inputs[case.state]
+    if case.state:
+        del inputs[case.state]
     assert_equals_reference(case, inputs)
 
 
@@ -71,6 +73,8 @@ def test_half_precision_goes_in_and_out_with_float32_inside(case, dtype):
 @each_operation
 def test_a_text_in_pieces_gives_the_numbers_of_the_whole(case):
     inputs = make_inputs(case, 11, resets=True)
+    if case.state is None:
+        pytest.skip("it has no state")
     whole = case.run(**inputs, backend="triton")
     pieces = []
     for start, stop in ((0, 5), (5, 6), (6, 11)):
@@ -132,9 +136,35 @@ def test_float64_goes_to_another_backend_and_says_so(case):
 
 
 def test_every_operation_with_a_triton_form_has_a_case():
-    assert {name for name, backends in OPERATIONS.items() if "triton" in backends} == {
-        case.operation for case in CASES.values()
-    }
+    found = {name for name, backends in OPERATIONS.items() if "triton" in backends}
+    assert found == {case.operation for case in CASES.values()} | {"spike_pairs"}
+
+
+def make_spikes(ticks):
+    generator = make_generator(0, "spikes")
+    pre, post = (
+        [(torch.rand(2, ticks, units, generator=generator) < 0.4).float().to(DEVICE) for _ in range(3)]
+        for units in (5, 6)
+    )
+    resets_BT, counted_BT = (torch.rand(2, ticks, generator=generator).to(DEVICE) < part for part in (0.2, 0.8))
+    settings = {"decay_plus": 0.8, "decay_minus": 0.7, "high_x": 1.1, "high_y": 0.9}
+    return (pre, post), settings | {"resets_BT": resets_BT, "counted_BT": counted_BT}
+
+
+@pytest.mark.parametrize("ticks", [1, 11])
+def test_spike_pairs_are_counted_as_by_the_reference(ticks):
+    spikes, options = make_spikes(ticks)
+    reference = spike_pairs(*spikes, **options, backend="reference")
+    got = spike_pairs(*spikes, **options, backend="triton")
+    for name, wanted, found in zip(reference._fields, reference, got, strict=True):
+        assert_close(name, wanted, found, RATIO[torch.float32])
+    assert torch.equal(reference.both_high_NUS, got.both_high_NUS)
+
+
+def test_spike_pairs_of_float64_go_to_the_reference():
+    (pre, post), options = make_spikes(3)
+    with pytest.raises(UserError, match="not for float64"):
+        spike_pairs([x.double() for x in pre], [x.double() for x in post], **options, backend="triton")
 
 
 @each_operation

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mambrane.core.seeding import make_generator
-from mambrane.ops import causal_conv, causal_trace, lif, selective_scan
+from mambrane.ops import causal_conv, causal_trace, gated_skip, lif, selective_scan, ssd
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH = 2
@@ -51,7 +51,7 @@ def make_inputs(
 def _in_range(name: str, normal: Tensor) -> Tensor:
     if name.startswith("delta"):
         return normal.exp() * 0.3
-    if name == "A_EN":
+    if name in ("A_EN", "A_H"):
         return -normal.exp()
     return normal.sigmoid() if name.startswith("decay") else normal
 
@@ -70,6 +70,9 @@ SMALL_BLOCKS = {
     "selective_scan": {"CHUNK_TOKENS": 4, "UNROLLED_TOKENS": 2, "BLOCK_CHANNELS": 4, "BLOCK_PASSED": 8, "PROGRAMS": 6},
     "lif": {"BLOCK_UNITS": 4, "UNROLLED_TICKS": 4},
     "causal_trace": {"BLOCK_UNITS": 4, "UNROLLED_TOKENS": 4},
+    "gated_skip": {"BLOCK_TOKENS": 4, "BLOCK_CHANNELS": 4},
+    "spike_pairs": {"BLOCK_UNITS": 4, "UNROLLED_TICKS": 4},
+    "ssd": {"BLOCK_NUMBERS": 4, "CHUNK_TOKENS": 4},
     "causal_conv": {"BLOCK_TOKENS": 4, "BLOCK_CHANNELS": 4},
 }
 
@@ -113,6 +116,23 @@ _SCAN = {
     "state_BEN": (BATCH, 5, 3),
 }
 
+_SSD = {
+    "x_BTHP": (BATCH, -1, 2, 3),
+    "delta_BTH": (BATCH, -1, 2),
+    "A_H": (2,),
+    "B_BTN": (BATCH, -1, 3),
+    "C_BTN": (BATCH, -1, 3),
+    "state_BHPN": (BATCH, 2, 3, 3),
+}
+
+
+def _gated_skip(**inputs: Any) -> tuple[Tensor, ...]:
+    inputs.pop("resets_BT", None)
+    return (gated_skip(**inputs),)
+
+
+_SKIP = {"y_BTE": (BATCH, -1, 5), "x_BTE": (BATCH, -1, 5), "skip_E": (5,), "gate_BTE": (BATCH, -1, 5)}
+
 CASES = {
     "scan": Case("selective_scan", selective_scan, _SCAN, "state_BEN"),
     "lif": _lif_case((5,)),
@@ -123,6 +143,8 @@ CASES = {
     ),
     "trace, one decay": Case("causal_trace", _trace_with_number, _TRACE, "state_BS", is_exact=True),
     "trace, decays": Case("causal_trace", _trace_with_tensor, _TRACE | {"decay_S": (5,)}, "state_BS", is_exact=True),
+    "ssd": Case("ssd", ssd, _SSD, "state_BHPN"),
+    "gated skip": Case("gated_skip", _gated_skip, _SKIP),
     "conv": _conv_case(4, "silu"),
     "conv, one tap": _conv_case(1, "silu"),
     "conv, bare": _conv_case(6, None),

@@ -11,10 +11,14 @@ import torch
 from torch import Tensor
 
 from mambrane.kernels.differentiable import differentiable
+from mambrane.kernels.operator import Operator
 from mambrane.kernels.triton.launch import WatchTorch, is_rehearsing
 
 TYPES = (torch.float32, torch.bfloat16, torch.float16)
 """What kernels read and write; inside they compute in float32, so float64 is for other backends."""
+
+ANY_DEVICE = "CompositeExplicitAutograd"
+"""The dispatch key of operators for more than one kind of device: GPUs of any make, and the CPU of the interpreter."""
 
 
 def gpu_operator(
@@ -41,7 +45,7 @@ def gpu_operator(
         gradients=gradients,
         internal=internal,
         skips_zeros=True,
-        device="CompositeExplicitAutograd",
+        device=ANY_DEVICE,
         rehearses=is_rehearsing,
     )
 
@@ -56,3 +60,17 @@ def _watched(function: Callable) -> Callable:
             return function(*given)
 
     return watched
+
+
+def plain_gpu_operator(name: str, run: Callable, make_outputs: Callable) -> Operator:
+    """Register `torch.ops.mambrane.<name>_triton`, which has no gradients.
+
+    Args:
+        name: name of the operator.
+        run: starts the kernels; torch reads its types.
+        make_outputs: of the same arguments, returns empty outputs; may not look at numbers.
+    """
+    registered = Operator(f"{name}_triton", run, ANY_DEVICE)
+    watched = _watched(run)
+    registered.register_shapes(lambda *given: (watched if is_rehearsing() else make_outputs)(*given))
+    return registered

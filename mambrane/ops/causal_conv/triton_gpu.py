@@ -65,7 +65,7 @@ def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
     _KERNELS.start(
         "forward",
         (count_blocks(channels, BLOCK_CHANNELS), count_blocks(tokens, BLOCK_TOKENS), batch),
-        *(*inputs[:5], *outputs, tokens, channels),
+        *(*inputs[:5], *outputs, tokens),
         **_constants(inputs),
         APPLIES_SILU=inputs.applies_silu,
     )
@@ -85,7 +85,7 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
         _KERNELS.start(
             "filter_gradients",
             (count_blocks(channels, BLOCK_CHANNELS), num_blocks, batch),
-            *(*saved[:5], grads.y_BTE, grad_u, partial_weight, partial_bias, tokens, channels),
+            *(*saved[:5], grads.y_BTE, grad_u, partial_weight, partial_bias, tokens),
             **_constants(saved),
             APPLIES_SILU=saved.applies_silu,
         )
@@ -97,7 +97,7 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
     _KERNELS.start(
         "input_gradients",
         (count_blocks(channels, BLOCK_CHANNELS), count_blocks(num_rows, BLOCK_TOKENS), batch),
-        *(grad_u, weight, saved.resets_BT, grads.last_BEK, grad_x, grad_first_BEK, tokens, channels),
+        *(grad_u, weight, saved.resets_BT, grads.last_BEK, grad_x, grad_first_BEK, tokens),
         **_constants(saved),
         HAS_GRAD_Y=grad_u is not None,
         HAS_GRAD_LAST=grads.last_BEK is not None and taps > 1,
@@ -109,6 +109,7 @@ def _constants(inputs: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or 
     """Return what all three kernels are compiled for."""
     taps = inputs.weight_EK.shape[1]
     return {
+        "E": inputs.x_BTE.shape[2],
         "K": taps,
         "BLOCK_T": BLOCK_TOKENS,
         "BLOCK_E": BLOCK_CHANNELS,

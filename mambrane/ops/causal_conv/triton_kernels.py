@@ -11,9 +11,8 @@ from mambrane.kernels.triton.numbers import load, load_flag, sigmoid
 
 
 @kernel
-def _past(x_ptr, state_ptr, b, source, seen, e, E, K: tl.constexpr, HAS_STATE: tl.constexpr):
+def _past(x_ptr, state_ptr, b, source, seen, e, in_e, E: tl.constexpr, K: tl.constexpr, HAS_STATE: tl.constexpr):
     """Return the inputs at tokens `source`, from the state where that is before the first; 0 where not seen."""
-    in_e = e < E
     x = load(x_ptr, source[:, None] * E + e[None, :], (seen & (source >= 0))[:, None] & in_e[None, :])
     if HAS_STATE:
         places = e[None, :] * (K - 1) + (source + K - 1)[:, None]
@@ -39,20 +38,21 @@ def _filter(
     b,
     t,
     e,
+    in_e,
     T,
-    E,
+    E: tl.constexpr,
     K: tl.constexpr,
     HAS_STATE: tl.constexpr,
     HAS_RESETS: tl.constexpr,
 ):
     """Return u at the tokens t and channels e."""
-    u = tl.zeros([t.shape[0], e.shape[0]], tl.float32) + load(bias_ptr, e, e < E)[None, :]
+    u = tl.zeros([t.shape[0], e.shape[0]], tl.float32) + load(bias_ptr, e, in_e)[None, :]
     seen = t < T
     for back in tl.static_range(K):
         if back > 0:
             seen = _still_seen(resets_ptr, seen, t - back + 1, T, HAS_RESETS)
-        weight = load(weight_ptr, e * K + (K - 1 - back), e < E)
-        u += weight[None, :] * _past(x_ptr, state_ptr, b, t - back, seen, e, E, K, HAS_STATE)
+        weight = load(weight_ptr, e * K + (K - 1 - back), in_e)
+        u += weight[None, :] * _past(x_ptr, state_ptr, b, t - back, seen, e, in_e, E, K, HAS_STATE)
     return u
 
 
@@ -66,7 +66,7 @@ def forward(
     y_ptr,
     last_ptr,
     T,
-    E,
+    E: tl.constexpr,
     K: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_E: tl.constexpr,
@@ -77,21 +77,22 @@ def forward(
     """Write y of a tile, and the last inputs where it is the last of its sequence."""
     b, block = tl.program_id(2).to(tl.int64), tl.program_id(1)
     t, e = block * BLOCK_T + tl.arange(0, BLOCK_T), tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
+    in_e = (e < E) | (E % BLOCK_E == 0)
     x_ptr += b * T * E
     resets_ptr += b * T
-    u = _filter(x_ptr, weight_ptr, bias_ptr, state_ptr, resets_ptr, b, t, e, T, E, K, HAS_STATE, HAS_RESETS)
+    u = _filter(x_ptr, weight_ptr, bias_ptr, state_ptr, resets_ptr, b, t, e, in_e, T, E, K, HAS_STATE, HAS_RESETS)
     y = u * sigmoid(u) if APPLIES_SILU else u
     places = t[:, None] * E + e[None, :]
-    tl.store(y_ptr + b * T * E + places, y, mask=(t < T)[:, None] & (e < E)[None, :])
+    tl.store(y_ptr + b * T * E + places, y, mask=(t < T)[:, None] & in_e[None, :])
     if K > 1 and block == tl.num_programs(1) - 1:
         end = T + tl.arange(0, 1)
         seen = end > 0
         for back in tl.static_range(1, K):
             if back > 1:
                 seen = _still_seen(resets_ptr, seen, end - back + 1, T, HAS_RESETS)
-            past = _past(x_ptr, state_ptr, b, end - back, seen, e, E, K, HAS_STATE)
-            places = b * E * (K - 1) + e[None, :] * (K - 1) + (K - 1 - back)
-            tl.store(last_ptr + places, past, mask=(e < E)[None, :])
+            past = _past(x_ptr, state_ptr, b, end - back, seen, e, in_e, E, K, HAS_STATE)
+            behind = b * E * (K - 1) + e[None, :] * (K - 1) + (K - 1 - back)
+            tl.store(last_ptr + behind, past, mask=in_e[None, :])
 
 
 @kernel
@@ -106,7 +107,7 @@ def filter_gradients(
     grad_weight_ptr,
     grad_bias_ptr,
     T,
-    E,
+    E: tl.constexpr,
     K: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_E: tl.constexpr,
@@ -117,14 +118,14 @@ def filter_gradients(
     """Write the gradient of u of a tile, and the tile's share of those of weight and bias."""
     b, block = tl.program_id(2).to(tl.int64), tl.program_id(1)
     t, e = block * BLOCK_T + tl.arange(0, BLOCK_T), tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
-    in_e = e < E
+    in_e = (e < E) | (E % BLOCK_E == 0)
     inside = (t < T)[:, None] & in_e[None, :]
     places = t[:, None] * E + e[None, :]
     x_ptr += b * T * E
     resets_ptr += b * T
     grad_u = load(grad_y_ptr + b * T * E, places, inside)
     if APPLIES_SILU:
-        u = _filter(x_ptr, weight_ptr, bias_ptr, state_ptr, resets_ptr, b, t, e, T, E, K, HAS_STATE, HAS_RESETS)
+        u = _filter(x_ptr, weight_ptr, bias_ptr, state_ptr, resets_ptr, b, t, e, in_e, T, E, K, HAS_STATE, HAS_RESETS)
         s = sigmoid(u)
         grad_u *= s * (1.0 + u * (1.0 - s))
     tl.store(grad_u_ptr + b * T * E + places, grad_u, mask=inside)
@@ -134,7 +135,7 @@ def filter_gradients(
     for back in tl.static_range(K):
         if back > 0:
             seen = _still_seen(resets_ptr, seen, t - back + 1, T, HAS_RESETS)
-        past = _past(x_ptr, state_ptr, b, t - back, seen, e, E, K, HAS_STATE)
+        past = _past(x_ptr, state_ptr, b, t - back, seen, e, in_e, E, K, HAS_STATE)
         tl.store(grad_weight_ptr + share * K + e * K + (K - 1 - back), tl.sum(grad_u * past, axis=0), mask=in_e)
 
 
@@ -147,7 +148,7 @@ def input_gradients(
     grad_x_ptr,
     grad_first_ptr,
     T,
-    E,
+    E: tl.constexpr,
     K: tl.constexpr,
     BLOCK_T: tl.constexpr,
     BLOCK_E: tl.constexpr,
@@ -163,7 +164,7 @@ def input_gradients(
     b = tl.program_id(2).to(tl.int64)
     t = tl.program_id(1) * BLOCK_T + tl.arange(0, BLOCK_T) - (K - 1 if HAS_STATE else 0)
     e = tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
-    in_e = e < E
+    in_e = (e < E) | (E % BLOCK_E == 0)
     grad_u_ptr += b * T * E
     resets_ptr += b * T
     grad = tl.zeros([BLOCK_T, BLOCK_E], tl.float32)

@@ -70,7 +70,7 @@ def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
     _KERNELS.start(
         "forward",
         (count_blocks(units, BLOCK_UNITS), batch),
-        *(*inputs[:4], *outputs, tokens, units, inputs.number),
+        *(*inputs[:4], *outputs, tokens, inputs.number),
         **_constants(inputs),
     )
 
@@ -86,7 +86,7 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
         "backward",
         (count_blocks(units, BLOCK_UNITS), batch),
         *(x_BTS, decay_S, state_BS, saved.resets_BT, saved.whole_BTS, grads.trace_BTS, grads.last_BS),
-        *(grad_x_BTS, partial_decay_BS, grad_first_BS, tokens, units, saved.number),
+        *(grad_x_BTS, partial_decay_BS, grad_first_BS, tokens, saved.number),
         **_constants(saved),
         HAS_GRAD_TRACE=grads.trace_BTS is not None,
         HAS_GRAD_LAST=grads.last_BS is not None,
@@ -101,8 +101,10 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
 def _constants(inputs: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or what was saved of them
     """Return what both kernels are compiled for."""
     return {
+        "S": inputs.x_BTS.shape[2],
         "BLOCK": BLOCK_UNITS,
         "UNROLL": UNROLLED_TOKENS,
+        "IS_WHOLE": inputs.x_BTS.shape[1] % UNROLLED_TOKENS == 0,
         "IS_NUMBER": inputs.decay_S is None,
         "HAS_STATE": inputs.state_BS is not None,
         "HAS_RESETS": inputs.resets_BT is not None,

@@ -20,10 +20,11 @@ def forward(
     whole_ptr,
     last_ptr,
     T,
-    S,
     number,
+    S: tl.constexpr,
     BLOCK: tl.constexpr,
     UNROLL: tl.constexpr,
+    IS_WHOLE: tl.constexpr,
     IS_NUMBER: tl.constexpr,
     HAS_STATE: tl.constexpr,
     HAS_RESETS: tl.constexpr,
@@ -32,7 +33,7 @@ def forward(
     """Run the traces of a block through all tokens."""
     b = tl.program_id(1).to(tl.int64)
     s = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    in_s = s < S
+    in_s = (s < S) | (S % BLOCK == 0)
     r = tl.zeros([BLOCK], tl.float32)
     decay = r + number if IS_NUMBER else load(decay_ptr, s, in_s)
     if HAS_STATE:
@@ -40,12 +41,12 @@ def forward(
     for start in range(0, T, UNROLL):
         rows, resets = (), ()
         for i in tl.static_range(UNROLL):
-            row, is_there = b * T + start + i, start + i < T
+            row, is_there = b * T + start + i, (start + i < T) | IS_WHOLE
             rows = rows + (load(x_ptr + row * S, s, in_s & is_there),)
             if HAS_RESETS:
                 resets = resets + (load_flag(resets_ptr, row, is_there),)
         for i in tl.static_range(UNROLL):
-            row, is_there = (b * T + start + i) * S, start + i < T
+            row, is_there = (b * T + start + i) * S, (start + i < T) | IS_WHOLE
             if HAS_RESETS:
                 r = tl.where(resets[i], 0.0, r)
             r = tl.where(is_there, decay * r + (1.0 - decay) * rows[i], r)
@@ -68,10 +69,11 @@ def backward(
     grad_decay_ptr,
     grad_first_ptr,
     T,
-    S,
     number,
+    S: tl.constexpr,
     BLOCK: tl.constexpr,
     UNROLL: tl.constexpr,
+    IS_WHOLE: tl.constexpr,
     IS_NUMBER: tl.constexpr,
     HAS_STATE: tl.constexpr,
     HAS_RESETS: tl.constexpr,
@@ -82,7 +84,7 @@ def backward(
     """Go back through all tokens of a block of units."""
     b = tl.program_id(1).to(tl.int64)
     s = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    in_s = s < S
+    in_s = (s < S) | (S % BLOCK == 0)
     grad, first = tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32)
     grad_decay = tl.zeros([BLOCK], tl.float32)
     decay = grad + number if IS_NUMBER else load(decay_ptr, s, in_s)
@@ -94,13 +96,15 @@ def backward(
         grads, resets = (), ()
         for i in tl.static_range(UNROLL):
             t = T - 1 - done - i
+            is_there = (t >= 0) | IS_WHOLE
             if HAS_GRAD_TRACE:
-                grads = grads + (load(grad_trace_ptr + (b * T + t) * S, s, in_s & (t >= 0)),)
+                grads = grads + (load(grad_trace_ptr + (b * T + t) * S, s, in_s & is_there),)
             if HAS_RESETS:
-                resets = resets + (load_flag(resets_ptr, b * T + t, t >= 0),)
+                resets = resets + (load_flag(resets_ptr, b * T + t, is_there),)
         for i in tl.static_range(UNROLL):
             t = T - 1 - done - i
-            row, here = (b * T + t) * S, in_s & (t >= 0)
+            is_there = (t >= 0) | IS_WHOLE
+            row, here = (b * T + t) * S, in_s & is_there
             if HAS_GRAD_TRACE:
                 grad = grad + grads[i]
             tl.store(grad_x_ptr + row + s, (1.0 - decay) * grad, mask=here)
@@ -109,10 +113,10 @@ def backward(
                 found = tl.where(t > 0, load(whole_ptr + row - S, s, in_s & (t > 0)), first)
                 if HAS_RESETS:
                     found = tl.where(resets[i], 0.0, found)
-                grad_decay += tl.where(t >= 0, grad * (found - load(x_ptr + row, s, here)), 0.0)
+                grad_decay += tl.where(is_there, grad * (found - load(x_ptr + row, s, here)), 0.0)
             if HAS_RESETS:
                 passed = tl.where(resets[i], 0.0, passed)
-            grad = tl.where(t >= 0, passed, grad)
+            grad = tl.where(is_there, passed, grad)
     if KEEPS_WHOLE:
         tl.store(grad_decay_ptr + b * S + s, grad_decay, mask=in_s)
     if HAS_STATE:

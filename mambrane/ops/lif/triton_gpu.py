@@ -90,7 +90,7 @@ def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
     _KERNELS.start(
         "forward",
         (count_blocks(units, BLOCK_UNITS), batch),
-        *(*inputs[:4], *outputs, tokens, units, inputs.threshold),
+        *(*inputs[:4], *outputs, tokens, inputs.threshold),
         **_constants(inputs),
         KEEPS_MEMBRANES=inputs.keeps_membranes,
     )
@@ -107,7 +107,7 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
         "backward",
         (count_blocks(units, BLOCK_UNITS), batch),
         *(saved.membrane_BTS, decay, state, saved.resets_BT, *grads, grad_current, grad_decay, grad_first_BS),
-        *(tokens, units, saved.threshold, saved.slope),
+        *(tokens, saved.threshold, saved.slope),
         **_constants(saved),
         DETACHES=saved.detaches_reset,
         IS_ATAN=saved.is_atan,
@@ -123,8 +123,10 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
 def _constants(inputs: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or what was saved of them
     """Return what both kernels are compiled for."""
     return {
+        "S": inputs.current_BTS.shape[2],
         "BLOCK": BLOCK_UNITS,
         "UNROLL": UNROLLED_TICKS,
+        "IS_WHOLE": inputs.current_BTS.shape[1] % UNROLLED_TICKS == 0,
         "IS_PER_TOKEN": inputs.decay.ndim == 3,
         "HAS_STATE": inputs.state_BS is not None,
         "HAS_RESETS": inputs.resets_BT is not None,

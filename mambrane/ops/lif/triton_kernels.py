@@ -37,10 +37,11 @@ def forward(
     membrane_ptr,
     last_ptr,
     T,
-    S,
     threshold,
+    S: tl.constexpr,
     BLOCK: tl.constexpr,
     UNROLL: tl.constexpr,
+    IS_WHOLE: tl.constexpr,
     IS_PER_TOKEN: tl.constexpr,
     HAS_STATE: tl.constexpr,
     HAS_RESETS: tl.constexpr,
@@ -50,7 +51,7 @@ def forward(
     """Run the neurons of a block through all ticks."""
     b = tl.program_id(1).to(tl.int64)
     s = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    in_s = s < S
+    in_s = (s < S) | (S % BLOCK == 0)
     v = tl.zeros([BLOCK], tl.float32)
     if HAS_STATE:
         v = load(state_ptr + b * S, s, in_s)
@@ -60,14 +61,14 @@ def forward(
     for start in range(0, T, UNROLL):
         currents, decays, resets = (), (), ()
         for i in tl.static_range(UNROLL):
-            row, is_there = b * T + start + i, start + i < T
+            row, is_there = b * T + start + i, (start + i < T) | IS_WHOLE
             currents = currents + (load(current_ptr + row * S, s, in_s & is_there),)
             if IS_PER_TOKEN:
                 decays = decays + (load(decay_ptr + row * S, s, in_s & is_there),)
             if HAS_RESETS:
                 resets = resets + (load_flag(resets_ptr, row, is_there),)
         for i in tl.static_range(UNROLL):
-            is_there = start + i < T
+            is_there = (start + i < T) | IS_WHOLE
             row = (b * T + start + i) * S
             if HAS_RESETS:
                 v = tl.where(resets[i], 0.0, v)
@@ -92,11 +93,12 @@ def backward(
     grad_decay_ptr,
     grad_first_ptr,
     T,
-    S,
     threshold,
     slope,
+    S: tl.constexpr,
     BLOCK: tl.constexpr,
     UNROLL: tl.constexpr,
+    IS_WHOLE: tl.constexpr,
     IS_PER_TOKEN: tl.constexpr,
     HAS_STATE: tl.constexpr,
     HAS_RESETS: tl.constexpr,
@@ -110,7 +112,7 @@ def backward(
     """Go back through all ticks of a block of neurons."""
     b = tl.program_id(1).to(tl.int64)
     s = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    in_s = s < S
+    in_s = (s < S) | (S % BLOCK == 0)
     grad_v, first = tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32)
     decay, grad_decay = tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32)
     if HAS_GRAD_LAST:
@@ -125,10 +127,12 @@ def backward(
         # One membrane more: that of the tick before.
         for i in tl.static_range(UNROLL + 1):
             t = T - 1 - done - i
-            membranes = membranes + (load(membrane_ptr + (b * T + t) * S, s, in_s & (t >= 0)),)
+            is_there = (t >= 0) | (IS_WHOLE and i < UNROLL)
+            membranes = membranes + (load(membrane_ptr + (b * T + t) * S, s, in_s & is_there),)
         for i in tl.static_range(UNROLL):
             t = T - 1 - done - i
-            row, here = (b * T + t) * S, in_s & (t >= 0)
+            is_there = (t >= 0) | IS_WHOLE
+            row, here = (b * T + t) * S, in_s & is_there
             if HAS_GRAD_SPIKES:
                 grads_spike = grads_spike + (load(grad_spikes_ptr + row, s, here),)
             if HAS_GRAD_MEMBRANE:
@@ -136,10 +140,11 @@ def backward(
             if IS_PER_TOKEN:
                 decays = decays + (load(decay_ptr + row, s, here),)
             if HAS_RESETS:
-                resets = resets + (load_flag(resets_ptr, b * T + t, t >= 0),)
+                resets = resets + (load_flag(resets_ptr, b * T + t, is_there),)
         for i in tl.static_range(UNROLL):
             t = T - 1 - done - i
-            row, here = (b * T + t) * S, in_s & (t >= 0)
+            is_there = (t >= 0) | IS_WHOLE
+            row, here = (b * T + t) * S, in_s & is_there
             before = membranes[i]
             spike = (before >= threshold).to(tl.float32)
             grad_spike = tl.zeros([BLOCK], tl.float32)
@@ -159,8 +164,8 @@ def backward(
             if IS_PER_TOKEN:
                 tl.store(grad_decay_ptr + row + s, grad_before * found, mask=here)
             else:
-                grad_decay += tl.where(t >= 0, grad_before * found, 0.0)
-            grad_v = tl.where(t >= 0, passed, grad_v)
+                grad_decay += tl.where(is_there, grad_before * found, 0.0)
+            grad_v = tl.where(is_there, passed, grad_v)
     if not IS_PER_TOKEN:
         tl.store(grad_decay_ptr + b * S + s, grad_decay, mask=in_s)
     if HAS_STATE:

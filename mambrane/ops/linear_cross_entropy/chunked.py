@@ -17,6 +17,8 @@ from mambrane.ops.linear import linear, sum_of_outer_products
 
 CHUNK_LOGITS = 2**22
 """Logits of a chunk: 16 MiB in float32, so that it stays near the processor."""
+GPU_CHUNK_LOGITS = 2**25
+"""The same elsewhere: a GPU is filled by a large product and gains nothing from a small one; 128 MiB in float32."""
 
 
 def linear_cross_entropy_chunked(x_BTD: Tensor, weight_VD: Tensor, targets_BT: Tensor) -> Tensor:
@@ -64,7 +66,8 @@ def _counted(targets_N: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _chunks(x_ND: Tensor, weight_VD: Tensor) -> list[slice]:
-    rows = max(1, CHUNK_LOGITS // weight_VD.shape[0])
+    logits = CHUNK_LOGITS if x_ND.device.type == "cpu" else GPU_CHUNK_LOGITS
+    rows = max(1, logits // weight_VD.shape[0])
     # A batch of none is one chunk of none.
     return [slice(start, start + rows) for start in range(0, max(1, x_ND.shape[0]), rows)]
 

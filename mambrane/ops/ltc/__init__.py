@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
+from mambrane.kernels.arguments import without_autocast
 from mambrane.ops.checks import Arguments, require_kind
 from mambrane.ops.dispatch import Backend, Operation
 from mambrane.ops.ltc.reference import NUM_UNFOLDS, LtcOutput, LtcWeights
@@ -69,5 +70,5 @@ def ltc(
     require_kind("ltc", "weights", weights, LtcWeights)
     _check(x_BTI, *weights, state_BL, resets_BT, elapsed_BT)
     # Mixed precision is for the layers around the cell: the state is computed in float32.
-    with torch.autocast(x_BTI.device.type, enabled=False):
+    with without_autocast(x_BTI.device):
         return _run(backend, x_BTI, weights, state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed_BT)

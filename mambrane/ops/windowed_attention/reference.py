@@ -12,7 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import compute_dtype
+from mambrane.kernels.arguments import compute_dtype, without_autocast
 from mambrane.ops.windowed_attention.kv_cache import KeyValueCache, empty_cache, number_documents
 
 
@@ -44,7 +44,7 @@ def windowed_attention_reference(
         (document_BP[:, -num_tokens:, None] == document_BP[:, None]) & (distance_TP >= 0) & (distance_TP < window)
     )
     # Autocast would run the products in bfloat16.
-    with torch.autocast(query_BTI.device.type, enabled=False):
+    with without_autocast(query_BTI.device):
         score_BHTP = torch.einsum("bthd,bphd->bhtp", query_BTHd, key_BPHd) / math.sqrt(query_BTHd.shape[-1])
         weight_BHTP = score_BHTP.masked_fill(~is_seen_BTP[:, None], -torch.inf).softmax(dim=-1)
         read_BTHd = torch.einsum("bhtp,bphd->bthd", weight_BHTP, value_BPHd)
