@@ -1,4 +1,4 @@
-"""What became of a step: its state, its counts, and the numbers that were measured on the way."""
+"""What became of a training step."""
 
 from dataclasses import dataclass, field
 from typing import Any
