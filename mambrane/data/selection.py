@@ -211,7 +211,7 @@ def _families(extents: Sequence[Extent], source: DomainSource) -> dict[str, list
 
 
 def _whole_families(families: Mapping[str, Sequence[Extent]], text: bytes | mmap, wanted: int) -> set[str]:
-    """Return families with about `wanted` bytes in all: at most a quarter more, if possible no quarter less, not all."""
+    """Return some families with about `wanted` bytes: at most a quarter more, and if possible no quarter less."""
     num_bytes = {family: sum(extent.length for extent in part) for family, part in families.items()}
     order = sorted(families, key=lambda family: _hash_of("split", family))
     repeats = _families_that_repeat(families, text, num_bytes)
