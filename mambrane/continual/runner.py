@@ -10,8 +10,7 @@
         evaluate                   every domain: a row of the matrix
         save
 
-The run is saved after each row of the matrix, after every `save_every` applied steps, and when it is stopped. Stopped
-or killed, it goes on from there and ends with the same weights and the same matrix.
+It is saved when it is stopped, too. Stopped or killed, it goes on from there and ends with the same weights and matrix.
 
 A stream stays open: `extend` adds tasks behind those that are learned; a new domain is measured before its task. With
 terms a task is a transaction: when its row is measured it is kept, or everything that it changed is put back to the
@@ -79,10 +78,7 @@ class Outcome(NamedTuple):
 
 
 class _StopError(Exception):
-    """Leaves the loop, from however deep, for the place that saves."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    """Leaves the loop, from however deep, for the place that saves; its text is the reason."""
 
 
 class Runner:
@@ -120,8 +116,7 @@ class Runner:
             training_numbers: what else a training loss in nats per target says, by name.
             save: writes a checkpoint of the trainer and this runner; may go on writing after it has returned.
             poll_save: called after each step; reports a save that has ended meanwhile, or raises its error.
-            events: receives task_started, step, epoch_finished, task_finished, evaluation, matrix, stopped and
-                run_finished.
+            events: receives what happens, each kind under its own name.
             matrix_path: where matrix.json is kept up to date.
             max_steps: applied steps of the whole run after which to stop; 0 never.
             reference: text outside the tasks, measured beside each row of the matrix.
@@ -212,8 +207,8 @@ class Runner:
         except _StopError as stop:
             if not self.is_untouched:
                 self.save()
-            self.events.emit("stopped", reason=stop.reason)
-            return Outcome(False, stop.reason)
+            self.events.emit("stopped", reason=str(stop))
+            return Outcome(False, str(stop))
         self.events.emit("run_finished", step=self.trainer.counters.applied)
         taken_back = tuple(attempt["name"] for attempt in self.attempts[num_attempts:])
         return Outcome(True, "finished", taken_back=taken_back)

@@ -3,6 +3,7 @@
 A stream stays open: tasks may be added behind those that are learned, on new text or on text that it knows.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -56,6 +57,17 @@ class Task:
             "visit": self.visit,
             "settings": dict(self.settings),
         }
+
+    def epoch_tokens(self, most: int) -> int:
+        """Return the budget of tokens of an epoch, 0 for the whole text, where a domain has `most` at most (0: all).
+
+        An epoch of several domains is as long as one of a domain is on average, or as the task says: so training on all
+        domains at once sees as many tokens as learning them one after another in as many epochs.
+        """
+        if len(self.train) == 1:
+            return most
+        paced_by = self.paced_by or self.train
+        return math.ceil(sum(min(file.num_tokens, most or math.inf) for file in paced_by) / len(paced_by))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -43,7 +43,8 @@ from mambrane.run.saved import read_domain_records
 from mambrane.run.switches import on_and_off
 from mambrane.run.task_settings import for_learning
 from mambrane.run.timing import expected_time_now
-from mambrane.storage.checkpoint import Checkpoint, Checkpoints
+from mambrane.storage.checkpoint import Checkpoints
+from mambrane.storage.checkpoint_files import Checkpoint
 from mambrane.storage.run_folder import RunFolder
 from mambrane.storage.saver import BackgroundSaver
 from mambrane.watch.tensorboard import TensorBoardListener
