@@ -3,11 +3,15 @@
 import ast
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+import tyro
+
+from mambrane.core.bounds import without_none
 
 EVERYDAY = (
     "preset", "data", "output_dir", "epochs", "learning_rate", "batch_size", "seed", "device", "dry_run", "json",
@@ -32,6 +36,9 @@ PLACEHOLDERS = {
     "config": "FILE",
     "output": "FILE",
     "init_from": "MODEL",
+    "prompt_file": "FILE",
+    "state": "FILE",
+    "stop": "TEXT ...",
     "hub_name": "OWNER/MODEL",
 }
 FLAG_WIDTH = 30
@@ -73,9 +80,25 @@ def sentences_of(kind: type) -> dict[str, str]:
     }
 
 
-def train_help(defaults: Any, introduction: str) -> str:  # noqa: ANN401 -- the arguments of the command
-    """Return the help of `mambrane train`: the introduction, the everyday settings, then all others by group."""
+def train_help(
+    defaults: Any,  # noqa: ANN401 -- the arguments of the command
+    introduction: str,
+    *,
+    only: Callable[[str], bool] | None = None,
+) -> str:
+    """Return the introduction, the everyday settings, then all others by group.
+
+    Args:
+        defaults: the arguments of the command.
+        introduction: what stands above the settings.
+        only: which settings are shown, by dotted name, without their defaults; None shows all.
+    """
     groups = dict(settings_of(defaults))
+    if only is not None:
+        groups = {
+            name: [setting._replace(default=None) for setting in group if only(f"{name}.{setting.name}")]
+            for name, group in groups.items()
+        }
     by_name = {setting.name: setting for group in groups.values() for setting in group}
     everyday = [by_name[name] for name in EVERYDAY if name in by_name]
     blocks = [introduction.rstrip(), group_help("Everyday settings", everyday)]
@@ -90,14 +113,26 @@ def command_help(command: str, kind: type) -> str:
     """Return the help of a command that takes the folder of a run and a few settings."""
     types, sentences = get_type_hints(kind), sentences_of(kind)
     shown = [Setting(f.name, types[f.name], f.default, sentences[f.name]) for f in fields(kind)]
-    run, settings = shown[0], shown[1:]
-    is_needed = run.default is not None and run.default != ""
-    thing = run.name.upper()
-    usage = f"mambrane {command} {thing if is_needed else f'[{thing}]'}" + " [settings]" * bool(settings)
-    blocks = [f"{usage}\n\n{fill(kind.__doc__ or '')}", "\n".join(_entry(thing, run.sentence))]
+    num_positional = sum(_is_positional(hint) for hint in get_type_hints(kind, include_extras=True).values())
+    positional, settings = shown[:num_positional], shown[num_positional:]
+    usage = " ".join([f"mambrane {command}", *map(_positional_text, positional)]) + " [settings]" * bool(settings)
+    entries = [line for each in positional for line in _entry(each.name.upper(), each.sentence)]
+    blocks = [f"{usage}\n\n{fill(kind.__doc__ or '')}", "\n".join(entries)]
     if settings:
         blocks.append(group_help("Settings", settings))
     return "\n\n".join(blocks) + "\n"
+
+
+def _is_positional(hint: Any) -> bool:  # noqa: ANN401 -- an annotation
+    return tyro.conf.Positional in getattr(hint, "__metadata__", ())
+
+
+def _positional_text(setting: Setting) -> str:
+    """Return RUN, [RUN] where it may be left out, RUN RUN ... where there are several."""
+    if get_origin(setting.hint) is tuple:
+        return f"{setting.name.upper().removesuffix('S')} ..."
+    name = setting.name.upper()
+    return f"[{name}]" if setting.default in (None, "", "-") else name
 
 
 def group_help(title: str, settings: Iterable[Setting]) -> str:
@@ -139,7 +174,7 @@ def fill(text: str, indent: str = "") -> str:
 def _placeholder(setting: Setting) -> str:
     if get_origin(setting.hint) is Literal:
         return "|".join(map(str, get_args(setting.hint)))
-    if setting.hint in (int, float):
+    if without_none(setting.hint) in (int, float):
         return "NUMBER"
     return PLACEHOLDERS.get(setting.name, "NAME")
 
