@@ -30,7 +30,7 @@ from mambrane.continual.replay_buffer import ReplayBuffer
 from mambrane.core.seeding import make_generator
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.extensions import BoundaryView, StepChange, StepView
+from mambrane.engine.extensions import BoundaryView, StepChange, StepView, TakeUpView
 from mambrane.engine.method import Method, Number
 from mambrane.engine.objective import nats_of
 from mambrane.models.state import ModelOutput
@@ -44,6 +44,7 @@ class Replay(Method):
     """
 
     name = "replay"
+    across_ranks = True
     numbers = (
         Number("fraction", "replay: part of the rows that is replayed", "{} replayed text"),
         Number("sequences_remembered", "replay: sequences in memory"),
@@ -109,15 +110,24 @@ class Replay(Method):
 
     def after_step(self, view: StepView) -> StepChange:
         """Note the losses seen; shows the share of rows replayed since the last applied step, and the fill."""
-        if self._seen:
-            self._record_losses(view.micro_batches)
+        if self.config.replay_strategy == "importance":
+            self._record_losses(view)
         fraction = self._replayed_since_step / max(1, self._rows_since_step)
         self._rows_since_step = self._replayed_since_step = 0
         return StepChange({"fraction": fraction, "sequences_remembered": float(self.buffer.size)})
 
-    def _record_losses(self, micro_batches: list[MicroBatch]) -> None:
-        """Note the finite losses of these micro-batches, and forget what was seen of steps that were not applied."""
+    def _record_losses(self, view: StepView) -> None:
+        """Note the finite losses of the step on all ranks, and forget what was seen of steps that were not applied."""
+        losses: dict[int, float] = {}
+        for of_rank in view.ranks.gather(self._losses_seen(view.micro_batches)):
+            losses |= of_rank
+        self.buffer.record_losses(losses)
+
+    def _losses_seen(self, micro_batches: list[MicroBatch]) -> dict[int, float]:
+        """Return the finite losses of the sequences of these micro-batches, by fingerprint."""
         seen, self._seen = self._seen, []
+        if not seen or not micro_batches:
+            return {}
         applied = torch.cat([self.buffer.fingerprints_of(batch) for batch in micro_batches])
         numbers, losses = (torch.cat(parts) for parts in zip(*seen, strict=True))
         # Losses travel as the bits they are, so that one copy brings all from the device.
@@ -125,12 +135,19 @@ class Replay(Method):
         fetched = torch.cat([applied, numbers, losses.view(torch.int32).long()]).cpu().split(lengths)
         wanted, known = set(fetched[0].tolist()), fetched[2].int().view(torch.float32).tolist()
         last = dict(zip(fetched[1].tolist(), known, strict=True))
-        self.buffer.record_losses({n: loss for n, loss in last.items() if n in wanted and math.isfinite(loss)})
+        return {n: loss for n, loss in last.items() if n in wanted and math.isfinite(loss)}
 
     def boundary(self, view: BoundaryView) -> None:
         """Count the ended task among the earlier ones."""
-        self.task_index = view.task_index + 1
-        self.num_seen.append(0)
+        self._begin_task(view.task_index + 1)
+
+    def take_up(self, view: TakeUpView) -> None:
+        """Remember from the next task on; the tasks before were not seen."""
+        self._begin_task(view.num_learned)
+
+    def _begin_task(self, index: int) -> None:
+        self.task_index = index
+        self.num_seen += [0] * (index + 1 - len(self.num_seen))
 
     def _rows_to_replay(self, num_rows: int) -> int:
         if not (self.buffer.tasks < self.task_index).any():
@@ -201,9 +218,16 @@ class Replay(Method):
         return {"buffer": self.buffer.state_dict(), **self._counts()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take them back; raises ValueError when the buffer does not fit."""
-        self.buffer.load_state_dict(state["buffer"])
+        """Take them back; a memory that is larger than this one's room gives up sequences, the largest task first."""
+        saved = dict(state["buffer"])
+        kept = torch.arange(len(saved["tasks"]))
         self._load_counts(state)
+        while len(kept) > self.buffer.capacity:
+            tasks = saved["tasks"][kept]
+            of_largest = (tasks == tasks.bincount().argmax()).nonzero().flatten()
+            given_up = int(of_largest[self._random_below(len(of_largest))])
+            kept = torch.cat([kept[:given_up], kept[given_up + 1 :]])
+        self.buffer.load_state_dict({name: column[kept] for name, column in saved.items()})
 
     def _counts(self) -> dict[str, Any]:
         return {

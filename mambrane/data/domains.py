@@ -13,9 +13,11 @@ from mambrane.core.events import EventLog
 from mambrane.data.cache import hash_of
 from mambrane.data.config import DataConfig, bpe_spec
 from mambrane.data.corpus import Corpus, cached_corpus
+from mambrane.data.image_tasks import image_corpora, task_names
+from mambrane.data.images import is_image_data
 from mambrane.data.overlap import Overlap, measure_overlap
 from mambrane.data.sources import find_sources
-from mambrane.data.tokenizer import Tokenizer, build_tokenizer
+from mambrane.data.tokenizer import Tokenizer, build_tokenizer, tokenizer_hash
 from mambrane.data.tokens import TokenFile, cached_token_file
 
 NOTABLE_OVERLAP = 0.02
@@ -43,6 +45,11 @@ class Domain:
     def bytes_read(self) -> int:
         """Bytes of text that were read, for both splits."""
         return self.record["bytes_read"]
+
+    @property
+    def tokenizer_hash(self) -> str:
+        """Hash of what made the tokens; empty where that was not written down."""
+        return self.record.get("tokenizer", "")
 
     @property
     def overlap_ratio(self) -> float:
@@ -102,6 +109,9 @@ def read_texts(config: DataConfig, cache_dir: Path, events: EventLog, num_domain
     Raises:
         UserError: anything wrong with the text, or fewer domains than wanted.
     """
+    if is_image_data(config.data):
+        places = order_of(task_names(config), config.task_order)
+        return image_corpora(config, cache_dir, events, num_domains, places)
     sources = find_sources(config.data, events)
     order = order_of([source.name for source in sources], config.task_order)
     if num_domains is not None and num_domains > len(sources):
@@ -197,7 +207,7 @@ def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
     if there is None or there > read:
         of_all = "more" if there is None else f"{there:,}"
         reason = "equal and blank documents are left out"
-        if config.max_domain_bytes:
+        if record["is_capped"]:
             reason = f"--max-domain-bytes {config.max_domain_bytes}; 0 reads all"
         parts.append(f"{read:,} of {of_all} bytes of {name} are read ({reason})")
     if record["heldout_bytes_left_out"]:
@@ -220,12 +230,33 @@ def overlap_text(name: str, overlap: Overlap) -> str:
     return f"held-out text of {name}: {', '.join(parts)}, so its bits per byte are partly memory"
 
 
+def warn_of_overlap(heldout: Sequence[tuple[str, list[bytes]]], learned: Sequence[Corpus], events: EventLog) -> None:
+    """Say where text that is to be learned holds what earlier domains are measured on.
+
+    Args:
+        heldout: name and held-out documents of each earlier domain.
+        learned: the text.
+        events: receives "heldout_text_repeats_training_text" (with a `message`).
+    """
+    lines, passages = _hashes_of_training(learned)
+    overlaps = ((name, measure_overlap(documents, lines, passages)) for name, documents in heldout)
+    repeated = [words for name, overlap in overlaps if (words := overlap_text(name, overlap))]
+    if repeated:
+        events.emit("heldout_text_repeats_training_text", message="; ".join(repeated))
+
+
 def _overlaps(corpora: Sequence[Corpus]) -> list[Overlap]:
     """Compare the held-out text of each domain with the training text of all."""
+    lines, passages = _hashes_of_training(corpora)
+    return [measure_overlap(corpus.documents("heldout"), lines, passages) for corpus in corpora]
+
+
+def _hashes_of_training(corpora: Sequence[Corpus]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted hashes of the lines and the passages of all training text."""
     lines, passages = (
         np.unique(np.concatenate([corpus.training_hashes(of) for corpus in corpora])) for of in ("lines", "passages")
     )
-    return [measure_overlap(corpus.documents("heldout"), lines, passages) for corpus in corpora]
+    return lines, passages
 
 
 def _tokenizer_for(
@@ -270,7 +301,7 @@ def _tokenize(corpus: Corpus, overlap: Overlap, tokenizer: Tokenizer, cache_dir:
         )
         for split, words in (("train", "training text"), ("heldout", "held-out text"))
     )
-    record = {**corpus.record, **overlap._asdict()}
+    record = {**corpus.record, **overlap._asdict(), "tokenizer": tokenizer_hash(tokenizer)}
     return Domain(record["name"], train, heldout, record["content_hash"], record)
 
 

@@ -18,12 +18,15 @@ from mmap import mmap
 from typing import NamedTuple
 
 from mambrane.core.errors import UserError
+from mambrane.core.printable import printable_path
 from mambrane.data.documents import READ_ERRORS, CutText, cut_at_line_end
 from mambrane.data.overlap import in_several, lines_of
 from mambrane.data.source_files import DomainSource, SourceFile
 
 MAX_REPEATED_RATIO = 0.02
 """Part of a held-out family, in bytes, that may stand in other families as long as there is a better choice."""
+FULL_RATIO = 0.98
+"""Part of a domain's cap from which on it counts as reached."""
 NUM_HELDOUT_SLICES = 8
 """Documents that a capped held-out split is taken from, at least, where there are so many."""
 
@@ -69,7 +72,7 @@ def read_documents(
     while True:
         documents = _sample(source, order, allowance, max_bytes, skipped, set(seen), read_whole)
         total = sum(len(document.text) for document in documents)
-        if total >= 0.98 * max_bytes or total == previous:
+        if total >= FULL_RATIO * max_bytes or total == previous:
             yield from documents
             return
         allowance, previous = min(allowance * 4, max_bytes), total
@@ -165,7 +168,7 @@ def _sample(
         new = list(_new_documents(index, texts, digests))
         documents += new
         total += sum(len(document.text) for document in new)
-        if total >= 0.98 * max_bytes:
+        if total >= FULL_RATIO * max_bytes:
             break
     return documents
 
@@ -189,7 +192,7 @@ def _texts(source: DomainSource, index: int, limit: int, skipped: OnSkip) -> Ite
         skipped(file, error.found)
     except READ_ERRORS as error:
         raise UserError(
-            f"{file.path}: cannot be read ({error})",
+            f"{printable_path(file.path)}: cannot be read ({error})",
             wanted="a readable file",
             way_out="repair it, change its permissions, or leave it out",
         ) from error
@@ -208,14 +211,15 @@ def _families(extents: Sequence[Extent], source: DomainSource) -> dict[str, list
 
 
 def _whole_families(families: Mapping[str, Sequence[Extent]], text: bytes | mmap, wanted: int) -> set[str]:
-    """Return families with about `wanted` bytes in all: at most a quarter more, and if possible no quarter less."""
+    """Return some families with about `wanted` bytes: at most a quarter more, and if possible no quarter less."""
     num_bytes = {family: sum(extent.length for extent in part) for family, part in families.items()}
     order = sorted(families, key=lambda family: _hash_of("split", family))
     repeats = _families_that_repeat(families, text, num_bytes)
     held: set[str] = set()
     total = 0
     for family in [*(f for f in order if f not in repeats), *(f for f in order if f in repeats)]:
-        if total < 0.75 * wanted and total + num_bytes[family] <= 1.25 * wanted:
+        leaves_one = len(held) < len(families) - 1
+        if leaves_one and total < 0.75 * wanted and total + num_bytes[family] <= 1.25 * wanted:
             held.add(family)
             total += num_bytes[family]
     return held

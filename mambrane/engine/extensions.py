@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mambrane.core.errors import UserError
 from mambrane.core.stateful import Stateful
 from mambrane.data.batch import MicroBatch
+from mambrane.engine.ranks import ONE_RANK, Ranks
 
 
 class StepView(NamedTuple):
@@ -25,7 +26,8 @@ class StepView(NamedTuple):
     model: Any
     """The nn.Module that learns, to be read: changes are returned."""
     micro_batches: list[MicroBatch]
-    """The micro-batches that were back-propagated, as they were run (mixed, and split when memory was short)."""
+    """The micro-batches that were back-propagated, as they were run (mixed, and split when memory was short); of
+    several processes each sees its own rows, and may see none."""
     activities: list[Any]
     """The detached `activity` of the model's output for each of them."""
     targets_by_batch: list[int]
@@ -35,6 +37,8 @@ class StepView(NamedTuple):
     applied_step: int
     """Applied steps of the run, this one included."""
     learning_rate: float
+    ranks: Ranks = ONE_RANK
+    """The processes that train together: what is added up from `micro_batches` is to be summed by `ranks.sum_`."""
 
 
 class StepChange(NamedTuple):
@@ -52,7 +56,22 @@ class BoundaryView(NamedTuple):
     model: Any
     """The nn.Module that has learned the task."""
     loader: Any
+    """The task's text, the same on every rank."""
     task_index: int
+    device: torch.device
+    ranks: Ranks = ONE_RANK
+    """The processes that train together."""
+
+
+class TakeUpView(NamedTuple):
+    """What an extension sees that a run takes up behind tasks that were learned without it."""
+
+    model: Any
+    """The nn.Module as the last task left it, to be read."""
+    num_learned: int
+    """Tasks learned before."""
+    end_of_text: int
+    """The token that starts each document."""
     device: torch.device
 
 
@@ -136,6 +155,15 @@ class Boundary(Extension, Protocol):
         ...
 
 
+@runtime_checkable
+class LateComer(Extension, Protocol):
+    """Prepares itself where a run takes it up behind learned tasks, for the first time or again: teacher, anchor."""
+
+    def take_up(self, view: TakeUpView) -> None:
+        """Look at the model that has learned without this extension; its own earlier state, if any, is loaded."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Extensions:
     """The extensions of a run by seam, each in the order in which they act; one object may stand in several."""
@@ -199,6 +227,22 @@ class Extensions:
             raise ValueError(f"saved with the extensions {sorted(state)}, this run has {sorted(own)}")
         for name, extension in own.items():
             extension.load_state_dict(state[name])
+
+    def take_up(self, state: dict[str, Any], parked: dict[str, Any], view: TakeUpView) -> dict[str, Any]:
+        """Take the states of a session back whose extensions may be others; returns those that nobody here has.
+
+        Args:
+            state: of the extensions of the last session, by name.
+            parked: of extensions of sessions before it.
+            view: for those that the last session did not have.
+        """
+        own, known = self.by_name(), {**parked, **state}
+        for name, extension in own.items():
+            if name in known:
+                extension.load_state_dict(known[name])
+            if name not in state and isinstance(extension, LateComer):
+                extension.take_up(view)
+        return {name: saved for name, saved in known.items() if name not in own}
 
     def _all(self) -> Iterator[Extension]:
         for field in fields(self):

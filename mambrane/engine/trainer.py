@@ -23,7 +23,7 @@ from mambrane.engine.config import EngineConfig
 from mambrane.engine.counters import Counters
 from mambrane.engine.ema import ExponentialMovingAverage
 from mambrane.engine.epoch import Loader
-from mambrane.engine.extensions import BoundaryView, Extensions
+from mambrane.engine.extensions import BoundaryView, Extensions, TakeUpView
 from mambrane.engine.loss_watch import LossWatch
 from mambrane.engine.objective import ObjectiveFunction, next_token_objective
 from mambrane.engine.optimizer import (
@@ -33,19 +33,13 @@ from mambrane.engine.optimizer import (
     optimizer_state_by_name,
 )
 from mambrane.engine.precision import Precision, choose_precision
-from mambrane.engine.ranks import largest_over_ranks, num_ranks, true_on_all_ranks
+from mambrane.engine.ranks import ONE_RANK, Ranks
+from mambrane.engine.refusals import DivergedError, TornStateError, refuse_half_weights, refuse_sight_of_one_rank
 from mambrane.engine.schedule import Schedule
 from mambrane.engine.snapshot import evaluation_without_trace, global_random_state, set_global_random_state
-from mambrane.engine.step import StepResult, TrainingStep
+from mambrane.engine.step import TrainingStep
+from mambrane.engine.step_result import StepResult
 from mambrane.engine.transaction import StepBatches, StepGroups, StepState, TailPolicy
-
-
-class DivergedError(UserError, ArithmeticError):
-    """Too many steps in a row had a gradient that was not finite."""
-
-
-class TornStateError(UserError, RuntimeError):
-    """An update was broken off half-way; only a checkpoint can bring the run back."""
 
 
 def never() -> bool:
@@ -68,15 +62,23 @@ class Trainer:
         should_stop: Callable[[], bool] = never,
         precision: Precision | None = None,
         optimizers: tuple[Optimizer, ...] | None = None,
+        ranks: Ranks = ONE_RANK,
     ) -> None:
-        """Put the engine together; `precision` and `optimizers` replace what `config` asks for."""
-        _refuse_half_weights(model)
+        """Put the engine together; `precision` and `optimizers` replace what `config` asks for.
+
+        Raises:
+            UserError: several processes train, and an extension would see the rows of one of them only.
+        """
+        refuse_half_weights(model)
         self.model = model
         self.config = config
         self.device = device
         self.events = events
         self.should_stop = should_stop
         self.extensions = Extensions() if extensions is None else extensions
+        self.ranks = ranks
+        if ranks.size > 1:
+            refuse_sight_of_one_rank(self.extensions, ranks)
         kind = choose_precision(config.precision, mixed_precision=config.mixed_precision, device=device)
         self.precision = Precision(kind, device) if precision is None else precision
         self.optimizers = (build_optimizer(model, config),) if optimizers is None else optimizers
@@ -87,6 +89,8 @@ class Trainer:
         self.carried: list[MicroBatch] = []
         """Micro-batches of a short tail that wait for the next epoch (--tail-policy carry); they are ours, so the
         loader counts them as consumed and the checkpoint holds them."""
+        self.parked: dict[str, Any] = {}
+        """States of extensions that earlier tasks had and these do not, by name: they may come back."""
         self.was_stopped = False
         """Whether the last loop over `steps` ended because a stop was asked for, and not because its epoch did."""
         self.training_step = TrainingStep(
@@ -101,6 +105,7 @@ class Trainer:
             device=device,
             events=events,
             should_stop=should_stop,
+            ranks=ranks,
         )
 
     def begin_task(self, total_steps: int) -> None:
@@ -119,7 +124,7 @@ class Trainer:
         """Let the boundary extensions look back at the task that ends; gradients and a carried tail are dropped."""
         self._require_whole("ending a task")
         self._drop_carried()
-        view = BoundaryView(model=self.model, loader=loader, task_index=task_index, device=self.device)
+        view = BoundaryView(self.model, loader, task_index, self.device, self.ranks)
         with self.precision.autocast_unscaled():
             for extension in self.extensions.boundaries:
                 extension.boundary(view)
@@ -133,11 +138,8 @@ class Trainer:
         Raises:
             DivergedError: too many skipped steps in a row.
             TornStateError: an earlier update was broken off half-way.
-            UserError: several processes train, and an extension would see the data of one of them only.
         """
         self._require_whole("training on")
-        if num_ranks() > 1:
-            _refuse_sight_of_one_rank(self.extensions)
         grouped = StepGroups(
             chain(list(self.carried), loader.epoch_batches()),
             self.config.accumulation_steps,
@@ -145,20 +147,23 @@ class Trainer:
         )
         stream = iter(grouped)
         is_empty, self.was_stopped = True, False
-        while true_on_all_ranks(not self.should_stop(), self.device):
+        while not self.stop_is_asked():
             batches = self._next_step(stream, grouped, loader)
-            expected_targets = self._expect_targets(batches)
-            if expected_targets == 0:
+            if batches is None:
                 loader.commit()
                 if is_empty:
                     self.events.emit("epoch_without_steps", carried=len(self.carried))
                 return
             is_empty = False
-            result = self._train_on(batches, expected_targets, loader)
+            result = self._train_on(batches, loader)
             yield result
             if result.state is StepState.ABORTED:
                 break
         self.was_stopped = True
+
+    def stop_is_asked(self) -> bool:
+        """Return whether any process of the run was asked to stop; all of them ask at the same place."""
+        return not self.ranks.all_true(not self.should_stop())
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
@@ -184,12 +189,17 @@ class Trainer:
             "counters": self.counters.state_dict(),
             "loss_watch": self.loss_watch.state_dict(),
             "extensions": self.extensions.state_dict(),
+            **({"parked": self.parked} if self.parked else {}),
             "carried": [list(batch) for batch in self.carried],
             "random": global_random_state(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], *, take_up: TakeUpView | None = None) -> None:
         """Take everything back; the run goes on as if it had never stopped.
+
+        Args:
+            state: what `state_dict` returned.
+            take_up: given where the next tasks may have other extensions than those before; None refuses others.
 
         Raises:
             UserError: the saved run had another model, or an average where this one has none, or the reverse.
@@ -218,7 +228,11 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.counters.load_state_dict(state["counters"])
         self.loss_watch.load_state_dict(state["loss_watch"])
-        self.extensions.load_state_dict(state["extensions"])
+        self.parked = dict(state.get("parked", {}))
+        if take_up is None:
+            self.extensions.load_state_dict(state["extensions"])
+        else:
+            self.parked = self.extensions.take_up(state["extensions"], self.parked, take_up)
         self.carried = [MicroBatch(*batch) for batch in state["carried"]]
         set_global_random_state(state["random"])
 
@@ -231,7 +245,7 @@ class Trainer:
     def _next_step(
         self, stream: Iterator[StepBatches[MicroBatch]], grouped: StepGroups[MicroBatch], loader: Loader
     ) -> StepBatches[MicroBatch] | None:
-        """Return the next step, or None at the end of this rank's data, where a short tail is dropped or carried."""
+        """Return the next step, or None at the end of the data, where a short tail is dropped or carried."""
         try:
             batches = next(stream, None)
         except BaseException:
@@ -245,20 +259,11 @@ class Trainer:
                 self.events.emit("tail_dropped", micro_batches=len(leftover), reason="--tail-policy drop")
         return batches
 
-    def _expect_targets(self, batches: StepBatches[MicroBatch] | None) -> int:
-        """Return about how many targets the step has, the same on all ranks; 0 when no rank has another step."""
-        size = self.config.accumulation_steps
-        expected_targets = 0 if batches is None else size * batches.first.targets_BT.numel()
-        (most_expected,) = largest_over_ranks([expected_targets], self.device)
-        return most_expected
-
-    def _train_on(self, batches: StepBatches[MicroBatch] | None, expected_targets: int, loader: Loader) -> StepResult:
+    def _train_on(self, batches: StepBatches[MicroBatch], loader: Loader) -> StepResult:
         """Run one step, count it, and move the loader's cursor if its data was consumed."""
-        micro_batches = () if batches is None else batches
+        expected_targets = self.config.accumulation_steps * batches.first.targets_BT.numel()
         try:
-            result = self.training_step.run(
-                micro_batches, expected_targets=expected_targets, applied=self.counters.applied
-            )
+            result = self.training_step.run(batches, expected_targets=expected_targets, applied=self.counters.applied)
         except BaseException as error:
             loader.rewind()
             if self.training_step.is_closed:
@@ -269,8 +274,7 @@ class Trainer:
             loader.rewind()
         else:
             loader.commit()
-            if batches is not None:
-                del self.carried[: self.config.accumulation_steps]
+            del self.carried[: self.config.accumulation_steps]
         self.counters.count(
             result.state,
             micro_batches=result.num_micro_batches,
@@ -302,27 +306,4 @@ class Trainer:
                 f"{doing}, while step {self.counters.closed + 1} is open or its update was broken off",
                 wanted="a closed step",
                 way_out="run the same command again: it resumes from the last checkpoint",
-            )
-
-
-def _refuse_sight_of_one_rank(extensions: Extensions) -> None:
-    """Refuse what draws or learns from the text of its own process: the processes would drift apart."""
-    own_data = (*extensions.batch_mixers, *extensions.after_steps, *extensions.boundaries)
-    if own_data:
-        names = ", ".join(dict.fromkeys(extension.name for extension in own_data))
-        raise UserError(
-            f"{num_ranks()} processes train together with {names}, which would see the data of one process only",
-            wanted="loss terms, penalties and update gates only",
-            way_out="train in one process, or leave these extensions out",
-        )
-
-
-def _refuse_half_weights(model: nn.Module) -> None:
-    """Refuse weights in a half precision: small updates would vanish in them."""
-    for name, parameter in model.named_parameters():
-        if parameter.dtype in (torch.float16, torch.bfloat16):
-            raise UserError(
-                f"the weight {name} is {parameter.dtype}",
-                wanted="float32 weights; --precision decides the arithmetic of the forward pass",
-                way_out="model.float()",
             )

@@ -11,6 +11,7 @@ import torch
 from mambrane.continual.matrix import ForgettingMatrix, load_matrix
 from mambrane.continual.measure import Measurement
 from mambrane.continual.runner import Outcome
+from mambrane.continual.task_file import TaskRecords, read_tasks
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog, read_events
 from mambrane.data.domains import Domain, load_domains
@@ -146,6 +147,15 @@ class Run:
             self._warn(error.found)
             return None
 
+    @property
+    def tasks(self) -> TaskRecords:
+        """What was learned task by task, and what was learned and taken back; empty, with a warning, where damaged."""
+        try:
+            return read_tasks(self._files.tasks_file)
+        except UserError as error:
+            self._warn(error.found)
+            return TaskRecords([], [])
+
     def events(self) -> Iterator[Event]:
         """Yield everything that happened in the run, oldest first."""
         if self._files.events_file.exists():
@@ -256,6 +266,8 @@ class Run:
 
     def samples(self) -> tuple[Sample, ...]:
         """Return, for every domain, a beginning that was never trained on and how the model goes on."""
+        if not build_task_kind(self.config, self._device).is_text:
+            return ()
         return write_samples(self.usable_model, self.tokenizer, self.domains, weights=self.saved.weights)
 
     def export(

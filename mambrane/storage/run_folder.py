@@ -1,7 +1,7 @@
 """The folder of a run: where each file is, the lock that keeps a second process out, and the run's configuration.
 
-    config.json  environment.json  domains.json  tokenizer.json  events.jsonl  matrix.json  tensorboard/  report.html
-    heldout/  checkpoints/  run.lock
+    config.json  environment.json  domains.json  tokenizer.json  events.jsonl  matrix.json  tasks.json  heldout/
+    tensorboard/  report.html  checkpoints/  run.lock
 
 The lock is the system's own on run.lock (flock; LockFileEx on Windows): it is given back when its holder ends, however
 it ends, so the file itself staying behind means nothing. There is no fallback to a lock that only counts as long as its
@@ -20,6 +20,7 @@ from typing import Any
 from filelock import lock_descriptor
 
 from mambrane.core.errors import UserError
+from mambrane.core.ordinary_files import read_ordinary
 from mambrane.core.renamed import with_present_settings
 from mambrane.storage.atomic_files import BINARY, atomic_write_text, make_folder, storage_errors
 from mambrane.storage.state_files import decode_state, encode_state
@@ -46,6 +47,7 @@ class RunFolder:
         self.matrix_file = path / "matrix.json"
         self.tokenizer_file = path / "tokenizer.json"
         self.report_file = path / "report.html"
+        self.tasks_file = path / "tasks.json"
         self.heldout_folder = path / "heldout"
         self.tensorboard_folder = path / "tensorboard"
         self.checkpoints_folder = path / "checkpoints"
@@ -125,7 +127,7 @@ class RunFolder:
             UserError: there is none, or it cannot be read.
         """
         try:
-            config = decode_state(self.config_file.read_bytes(), {})
+            config = decode_state(read_ordinary(self.config_file), {})
             if not isinstance(config, dict):
                 raise TypeError("not settings by section")
             return with_present_settings(config)
