@@ -1,7 +1,7 @@
 """Draws the window of each STDP rule, as its code computes it: `python benchmarks/stdp_windows.py`.
 
-Pair and triplet rule: the change of one synapse over the time from the input's spike to the output's. BCM and the scaling
-of the homeostatic rule have no such window: their change over the output's rate. It is written to
+Pair and triplet rule: the change of one synapse over the time from the input's spike to the output's. BCM and the
+scaling of the homeostatic rule have no such window: their change over the output's rate. The picture is
 docs/pictures/stdp-windows.svg.
 """
 
