@@ -30,7 +30,7 @@ T = TypeVar("T")
 class StartOptions:
     """What is read ahead of the settings: where their defaults come from, and how a plan is printed."""
 
-    preset: Literal["tiny", "small", "base"] = "base"
+    preset: Literal["tiny", "small", "base", "large", "xl"] = "base"
     """Recipe to start from; the settings given beside it change single things."""
     config: Path | None = None
     """File with settings by section, such as the config.json of another run; it stands between preset and flags."""
@@ -43,6 +43,18 @@ class TrainArguments:
     """Train a model on a sequence of text domains. Run the same command again after any interruption: it resumes."""
 
     start: StartOptions = field(default_factory=StartOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    plasticity: PlasticityConfig = field(default_factory=PlasticityConfig)
+    continual: ContinualConfig = field(default_factory=ContinualConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LearnArguments:
+    """Teach a run more text, behind all that it has learned."""
+
     run: RunOptions = field(default_factory=RunOptions)
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
