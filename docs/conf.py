@@ -4,7 +4,7 @@ import mambrane
 
 project = "Mambrane"
 author = "The Mambrane authors"
-copyright = f"2026, {author}"  # noqa: A001 -- Sphinx calls it so
+project_copyright = f"2026, {author}"
 version = release = mambrane.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]

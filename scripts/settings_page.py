@@ -11,8 +11,8 @@ HEAD = """\
 # Every setting
 
 Flags of `mambrane train`, by the room they belong to. The same names stand in a `--config FILE` (`[engine]`,
-`learning_rate = 0.002`), in `config.json` of a run and as fields of `mambrane.RunConfig`. Values are those without a preset;
-the presets are {presets}.
+`learning_rate = 0.002`), in `config.json` of a run and as fields of `mambrane.RunConfig`. Values are those without a
+preset; the presets are {presets}.
 """
 
 
