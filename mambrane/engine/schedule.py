@@ -13,7 +13,7 @@ has it: later tasks go on at the constant c, without a warm-up, as the rate neve
 moves nothing.
 Sources: cosine: Loshchilov and Hutter, SGDR, 2017, equation 5, with one cycle for each task; wsd: Hu et al., MiniCPM
 (arXiv 2404.06395), with a linear fall; infinite: Ibrahim et al., Simple and Scalable Strategies to Continually
-Pre-train Large Language Models (arXiv 2403.08763), whose constant lies halfway too; its last annealing is what wsd does.
+Pre-train Large Language Models (arXiv 2403.08763), whose constant lies halfway too; its last annealing is that of wsd.
 """
 
 import math
