@@ -16,6 +16,7 @@ from mambrane.core.seeding import seed_global_generators
 from mambrane.data.corpus import Corpus
 from mambrane.data.domains import Domain, read_texts, tokenize_texts
 from mambrane.data.tokenizer import Tokenizer
+from mambrane.engine.precision import dtype_of_products
 from mambrane.engine.ranks import Ranks, open_ranks
 from mambrane.engine.signals import StopRequest
 from mambrane.models.language_model import LanguageModel
@@ -75,6 +76,12 @@ def train(
         >>> config = presets.tiny()
         >>> run = train(replace(config, run=replace(config.run, output_dir="runs/mine")))  # doctest: +SKIP
     """
+    if not isinstance(config, RunConfig):
+        raise UserError(
+            f"train({str(config)[:40]!r})",
+            wanted="a whole configuration",
+            way_out="train(presets.tiny()), or what from_dict and dataclasses.replace make of it",
+        )
     device = resolve_device(config.run.device)
     if device.type == "cuda":
         # What asks for "the" GPU, such as the state of its generator, then asks for this one and touches no other.
@@ -158,6 +165,9 @@ def _train_in(
                 ranks=ranks,
             )
             checkpoint = checkpoints.load_newest()
+            if checkpoint is None and folder.matrix_file.exists():
+                message = f"there is no checkpoint in {folder.checkpoints_folder}: the run begins anew"
+                events.emit("warning", message=message)
             if checkpoint is not None:
                 restore(runner, checkpoint)
                 events.emit("resumed", step=checkpoint.step)
@@ -247,7 +257,7 @@ def _announce(
         events.emit("extension", message=f"extension {' '.join(arguments_of(extension))}")
     for sentence in (*warnings, *warnings_of_device(config, device.type)):
         events.emit("warning", message=sentence)
-    reasons = explain(device)
+    reasons = explain(device, dtype_of_products(config.engine, device))
     events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})
 
 
