@@ -30,7 +30,7 @@ T = TypeVar("T")
 class StartOptions:
     """What is read ahead of the settings: where their defaults come from, and how a plan is printed."""
 
-    preset: Literal["tiny", "small", "base"] = "base"
+    preset: Literal["tiny", "small", "base", "large", "xl"] = "base"
     """Recipe to start from; the settings given beside it change single things."""
     config: Path | None = None
     """File with settings by section, such as the config.json of another run; it stands between preset and flags."""

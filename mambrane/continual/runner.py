@@ -10,8 +10,7 @@
         evaluate                   every domain: a row of the matrix
         save
 
-The run is saved after each row of the matrix, after every `save_every` applied steps, and when it is stopped. Stopped
-or killed, it goes on from there and ends with the same weights and the same matrix.
+It is saved when it is stopped, too. Stopped or killed, it goes on from there and ends with the same weights and matrix.
 """
 
 import copy
@@ -33,7 +32,7 @@ from mambrane.data.domains import Domain
 from mambrane.data.loader import SequenceLoader
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.epoch import EpochLoss
-from mambrane.engine.step import StepResult
+from mambrane.engine.step_result import StepResult
 from mambrane.engine.trainer import Trainer
 from mambrane.engine.transaction import StepState, TailPolicy
 
@@ -64,10 +63,7 @@ class Outcome(NamedTuple):
 
 
 class _StopError(Exception):
-    """Leaves the loop, from however deep, for the place that saves."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    """Leaves the loop, from however deep, for the place that saves; its text is the reason."""
 
 
 class Runner:
@@ -100,8 +96,7 @@ class Runner:
             training_numbers: what else a training loss in nats per target says, by name.
             save: writes a checkpoint of the trainer and this runner; may go on writing after it has returned.
             poll_save: called after each step; reports a save that has ended meanwhile, or raises its error.
-            events: receives task_started, step, epoch_finished, task_finished, evaluation, matrix, stopped and
-                run_finished.
+            events: receives what happens, each kind under its own name.
             matrix_path: where matrix.json is kept up to date.
             max_steps: applied steps of the whole run after which to stop; 0 never.
             reference: text outside the tasks, measured beside each row of the matrix.
@@ -151,8 +146,8 @@ class Runner:
                 self.save()
         except _StopError as stop:
             self.save()
-            self.events.emit("stopped", reason=stop.reason)
-            return Outcome(False, stop.reason)
+            self.events.emit("stopped", reason=str(stop))
+            return Outcome(False, str(stop))
         self.events.emit("run_finished", step=self.trainer.counters.applied)
         return Outcome(True, "finished")
 

@@ -1,5 +1,6 @@
 """The stream: which text is learned when. A task is a text domain; without tasks, all domains are learned at once."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,17 @@ class Task:
     """Text whose mean length an epoch has; left out: that of `train`."""
     starts_over: bool = False
     """Whether it is learned by a model of its own, from the initial weights."""
+
+    def epoch_tokens(self, most: int) -> int:
+        """Return the budget of tokens of an epoch, 0 for the whole text, where a domain has `most` at most (0: all).
+
+        An epoch of several domains is as long as one of a domain is on average, or as the task says: so training on all
+        domains at once sees as many tokens as learning them one after another in as many epochs.
+        """
+        if len(self.train) == 1:
+            return most
+        paced_by = self.paced_by or self.train
+        return math.ceil(sum(min(file.num_tokens, most or math.inf) for file in paced_by) / len(paced_by))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

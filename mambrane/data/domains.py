@@ -13,6 +13,8 @@ from mambrane.core.events import EventLog
 from mambrane.data.cache import hash_of
 from mambrane.data.config import DataConfig, bpe_spec
 from mambrane.data.corpus import Corpus, cached_corpus
+from mambrane.data.image_tasks import image_corpora, task_names
+from mambrane.data.images import is_image_data
 from mambrane.data.overlap import Overlap, measure_overlap
 from mambrane.data.sources import find_sources
 from mambrane.data.tokenizer import Tokenizer, build_tokenizer, tokenizer_hash
@@ -107,6 +109,9 @@ def read_texts(config: DataConfig, cache_dir: Path, events: EventLog, num_domain
     Raises:
         UserError: anything wrong with the text, or fewer domains than wanted.
     """
+    if is_image_data(config.data):
+        places = order_of(task_names(config), config.task_order)
+        return image_corpora(config, cache_dir, events, num_domains, places)
     sources = find_sources(config.data, events)
     order = order_of([source.name for source in sources], config.task_order)
     if num_domains is not None and num_domains > len(sources):

@@ -8,9 +8,7 @@ A step that is not finite leaves weights, moments, EMA, schedule, plasticity and
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +31,7 @@ from mambrane.engine.precision import Precision
 from mambrane.engine.ranks import Ranks
 from mambrane.engine.schedule import Schedule
 from mambrane.engine.snapshot import Snapshot
+from mambrane.engine.step_result import StepResult
 from mambrane.engine.transaction import StepState, StepTransaction
 from mambrane.engine.transfer import to_host
 from mambrane.engine.weights import (
@@ -44,56 +43,6 @@ from mambrane.engine.weights import (
     write_weights,
     writes_to,
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepResult:
-    """What became of a step."""
-
-    state: StepState
-    """COMMITTED, SKIPPED, EMPTY or ABORTED."""
-    num_micro_batches: int
-    num_samples: int
-    num_targets: int
-    """Counted targets; like the two numbers above, over all ranks."""
-    learning_rate: float
-    """Learning rate of the step, if it was applied."""
-    scale: float
-    """Loss scale with which the step ran."""
-    loss: float | None = None
-    """Main loss in nats per target, without any term or penalty. None when nothing was run."""
-    terms: dict[str, float] = field(default_factory=dict)
-    """Each loss term in nats per target, by extension."""
-    penalties: dict[str, float] = field(default_factory=dict)
-    """Each penalty, by extension."""
-    gradient_norm: float | None = None
-    """Norm of the whole gradient before clipping."""
-    numbers: dict[str, float] = field(default_factory=dict)
-    """What the after-step extensions returned, as "extension/number"."""
-    reason: str = ""
-    """Why the step did not change the weights."""
-
-    @classmethod
-    def of(
-        cls,
-        sums: StepSums,
-        losses: dict[str, float],
-        *,
-        state: StepState,
-        reason: str = "",
-        **known: Any,  # noqa: ANN401 -- fields
-    ) -> "StepResult":
-        """Return what became of a step, from its sums and its mean losses."""
-        return cls(
-            state=state,
-            reason=reason,
-            num_micro_batches=sums.num_micro_batches,
-            num_samples=sums.num_samples,
-            num_targets=sums.num_targets,
-            loss=losses.get("loss"),
-            terms={name: loss for name, loss in losses.items() if name != "loss"},
-            **known,
-        )
 
 
 class TrainingStep:

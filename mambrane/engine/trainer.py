@@ -34,18 +34,12 @@ from mambrane.engine.optimizer import (
 )
 from mambrane.engine.precision import Precision, choose_precision
 from mambrane.engine.ranks import ONE_RANK, Ranks
+from mambrane.engine.refusals import DivergedError, TornStateError, refuse_half_weights, refuse_sight_of_one_rank
 from mambrane.engine.schedule import Schedule
 from mambrane.engine.snapshot import evaluation_without_trace, global_random_state, set_global_random_state
-from mambrane.engine.step import StepResult, TrainingStep
+from mambrane.engine.step import TrainingStep
+from mambrane.engine.step_result import StepResult
 from mambrane.engine.transaction import StepBatches, StepGroups, StepState, TailPolicy
-
-
-class DivergedError(UserError, ArithmeticError):
-    """Too many steps in a row had a gradient that was not finite."""
-
-
-class TornStateError(UserError, RuntimeError):
-    """An update was broken off half-way; only a checkpoint can bring the run back."""
 
 
 def never() -> bool:
@@ -75,7 +69,7 @@ class Trainer:
         Raises:
             UserError: several processes train, and an extension would see the rows of one of them only.
         """
-        _refuse_half_weights(model)
+        refuse_half_weights(model)
         self.model = model
         self.config = config
         self.device = device
@@ -84,7 +78,7 @@ class Trainer:
         self.extensions = Extensions() if extensions is None else extensions
         self.ranks = ranks
         if ranks.size > 1:
-            _refuse_sight_of_one_rank(self.extensions, ranks)
+            refuse_sight_of_one_rank(self.extensions, ranks)
         kind = choose_precision(config.precision, mixed_precision=config.mixed_precision, device=device)
         self.precision = Precision(kind, device) if precision is None else precision
         self.optimizers = (build_optimizer(model, config),) if optimizers is None else optimizers
@@ -301,27 +295,4 @@ class Trainer:
                 f"{doing}, while step {self.counters.closed + 1} is open or its update was broken off",
                 wanted="a closed step",
                 way_out="run the same command again: it resumes from the last checkpoint",
-            )
-
-
-def _refuse_sight_of_one_rank(extensions: Extensions, ranks: Ranks) -> None:
-    """Refuse what draws or learns from the rows of its own process: the processes would drift apart."""
-    see_rows = (*extensions.batch_mixers, *extensions.after_steps, *extensions.boundaries)
-    names = dict.fromkeys(extension.name for extension in see_rows if not getattr(extension, "across_ranks", False))
-    if names:
-        raise UserError(
-            f"{ranks.size} processes train together with {', '.join(names)}, which would see one process only",
-            wanted="extensions with `across_ranks = True`, which sum what they see by `view.ranks` (docs/extending.md)",
-            way_out="train in one process, or leave these extensions out",
-        )
-
-
-def _refuse_half_weights(model: nn.Module) -> None:
-    """Refuse weights in a half precision: small updates would vanish in them."""
-    for name, parameter in model.named_parameters():
-        if parameter.dtype in (torch.float16, torch.bfloat16):
-            raise UserError(
-                f"the weight {name} is {parameter.dtype}",
-                wanted="float32 weights; --precision decides the arithmetic of the forward pass",
-                way_out="model.float()",
             )

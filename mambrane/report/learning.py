@@ -26,9 +26,10 @@ def head(data: ReportData) -> str:
         facts.append(("tokens read", formatting.count(history.total("tokens")), ""))
         facts.append(("running time", formatting.duration(history.seconds), ""))
     metrics = matrix.metrics() if matrix is not None else {}
-    for name, title in (("final_average", "final loss, all domains"), ("forgetting", "forgetting")):
-        if name in metrics and metrics[name].value is not None:
-            facts.append((title, f"{metrics[name].value:.3f}", "bits/byte"))
+    for name, title in (("final_average", "final average, all domains"), ("forgetting", "forgetting")):
+        value = metrics[name].value if name in metrics else None
+        if matrix is not None and value is not None:
+            facts.append((title, f"{value:.3f}", matrix.measure.unit))
     speed, tokens, rate = (history.series(name) for name in ("tokens_per_s", "tokens", "activity/firing_rate"))
     if speed is not None and tokens is not None:
         mean_speed = tokens.values.sum() / (tokens.values / speed.values).sum()

@@ -18,7 +18,7 @@ from mambrane.models.language_model import LanguageModel
 from mambrane.run.compiling import compile_blocks
 from mambrane.run.config import RunConfig
 from mambrane.run.methods import build_extensions
-from mambrane.storage.checkpoint import Checkpoint
+from mambrane.storage.checkpoint_files import Checkpoint
 from mambrane.storage.saver import BackgroundSaver
 from mambrane.storage.state_files import encode_state
 from mambrane.tasks import task_kind

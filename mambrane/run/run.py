@@ -266,6 +266,8 @@ class Run:
 
     def samples(self) -> tuple[Sample, ...]:
         """Return, for every domain, a beginning that was never trained on and how the model goes on."""
+        if not build_task_kind(self.config, self._device).is_text:
+            return ()
         return write_samples(self.usable_model, self.tokenizer, self.domains, weights=self.saved.weights)
 
     def export(

@@ -17,7 +17,8 @@ from mambrane.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_hash
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.config import RunConfig, Weights, defaults_for_old_runs, from_dict
 from mambrane.run.kernels import compile_kernels_of
-from mambrane.storage.checkpoint import Checkpoint, Checkpoints
+from mambrane.storage.checkpoint import Checkpoints
+from mambrane.storage.checkpoint_files import Checkpoint
 from mambrane.storage.run_folder import RunFolder
 
 WEIGHTS_LABELS = {"model": "trained weights", "ema": "averaged weights"}
