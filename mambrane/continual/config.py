@@ -58,6 +58,10 @@ class ContinualConfig:
     """Weight of the divergence from the model as the last task left it, beside the loss; 0 is off."""
     distillation_temperature: Annotated[Positive, _DISTILLATION] = 2.0
     """Logits are divided by it before the two models are compared; above 1, unlikely tokens count more."""
+    max_forgetting: Annotated[float | None, Bounds(0, 1e9), _EARLIER_TASKS] = None
+    """Take a task back, bit for bit, when it cost the domains before it more than this on average, in bits per byte."""
+    min_gain: Annotated[float | None, Bounds(0, 1e9), _CONTINUAL] = None
+    """Take a task back, bit for bit, when it gained less than this on its own held-out text, in bits per byte."""
 
     def __post_init__(self) -> None:
         check_settings(self)

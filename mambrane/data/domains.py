@@ -230,12 +230,33 @@ def overlap_text(name: str, overlap: Overlap) -> str:
     return f"held-out text of {name}: {', '.join(parts)}, so its bits per byte are partly memory"
 
 
+def warn_of_overlap(heldout: Sequence[tuple[str, list[bytes]]], learned: Sequence[Corpus], events: EventLog) -> None:
+    """Say where text that is to be learned holds what earlier domains are measured on.
+
+    Args:
+        heldout: name and held-out documents of each earlier domain.
+        learned: the text.
+        events: receives "heldout_text_repeats_training_text" (with a `message`).
+    """
+    lines, passages = _hashes_of_training(learned)
+    overlaps = ((name, measure_overlap(documents, lines, passages)) for name, documents in heldout)
+    repeated = [words for name, overlap in overlaps if (words := overlap_text(name, overlap))]
+    if repeated:
+        events.emit("heldout_text_repeats_training_text", message="; ".join(repeated))
+
+
 def _overlaps(corpora: Sequence[Corpus]) -> list[Overlap]:
     """Compare the held-out text of each domain with the training text of all."""
+    lines, passages = _hashes_of_training(corpora)
+    return [measure_overlap(corpus.documents("heldout"), lines, passages) for corpus in corpora]
+
+
+def _hashes_of_training(corpora: Sequence[Corpus]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted hashes of the lines and the passages of all training text."""
     lines, passages = (
         np.unique(np.concatenate([corpus.training_hashes(of) for corpus in corpora])) for of in ("lines", "passages")
     )
-    return [measure_overlap(corpus.documents("heldout"), lines, passages) for corpus in corpora]
+    return lines, passages
 
 
 def _tokenizer_for(

@@ -23,7 +23,7 @@ from mambrane.engine.config import EngineConfig
 from mambrane.engine.counters import Counters
 from mambrane.engine.ema import ExponentialMovingAverage
 from mambrane.engine.epoch import Loader
-from mambrane.engine.extensions import BoundaryView, Extensions
+from mambrane.engine.extensions import BoundaryView, Extensions, TakeUpView
 from mambrane.engine.loss_watch import LossWatch
 from mambrane.engine.objective import ObjectiveFunction, next_token_objective
 from mambrane.engine.optimizer import (
@@ -89,6 +89,8 @@ class Trainer:
         self.carried: list[MicroBatch] = []
         """Micro-batches of a short tail that wait for the next epoch (--tail-policy carry); they are ours, so the
         loader counts them as consumed and the checkpoint holds them."""
+        self.parked: dict[str, Any] = {}
+        """States of extensions that earlier tasks had and these do not, by name: they may come back."""
         self.was_stopped = False
         """Whether the last loop over `steps` ended because a stop was asked for, and not because its epoch did."""
         self.training_step = TrainingStep(
@@ -187,12 +189,17 @@ class Trainer:
             "counters": self.counters.state_dict(),
             "loss_watch": self.loss_watch.state_dict(),
             "extensions": self.extensions.state_dict(),
+            **({"parked": self.parked} if self.parked else {}),
             "carried": [list(batch) for batch in self.carried],
             "random": global_random_state(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], *, take_up: TakeUpView | None = None) -> None:
         """Take everything back; the run goes on as if it had never stopped.
+
+        Args:
+            state: what `state_dict` returned.
+            take_up: given where the next tasks may have other extensions than those before; None refuses others.
 
         Raises:
             UserError: the saved run had another model, or an average where this one has none, or the reverse.
@@ -221,7 +228,11 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.counters.load_state_dict(state["counters"])
         self.loss_watch.load_state_dict(state["loss_watch"])
-        self.extensions.load_state_dict(state["extensions"])
+        self.parked = dict(state.get("parked", {}))
+        if take_up is None:
+            self.extensions.load_state_dict(state["extensions"])
+        else:
+            self.parked = self.extensions.take_up(state["extensions"], self.parked, take_up)
         self.carried = [MicroBatch(*batch) for batch in state["carried"]]
         set_global_random_state(state["random"])
 

@@ -22,7 +22,7 @@ def tiny() -> RunConfig:
             tokenizer="bpe:1024",
             sequence_length=128,
             batch_size=8,
-            epoch_tokens=72_000,
+            epoch_tokens=68_000,
             max_domain_bytes=1_400_000,
             max_heldout_bytes=16_384,
         ),
@@ -88,9 +88,9 @@ def xl() -> RunConfig:
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {"tiny": tiny, "small": small, "base": base, "large": large, "xl": xl}
 COSTS = {
-    "tiny": "0.6 M parameters, 0.7 GB of memory, about 5 minutes",
-    "small": "3.9 M parameters, 1.2 GB of memory, about 4 hours",
-    "base": "27 M parameters, 3 GB of memory, about 4 days (made for a GPU)",
+    "tiny": "0.5 M parameters, 0.7 GB of memory, about 5 minutes",
+    "small": "3 M parameters, 1.2 GB of memory, about 4 hours",
+    "base": "21 M parameters, 2.5 GB of memory, about 3 days (made for a GPU)",
     "large": "350 M parameters, for a GPU of 80 GB and text of your own",
     "xl": "1.3 B parameters, for a GPU of 140 GB and text of your own",
 }

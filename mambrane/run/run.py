@@ -11,6 +11,7 @@ import torch
 from mambrane.continual.matrix import ForgettingMatrix, load_matrix
 from mambrane.continual.measure import Measurement
 from mambrane.continual.runner import Outcome
+from mambrane.continual.task_file import TaskRecords, read_tasks
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog, read_events
 from mambrane.data.domains import Domain, load_domains
@@ -150,6 +151,15 @@ class Run:
         except UserError as error:
             self._warn(error.found)
             return None
+
+    @property
+    def tasks(self) -> TaskRecords:
+        """What was learned task by task, and what was learned and taken back; empty, with a warning, where damaged."""
+        try:
+            return read_tasks(self._files.tasks_file)
+        except UserError as error:
+            self._warn(error.found)
+            return TaskRecords([], [])
 
     def events(self) -> Iterator[Event]:
         """Yield everything that happened in the run, oldest first."""

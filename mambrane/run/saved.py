@@ -134,6 +134,11 @@ def read_domain_records(folder: RunFolder) -> list[dict[str, Any]]:
         return []
 
 
+def first_records(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return what domains.json says of the text that the run began with, without that of tasks added later."""
+    return [record for record in read_domain_records(folder) if "data" not in record]
+
+
 def _is_whole(record: dict[str, Any]) -> bool:
     splits = [record["train"], record["heldout"]]
     texts = [record["name"], record["content_hash"], *(split["content_hash"] for split in splits)]

@@ -49,6 +49,8 @@ class Checkpoints:
         self.folder = folder
         self.keep = keep
         self.events = events
+        self.pinned_step: int | None = None
+        """A step whose checkpoint is not pruned: what a task that may be taken back began with."""
         self._verified: set[str] = set()
         self._publishing = threading.Lock()
 
@@ -116,6 +118,22 @@ class Checkpoints:
                 way_out="restore one from a copy, or start anew in another --output-dir",
             )
         return None
+
+    def load_step(self, step: int) -> Checkpoint:
+        """Return the checkpoint of a step; errors as in `load`."""
+        return self.load(self.folder / f"step-{step:08d}")
+
+    def remove_later(self, step: int) -> None:
+        """Remove every checkpoint of a later step: the run has gone back to this one.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with self._publishing, storage_errors("removing checkpoints of", self.folder):
+            for folder in self._newest_first():
+                if -_age(folder.name)[0] > step:
+                    self._remove(folder)
+                    self.events.emit("checkpoint_removed", path=str(folder))
 
     def load(self, path: Path) -> Checkpoint:
         """Verify a checkpoint completely and return it; nothing in it is ever executed.
@@ -187,6 +205,8 @@ class Checkpoints:
                 return
             oldest_kept = folders.index(valid[self.keep - 1])
             for folder in folders[oldest_kept + 1 :]:
+                if -_age(folder.name)[0] == self.pinned_step:
+                    continue
                 self._remove(folder)
                 events.emit("checkpoint_removed", path=str(folder))
         except (OSError, UserError) as error:

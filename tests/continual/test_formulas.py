@@ -1,7 +1,6 @@
 """The metrics of a forgetting matrix, worked out by hand."""
 
 import pytest
-
 from mambrane.continual.formulas import (
     average_incremental,
     backward_transfer,
