@@ -105,7 +105,7 @@ def _way_out(flag: str, default: object, bounds: Bounds | None) -> str:
 
 @cache
 def _rules(kind: type) -> dict[str, tuple[Any, Bounds | None, Any, bool]]:
-    """Return type, bounds and default of each number, choice, switch and text of a dataclass, and if None is a value."""
+    """Return type, bounds and default of each setting of a dataclass that is checked, and whether None is a value."""
     rules = {}
     hints = get_type_hints(kind, include_extras=True)
     for field in fields(kind):
