@@ -70,6 +70,10 @@ class CharacterTokenizer:
         """Return the number of each character."""
         return np.searchsorted(self._alphabet, np.frombuffer(text, dtype=np.uint8)).astype(np.uint16)
 
+    def decode(self, tokens: np.ndarray) -> bytes:
+        """Return the characters of these numbers."""
+        return self._alphabet[np.asarray(tokens, dtype=np.int64)].tobytes()
+
     def state_dict(self) -> dict[str, Any]:
         """Return the alphabet."""
         return {"kind": self.name, "alphabet": self._alphabet.tolist()}
