@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from torch import nn
 
 from mambrane.engine.extensions import ExtensionRefusedError, Extensions, StepChange
 from mambrane.engine.refusals import TornStateError
-from mambrane.engine.weights import NonFiniteWeightsError
+from mambrane.engine.weights import NonFiniteWeightsError, copies_of
 from tests.engine.recorder import Recorder
 from tests.engine.tiny_training import (
     Drift,
@@ -91,3 +92,14 @@ def test_weights_that_the_optimizer_left_not_finite_are_an_error_that_names_one(
     trainer.optimizers[0].param_groups[0]["weight_decay"] = float("inf")
     with pytest.raises(NonFiniteWeightsError, match="is not finite"):
         list(trainer.steps(ListLoader(make_batches(4))))
+
+
+def test_copies_have_the_same_bits_and_follow_no_later_change():
+    weights = {"a": nn.Parameter(torch.tensor([-0.0, torch.nan, 1.5])), "b": nn.Parameter(torch.ones(2, 3))}
+    copies = copies_of(weights)
+    with torch.no_grad():
+        weights["b"].add_(1)
+    assert copies["a"].view(torch.int32).tolist() == weights["a"].detach().view(torch.int32).tolist()
+    assert (copies["b"] == 1).all()
+    assert not copies["a"].requires_grad
+    assert copies_of({}) == {}
