@@ -14,7 +14,7 @@ _CONTINUAL = Needs("--continual-learning", lambda run: run.continual.continual_l
 _EARLIER_TASKS = Needs("--continual-learning with --num-tasks 2 or more", lambda run: run.has_earlier_tasks)
 _REPLAY = Needs("--use-replay", lambda run: run.continual.use_replay)
 _REGULARIZER = Needs("--regularizer-strength above 0", lambda run: run.continual.regularizer_strength > 0)
-_ESTIMATE = Needs("--regularizer ewc or mas", lambda run: run.continual.regularizer != "si")
+_ESTIMATE = Needs("--regularizer ewc, mas or isi-cv", lambda run: run.continual.regularizer != "si")
 _REPTILE = Needs("--reptile-strength above 0", lambda run: run.continual.reptile_strength > 0)
 _DISTILLATION = Needs("--distillation-strength above 0", lambda run: run.continual.distillation_strength > 0)
 
@@ -47,8 +47,9 @@ class ContinualConfig:
     """Part of the sequences that is replayed once there are earlier tasks, in place of as much new text."""
     regularizer_strength: Annotated[Strength, _EARLIER_TASKS] = 0.0
     """Strength (lambda) of the quadratic penalty on moving weights away from the last task's; 0 is off."""
-    regularizer: Annotated[Literal["ewc", "mas", "si"], _REGULARIZER] = "ewc"
-    """Importance of a weight: Fisher information (ewc), sensitivity of the output (mas), path of the loss (si)."""
+    regularizer: Annotated[Literal["ewc", "mas", "si", "isi-cv"], _REGULARIZER] = "ewc"
+    """Importance of a weight: Fisher information (ewc), sensitivity of the output (mas), path of the loss (si), or of
+    plastic synapses, without a gradient, how regularly their neurons fire (isi-cv)."""
     regularizer_decay: Annotated[Ratio, _REGULARIZER] = 0.9
     """Part of the earlier tasks' importance kept at each task."""
     fisher_sequences: Annotated[Count, _REGULARIZER, _ESTIMATE] = 64
