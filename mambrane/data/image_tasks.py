@@ -93,7 +93,7 @@ def image_corpora(
                 cache_dir / "images" / hash_of([*stamp, config.max_heldout_bytes, classes]),
                 what=f"the images of {name}",
                 open_whole=lambda folder: Corpus(folder, json.loads((folder / "record.json").read_text("utf-8"))),
-                write=lambda folder, classes=classes, name=name: _write(folder, name, images, classes, config),
+                write=partial(_write, name=name, images=images, classes=classes, config=config),
                 events=events,
             )
         )
