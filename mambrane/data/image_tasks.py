@@ -16,6 +16,7 @@ most changes between 0 and 1. Sources of the scenarios: Hsu et al., Re-evaluatin
 import io
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 

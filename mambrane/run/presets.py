@@ -5,7 +5,6 @@ A preset fills in every default; flags on the command line change single setting
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from mambrane.continual.config import ContinualConfig
 from mambrane.models.config import ModelConfig
@@ -66,18 +65,20 @@ def large() -> RunConfig:
     Muennighoff et al. 2023, arXiv 2305.16264, section 6.
     """
     config = base()
-    model: dict[str, Any] = {
-        "hidden_dim": 1024,
-        "num_layers": 32,
-        "spiking_units": 256,
-        "liquid_units": 256,
-        "mamba_d_state": 16,
-    }
     return replace(
         config,
         run=replace(config.run, epochs=20),
         data=replace(config.data, tokenizer="bpe:32768", sequence_length=2048, batch_size=8),
-        model=replace(config.model, **model, num_gate_heads=16, cross_attn_heads=8),
+        model=replace(
+            config.model,
+            hidden_dim=1024,
+            num_layers=32,
+            spiking_units=256,
+            liquid_units=256,
+            mamba_d_state=16,
+            num_gate_heads=16,
+            cross_attn_heads=8,
+        ),
         engine=replace(config.engine, learning_rate=5e-4, adam_beta2=0.95, accumulation_steps=32),
     )
 
@@ -85,10 +86,16 @@ def large() -> RunConfig:
 def xl() -> RunConfig:
     """About 1.3 B parameters, for a GPU of 140 GB: twice the width of `large`, a million tokens in a step."""
     config = large()
-    model: dict[str, Any] = {"hidden_dim": 2048, "spiking_units": 512, "liquid_units": 512}
     return replace(
         config,
-        model=replace(config.model, **model, num_gate_heads=32, cross_attn_heads=16),
+        model=replace(
+            config.model,
+            hidden_dim=2048,
+            spiking_units=512,
+            liquid_units=512,
+            num_gate_heads=32,
+            cross_attn_heads=16,
+        ),
         engine=replace(config.engine, learning_rate=2.5e-4, accumulation_steps=64, checkpoint_activations=True),
     )
 

@@ -61,6 +61,7 @@ class Run:
         self._weights: Weights = weights
         self._device = device or torch.device("cpu")
         self._log = events or EventLog()
+        self._told: set[str] = set()
         self.outcome = outcome
         """How the training ended that returned this run; None for a run that was only opened."""
 
@@ -142,7 +143,12 @@ class Run:
     def matrix(self) -> ForgettingMatrix | None:
         """The measure of every domain after every task; None before the first evaluation, or with a warning."""
         try:
-            return load_matrix(self._files.matrix_file) if self._files.matrix_file.exists() else None
+            if self._files.matrix_file.exists():
+                return load_matrix(self._files.matrix_file)
+            # The first row is measured before the first step.
+            if any(path.name != "step-00000000" for path in self._files.checkpoints_folder.glob("step-*")):
+                self._warn(f"{self._files.matrix_file} is missing")
+            return None
         except UserError as error:
             self._warn(error.found)
             return None
@@ -158,11 +164,19 @@ class Run:
 
     def events(self) -> Iterator[Event]:
         """Yield everything that happened in the run, oldest first."""
-        if self._files.events_file.exists():
+        if not self._files.events_file.exists():
+            self._warn(f"{self._files.events_file} is missing")
+            return
+        try:
             yield from read_events(self._files.events_file, tell_damage=self._warn)
+        except UserError as error:
+            self._warn(error.found)
 
     def _warn(self, sentence: str) -> None:
-        self._log.emit("warning", message=sentence)
+        """Say, once, what is wrong with a file of the run."""
+        if sentence not in self._told:
+            self._told.add(sentence)
+            self._log.emit("warning", message=sentence)
 
     @cached_property
     def domains(self) -> list[Domain]:
