@@ -93,7 +93,7 @@ def image_corpora(
             obtain_folder(
                 cache_dir / "images" / hash_of([*stamp, config.max_heldout_bytes, classes]),
                 what=f"the images of {name}",
-                open_whole=lambda folder: Corpus(folder, json.loads((folder / "record.json").read_text("utf-8"))),
+                open_whole=_open,
                 write=partial(_write, name=name, images=images, classes=classes, config=config),
                 events=events,
             )
@@ -141,8 +141,12 @@ def _documents(split: LabelledImages, classes: tuple[int, ...], config: DataConf
     return [row.tobytes() for row in rows[:most]]
 
 
+def _open(folder: Path) -> Corpus:
+    return Corpus(folder, json.loads((folder / "record.json").read_text(encoding="utf-8")))
+
+
 def _write(
-    folder: Path, name: str, images: ImageSet, classes: tuple[int, ...], config: DataConfig
+    folder: Path, *, name: str, images: ImageSet, classes: tuple[int, ...], config: DataConfig
 ) -> dict[str, FileRecord]:
     splits = {
         "train": _documents(images.train, classes, config, config.max_domain_bytes),

@@ -57,7 +57,7 @@ def test_every_file_has_its_test_where_it_is_itself_and_a_folder_of_kernels_one_
         name = path.relative_to(package)
         if name.parts[0] == "ops" and len(name.parts) > 2:
             wanted = tests / "ops" / f"test_{name.parts[1]}.py"
-        elif name.parts[1] == "token_program":
+        elif "token_program" in name.parts:
             wanted = tests / name.parent / "test_program.py"
         else:
             wanted = tests / name.parent / f"test_{name.stem.strip('_')}.py"
