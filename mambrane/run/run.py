@@ -26,7 +26,7 @@ from mambrane.report.data import Sample, read_report_data
 from mambrane.report.report import write_report
 from mambrane.run.arithmetic import evaluating
 from mambrane.run.build import build_task_kind
-from mambrane.run.config import ExportKind, RunConfig, Weights, defaults_for_old_runs, from_dict
+from mambrane.run.config import ExportKind, RunConfig, Weights
 from mambrane.run.export import Exported, export_run
 from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import compile_token_program
@@ -107,11 +107,6 @@ class Run:
     def config(self) -> RunConfig:
         """Every setting of the run."""
         return self.saved.config
-
-    @property
-    def saved_config(self) -> RunConfig:
-        """The same, also of a run that has no checkpoint yet."""
-        return from_dict(self._files.read_config(), source=str(self._files.config_file), base=defaults_for_old_runs())
 
     @property
     def model(self) -> LanguageModel:
@@ -230,51 +225,31 @@ class Run:
         """
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         options: dict[str, Any] = {"max_tokens": max_tokens, "seed": seed, "stop": stop}
-        model, text, place = self._writing_model(), as_bytes(prompt), None if state is None else Path(state)
-        if place is not None:
-            yield from stream_with_state(
-                model, self.tokenizer, text, sampling, state=place, events=self._log, **options
-            )
+        model, text = self._writing_model(), as_bytes(prompt)
+        if state is not None:
+            options |= {"state": Path(state), "events": self._log}
+            yield from stream_with_state(model, self.tokenizer, text, sampling, **options)
             return
         for writing in begin_writing(model, self.tokenizer, text, sampling, num_samples=1, **options):
             yield from writing
 
-    def write(
-        self,
-        prompt: str | bytes = "",
-        num_samples: int = 1,
-        *,
-        max_tokens: int = 256,
-        temperature: float = 0.8,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int = 0,
-        stop: Sequence[str] = (),
-    ) -> list[Written]:
-        """Return several continuations of a prompt, which is read once; the options are those of `stream`."""
+    def write(self, prompt: str | bytes = "", num_samples: int = 1, **options: Any) -> list[Written]:  # noqa: ANN401
+        """Return several continuations of a prompt, which is read once; options as of `stream`, but for `state`."""
         check_samples(num_samples, None)
-        writings = begin_writing(
-            self._writing_model(),
-            self.tokenizer,
-            as_bytes(prompt),
-            Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
-            num_samples=num_samples,
-            max_tokens=max_tokens,
-            seed=seed,
-            stop=stop,
-        )
+        settings = {"max_tokens": 256, "temperature": 0.8, "top_k": 0, "top_p": 1.0, "seed": 0, "stop": (), **options}
+        sampling = Sampling(**{name: settings.pop(name) for name in ("temperature", "top_k", "top_p")})
+        model, text = self._writing_model(), as_bytes(prompt)
+        writings = begin_writing(model, self.tokenizer, text, sampling, num_samples=num_samples, **settings)
         return [finished(writing) for writing in writings]
 
     def score(self, lines: Iterable[bytes | str]) -> Iterator[LineScore]:
         """Yield how surprising each line is, as it comes: `.bits_per_byte`, at constant memory, for ever.
 
-        Args:
-            lines: lines with their ends, such as an open file. All are one document.
+        All lines, which come with their ends, as those of an open file do, are one document.
         """
         return score_text(self._writing_model(), self.tokenizer, lines)
 
     def _writing_model(self) -> LanguageModel:
-        """Return the model, once the kernels that read it token by token are there."""
         compile_token_program(self._log)
         return self.usable_model
 
