@@ -10,8 +10,10 @@ from mambrane.app.cli import main
 from mambrane.core.device import describe_environment
 from mambrane.core.events import read_events
 from mambrane.engine.config import EngineConfig
+from mambrane.run import session
 from mambrane.run.config import RunConfig, RunOptions, fingerprint
 from mambrane.run.effects import warnings_of_device
+from mambrane.run.timing import ExpectedTime
 from tests.contract.main_job import newest_weights, train_words, write_domains
 
 SHORT = ("--num-tasks", "2", "--epochs", "2")
@@ -24,6 +26,16 @@ def cache(tmp_path, monkeypatch):
 
 def train(data, output, *extra):
     return main(train_words(data, output, *SHORT, *extra)[2:])
+
+
+def test_measuring_the_time_at_the_start_changes_no_bit(tmp_path, monkeypatch):
+    """With dropout: what is drawn for the measurement must not be missing later."""
+    write_domains(tmp_path / "texts")
+    words = ("--dropout", "0.3", "--max-steps", "3")
+    assert train(tmp_path / "texts", tmp_path / "measured", *words) == 0
+    monkeypatch.setattr(session, "expected_time_now", lambda *_: ExpectedTime(1.0, 0.0))
+    assert train(tmp_path / "texts", tmp_path / "not", *words) == 0
+    assert newest_weights(tmp_path / "measured") == newest_weights(tmp_path / "not")
 
 
 def test_text_that_was_moved_and_renamed_resumes_bit_for_bit(tmp_path):
