@@ -11,7 +11,19 @@ import torch
 from torch import Tensor
 
 from mambrane.kernels.triton.launch import Launch, rehearsal
-from mambrane.ops import CfcWeights, causal_conv, causal_trace, cfc, gated_skip, lif, selective_scan, spike_pairs, ssd
+from mambrane.ops import (
+    CfcWeights,
+    LtcWeights,
+    causal_conv,
+    causal_trace,
+    cfc,
+    gated_skip,
+    lif,
+    ltc,
+    selective_scan,
+    spike_pairs,
+    ssd,
+)
 
 BATCH, TOKENS, EXPANDED, STATES, TAPS, UNITS, HEADS, LAYERS = 8, 256, 1024, 32, 4, 128, 16, 8
 
@@ -66,6 +78,12 @@ def _cfc() -> tuple[Tensor, ...]:
     return cfc(whole(BATCH, TOKENS, UNITS), weights, resets_BT=_resets())[:1]
 
 
+def _ltc() -> tuple[Tensor, ...]:
+    inputs, synapses, units = [UNITS] * 2, [(UNITS, UNITS)] * 8, [UNITS] * 3
+    weights = LtcWeights(*map(whole, inputs), *(whole(*shape) for shape in synapses), *map(whole, units))
+    return ltc(whole(BATCH, TOKENS, UNITS), weights, resets_BT=_resets())[:1]
+
+
 def _resets() -> Tensor:
     return torch.empty(BATCH, TOKENS, dtype=torch.bool, device="meta")
 
@@ -79,6 +97,7 @@ CALLS: dict[str, Callable[[], tuple[Tensor, ...]]] = {
     "spike_pairs": _spike_pairs,
     "ssd": _ssd,
     "cfc": _cfc,
+    "ltc": _ltc,
 }
 """One call of each operation; the outputs that training reads."""
 

@@ -12,7 +12,18 @@ import torch
 from torch import Tensor
 
 from mambrane.core.seeding import make_generator
-from mambrane.ops import CfcWeights, causal_conv, causal_trace, cfc, gated_skip, lif, selective_scan, ssd
+from mambrane.ops import (
+    CfcWeights,
+    LtcWeights,
+    causal_conv,
+    causal_trace,
+    cfc,
+    gated_skip,
+    lif,
+    ltc,
+    selective_scan,
+    ssd,
+)
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH = 2
@@ -53,7 +64,7 @@ def make_inputs(
 def _in_range(name: str, normal: Tensor) -> Tensor:
     if name.startswith("delta"):
         return normal.exp() * 0.3
-    if name.startswith("elapsed"):
+    if name.startswith("elapsed") or name in ("w", "sensory_w", "cm", "gleak"):
         return normal.exp()
     if name in ("A_EN", "A_H"):
         return -normal.exp()
@@ -79,6 +90,7 @@ SMALL_BLOCKS = {
     "gated_skip": {"BLOCK_TOKENS": 4, "BLOCK_CHANNELS": 4},
     "spike_pairs": {"BLOCK_UNITS": 4, "UNROLLED_TICKS": 4},
     "cfc": {"LARGEST_BLOCK": 4},
+    "ltc": {"BLOCK_UNITS": 4, "PROGRAMS": 4},
     "ssd": {"BLOCK_NUMBERS": 4, "CHUNK_TOKENS": 4},
     "causal_conv": {"BLOCK_TOKENS": 4, "BLOCK_CHANNELS": 4},
 }
@@ -154,6 +166,19 @@ def _cfc_case(*elapsed: int) -> Case:
     return Case("cfc", run, shapes | {"state_BL": (BATCH, 3)}, "state_BL", tokens=5)
 
 
+def _ltc_case(*elapsed: int) -> Case:
+    synapses, units = ("w", "mu", "sigma", "erev"), ("cm", "gleak", "vleak")
+    shapes = {"x_BTI": (BATCH, -1, 5), "input_weight": (5,), "input_bias": (5,), "state_BL": (BATCH, 3)}
+    shapes |= {f"sensory_{name}": (5, 3) for name in synapses} | dict.fromkeys(synapses, (3, 3))
+    shapes |= dict.fromkeys(units, (3,)) | ({"elapsed_BT": elapsed} if elapsed else {})
+
+    def run(**inputs: Any) -> tuple[Tensor, ...]:
+        weights = LtcWeights(**{name: inputs.pop(name) for name in LtcWeights._fields})
+        return ltc(inputs.pop("x_BTI"), weights, **inputs)
+
+    return Case("ltc", run, shapes, "state_BL", tokens=3)
+
+
 CASES = {
     "scan": Case("selective_scan", selective_scan, _SCAN, "state_BEN"),
     "lif": _lif_case((5,)),
@@ -167,6 +192,9 @@ CASES = {
     "cfc": _cfc_case(BATCH, -1),
     "cfc, time of units": _cfc_case(BATCH, -1, 3),
     "cfc, even time": _cfc_case(),
+    "ltc": _ltc_case(BATCH, -1),
+    "ltc, time of units": _ltc_case(BATCH, -1, 3),
+    "ltc, even time": _ltc_case(),
     "ssd": Case("ssd", ssd, _SSD, "state_BHPN"),
     "gated skip": Case("gated_skip", _gated_skip, _SKIP),
     "conv": _conv_case(4, "silu"),
