@@ -35,6 +35,7 @@ from .engine.method import Number as Number
 from .engine.trainer import Trainer as Trainer
 from .measure.metrics import HeldoutLoss as HeldoutLoss
 from .measure.metrics import heldout_loss as heldout_loss
+from .measure.scoring import LineScore as LineScore
 from .models.blocks.hybrid import HybridBlock as HybridBlock
 from .models.config import ModelConfig as ModelConfig
 from .models.language_model import LanguageModel as LanguageModel
@@ -42,11 +43,15 @@ from .models.pretrained import pretrained_tokenizer as pretrained_tokenizer
 from .models.published import from_published as from_published
 from .plasticity.config import PlasticityConfig as PlasticityConfig
 from .run import presets as presets
+from .run.compare import Comparison as Comparison
+from .run.compare import compare as compare
 from .run.config import RunConfig as RunConfig
 from .run.config import RunOptions as RunOptions
 from .run.export import Exported as Exported
+from .run.harness import harness_model as harness_model
 from .run.initial import shaped_like as shaped_like
 from .run.run import Run as Run
+from .run.text import Written as Written
 from .run.train import train as train
 from .studies.conduct import StudyOutcome as StudyOutcome
 from .studies.conduct import study as study

@@ -30,7 +30,7 @@ T = TypeVar("T")
 class StartOptions:
     """What is read ahead of the settings: where their defaults come from, and how a plan is printed."""
 
-    preset: Literal["tiny", "small", "base"] = "base"
+    preset: Literal["tiny", "small", "base", "large", "xl"] = "base"
     """Recipe to start from; the settings given beside it change single things."""
     config: Path | None = None
     """File with settings by section, such as the config.json of another run; it stands between preset and flags."""
@@ -51,6 +51,7 @@ class TrainArguments:
     continual: ContinualConfig = field(default_factory=ContinualConfig)
 
 
+TableFormat = Literal["terminal", "csv", "latex", "json", "markdown"]
 Run = Annotated[Path, tyro.conf.Positional]
 
 
@@ -76,6 +77,10 @@ class GenerateArguments:
     """Folder of the run."""
     prompt: str = ""
     """Text to go on from; left out, the model starts a new document."""
+    prompt_file: str = ""
+    """File that holds the prompt; - reads standard input."""
+    num_samples: Annotated[int, Bounds(1, 1_000_000)] = 1
+    """Continuations to write; the prompt is read once."""
     max_tokens: Annotated[int, Bounds(1, 2**62)] = 256
     """Tokens to write at most."""
     temperature: float = 0.8
@@ -86,6 +91,12 @@ class GenerateArguments:
     """Draw from the most likely tokens that together have this probability."""
     seed: Seed = 0
     """Seed of the draw; equal seeds write equal text."""
+    stop: tuple[str, ...] = ()
+    """Texts before which the continuation ends, whichever comes first."""
+    state: Path | None = None
+    """File that keeps the text: written at the end; where it is there already, the text goes on from it at no cost."""
+    json: bool = False
+    """Print one JSON object with the text of each sample, its tokens, and why it ended."""
     weights: Weights = "auto"
     """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
     device: str = "auto"
@@ -93,6 +104,32 @@ class GenerateArguments:
 
     def __post_init__(self) -> None:
         check_settings(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScoreArguments:
+    """Print bits per byte of each line of a text as it comes, at constant memory: surprise as a signal."""
+
+    run: Run
+    """Folder of the run."""
+    file: Annotated[str, tyro.conf.Positional] = "-"
+    """File of text; left out, or -: standard input."""
+    json: bool = False
+    """Print a JSON object a line."""
+    weights: Weights = "auto"
+    """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompareArguments:
+    """Show runs side by side: settings that differ, metrics, forgetting matrices."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of the runs, two or more."""
+    format: TableFormat = "terminal"
+    """terminal, csv, latex, json or markdown."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -150,6 +187,10 @@ class StudyArguments:
         check_settings(self)
 
 
+NUM_POSITIONAL: dict[type, int] = {ScoreArguments: 2, CompareArguments: 1_000}
+"""Arguments without a flag that a command takes at most, where that is not one."""
+
+
 def parse_known(kind: type[T], argv: Sequence[str], *, default: T) -> T:
     """Read some settings and pass over all others."""
     parsed, _ = tyro.cli(
@@ -170,7 +211,7 @@ def parse(kind: type[T], argv: Sequence[str], *, command: str, default: T | None
         if asks_for_help(argv):
             sys.stdout.write(command_help(command, kind))
             raise SystemExit(0)
-        check_flags(argv, hints_of(kind), command=command, num_positional=1)
+        check_flags(argv, hints_of(kind), command=command, num_positional=NUM_POSITIONAL.get(kind, 1))
         if kind not in (InfoArguments, StudyArguments):
             check_run(argv, hints_of(kind), command=command)
     options: dict[str, Any] = {} if default is None else {"default": default}

@@ -7,11 +7,13 @@ from dataclasses import fields
 from mambrane import __version__
 from mambrane.app.arguments import (
     HELP_FLAGS,
+    CompareArguments,
     EvaluateArguments,
     ExportArguments,
     GenerateArguments,
     InfoArguments,
     ReportArguments,
+    ScoreArguments,
     StudyArguments,
     TrainArguments,
     asks_for_help,
@@ -34,6 +36,8 @@ Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained ta
   mambrane evaluate RUN                       bits per byte of every domain
   mambrane generate RUN --prompt "..."        write text
   mambrane report   RUN                       one HTML page about the run
+  mambrane score    RUN FILE                  bits per byte of each line as it comes
+  mambrane compare  RUN RUN                   settings, metrics, matrices side by side
   mambrane export   RUN --to folder           the model for others: hub, transformers, NIR
   mambrane info     RUN                       what the model is made of and what it has learned
   mambrane study    STUDY                     a grid of settings, seeds and orders, and its table
@@ -168,6 +172,20 @@ def _report(argv: Sequence[str]) -> int:
     return report(arguments.run, arguments.output)
 
 
+def _score(argv: Sequence[str]) -> int:
+    arguments = parse(ScoreArguments, argv, command="score")
+    from mambrane.app.score import score
+
+    return score(**{f.name: getattr(arguments, f.name) for f in fields(ScoreArguments)})
+
+
+def _compare(argv: Sequence[str]) -> int:
+    arguments = parse(CompareArguments, argv, command="compare")
+    from mambrane.app.compare import compare
+
+    return compare(arguments.runs, format=arguments.format)
+
+
 def _export(argv: Sequence[str]) -> int:
     arguments = parse(ExportArguments, argv, command="export")
     from mambrane.app.export import export
@@ -201,6 +219,8 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": _train,
     "evaluate": _evaluate,
     "generate": _generate,
+    "score": _score,
+    "compare": _compare,
     "report": _report,
     "export": _export,
     "info": _info,

@@ -9,6 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
+import tyro
+
 EVERYDAY = (
     "preset", "data", "output_dir", "epochs", "learning_rate", "batch_size", "seed", "device", "dry_run", "json",
     "config",
@@ -32,6 +34,9 @@ PLACEHOLDERS = {
     "config": "FILE",
     "output": "FILE",
     "init_from": "MODEL",
+    "prompt_file": "FILE",
+    "state": "FILE",
+    "stop": "TEXT ...",
     "hub_name": "OWNER/MODEL",
 }
 FLAG_WIDTH = 30
@@ -90,14 +95,26 @@ def command_help(command: str, kind: type) -> str:
     """Return the help of a command that takes the folder of a run and a few settings."""
     types, sentences = get_type_hints(kind), sentences_of(kind)
     shown = [Setting(f.name, types[f.name], f.default, sentences[f.name]) for f in fields(kind)]
-    run, settings = shown[0], shown[1:]
-    is_needed = run.default is not None and run.default != ""
-    thing = run.name.upper()
-    usage = f"mambrane {command} {thing if is_needed else f'[{thing}]'}" + " [settings]" * bool(settings)
-    blocks = [f"{usage}\n\n{fill(kind.__doc__ or '')}", "\n".join(_entry(thing, run.sentence))]
+    num_positional = sum(_is_positional(hint) for hint in get_type_hints(kind, include_extras=True).values())
+    positional, settings = shown[:num_positional], shown[num_positional:]
+    usage = " ".join([f"mambrane {command}", *map(_positional_text, positional)]) + " [settings]" * bool(settings)
+    entries = [line for each in positional for line in _entry(each.name.upper(), each.sentence)]
+    blocks = [f"{usage}\n\n{fill(kind.__doc__ or '')}", "\n".join(entries)]
     if settings:
         blocks.append(group_help("Settings", settings))
     return "\n\n".join(blocks) + "\n"
+
+
+def _is_positional(hint: Any) -> bool:  # noqa: ANN401 -- an annotation
+    return tyro.conf.Positional in getattr(hint, "__metadata__", ())
+
+
+def _positional_text(setting: Setting) -> str:
+    """Return RUN, [RUN] where it may be left out, RUN RUN ... where there are several."""
+    if get_origin(setting.hint) is tuple:
+        return f"{setting.name.upper().removesuffix('S')} ..."
+    name = setting.name.upper()
+    return f"[{name}]" if setting.default in (None, "", "-") else name
 
 
 def group_help(title: str, settings: Iterable[Setting]) -> str:

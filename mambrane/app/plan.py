@@ -69,10 +69,21 @@ def _tasks_table(plan: Plan) -> Table:
 def _memory_and_time(plan: Plan) -> Iterator[str]:
     parts = ", ".join(f"{what} {num_bytes / 2**20:,.0f}" for what, num_bytes in plan.memory_bytes.items())
     yield f"memory     about {sum(plan.memory_bytes.values()) / 2**20:,.0f} MiB beside the program: {parts}"
+    source = (
+        f"{TIMED_MICRO_BATCHES} micro-batches measured now"
+        if plan.is_measured
+        else "the arithmetic of a micro-batch and the rate of products here: too much to run one now"
+    )
     yield (
         f"time       about {duration(plan.time.seconds)} in {plan.precision}, {duration(plan.time.evaluation_s)} of it "
-        f"evaluation, from {TIMED_MICRO_BATCHES} micro-batches measured now"
+        f"evaluation, from {source}"
     )
     if plan.time_in_bf16 is not None:
         yield f"           about {duration(plan.time_in_bf16.seconds)} with --precision bf16, measured alike"
+    if plan.on_gpu is not None:
+        yield (
+            f"GPU        none is used here; an {plan.on_gpu.name} is predicted, not measured, to take about "
+            f"{duration(plan.on_gpu.seconds)} ({plan.on_gpu.tokens_per_s:,.0f} tokens/s) and "
+            f"{plan.on_gpu.memory_bytes / 2**30:,.1f} GiB"
+        )
     yield "           (Fisher information, distillation, checkpoints and samples come on top)"

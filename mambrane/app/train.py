@@ -11,6 +11,7 @@ from mambrane.app.plan import print_plan
 from mambrane.app.samples import print_samples
 from mambrane.app.streams import flush_or_give_up
 from mambrane.core.memory import keep_freed_memory
+from mambrane.engine.ranks import is_first_process
 from mambrane.run.config import RunConfig
 from mambrane.run.train import train as train_run
 from mambrane.watch.console import ConsoleListener
@@ -30,7 +31,7 @@ def train(config: RunConfig, warnings: list[str], *, plan_as_json: bool = False)
     with closing(console):
         run = train_run(config, listeners=[console], warnings=warnings)
     assert run.outcome is not None, "a run that was trained has one"
-    if run.outcome.is_finished:
+    if run.outcome.is_finished and is_first_process():
         samples = run.samples()
         with suppress(OSError, SystemExit):
             # The console has shown the matrix at the end of the training.

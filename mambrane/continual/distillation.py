@@ -37,6 +37,7 @@ class Distillation(Method):
     """Loss term and boundary: holds the predictions where the earlier tasks left them."""
 
     name = "distillation"
+    across_ranks = True
 
     @classmethod
     def is_used(cls, config: Any) -> bool:  # noqa: ANN401 -- a run's configuration

@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 from mambrane.continual import formulas
 from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
 from mambrane.core.errors import UserError
+from mambrane.core.ordinary_files import read_ordinary
 from mambrane.storage.atomic_files import atomic_write_text
 
 Table = list[list[float | None]]
@@ -234,7 +235,7 @@ def load_matrix(path: Path) -> ForgettingMatrix:
         UserError: the file cannot be read, or is not such a matrix.
     """
     try:
-        state = json.loads(path.read_text(encoding="utf-8"))
+        state = json.loads(read_ordinary(path))
         num_rows = len(state[state["measure"]["name"] if "measure" in state else BITS_PER_BYTE.name])
         # Before a table of that size is made: a damaged number may be any.
         if state["num_tasks"] != num_rows - 1:

@@ -35,6 +35,7 @@ class Regularizer(Method):
     """Penalty and boundary: holds the weights where the earlier tasks left them."""
 
     name = "regularizer"
+    across_ranks = True
 
     @classmethod
     def is_used(cls, config: Any) -> bool:  # noqa: ANN401 -- a run's configuration

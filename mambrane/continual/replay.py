@@ -44,6 +44,7 @@ class Replay(Method):
     """
 
     name = "replay"
+    across_ranks = True
     numbers = (
         Number("fraction", "replay: part of the rows that is replayed", "{} replayed text"),
         Number("sequences_remembered", "replay: sequences in memory"),
@@ -109,15 +110,24 @@ class Replay(Method):
 
     def after_step(self, view: StepView) -> StepChange:
         """Note the losses seen; shows the share of rows replayed since the last applied step, and the fill."""
-        if self._seen:
-            self._record_losses(view.micro_batches)
+        if self.config.replay_strategy == "importance":
+            self._record_losses(view)
         fraction = self._replayed_since_step / max(1, self._rows_since_step)
         self._rows_since_step = self._replayed_since_step = 0
         return StepChange({"fraction": fraction, "sequences_remembered": float(self.buffer.size)})
 
-    def _record_losses(self, micro_batches: list[MicroBatch]) -> None:
-        """Note the finite losses of these micro-batches, and forget what was seen of steps that were not applied."""
+    def _record_losses(self, view: StepView) -> None:
+        """Note the finite losses of the step on all ranks, and forget what was seen of steps that were not applied."""
+        losses: dict[int, float] = {}
+        for of_rank in view.ranks.gather(self._losses_seen(view.micro_batches)):
+            losses |= of_rank
+        self.buffer.record_losses(losses)
+
+    def _losses_seen(self, micro_batches: list[MicroBatch]) -> dict[int, float]:
+        """Return the finite losses of the sequences of these micro-batches, by fingerprint."""
         seen, self._seen = self._seen, []
+        if not seen or not micro_batches:
+            return {}
         applied = torch.cat([self.buffer.fingerprints_of(batch) for batch in micro_batches])
         numbers, losses = (torch.cat(parts) for parts in zip(*seen, strict=True))
         # Losses travel as the bits they are, so that one copy brings all from the device.
@@ -125,7 +135,7 @@ class Replay(Method):
         fetched = torch.cat([applied, numbers, losses.view(torch.int32).long()]).cpu().split(lengths)
         wanted, known = set(fetched[0].tolist()), fetched[2].int().view(torch.float32).tolist()
         last = dict(zip(fetched[1].tolist(), known, strict=True))
-        self.buffer.record_losses({n: loss for n, loss in last.items() if n in wanted and math.isfinite(loss)})
+        return {n: loss for n, loss in last.items() if n in wanted and math.isfinite(loss)}
 
     def boundary(self, view: BoundaryView) -> None:
         """Count the ended task among the earlier ones."""

@@ -16,8 +16,9 @@ or killed, it goes on from there and ends with the same weights and the same mat
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,13 +27,13 @@ from torch import nn
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
 from mambrane.continual.step_event import evaluation_event, step_event
-from mambrane.continual.stream import Stream, Task, hashes_of, refuse_changed_text
+from mambrane.continual.stream import Stream, Task, hashes_of, refuse_another_tokenizer, refuse_changed_text
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain
 from mambrane.data.loader import SequenceLoader
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.epoch import EpochLoss
-from mambrane.engine.step import StepResult
+from mambrane.engine.step_result import StepResult
 from mambrane.engine.trainer import Trainer
 from mambrane.engine.transaction import StepState, TailPolicy
 
@@ -92,7 +93,7 @@ class Runner:
 
         Args:
             stream: tasks and domains.
-            trainer: the engine; its `should_stop` also stops the runner between two domains of an evaluation.
+            trainer: the engine; a stop also stops the runner between two domains of an evaluation.
             make_loader: returns a fresh loader of a task's text.
             evaluate: measures the model on a domain's held-out text, drawing nothing at random.
             measure: what it measures.
@@ -217,13 +218,14 @@ class Runner:
         """Measure what is missing in the row; what is measured survives a stop."""
         row = self.num_learned
         with self.trainer.evaluation():
-            for column in self.matrix.missing(row):
-                if self.trainer.should_stop():
+            # Each process measures another domain; one alone measures them one after the other.
+            for columns in batched(self.matrix.missing(row), self.trainer.ranks.size):
+                if self.trainer.stop_is_asked():
                     raise _StopError("a stop was asked for")
-                domain = self.stream.domains[column]
-                measured = self.evaluate(self.trainer.model, domain)
-                self.matrix.record(row, column, measured)
-                self.events.emit("evaluation", **evaluation_event(self.matrix.measure, measured, row, domain.name))
+                for column, measured in zip(columns, self._measured(columns), strict=True):
+                    self.matrix.record(row, column, measured)
+                    name = self.stream.domains[column].name
+                    self.events.emit("evaluation", **evaluation_event(self.matrix.measure, measured, row, name))
             for domain in self.reference:
                 measured = self.evaluate(self.trainer.model, domain)
                 self.matrix.record_reference(row, domain.name, measured)
@@ -231,6 +233,13 @@ class Runner:
         if self.matrix_path is not None:
             self.matrix.save(self.matrix_path)
         self.phase = Phase.BEGIN if row < len(self.stream.tasks) else Phase.DONE
+
+    def _measured(self, columns: Sequence[int]) -> list[Measurement]:
+        """Return what all processes measured, one domain each; those without a domain return nothing."""
+        ranks = self.trainer.ranks
+        own = columns[ranks.rank : ranks.rank + 1]
+        found = [self.evaluate(self.trainer.model, self.stream.domains[column]) for column in own]
+        return [measured for of_rank in ranks.gather(found) for measured in of_rank]
 
     def _announce_task(self) -> None:
         self.events.emit(
@@ -255,6 +264,7 @@ class Runner:
             "matrix": self.matrix.state_dict(),
             "text": hashes_of(self.stream.domains),
             "reference_text": hashes_of(self.reference),
+            "tokenizer": self.stream.domains[0].tokenizer_hash,
             "loader": None if self.loader is None else self.loader.state_dict(),
         }
 
@@ -262,11 +272,12 @@ class Runner:
         """Take the place back.
 
         Raises:
-            UserError: the text of a domain is not what it was.
+            UserError: the text of a domain, or what makes tokens of it, is not what it was.
             ValueError: the matrix was measured on other domains.
         """
         refuse_changed_text(state["text"], self.stream.domains)
         refuse_changed_text(state.get("reference_text", {}), self.reference)
+        refuse_another_tokenizer(state, self.stream.domains[0].tokenizer_hash)
         self.matrix.load_state_dict(state["matrix"])
         self.phase = Phase(state["phase"])
         self.num_learned = state["num_learned"]
@@ -285,3 +296,10 @@ def steps_of_task(num_batches: int, num_epochs: int, config: EngineConfig) -> in
         TailPolicy.DROP: num_epochs * (num_batches // size),
         TailPolicy.CARRY: num_epochs * num_batches // size,
     }[TailPolicy(config.tail_policy)]
+
+
+def batched(items: Iterable[int], size: int) -> Iterator[list[int]]:
+    """Yield so many items at a time; the last ones may be fewer."""
+    stream = iter(items)
+    while batch := list(islice(stream, size)):
+        yield batch

@@ -5,7 +5,7 @@ from typing import Any
 
 from mambrane.continual.measure import Measure, Measurement
 from mambrane.continual.stream import Task
-from mambrane.engine.step import StepResult
+from mambrane.engine.step_result import StepResult
 
 
 def step_event(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.errors import UserError
@@ -95,6 +96,22 @@ def split_epochs(num_epochs: int, num_tasks: int) -> tuple[int, ...]:
 def hashes_of(domains: Sequence[Domain]) -> dict[str, str]:
     """Return the content hash of each domain by name, by which a resumed run knows its text."""
     return {domain.name: domain.content_hash for domain in domains}
+
+
+def refuse_another_tokenizer(state: dict[str, Any], tokenizer_hash: str) -> None:
+    """Raise UserError if the state of a runner was saved with another tokenizer; states of old may not say with which.
+
+    Args:
+        state: as `Runner.state_dict` gave it.
+        tokenizer_hash: of the tokenizer that is there now.
+    """
+    saved = state.get("tokenizer", "")
+    if saved and tokenizer_hash and saved != tokenizer_hash:
+        raise UserError(
+            "the tokenizer is not the one that the run was trained with: equal numbers stand for other text",
+            wanted="the tokenizer.json that the run wrote",
+            way_out="restore the file from a copy; or remove it and run the train command again, which makes it anew",
+        )
 
 
 def refuse_changed_text(saved: dict[str, str], domains: Sequence[Domain]) -> None:

@@ -15,14 +15,17 @@ from mambrane.core.errors import UserError
 def resolve_device(name: str) -> torch.device:
     """Return the device of that name; "auto" is the first CUDA device, else the CPU.
 
+    A process that torchrun has started takes the CUDA device of its own number where the name says no other.
+
     Raises:
         UserError: the device does not exist on this machine.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if not re.fullmatch(r"cpu|cuda(:\d{1,2})?", name):
         raise UserError(f"--device {name}: not a device", wanted="auto, cpu, cuda or cuda:N", way_out="--device auto")
-    device = torch.device(name)
+    local_rank = os.environ.get("LOCAL_RANK")
+    device = torch.device(f"cuda:{local_rank}" if name == "cuda" and local_rank is not None else name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(
             f"--device {name}: torch {torch.__version__} sees no CUDA device here",

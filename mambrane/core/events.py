@@ -20,6 +20,7 @@ from types import FunctionType, MethodType
 from typing import Any, Protocol, runtime_checkable
 
 from mambrane.core.errors import UserError
+from mambrane.core.ordinary_files import open_ordinary, refuse_special
 from mambrane.core.renamed import with_present_event_names
 
 Event = dict[str, Any]
@@ -55,6 +56,8 @@ class EventLog:
         self._file: FileIO | None = None
         if path is not None:
             with _log_errors(path):
+                if path.exists():
+                    refuse_special(path)
                 # Unbuffered: nothing is held back that a kill or a full disk could take away later.
                 self._file = path.open("ab", buffering=0)
                 _end_last_line(path, self._file)
@@ -129,7 +132,7 @@ def read_events(path: Path, *, tell_damage: Callable[[str], None] = lambda sente
     unreadable: list[int] = []
     number = 0
     try:
-        with path.open("rb") as lines:
+        with open_ordinary(path) as lines:
             for number, line in enumerate(lines, start=1):
                 event = _parse_line(line)
                 if event is not None:

@@ -1,9 +1,9 @@
 """Cache folders that are either as they were written or made again.
 
 A folder is written under a temporary name, synced and renamed, with a list of its files in files.json: the size and
-SHA-256 of each, and its own SHA-256. Whoever opens the folder has every byte of it checked first, once a start. Two
-processes may build the same folder: the second to finish throws its own away and uses the first one's. A folder that
-fails its check is made again, and an event says so.
+SHA-256 of each, the name of the folder, and its own SHA-256. Whoever opens the folder has every byte of it checked
+first, once a start. Two processes may build the same folder: the second to finish throws its own away and uses the
+first one's. A folder that fails its check is made again, and an event says so.
 """
 
 import contextlib
@@ -60,7 +60,8 @@ def obtain_folder(
     Raises:
         UserError: the cache cannot be written or read.
     """
-    if folder.exists():
+    # lexists: a link that leads nowhere, or in a circle, is something that nobody wrote.
+    if os.path.lexists(folder):
         try:
             return _open(folder, open_whole)
         except CacheDamaged as damage:
@@ -98,10 +99,14 @@ def _check_files(folder: Path) -> None:
         files = {
             name: FileRecord(int(record["num_bytes"]), str(record["sha256"])) for name, record in body["files"].items()
         }
+        belongs_to = body["folder"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CacheDamaged(f"{path}: {error if isinstance(error, OSError) else 'not a list of files'}") from error
     if not is_sealed:
         raise CacheDamaged(f"{path}: its SHA-256 differs")
+    # Whole folders can be exchanged too, and each is as it was written.
+    if belongs_to != folder.name:
+        raise CacheDamaged(f"{path}: it was written as {str(belongs_to)[:64]!r}")
     for name, record in sorted(files.items()):
         _check_file(folder / name, record)
 
@@ -134,7 +139,7 @@ def _build(
         unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder.parent))
         try:
             files = write(unfinished)
-            body = {"files": {name: record._asdict() for name, record in files.items()}}
+            body = {"folder": folder.name, "files": {name: record._asdict() for name, record in files.items()}}
             write_new_file(unfinished / LIST_NAME, [seal(body)])
             sync_folder(unfinished)
             _rename(unfinished, folder, open_whole)

@@ -7,6 +7,8 @@ from typing import Annotated, NamedTuple
 from mambrane.core.bounds import Bounds, Bytes, check_settings
 from mambrane.core.errors import UserError
 
+MAX_VOCABULARY = 1_000_000
+"""Tokens that a tokenizer may have; the largest ones in use have a quarter of that."""
 INITIAL_TOKENIZER = "init"
 """Names the tokenizer of the model that a run starts from."""
 
@@ -73,10 +75,11 @@ def bpe_spec(spec: str) -> BpeSpec | None:
 def check_tokenizer_spec(spec: str) -> None:
     """Raise UserError unless `spec` is a name that `--tokenizer` takes; whether it can be loaded shows later."""
     bpe = bpe_spec(spec)
-    if spec.startswith("bpe:") and (bpe is None or bpe.size < 257):
+    if spec.startswith("bpe:") and (bpe is None or not 257 <= bpe.size <= MAX_VOCABULARY):
         raise UserError(
             f"--tokenizer {spec}",
-            wanted="bpe:SIZE or bpe:SIZE:all with a size of at least 257 (256 bytes and END_OF_TEXT)",
+            wanted="bpe:SIZE or bpe:SIZE:all with a size of at least 257 (256 bytes and END_OF_TEXT), "
+            f"at most {MAX_VOCABULARY:,}",
             way_out="--tokenizer bpe:4096",
         )
     is_hub_name = spec.startswith("hf:") and spec != "hf:"

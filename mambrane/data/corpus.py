@@ -26,6 +26,7 @@ from mambrane.data.documents import CutText
 from mambrane.data.heldout_copy import hash_of_documents
 from mambrane.data.overlap import lines_of, passages_of
 from mambrane.data.selection import (
+    FULL_RATIO,
     Extent,
     bytes_by_file,
     cap_extents,
@@ -38,7 +39,7 @@ from mambrane.data.text_size import bytes_there
 from mambrane.data.tokens_on_disk import changed_while_used
 from mambrane.storage.atomic_files import FileRecord, write_new_file
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 _SPLITS = ("train", "heldout")
 
 
@@ -106,7 +107,7 @@ def cached_corpus(
     return obtain_folder(
         cache_dir / "texts" / hash_of([*_stamp(source, config), [corpus.folder.name for corpus in earlier]]),
         what=f"the text of {source.name}",
-        open_whole=_open,
+        open_whole=lambda folder: _open(folder, source.name),
         write=lambda folder: _write(folder, source, config, events, earlier),
         events=events,
     )
@@ -157,6 +158,7 @@ def _write(
                 source, bytes_by_file(extents), cut_files, is_capped=config.max_domain_bytes > 0
             ),
             "bytes_read": len(text),
+            "is_capped": bool(cut_files) or 0 < FULL_RATIO * config.max_domain_bytes <= len(text),
             "heldout_bytes_left_out": _num_bytes(heldout) - _num_bytes(splits["heldout"]),
             **{name: _split_record(part, text) for name, part in splits.items()},
             "files": _file_records(splits, source, text),
@@ -238,9 +240,31 @@ def _file_records(splits: dict[str, list[Extent]], source: DomainSource, text: m
     return records
 
 
-def _open(folder: Path) -> Corpus:
+def _open(folder: Path, name: str) -> Corpus:
+    """Return the text in a cache folder whose files are as they were written.
+
+    Raises:
+        CacheDamaged: the record does not fit the text, or is that of another domain.
+    """
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    for split in _SPLITS:
-        if len(np.load(folder / f"{split}.npy")) != record[split]["num_documents"]:
+    num_bytes = (folder / "text.bin").stat().st_size
+    counts = [record["bytes_read"], record["heldout_bytes_left_out"], record["bytes_there"] or 0]
+    if not all(type(count) is int and count >= 0 for count in counts):
+        raise CacheDamaged(f"{folder}: the record holds counts of {counts}")
+    if (record["name"], record["bytes_read"]) != (name, num_bytes):
+        raise CacheDamaged(f"{folder}: the record is that of another text")
+    if record["content_hash"] != hash_of([record[split] for split in _SPLITS]):
+        raise CacheDamaged(f"{folder}: the record does not fit its hash")
+    for split in (*_SPLITS, "read"):
+        starts, lengths = np.load(folder / f"{split}.npy").T
+        if (starts < 0).any() or (lengths < 0).any() or (starts + lengths > num_bytes).any():
+            raise CacheDamaged(f"{folder}: {split} documents lie outside the text")
+        if split != "read" and (len(starts), lengths.sum()) != (
+            record[split]["num_documents"],
+            record[split]["num_bytes"],
+        ):
             raise CacheDamaged(f"{folder}: the {split} documents are not as many as recorded")
+    for of in ("lines", "passages"):
+        if np.load(folder / f"{of}.npy").dtype != np.uint64:
+            raise CacheDamaged(f"{folder}: {of} are no hashes")
     return Corpus(folder, record)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mambrane.core.errors import UserError
+from mambrane.core.printable import printable_path
 
 Reader = Callable[[Path, int], Iterator[bytes]]
 Texts = Callable[[], Iterator[bytes]]
@@ -24,6 +25,16 @@ MIN_BOMB_BYTES = 64 * 1024**2
 """What unpacks to less than this is no danger, whatever its ratio."""
 ENCODED_BYTES = 1 << 20
 """Longer documents are encoded in parts, to bound memory."""
+_BINARY = "no text at all"
+_PACKED = {
+    b"\x1f\x8b": "a gz file (.txt.gz is read)",
+    b"PK\x03\x04": "a zip file",
+    b"\xfd7zXZ\0": "an xz file",
+    b"BZh": "a bz2 file",
+    b"\x28\xb5\x2f\xfd": "a zstd file",
+    b"%PDF-": "a PDF file",
+}
+"""How compressed files begin."""
 
 
 class CutText(bytes):
@@ -37,8 +48,8 @@ def read_text(path: Path, limit: int) -> Iterator[bytes]:
             file.read(3)
         text = file.read(limit + 1) if limit else file.read()
     text = cut_at_line_end(text, limit) if limit else text
-    check_utf8(text, str(path))
-    _refuse_zeros(text, str(path))
+    check_utf8(text, printable_path(path))
+    _refuse_zeros(text, printable_path(path))
     yield text
 
 
@@ -84,12 +95,12 @@ def check_utf8(text: bytes, where: str) -> None:
     try:
         text.decode("utf-8")
     except UnicodeDecodeError as error:
-        encoding = _likely_encoding(text)
-        hint = f"; it looks like {encoding}" if encoding else ""
+        kind = _likely_kind(text)
+        hint = f"; it looks like {kind}" if kind else ""
         raise UserError(
             f"{where}: not UTF-8 text, byte {error.start} is 0x{text[error.start]:02x}{hint}",
             wanted="text files in UTF-8",
-            way_out=_conversion(encoding or "LATIN1"),
+            way_out=_way_to_text(kind),
         ) from error
 
 
@@ -97,32 +108,48 @@ def _refuse_zeros(text: bytes, where: str) -> None:
     """Raise UserError for text with NUL bytes: it is binary, or UTF-16 without a mark, which passes for UTF-8."""
     if 0 not in text:
         return
-    encoding = _likely_encoding(text)
-    hint = f"; it looks like {encoding}" if encoding else ""
+    kind = _likely_kind(text)
+    hint = f"; it looks like {kind}" if kind else ""
     raise UserError(
-        f"{where}: not text, byte {text.index(0)} and {text.count(0) - 1:,} others are NUL{hint}",
+        f"{where}: not text, NUL bytes in it: {text.count(0):,}, the first is byte {text.index(0)}{hint}",
         wanted="text files in UTF-8",
-        way_out=_conversion(encoding)
-        if encoding
-        else "take them out (tr -d '\\0' < FILE > CLEAN.txt), or leave the file out",
+        way_out=_way_to_text(kind) if kind else "take them out (tr -d '\\0' < FILE > CLEAN.txt), or leave the file out",
     )
 
 
-def _conversion(encoding: str) -> str:
-    return f"convert it (iconv -f {encoding} -t UTF-8 FILE > CONVERTED.txt), or leave the file out"
+def _way_to_text(kind: str | None) -> str:
+    if kind in (_BINARY, *_PACKED.values()):
+        return f"leave the file out{'' if kind == _BINARY else ', or unpack it'}"
+    encoding = kind or "ENCODING"
+    example = "" if kind else ", with the encoding that it was written in: LATIN1, SHIFT-JIS, ..."
+    return f"convert it (iconv -f {encoding} -t UTF-8 FILE > CONVERTED.txt{example}), or leave the file out"
 
 
-def _likely_encoding(text: bytes) -> str | None:
-    """Return the encoding that a byte order mark, or a zero in every other byte, speaks for."""
+def _likely_kind(text: bytes) -> str | None:
+    """Return what a mark at the beginning, zeros in every other byte, or control characters speak for."""
     marks = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32"}
     marks |= {codecs.BOM_UTF16_LE: "UTF-16", codecs.BOM_UTF16_BE: "UTF-16"}
-    named = next((encoding for mark, encoding in marks.items() if text.startswith(mark)), None)
-    beginning = text[:4096]
-    zeros = {"UTF-16LE": beginning[1::2].count(0), "UTF-16BE": beginning[::2].count(0)}
-    likely = max(zeros, key=zeros.__getitem__)
+    named = next((kind for mark, kind in (marks | _PACKED).items() if text.startswith(mark)), None)
+    return named or _likely_encoding(text[:4096]) or (_BINARY if _num_controls(text[:4096]) > 4 else None)
+
+
+def _likely_encoding(beginning: bytes) -> str | None:
+    """Return the encoding that zeros in two or three of four bytes speak for."""
+    zeros = [beginning[place::4].count(0) for place in range(4)]
     # Of text in UTF-16, spaces and line ends alone give this many; a few zeros are no sign.
-    is_likely = zeros[likely] > max(len(beginning) / 20, 2) and zeros[likely] > 2 * min(zeros.values())
-    return named or (likely if is_likely else None)
+    enough = max(len(beginning) / 20, 2)
+    # No character needs the highest byte of the four.
+    for encoding, high, low in (("UTF-32LE", zeros[2:], zeros[0]), ("UTF-32BE", zeros[:2], zeros[3])):
+        if sum(high) > enough and min(high) > 0.9 * (len(beginning) // 4) and low < min(high):
+            return encoding
+    counts = {"UTF-16LE": zeros[1] + zeros[3], "UTF-16BE": zeros[0] + zeros[2]}
+    likely = max(counts, key=counts.__getitem__)
+    return likely if counts[likely] > enough and counts[likely] > 2 * min(counts.values()) else None
+
+
+def _num_controls(beginning: bytes) -> int:
+    """Return how many control characters there are that no text has."""
+    return sum(byte < 0x20 and byte not in b"\b\t\n\v\f\r\x1a\x1b" for byte in beginning)
 
 
 def text_of_record(record: Any, where: str) -> bytes:  # noqa: ANN401 -- whatever JSON or the hub gave
@@ -131,10 +158,20 @@ def text_of_record(record: Any, where: str) -> bytes:  # noqa: ANN401 -- whateve
     Raises:
         UserError: there is none, or it holds no text.
     """
-    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-        raise no_text_field(where, sorted(record) if isinstance(record, dict) else [type(record).__name__])
-    # A lone surrogate is legal in JSON and has no UTF-8 form.
-    return record["text"].encode("utf-8", "replace")
+    if not isinstance(record, dict):
+        raise no_text_field(where, [type(record).__name__])
+    if not isinstance(record.get("text"), str):
+        raise no_text_field(where, [f"{name} ({type(value).__name__})" for name, value in sorted(record.items())])
+    text = record["text"]
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        # Legal in JSON, and no character.
+        raise UserError(
+            f"{where}: half a character, \\u{ord(text[error.start]):04x} without its other half",
+            wanted="text of whole characters: a surrogate has no UTF-8 form",
+            way_out="take it out, or leave the record out",
+        ) from error
 
 
 def no_text_field(where: str, found: list[str]) -> UserError:
@@ -158,7 +195,11 @@ class _Unpacked(io.RawIOBase):
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._max_bytes = max(MAX_UNPACKED_RATIO * path.stat().st_size, MIN_BOMB_BYTES)
+        packed_bytes = path.stat().st_size
+        if not packed_bytes:
+            # Python takes nothing for the gz form of nothing; it is a file whose writer was stopped.
+            raise EOFError("an empty file is no gz file")
+        self._max_bytes = max(MAX_UNPACKED_RATIO * packed_bytes, MIN_BOMB_BYTES)
         self._num_bytes = 0
         self._file = gzip.open(path, "rb")  # noqa: SIM115 -- closed by close
 
@@ -170,7 +211,8 @@ class _Unpacked(io.RawIOBase):
         self._num_bytes += num_bytes
         if self._num_bytes > self._max_bytes:
             raise UserError(
-                f"{self._path}: unpacks to more than {self._max_bytes:,} bytes, {MAX_UNPACKED_RATIO} times its size",
+                f"{printable_path(self._path)}: unpacks to more than {self._max_bytes:,} bytes, "
+                f"{MAX_UNPACKED_RATIO} times its size",
                 wanted="compressed text",
                 way_out="unpack it yourself if that is right (gunzip FILE), or leave it out",
             )
@@ -182,9 +224,10 @@ class _Unpacked(io.RawIOBase):
 
 
 def _jsonl_texts(path: Path) -> Iterator[bytes]:
+    shown = printable_path(path)
     with open_text(path) as lines:
         for number, line in enumerate(lines, start=1):
-            where = f"{path}, line {number}"
+            where = f"{shown}, line {number}"
             if not line.strip():
                 continue
             check_utf8(line, where)
@@ -193,7 +236,8 @@ def _jsonl_texts(path: Path) -> Iterator[bytes]:
 
 def _json_of(line: str, where: str) -> Any:  # noqa: ANN401 -- any JSON value
     try:
-        return json.loads(line)
+        # The parser takes the last of two without a word.
+        return json.loads(line, object_pairs_hook=_without_doubles if line.count('"text"') > 1 else None)
     # Beside its own error the parser raises plain ValueError for a number of 5,000 digits.
     except (ValueError, RecursionError) as error:
         reason = "nested too deep" if isinstance(error, RecursionError) else getattr(error, "msg", str(error))
@@ -202,6 +246,12 @@ def _json_of(line: str, where: str) -> Any:  # noqa: ANN401 -- any JSON value
             wanted='one JSON object a line, as {"text": "..."}',
             way_out="repair the line, or name the file .txt to read it as plain text",
         ) from error
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if sum(name == "text" for name, _ in pairs) > 1:
+        raise ValueError("two fields named `text` in one object")
+    return dict(pairs)
 
 
 READ_ERRORS = (OSError, EOFError, zlib.error)

@@ -15,7 +15,7 @@ from mambrane.data.config import DataConfig, bpe_spec
 from mambrane.data.corpus import Corpus, cached_corpus
 from mambrane.data.overlap import Overlap, measure_overlap
 from mambrane.data.sources import find_sources
-from mambrane.data.tokenizer import Tokenizer, build_tokenizer
+from mambrane.data.tokenizer import Tokenizer, build_tokenizer, tokenizer_hash
 from mambrane.data.tokens import TokenFile, cached_token_file
 
 NOTABLE_OVERLAP = 0.02
@@ -43,6 +43,11 @@ class Domain:
     def bytes_read(self) -> int:
         """Bytes of text that were read, for both splits."""
         return self.record["bytes_read"]
+
+    @property
+    def tokenizer_hash(self) -> str:
+        """Hash of what made the tokens; empty where that was not written down."""
+        return self.record.get("tokenizer", "")
 
     @property
     def overlap_ratio(self) -> float:
@@ -197,7 +202,7 @@ def text_left_out(record: dict[str, Any], config: DataConfig) -> str:
     if there is None or there > read:
         of_all = "more" if there is None else f"{there:,}"
         reason = "equal and blank documents are left out"
-        if config.max_domain_bytes:
+        if record["is_capped"]:
             reason = f"--max-domain-bytes {config.max_domain_bytes}; 0 reads all"
         parts.append(f"{read:,} of {of_all} bytes of {name} are read ({reason})")
     if record["heldout_bytes_left_out"]:
@@ -270,7 +275,7 @@ def _tokenize(corpus: Corpus, overlap: Overlap, tokenizer: Tokenizer, cache_dir:
         )
         for split, words in (("train", "training text"), ("heldout", "held-out text"))
     )
-    record = {**corpus.record, **overlap._asdict()}
+    record = {**corpus.record, **overlap._asdict(), "tokenizer": tokenizer_hash(tokenizer)}
     return Domain(record["name"], train, heldout, record["content_hash"], record)
 
 

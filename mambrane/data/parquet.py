@@ -6,6 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from mambrane.core.errors import UserError
+from mambrane.core.printable import printable_path
 from mambrane.data.documents import limited, no_text_field
 
 ROWS_AT_ONCE = 1024
@@ -26,7 +27,7 @@ def _pyarrow(path: Path) -> ModuleType:
         import pyarrow.parquet
     except ImportError as error:
         raise UserError(
-            f"{path}: the package `pyarrow` is not installed",
+            f"{printable_path(path)}: the package `pyarrow` is not installed",
             wanted="the parquet extra of mambrane",
             way_out="pip install 'mambrane[parquet]', or convert the file to jsonl with a field `text`",
         ) from error
@@ -39,11 +40,13 @@ def _texts(path: Path, pyarrow: ModuleType) -> Iterator[bytes]:
             column = _text_column(path, file.schema_arrow)
             first_row = 0
             for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=[column]):
-                yield from _encoded(batch.column(0), f"{path}, rows {first_row:,} to {first_row + len(batch) - 1:,}")
+                yield from _encoded(
+                    batch.column(0), f"{printable_path(path)}, rows {first_row:,} to {first_row + len(batch) - 1:,}"
+                )
                 first_row += len(batch)
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(
-            f"{path}: not a whole parquet file ({error})",
+            f"{printable_path(path)}: not a whole parquet file ({error})",
             wanted="a parquet file",
             way_out="copy or download the file again",
         ) from error
@@ -58,12 +61,12 @@ def _text_column(path: Path, schema: Any) -> str:  # noqa: ANN401 -- pyarrow has
     columns = schema.get_all_field_indices("text")
     if len(columns) > 1:
         raise UserError(
-            f"{path}: {len(columns)} columns named `text`",
+            f"{printable_path(path)}: {len(columns)} columns named `text`",
             wanted="one column named `text`",
             way_out="write the file again with one of them",
         )
     if not columns or not _holds_text(schema.field(columns[0]).type):
-        raise no_text_field(str(path), [f"{field.name} ({field.type})" for field in schema])
+        raise no_text_field(printable_path(path), [f"{field.name} ({field.type})" for field in schema])
     return "text"
 
 

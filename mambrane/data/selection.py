@@ -18,12 +18,15 @@ from mmap import mmap
 from typing import NamedTuple
 
 from mambrane.core.errors import UserError
+from mambrane.core.printable import printable_path
 from mambrane.data.documents import READ_ERRORS, CutText, cut_at_line_end
 from mambrane.data.overlap import in_several, lines_of
 from mambrane.data.source_files import DomainSource, SourceFile
 
 MAX_REPEATED_RATIO = 0.02
 """Part of a held-out family, in bytes, that may stand in other families as long as there is a better choice."""
+FULL_RATIO = 0.98
+"""Part of a domain's cap from which on it counts as reached."""
 NUM_HELDOUT_SLICES = 8
 """Documents that a capped held-out split is taken from, at least, where there are so many."""
 
@@ -69,7 +72,7 @@ def read_documents(
     while True:
         documents = _sample(source, order, allowance, max_bytes, skipped, set(seen), read_whole)
         total = sum(len(document.text) for document in documents)
-        if total >= 0.98 * max_bytes or total == previous:
+        if total >= FULL_RATIO * max_bytes or total == previous:
             yield from documents
             return
         allowance, previous = min(allowance * 4, max_bytes), total
@@ -165,7 +168,7 @@ def _sample(
         new = list(_new_documents(index, texts, digests))
         documents += new
         total += sum(len(document.text) for document in new)
-        if total >= 0.98 * max_bytes:
+        if total >= FULL_RATIO * max_bytes:
             break
     return documents
 
@@ -189,7 +192,7 @@ def _texts(source: DomainSource, index: int, limit: int, skipped: OnSkip) -> Ite
         skipped(file, error.found)
     except READ_ERRORS as error:
         raise UserError(
-            f"{file.path}: cannot be read ({error})",
+            f"{printable_path(file.path)}: cannot be read ({error})",
             wanted="a readable file",
             way_out="repair it, change its permissions, or leave it out",
         ) from error

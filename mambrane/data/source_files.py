@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mambrane.core.errors import UserError
+from mambrane.core.printable import printable_path
 from mambrane.data.documents import Reader
 
 
@@ -51,7 +52,7 @@ def status_of(file: SourceFile) -> os.stat_result:
         raise unreadable(file.path, error) from error
     if not stat.S_ISREG(status.st_mode):
         raise UserError(
-            f"{file.path}: {kind_of(status.st_mode)}, which has no end that could be read to",
+            f"{printable_path(file.path)}: {kind_of(status.st_mode)}, which has no end that could be read to",
             wanted="an ordinary file",
             way_out="copy what it gives into a file, or leave it out",
         )
@@ -74,7 +75,7 @@ def kind_of(mode: int) -> str:
 def unreadable(path: Path | str, error: Exception) -> UserError:
     """Return the error for a file or folder that the system refuses."""
     return UserError(
-        f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})",
+        f"{printable_path(path)}: cannot be read ({getattr(error, 'strerror', None) or error})",
         wanted="a file or folder that may be read and stays as it is meanwhile",
         way_out="correct the path or its permissions, or leave it out",
     )

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
-from mambrane.core.printable import printable
+from mambrane.core.printable import printable, printable_path
 from mambrane.data.builtin.installed import builtin_sources
 from mambrane.data.documents import Reader
 from mambrane.data.file_kinds import READABLE, reader_for
@@ -53,7 +53,7 @@ def _sources_at(location: str, events: EventLog) -> list[DomainSource]:
     _tell_skipped(skipped, events)
     if not found:
         raise UserError(
-            f"--data {path}: no readable file in it ({len(skipped)} of unknown kind)",
+            f"--data {printable_path(path)}: no readable file in it ({len(skipped)} of unknown kind)",
             wanted=READABLE,
             way_out="name plain text files .txt, one file or sub-folder for each domain",
         )
@@ -70,7 +70,7 @@ def _path_of(location: str) -> Path:
         if location.strip() and "\0" not in location and path.exists():
             return path
     raise UserError(
-        f"--data {location or repr(location)}: does not exist",
+        f"--data {printable_path(location) or repr(location)}: does not exist",
         wanted="builtin, an existing file or folder, or hf:NAME",
         way_out="check the path; a hub data set is written hf:NAME",
     )
@@ -94,7 +94,8 @@ def _domains_in(folder: Path, skipped: list[_Skipped]) -> Iterator[DomainSource]
 def _file_source(path: Path, mode: int) -> DomainSource:
     if reader_for(path) is None:
         raise UserError(
-            f"--data {path}: unknown kind of file" + ("" if stat.S_ISREG(mode) else f" ({kind_of(mode)})"),
+            f"--data {printable_path(path)}: unknown kind of file"
+            + ("" if stat.S_ISREG(mode) else f" ({kind_of(mode)})"),
             wanted=READABLE,
             way_out="name a plain text file .txt",
         )
@@ -114,7 +115,7 @@ def _folder_source(folder: Path, skipped: list[_Skipped]) -> DomainSource:
             skipped.append(_Skipped(path, reason))
     if not files:
         raise UserError(
-            f"domain {folder.name}: the folder {folder} holds no readable file "
+            f"domain {printable_path(folder.name)}: the folder {printable_path(folder)} holds no readable file "
             f"({len(skipped) - num_skipped} of unknown kind)",
             wanted=READABLE,
             way_out="put text into it, or move it out of the data folder: each sub-folder is a domain",
@@ -134,6 +135,8 @@ def _reader(path: Path) -> Reader:
 
 def _reason_to_skip(path: Path) -> str | None:
     """Return why a file of a folder is not read, or None if it is."""
+    if path.is_symlink() and not path.exists() and reader_for(path) is None:
+        return "a link that leads nowhere"
     if reader_for(path) is None:
         return f"unknown suffix {path.suffix.lower()!r}; readable are {READABLE}"
     # A link that leads nowhere stays, to be named as a file that cannot be read.
@@ -147,7 +150,7 @@ def _tell_skipped(skipped: list[_Skipped], events: EventLog) -> None:
     for path, reason in skipped:
         by_reason.setdefault(reason, []).append(path)
     for reason, paths in by_reason.items():
-        events.emit("file_skipped", path=printable(paths[0]), count=len(paths), reason=reason)
+        events.emit("file_skipped", path=printable_path(paths[0]), count=len(paths), reason=reason)
 
 
 def _walk(folder: Path, skipped: list[_Skipped]) -> Iterator[Path]:

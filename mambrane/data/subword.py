@@ -19,12 +19,13 @@ from tokenizers.trainers import BpeTrainer
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
+from mambrane.core.printable import printable_path
 from mambrane.data.cache import hash_of, obtain_folder
-from mambrane.data.config import bpe_spec
+from mambrane.data.config import MAX_VOCABULARY, bpe_spec
 from mambrane.data.documents import Texts, encoded_parts
 from mambrane.storage.atomic_files import FileRecord, write_new_file
 
-_FORMAT_VERSION = 2
+_FORMAT_VERSION = 3
 _END_NAMES = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>", "<|im_end|>", "[SEP]")
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 
@@ -124,17 +125,32 @@ def pretrained(spec: str) -> SubwordTokenizer:
     """
     name = spec.removeprefix("hf:")
     try:
+        # A pipe or a device would be read for ever.
+        if name.endswith(".json") and not Path(name).expanduser().is_file():
+            raise FileNotFoundError("there is no such file")
         if name.endswith(".json"):
-            tokenizer = tokenizers.Tokenizer.from_file(name)
+            tokenizer = tokenizers.Tokenizer.from_file(str(Path(name).expanduser()))
         else:
             tokenizer = tokenizers.Tokenizer.from_pretrained(name)
     # The library raises plain Exception for a missing file, a bad file and an unreachable hub alike.
     except Exception as error:
         raise UserError(
-            f"--tokenizer {spec}: cannot be loaded ({type(error).__name__}: {error})",
+            f"--tokenizer {printable_path(spec)}: cannot be loaded ({type(error).__name__}: {error})",
             wanted="the path of a tokenizer.json, or a hub repository that holds one and can be reached",
             way_out="--tokenizer bytes, or download tokenizer.json and give its path",
         ) from error
+    numbers = tokenizer.get_vocab(with_added_tokens=True)
+    if not numbers or max(numbers.values()) >= MAX_VOCABULARY:
+        raise UserError(
+            f"--tokenizer {printable_path(spec)}: {len(numbers):,} tokens, "
+            f"the highest number is {max(numbers.values(), default=0):,}",
+            wanted=f"a vocabulary of 1 to {MAX_VOCABULARY:,} tokens: the model has a row for each number",
+            way_out="--tokenizer bytes or bpe:SIZE",
+        )
+    # Equal text must give equal tokens, whenever it is read again.
+    for chance in ("dropout", "alpha", "nbest_size"):
+        if getattr(tokenizer.model, chance, None) is not None:
+            setattr(tokenizer.model, chance, None)
     # Padding and truncation belong to batches of sentences, not to a stream.
     tokenizer.no_padding()
     tokenizer.no_truncation()

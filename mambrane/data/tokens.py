@@ -18,7 +18,7 @@ from mambrane.data.tokens_on_disk import TokensOnDisk, open_tokens
 from mambrane.storage.atomic_files import FileRecord, write_new_file
 
 FORMAT_VERSION = 1
-_STORED_AS = 2
+_STORED_AS = 3
 """Version of the folder: part of its name, and not of the content hash that a run remembers."""
 
 
@@ -161,6 +161,9 @@ def _open(folder: Path, key: str, tokenizer: Tokenizer) -> TokenFile:
     tokens = open_tokens(folder / "tokens.bin", _dtype(tokenizer))
     if len(tokens) != record["num_tokens"]:
         raise CacheDamaged(f"{folder}: {len(tokens):,} tokens, the record says {record['num_tokens']:,}")
+    # A long stream stays on the disk; its hash alone speaks for it.
+    if isinstance(tokens, np.ndarray) and tokens.max(initial=0) >= tokenizer.vocab_size:
+        raise CacheDamaged(f"{folder}: token {tokens.max():,} of a vocabulary of {tokenizer.vocab_size:,}")
     return TokenFile(
         tokens=tokens,
         end_of_text=tokenizer.end_of_text,

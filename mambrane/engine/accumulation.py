@@ -19,7 +19,7 @@ from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.objective import ObjectiveFunction
 from mambrane.engine.precision import Precision
-from mambrane.engine.ranks import num_ranks, sum_over_ranks_
+from mambrane.engine.ranks import Ranks
 from mambrane.engine.snapshot import Snapshot
 
 MEMORY_MESSAGES = (
@@ -87,6 +87,7 @@ class Accumulator:
         extensions: Extensions,
         events: EventLog,
         device: torch.device,
+        ranks: Ranks,
     ) -> None:
         self.model = model
         self.objective = objective
@@ -94,13 +95,15 @@ class Accumulator:
         self.extensions = extensions
         self.events = events
         self.device = device
+        self.ranks = ranks
 
     def add(
         self, sums: StepSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
     ) -> None:
-        """Mix a micro-batch, run it and add it to the sums of the step."""
+        """Mix a micro-batch, run this rank's rows of it and add them to the sums of the step."""
         for mixer in self.extensions.batch_mixers:
             batch = mixer.mix(batch)
+        batch = self.ranks.rows(batch)
         self._run_whole_or_halves(sums, batch, parameters, expected_targets)
         sums.num_micro_batches += 1
         sums.num_samples += batch.inputs_BT.shape[0]
@@ -165,32 +168,22 @@ class Accumulator:
 
 
 def reduce_over_ranks_(
-    sums: StepSums, parameters: dict[str, nn.Parameter], extensions: Extensions, device: torch.device
+    sums: StepSums, parameters: dict[str, nn.Parameter], extensions: Extensions, device: torch.device, ranks: Ranks
 ) -> None:
     """Replace every sum by its sum over all ranks; a rank without a gradient that another has counts as zero."""
-    if num_ranks() == 1:
+    if ranks.size == 1:
         return
-    counts = [sums.num_targets, sums.num_samples, sums.num_micro_batches, int(sums.was_interrupted)]
-    present = [int(name in sums.gradients) for name in parameters]
-    facts = sum_over_ranks_(torch.tensor(counts + present, dtype=torch.int64, device=device)).tolist()
-    sums.num_targets, sums.num_samples, sums.num_micro_batches, interrupted = facts[: len(counts)]
-    sums.was_interrupted = interrupted > 0
+    present = [name in sums.gradients for name in parameters]
+    facts = ranks.gather((sums.num_targets, sums.num_samples, sums.was_interrupted, present))
+    targets, samples, interrupted, presents = zip(*facts, strict=True)
+    sums.num_targets, sums.num_samples, sums.was_interrupted = sum(targets), sum(samples), any(interrupted)
     if sums.was_interrupted:
         return
-    used = [name for name, ranks in zip(parameters, facts[len(counts) :], strict=True) if ranks]
-    _sum_together_([sums.gradients.setdefault(name, torch.zeros_like(parameters[name])) for name in used])
+    used = [name for name, held in zip(parameters, zip(*presents, strict=True), strict=True) if any(held)]
+    ranks.sum_(*(sums.gradients.setdefault(name, torch.zeros_like(parameters[name])) for name in used))
     names = ("loss", *(extension.name for extension in extensions.loss_terms))
     zero = torch.zeros((), dtype=torch.float64, device=device)
-    _sum_together_([sums.loss_sums.setdefault(name, zero.clone()) for name in names])
-
-
-def _sum_together_(tensors: list[Tensor]) -> None:
-    """Replace each tensor by its sum over all ranks, in one message."""
-    if not tensors:
-        return
-    flat = sum_over_ranks_(torch.cat([tensor.flatten() for tensor in tensors]))
-    for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-        tensor.copy_(total.view_as(tensor))
+    ranks.sum_(*(sums.loss_sums.setdefault(name, zero.clone()) for name in names))
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

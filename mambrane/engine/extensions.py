@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mambrane.core.errors import UserError
 from mambrane.core.stateful import Stateful
 from mambrane.data.batch import MicroBatch
+from mambrane.engine.ranks import ONE_RANK, Ranks
 
 
 class StepView(NamedTuple):
@@ -25,7 +26,8 @@ class StepView(NamedTuple):
     model: Any
     """The nn.Module that learns, to be read: changes are returned."""
     micro_batches: list[MicroBatch]
-    """The micro-batches that were back-propagated, as they were run (mixed, and split when memory was short)."""
+    """The micro-batches that were back-propagated, as they were run (mixed, and split when memory was short); of
+    several processes each sees its own rows, and may see none."""
     activities: list[Any]
     """The detached `activity` of the model's output for each of them."""
     targets_by_batch: list[int]
@@ -35,6 +37,8 @@ class StepView(NamedTuple):
     applied_step: int
     """Applied steps of the run, this one included."""
     learning_rate: float
+    ranks: Ranks = ONE_RANK
+    """The processes that train together: what is added up from `micro_batches` is to be summed by `ranks.sum_`."""
 
 
 class StepChange(NamedTuple):
@@ -52,8 +56,11 @@ class BoundaryView(NamedTuple):
     model: Any
     """The nn.Module that has learned the task."""
     loader: Any
+    """The task's text, the same on every rank."""
     task_index: int
     device: torch.device
+    ranks: Ranks = ONE_RANK
+    """The processes that train together."""
 
 
 @runtime_checkable

@@ -30,6 +30,10 @@ class Method:
     """The numbers that it shows."""
     operations: ClassVar[tuple[str, ...]] = ()
     """Operations with kernels that it calls."""
+    across_ranks: ClassVar[bool] = False
+    """Whether several processes may train with it: all that it draws and learns is then the same on every rank, because
+    it comes from what is global (micro-batches before they are cut, reduced gradients, weights) or goes through
+    `view.ranks`."""
 
     @classmethod
     def is_used(cls, config: Any) -> bool:  # noqa: ANN401 -- a run's configuration

@@ -1,31 +1,211 @@
-"""Sums over the processes of a run. With one process every function returns what it was given."""
+"""The processes that train one run together, as a value; every collective of the program is here.
+
+Everything above the forward pass is global and equal on all ranks: each reads the same micro-batches, mixes them with
+the same replay memory and counts the same steps. A rank runs its own rows of each micro-batch and nothing else, and
+what comes of them is summed. A checkpoint therefore knows no ranks: it is written by one and read by any number.
+
+Sums are taken in the order of the ranks, so that equal runs have equal bits. With one process every method returns what
+it was given.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from mambrane.core.errors import UserError
+from mambrane.data.batch import MicroBatch
 
-def num_ranks() -> int:
-    """Return how many processes train together."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+CHUNK_NUMBERS = 1 << 22
+"""Numbers that are summed at a time: a rank holds those of every rank."""
 
-
-def sum_over_ranks_(tensor: Tensor) -> Tensor:
-    """Replace `tensor` in place by its sum over all ranks."""
-    if num_ranks() > 1:
-        dist.all_reduce(tensor, op=dist.ReduceOp.SUM)
-    return tensor
+Value = TypeVar("Value")
 
 
-def largest_over_ranks(values: list[int], device: torch.device) -> list[int]:
-    """Return, for each value, the largest that any rank holds."""
-    if num_ranks() == 1:
+class RankLostError(UserError, RuntimeError):
+    """Another process of the run ended, or does not answer."""
+
+
+class RanksDifferError(UserError, RuntimeError):
+    """What must be equal on all ranks is not."""
+
+
+class Ranks:
+    """One process alone, or one of several: which, of how many, and what they do together."""
+
+    def __init__(
+        self,
+        rank: int = 0,
+        size: int = 1,
+        *,
+        store: dist.Store | None = None,
+        control: dist.ProcessGroup | None = None,
+    ) -> None:
+        """Take the place of this process; torch.distributed is open where there are several.
+
+        Args:
+            rank: number of this process, from 0.
+            size: number of processes.
+            store: where each process notes how far it is, so that one that is lost can be named.
+            control: group of the same processes over CPUs, for flags and small values; the default group if not given.
+        """
+        self.rank, self.size = rank, size
+        self._store, self._control = store, control
+        self._num_calls = 0
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that locks, logs and saves."""
+        return self.rank == 0
+
+    def rows(self, batch: MicroBatch) -> MicroBatch:
+        """Return this rank's rows of a micro-batch: none where there are fewer rows than ranks before it."""
+        if self.size == 1:
+            return batch
+        num_rows = batch.inputs_BT.shape[0]
+        own = slice(self.rank * num_rows // self.size, (self.rank + 1) * num_rows // self.size)
+        return MicroBatch(*(part[own] for part in batch))
+
+    def sum_(self, *tensors: Tensor) -> None:
+        """Replace each tensor in place by its sum over all ranks; all are of one type and travel together."""
+        if self.size == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
+        with self._told("a sum"):
+            for chunk in flat.split(CHUNK_NUMBERS):
+                parts = [torch.empty_like(chunk) for _ in range(self.size)]
+                dist.all_gather(parts, chunk)
+                total = parts[0]
+                for part in parts[1:]:
+                    total += part
+                chunk.copy_(total)
+        for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.detach().copy_(total.view_as(tensor))
+
+    def gather(self, value: Value) -> list[Value]:
+        """Return the values of all ranks, in their order; anything that pickle takes, sent between own processes."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        with self._told("an exchange"):
+            dist.all_gather_object(values, value, group=self._control)
         return values
-    largest = torch.tensor(values, dtype=torch.int64, device=device)
-    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
-    return largest.tolist()
+
+    def all_true(self, flag: bool) -> bool:
+        """Return whether `flag` holds on every rank."""
+        if self.size == 1:
+            return flag
+        holds = torch.tensor(int(flag))
+        with self._told("a question"):
+            dist.all_reduce(holds, op=dist.ReduceOp.MIN, group=self._control)
+        return bool(holds)
+
+    def first_before_others(self, function: Callable[[], Value]) -> Value:
+        """Return what the function returns, called by rank 0 first: the others find what it has written."""
+        if self.size == 1:
+            return function()
+        if self.is_first:
+            value = function()
+            self.gather(None)
+            return value
+        self.gather(None)
+        return function()
+
+    def require_equal(self, tensors: Mapping[str, Tensor]) -> None:
+        """Raise RanksDifferError with the name of the first tensor that is not the same bits on all ranks."""
+        if self.size == 1:
+            return
+        hashes = {name: _hash_of(tensor) for name, tensor in tensors.items()}
+        own, *others = self.gather(hashes)
+        for rank, other in enumerate(others, start=1):
+            if own != other:
+                names = [*own, *(name for name in other if name not in own)]
+                name = next(name for name in names if own.get(name) != other.get(name))
+                raise RanksDifferError(
+                    f"{name} differs between rank 0 and rank {rank}",
+                    wanted="the same weights and extension states, bit for bit, in all processes of a run",
+                    way_out="run the same command again, which resumes from the last checkpoint, written before they "
+                    "differed; equal torch versions and processors on all machines keep sums equal",
+                )
+
+    @contextmanager
+    def _told(self, what: str) -> Iterator[None]:
+        """Turn the failure of a collective into an error that names who is missing."""
+        self._num_calls += 1
+        if self._store is not None:
+            self._store.set(f"mambrane/{self.rank}", str(self._num_calls))
+        try:
+            yield
+        except RuntimeError as error:
+            raise RankLostError(
+                f"rank {self.rank} of {self.size} waited in vain in {what} of all ranks: {self._missing()} ({error})",
+                wanted="every process of the run at work",
+                way_out="look at what that process has printed; run the same command again, with any number of "
+                "processes: it resumes from the last checkpoint",
+            ) from error
+
+    def _missing(self) -> str:
+        """Return, in words, which ranks had not come to this call when it failed."""
+        late = []
+        for rank in range(self.size):
+            num_calls = self._num_calls
+            if self._store is not None:
+                key = f"mambrane/{rank}"
+                num_calls = int(self._store.get(key)) if self._store.check([key]) else 0
+            if num_calls < self._num_calls:
+                late.append(f"rank {rank}")
+        return f"{', '.join(late)} did not come" if late else "a process ended or the connection broke"
 
 
-def true_on_all_ranks(flag: bool, device: torch.device) -> bool:
-    """Return whether `flag` holds on every rank."""
-    return largest_over_ranks([int(not flag)], device) == [0]
+ONE_RANK = Ranks()
+"""One process alone."""
+
+
+def is_first_process() -> bool:
+    """Return whether this process speaks for the run: rank 0 of torchrun's, or the only one."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+@contextmanager
+def open_ranks(device: torch.device, *, timeout_s: float) -> Iterator[Ranks]:
+    """Join the processes that torchrun has started; one process alone where it has not.
+
+    Args:
+        device: what this process trains on: gloo joins CPUs, nccl GPUs.
+        timeout_s: how long a process waits for the others before it gives up, in seconds.
+
+    Raises:
+        RankLostError: the processes do not find each other in that time.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield ONE_RANK
+        return
+    timeout = timedelta(seconds=timeout_s)
+    try:
+        store, rank, size = next(iter(dist.rendezvous("env://", timeout=timeout)))
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        group_store = dist.PrefixStore("torch", store)
+        dist.init_process_group(backend, store=group_store, rank=rank, world_size=size, timeout=timeout)
+        control = None if backend == "gloo" else dist.new_group(backend="gloo", timeout=timeout)
+    except (RuntimeError, ValueError) as error:
+        raise RankLostError(
+            f"the {size} processes of the run did not find each other: {error}",
+            wanted="MASTER_ADDR and MASTER_PORT where all processes can reach them",
+            way_out="start them with torchrun, which sets both",
+        ) from error
+    try:
+        yield Ranks(rank, size, store=store, control=control)
+    finally:
+        dist.destroy_process_group()
+
+
+def _hash_of(tensor: Tensor) -> str:
+    numbers = tensor.detach().cpu().contiguous().flatten().view(torch.uint8)
+    return hashlib.sha256(numbers.numpy().tobytes()).hexdigest()

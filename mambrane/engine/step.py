@@ -8,9 +8,7 @@ A step that is not finite leaves weights, moments, EMA, schedule, plasticity and
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -30,9 +28,10 @@ from mambrane.engine.extensions import Extensions, StepChange, StepView
 from mambrane.engine.objective import ObjectiveFunction
 from mambrane.engine.optimizer import set_learning_rate
 from mambrane.engine.precision import Precision
-from mambrane.engine.ranks import true_on_all_ranks
+from mambrane.engine.ranks import Ranks
 from mambrane.engine.schedule import Schedule
 from mambrane.engine.snapshot import Snapshot
+from mambrane.engine.step_result import StepResult
 from mambrane.engine.transaction import StepState, StepTransaction
 from mambrane.engine.transfer import to_host
 from mambrane.engine.weights import (
@@ -44,56 +43,6 @@ from mambrane.engine.weights import (
     write_weights,
     writes_to,
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StepResult:
-    """What became of a step."""
-
-    state: StepState
-    """COMMITTED, SKIPPED, EMPTY or ABORTED."""
-    num_micro_batches: int
-    num_samples: int
-    num_targets: int
-    """Counted targets; like the two numbers above, over all ranks."""
-    learning_rate: float
-    """Learning rate of the step, if it was applied."""
-    scale: float
-    """Loss scale with which the step ran."""
-    loss: float | None = None
-    """Main loss in nats per target, without any term or penalty. None when nothing was run."""
-    terms: dict[str, float] = field(default_factory=dict)
-    """Each loss term in nats per target, by extension."""
-    penalties: dict[str, float] = field(default_factory=dict)
-    """Each penalty, by extension."""
-    gradient_norm: float | None = None
-    """Norm of the whole gradient before clipping."""
-    numbers: dict[str, float] = field(default_factory=dict)
-    """What the after-step extensions returned, as "extension/number"."""
-    reason: str = ""
-    """Why the step did not change the weights."""
-
-    @classmethod
-    def of(
-        cls,
-        sums: StepSums,
-        losses: dict[str, float],
-        *,
-        state: StepState,
-        reason: str = "",
-        **known: Any,  # noqa: ANN401 -- fields
-    ) -> "StepResult":
-        """Return what became of a step, from its sums and its mean losses."""
-        return cls(
-            state=state,
-            reason=reason,
-            num_micro_batches=sums.num_micro_batches,
-            num_samples=sums.num_samples,
-            num_targets=sums.num_targets,
-            loss=losses.get("loss"),
-            terms={name: loss for name, loss in losses.items() if name != "loss"},
-            **known,
-        )
 
 
 class TrainingStep:
@@ -113,6 +62,7 @@ class TrainingStep:
         device: torch.device,
         events: EventLog,
         should_stop: Callable[[], bool],
+        ranks: Ranks,
     ) -> None:
         self.model = model
         self.optimizers = optimizers
@@ -123,9 +73,16 @@ class TrainingStep:
         self.gradient_clip = gradient_clip
         self.device = device
         self.should_stop = should_stop
+        self.ranks = ranks
         self.transaction: StepTransaction | None = None
         self._accumulator = Accumulator(
-            model, objective=objective, precision=precision, extensions=extensions, events=events, device=device
+            model,
+            objective=objective,
+            precision=precision,
+            extensions=extensions,
+            events=events,
+            device=device,
+            ranks=ranks,
         )
 
     @property
@@ -137,8 +94,8 @@ class TrainingStep:
         """Run one step from OPEN to CLOSED.
 
         Args:
-            micro_batches: those of the step; none on a rank whose data has ended before that of others.
-            expected_targets: about how many targets the step has, the same on all ranks; it only scales fp16 sums.
+            micro_batches: those of the step, the same on all ranks.
+            expected_targets: about how many targets the step has; it only scales fp16 sums.
             applied: applied steps of the run before this one.
         """
         before = StepStart(self.model, self.extensions)
@@ -160,7 +117,7 @@ class TrainingStep:
 
         transaction.advance(StepState.ACCUMULATING)
         sums = self._accumulate(micro_batches, parameters, expected_targets)
-        reduce_over_ranks_(sums, parameters, self.extensions, self.device)
+        reduce_over_ranks_(sums, parameters, self.extensions, self.device, self.ranks)
         result_of = partial(StepResult.of, sums, learning_rate=learning_rate, scale=scale)
         if sums.was_interrupted:
             transaction.advance(StepState.ABORTED)
@@ -178,7 +135,7 @@ class TrainingStep:
         penalties_on_device = self._add_penalties()
         norm = get_total_norm([parameter.grad for parameter in parameters.values() if parameter.grad is not None])
         losses, penalties, known = to_host(sums.mean_losses(), penalties_on_device, {"gradient_norm": norm})
-        is_finite = true_on_all_ranks(math.isfinite(known["gradient_norm"]), self.device)
+        is_finite = self.ranks.all_true(math.isfinite(known["gradient_norm"]))
         result_of = partial(result_of, losses, penalties=penalties, **known)
         if not is_finite:
             transaction.advance(StepState.SKIPPED)
@@ -269,6 +226,7 @@ class TrainingStep:
             num_targets=sums.num_targets,
             applied_step=applied_step,
             learning_rate=learning_rate,
+            ranks=self.ranks,
         )
         numbers: dict[str, float | Tensor] = {}
         weights: dict[str, Tensor] = {}

@@ -33,10 +33,11 @@ from mambrane.engine.optimizer import (
     optimizer_state_by_name,
 )
 from mambrane.engine.precision import Precision, choose_precision
-from mambrane.engine.ranks import largest_over_ranks, num_ranks, true_on_all_ranks
+from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.schedule import Schedule
 from mambrane.engine.snapshot import evaluation_without_trace, global_random_state, set_global_random_state
-from mambrane.engine.step import StepResult, TrainingStep
+from mambrane.engine.step import TrainingStep
+from mambrane.engine.step_result import StepResult
 from mambrane.engine.transaction import StepBatches, StepGroups, StepState, TailPolicy
 
 
@@ -68,8 +69,13 @@ class Trainer:
         should_stop: Callable[[], bool] = never,
         precision: Precision | None = None,
         optimizers: tuple[Optimizer, ...] | None = None,
+        ranks: Ranks = ONE_RANK,
     ) -> None:
-        """Put the engine together; `precision` and `optimizers` replace what `config` asks for."""
+        """Put the engine together; `precision` and `optimizers` replace what `config` asks for.
+
+        Raises:
+            UserError: several processes train, and an extension would see the rows of one of them only.
+        """
         _refuse_half_weights(model)
         self.model = model
         self.config = config
@@ -77,6 +83,9 @@ class Trainer:
         self.events = events
         self.should_stop = should_stop
         self.extensions = Extensions() if extensions is None else extensions
+        self.ranks = ranks
+        if ranks.size > 1:
+            _refuse_sight_of_one_rank(self.extensions, ranks)
         kind = choose_precision(config.precision, mixed_precision=config.mixed_precision, device=device)
         self.precision = Precision(kind, device) if precision is None else precision
         self.optimizers = (build_optimizer(model, config),) if optimizers is None else optimizers
@@ -101,6 +110,7 @@ class Trainer:
             device=device,
             events=events,
             should_stop=should_stop,
+            ranks=ranks,
         )
 
     def begin_task(self, total_steps: int) -> None:
@@ -119,7 +129,7 @@ class Trainer:
         """Let the boundary extensions look back at the task that ends; gradients and a carried tail are dropped."""
         self._require_whole("ending a task")
         self._drop_carried()
-        view = BoundaryView(model=self.model, loader=loader, task_index=task_index, device=self.device)
+        view = BoundaryView(self.model, loader, task_index, self.device, self.ranks)
         with self.precision.autocast_unscaled():
             for extension in self.extensions.boundaries:
                 extension.boundary(view)
@@ -133,11 +143,8 @@ class Trainer:
         Raises:
             DivergedError: too many skipped steps in a row.
             TornStateError: an earlier update was broken off half-way.
-            UserError: several processes train, and an extension would see the data of one of them only.
         """
         self._require_whole("training on")
-        if num_ranks() > 1:
-            _refuse_sight_of_one_rank(self.extensions)
         grouped = StepGroups(
             chain(list(self.carried), loader.epoch_batches()),
             self.config.accumulation_steps,
@@ -145,20 +152,23 @@ class Trainer:
         )
         stream = iter(grouped)
         is_empty, self.was_stopped = True, False
-        while true_on_all_ranks(not self.should_stop(), self.device):
+        while not self.stop_is_asked():
             batches = self._next_step(stream, grouped, loader)
-            expected_targets = self._expect_targets(batches)
-            if expected_targets == 0:
+            if batches is None:
                 loader.commit()
                 if is_empty:
                     self.events.emit("epoch_without_steps", carried=len(self.carried))
                 return
             is_empty = False
-            result = self._train_on(batches, expected_targets, loader)
+            result = self._train_on(batches, loader)
             yield result
             if result.state is StepState.ABORTED:
                 break
         self.was_stopped = True
+
+    def stop_is_asked(self) -> bool:
+        """Return whether any process of the run was asked to stop; all of them ask at the same place."""
+        return not self.ranks.all_true(not self.should_stop())
 
     @contextmanager
     def evaluation(self) -> Iterator[None]:
@@ -231,7 +241,7 @@ class Trainer:
     def _next_step(
         self, stream: Iterator[StepBatches[MicroBatch]], grouped: StepGroups[MicroBatch], loader: Loader
     ) -> StepBatches[MicroBatch] | None:
-        """Return the next step, or None at the end of this rank's data, where a short tail is dropped or carried."""
+        """Return the next step, or None at the end of the data, where a short tail is dropped or carried."""
         try:
             batches = next(stream, None)
         except BaseException:
@@ -245,20 +255,11 @@ class Trainer:
                 self.events.emit("tail_dropped", micro_batches=len(leftover), reason="--tail-policy drop")
         return batches
 
-    def _expect_targets(self, batches: StepBatches[MicroBatch] | None) -> int:
-        """Return about how many targets the step has, the same on all ranks; 0 when no rank has another step."""
-        size = self.config.accumulation_steps
-        expected_targets = 0 if batches is None else size * batches.first.targets_BT.numel()
-        (most_expected,) = largest_over_ranks([expected_targets], self.device)
-        return most_expected
-
-    def _train_on(self, batches: StepBatches[MicroBatch] | None, expected_targets: int, loader: Loader) -> StepResult:
+    def _train_on(self, batches: StepBatches[MicroBatch], loader: Loader) -> StepResult:
         """Run one step, count it, and move the loader's cursor if its data was consumed."""
-        micro_batches = () if batches is None else batches
+        expected_targets = self.config.accumulation_steps * batches.first.targets_BT.numel()
         try:
-            result = self.training_step.run(
-                micro_batches, expected_targets=expected_targets, applied=self.counters.applied
-            )
+            result = self.training_step.run(batches, expected_targets=expected_targets, applied=self.counters.applied)
         except BaseException as error:
             loader.rewind()
             if self.training_step.is_closed:
@@ -269,8 +270,7 @@ class Trainer:
             loader.rewind()
         else:
             loader.commit()
-            if batches is not None:
-                del self.carried[: self.config.accumulation_steps]
+            del self.carried[: self.config.accumulation_steps]
         self.counters.count(
             result.state,
             micro_batches=result.num_micro_batches,
@@ -305,14 +305,14 @@ class Trainer:
             )
 
 
-def _refuse_sight_of_one_rank(extensions: Extensions) -> None:
-    """Refuse what draws or learns from the text of its own process: the processes would drift apart."""
-    own_data = (*extensions.batch_mixers, *extensions.after_steps, *extensions.boundaries)
-    if own_data:
-        names = ", ".join(dict.fromkeys(extension.name for extension in own_data))
+def _refuse_sight_of_one_rank(extensions: Extensions, ranks: Ranks) -> None:
+    """Refuse what draws or learns from the rows of its own process: the processes would drift apart."""
+    see_rows = (*extensions.batch_mixers, *extensions.after_steps, *extensions.boundaries)
+    names = dict.fromkeys(extension.name for extension in see_rows if not getattr(extension, "across_ranks", False))
+    if names:
         raise UserError(
-            f"{num_ranks()} processes train together with {names}, which would see the data of one process only",
-            wanted="loss terms, penalties and update gates only",
+            f"{ranks.size} processes train together with {', '.join(names)}, which would see one process only",
+            wanted="extensions with `across_ranks = True`, which sum what they see by `view.ranks` (docs/extending.md)",
             way_out="train in one process, or leave these extensions out",
         )
 

@@ -1,6 +1,5 @@
 """What kernels do with their arguments: choose the type to compute in, hand tensors to Numba, add up rows."""
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -17,11 +16,6 @@ def as_tensor_like(number: float | Tensor, x: Tensor) -> Tensor:
     if isinstance(number, Tensor):
         return number.to(x)
     return torch.full((), number, dtype=x.dtype, device=x.device)
-
-
-def without_autocast(device: torch.device) -> AbstractContextManager:
-    """Return what keeps mixed precision out of the products inside; the meta device has none."""
-    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def no_resets(x: Tensor) -> Tensor:

@@ -12,7 +12,6 @@ import math
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations, Resets
@@ -22,6 +21,7 @@ from mambrane.layers.spiking import Ticks
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.causal_trace import causal_trace
 from mambrane.ops.lif import LifOutput
+from mambrane.ops.rms_norm import rms_norm
 
 RATE_WINDOW_TOKENS = 10
 
@@ -59,7 +59,7 @@ class SpikeCode(nn.Module):
             return self.ticks.last(code_BTS), state
         assert population.membrane_BTS is not None, "the population keeps them for this method"
         membrane_BTS = self.ticks.last(population.membrane_BTS)
-        return F.rms_norm(membrane_BTS, membrane_BTS.shape[-1:], eps=1e-5), None
+        return rms_norm(membrane_BTS), None
 
     def cost(self) -> ComponentCost:
         """Return what the code costs."""

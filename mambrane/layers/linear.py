@@ -15,8 +15,11 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
     def parts(self, x: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-        """Return the output of a layer without bias cut into parts of these sizes, each contiguous.
+        """Return the output of a layer without bias cut into parts of these sizes.
 
-        A product for each part: slices of one output would be strided, and the kernels behind would copy them.
+        On a CPU there is a product for each part: slices of one output would be strided, and the kernels behind would
+        copy them. On a GPU one product is faster than several, also with the copies.
         """
+        if x.device.type != "cpu":
+            return list(linear(x, self.weight).split(list(sizes), dim=-1))
         return [linear(x, part_OI) for part_OI in self.weight.split(list(sizes))]

@@ -7,8 +7,9 @@ Source: Zhang & Sennrich 2019, arXiv 1910.07467.
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from mambrane.ops.rms_norm import rms_norm
 
 
 class RmsNorm(nn.Module):
@@ -23,5 +24,5 @@ class RmsNorm(nn.Module):
         """Return the normalised input, in its own type."""
         if self.groups > 1:
             parts = x_BTD.unflatten(-1, (self.groups, -1))
-            return F.rms_norm(parts, parts.shape[-1:], eps=self.eps).flatten(-2) * self.weight.to(x_BTD.dtype)
-        return F.rms_norm(x_BTD, self.weight.shape, self.weight.to(x_BTD.dtype), self.eps)
+            return rms_norm(parts, eps=self.eps).flatten(-2) * self.weight.to(x_BTD.dtype)
+        return rms_norm(x_BTD, self.weight, eps=self.eps)

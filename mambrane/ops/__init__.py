@@ -15,6 +15,7 @@ from mambrane.ops.lif import LifOutput, lif
 from mambrane.ops.linear import linear
 from mambrane.ops.linear_cross_entropy import linear_cross_entropy
 from mambrane.ops.ltc import LtcWeights, ltc
+from mambrane.ops.rms_norm import rms_norm
 from mambrane.ops.selective_scan import selective_scan
 from mambrane.ops.spike_pairs import SpikePairs, spike_pairs
 from mambrane.ops.ssd import ssd
@@ -42,6 +43,7 @@ __all__ = [
     "linear_cross_entropy",
     "ltc",
     "note_usage_",
+    "rms_norm",
     "selective_scan",
     "spike_pairs",
     "ssd",

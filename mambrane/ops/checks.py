@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mambrane.core.errors import UserError
+from mambrane.kernels.autocast import autocast_type
 
 _FLOATING = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
 _TYPES = {"bool": (torch.bool,), "int64": (torch.int64,), "full": (torch.float32, torch.float64), "float": _FLOATING}
@@ -103,7 +104,7 @@ class Arguments:
             if dtype == torch.float64:
                 self._refuse(found, "nothing finer than the first argument, in whose type the result is given")
             return True
-        if not torch.is_autocast_enabled(first.device.type):
+        if autocast_type(first.device.type) is None:
             self._refuse(found, "one type, or autocast")
         return False
 

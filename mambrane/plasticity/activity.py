@@ -17,6 +17,7 @@ class ActivityProbe(Method):
     """
 
     name = "activity"
+    across_ranks = True
     numbers = (Number("firing_rate", "firing rate, spikes per neuron and tick", "firing {}"),)
 
     @classmethod
@@ -30,13 +31,23 @@ class ActivityProbe(Method):
         return cls()
 
     def after_step(self, view: StepView) -> StepChange:
-        """Show the step's rates and gate shares, each the mean over its micro-batches."""
+        """Show the step's rates and gate shares, each the mean over its rows of text."""
         per_batch = [_numbers(activity) for activity in view.activities]
-        names = list(per_batch[0])
+        # A rank without a row in this step has no names of its own.
+        names = next(filter(None, view.ranks.gather([*per_batch[0]] if per_batch else [])), [])
         if not names:
             return StepChange({})
+        weights = [float(len(batch.inputs_BT)) for batch in view.micro_batches]
+        device = next(view.model.parameters()).device
         # A row for each micro-batch: a few small operations for all numbers of the step.
-        means_N = torch.stack([torch.stack(list(batch.values())) for batch in per_batch]).double().mean(dim=0)
+        rows = [
+            torch.stack(list(batch.values())).double() * weight
+            for batch, weight in zip(per_batch, weights, strict=True)
+        ]
+        sums_N = torch.stack(rows).sum(0) if rows else torch.zeros(len(names), dtype=torch.float64, device=device)
+        num_rows = torch.full((), sum(weights), dtype=torch.float64, device=device)
+        view.ranks.sum_(sums_N, num_rows)
+        means_N = sums_N / num_rows
         rates = [mean for name, mean in zip(names, means_N, strict=True) if "rate" in name]
         overall = {"firing_rate": torch.stack(rates).mean()} if rates else {}
         return StepChange(overall | dict(zip(names, means_N, strict=True)))

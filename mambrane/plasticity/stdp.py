@@ -16,7 +16,7 @@ both traces are high: TACOS (arXiv 2409.00021).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -28,6 +28,7 @@ from mambrane.core.shapes import IGNORED_TARGET, Spikes
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import StepChange, StepView
 from mambrane.engine.method import Method, Number
+from mambrane.engine.ranks import Ranks
 from mambrane.layers.spiking import Ticks
 from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity import rules
@@ -68,11 +69,21 @@ class Observed:
     spikes_NU: Tensor | float = 0.0
     squared_rate_NU: Tensor | float = 0.0
 
+    def sum_over_ranks_(self, ranks: Ranks, synapses: Synapses) -> None:
+        """Replace every sum by that over all ranks; one that saw no micro-batch adds zeros."""
+        if ranks.size == 1:
+            return
+        for field in fields(self):
+            like = synapses.consolidation_NUS if field.name.endswith("NUS") else synapses.rate_NU
+            setattr(self, field.name, torch.zeros_like(like) + getattr(self, field.name))
+        ranks.sum_(*(getattr(self, field.name) for field in fields(self)))
+
 
 class Stdp(Method):
     """After-step extension: changes every plastic synapse by the spikes of its two populations."""
 
     name = "stdp"
+    across_ranks = True
     operations = ("spike_pairs", "causal_trace")
     """Operations with compiled kernels that the rules call."""
     numbers = (
@@ -130,6 +141,7 @@ class Stdp(Method):
             for batch, num_targets, batch_spikes in zip(view.micro_batches, counts, spikes, strict=True):
                 trains = self._trains(batch, num_targets, [batch_spikes[name] for name in synapses.names])
                 self._observe(synapses, observed, trains)
+            observed.sum_over_ranks_(view.ranks, synapses)
             self._remember(synapses, observed, view.num_targets * self.ticks_per_token)
             before.append(torch.stack([weights[name] for name in synapses.names]))
             after.append(self._changed(synapses, before[-1], observed, view.num_targets))
@@ -206,7 +218,7 @@ class Stdp(Method):
             "rate_per_token": _flat([synapses.rate_NU for synapses in self.synapses]).mean() * self.ticks_per_token,
         }
         if self.config.use_meta_plasticity:
-            numbers["regularizer"] = _flat([synapses.consolidation_NUS for synapses in self.synapses]).mean()
+            numbers["consolidation"] = _flat([synapses.consolidation_NUS for synapses in self.synapses]).mean()
         return numbers
 
     def state_dict(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from mambrane.core.events import EventLog
 from mambrane.core.renamed import with_present_state_names
 from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
+from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.compiling import compile_blocks
@@ -19,6 +20,7 @@ from mambrane.run.config import RunConfig
 from mambrane.run.methods import build_extensions
 from mambrane.storage.checkpoint import Checkpoint
 from mambrane.storage.saver import BackgroundSaver
+from mambrane.storage.state_files import encode_state
 from mambrane.tasks import task_kind
 from mambrane.tasks.kind import TaskKind
 
@@ -60,8 +62,12 @@ def build_runner(
     matrix_path: Path,
     from_outside: Sequence[object] = (),
     reference: Sequence[Domain] = (),
+    ranks: Ranks = ONE_RANK,
 ) -> Runner:
-    """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands."""
+    """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands.
+
+    Of several processes the first one saves, after all have agreed on weights and extension states bit for bit.
+    """
     model.to(device)
     if config.engine.compile:
         compile_blocks(model, device)
@@ -74,11 +80,16 @@ def build_runner(
         extensions=build_extensions(config, model, from_outside),
         objective=kind.objective,
         should_stop=should_stop,
+        ranks=ranks,
     )
 
     def save() -> None:
         parts = parts_of(runner)
-        saver.save_async(trainer.counters.applied, parts.states, weights=parts.weights)
+        if ranks.size > 1:
+            equal = {"weights": parts.weights, "extensions": parts.states["extensions"]}
+            ranks.require_equal(encode_state(equal).tensors)
+        if ranks.is_first:
+            saver.save_async(trainer.counters.applied, parts.states, weights=parts.weights)
 
     runner = Runner(
         build_stream(domains, config.continual, config.run.epochs),

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from mambrane.continual.config import KEEPING_CURRICULA, ContinualConfig
 from mambrane.core.bounds import Bounds, Count, Seed, check_settings
 from mambrane.core.errors import UserError
+from mambrane.core.ordinary_files import read_ordinary
 from mambrane.core.renamed import earlier_setting, with_present_settings
 from mambrane.data.config import INITIAL_TOKENIZER, DataConfig
 from mambrane.engine.config import EngineConfig
@@ -50,6 +51,8 @@ class RunOptions:
     """Folder of the run; left out: runs/NAME, where NAME follows from the configuration."""
     require_same_environment: bool = False
     """Refuse to resume where torch, Numba, the processor or the number of threads is not as when the run was saved."""
+    rank_timeout_s: Annotated[float, Bounds(1, 86_400)] = 600.0
+    """Seconds for which the processes of one run (torchrun) wait for each other before they give up."""
     dry_run: bool = False
     """Print the plan (tasks, tokens, parameters, memory, time) and train nothing."""
 
@@ -128,6 +131,7 @@ OPERATIONAL = (
     "run.device",
     "run.deterministic",
     "run.require_same_environment",
+    "run.rank_timeout_s",
     "engine.save_every",
     "engine.keep_checkpoints",
     "engine.checkpoint_activations",
@@ -206,6 +210,15 @@ def from_dict(sections: dict[str, Any], *, source: str, base: RunConfig | None =
     return dataclasses.replace(base, **changed)
 
 
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; of two values under one name the parser would take the last without a word."""
+    names = [name for name, _ in pairs]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled:
+        raise ValueError(f"{', '.join(doubled)} stands in it twice")
+    return dict(pairs)
+
+
 def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
     """Return the sections of a JSON configuration file.
 
@@ -213,7 +226,7 @@ def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
         UserError: the file cannot be read or is not a JSON object of objects.
     """
     try:
-        sections = json.loads(path.read_text(encoding="utf-8"))
+        sections = json.loads(read_ordinary(path), object_pairs_hook=_once_each)
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"--config {path}: {error}", wanted="a readable JSON file", way_out="correct the path or the file"

@@ -5,15 +5,17 @@ the run was saved in; in another one it is as good, and that is said.
 """
 
 import json
+from pathlib import Path
 from typing import Any
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
+from mambrane.core.ordinary_files import read_ordinary
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.run_folder import RunFolder
 
 CHANGE_BITS = (
-    *("torch", "numba", "llvmlite", "numpy", "device", "cpu_capability", "num_threads"),
+    *("torch", "numba", "llvmlite", "numpy", "device", "cpu_capability", "num_threads", "num_processes"),
     *("float32_products", "deterministic", "compiled"),
 )
 """Parts of the environment that decide in which order, and by which instructions, numbers are added."""
@@ -23,22 +25,12 @@ def compare_environment(folder: RunFolder, here: dict[str, Any], events: EventLo
     """Say which parts of the environment changed since the run was last trained, and keep the present one.
 
     Raises:
-        UserError: some changed, and none must.
+        UserError: some changed, or nobody knows whether they did, and none must.
     """
     file = folder.path / "environment.json"
-    try:
-        saved = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        saved = None
-    changed = []
-    if isinstance(saved, dict):
-        changed = [
-            f"{name} {saved[name]} -> {here[name]}"
-            for name in CHANGE_BITS
-            if name in saved and name in here and saved[name] != here[name]
-        ]
-    if changed:
-        found = f"the environment changed since the run was saved: {', '.join(changed)}"
+    is_new = not file.exists() and not any(folder.checkpoints_folder.glob("step-*"))
+    found = None if is_new else _difference(_read(file), here, file)
+    if found is not None:
         if must_be_same:
             raise UserError(
                 found,
@@ -47,3 +39,24 @@ def compare_environment(folder: RunFolder, here: dict[str, Any], events: EventLo
             )
         events.emit("warning", message=f"{found}; the last bits of the numbers may differ from here on")
     atomic_write_text(file, json.dumps(here, indent=2) + "\n")
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """Return the environment that was kept, or None where the file is not there or damaged."""
+    try:
+        saved = json.loads(read_ordinary(file))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return saved if isinstance(saved, dict) else None
+
+
+def _difference(saved: dict[str, Any] | None, here: dict[str, Any], file: Path) -> str | None:
+    """Return in a sentence what changed, or that it is not known; None where nothing did."""
+    if saved is None:
+        return f"the environment that the run was saved in is not known: {file} is missing or damaged"
+    changed = [
+        f"{name} {saved.get(name, 'unknown')} -> {here[name]}"
+        for name in CHANGE_BITS
+        if name in here and saved.get(name) != here[name]
+    ]
+    return f"the environment changed since the run was saved: {', '.join(changed)}" if changed else None

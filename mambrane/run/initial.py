@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import Tensor
 
@@ -176,14 +176,14 @@ def _is_run(name: str) -> bool:
 def _around(hybrid: ModelConfig, plain: ModelConfig) -> ModelConfig:
     """Return a hybrid of the sizes of a plain Mamba: heads and neurons are as many as fit."""
     dim, channels = plain.hidden_dim, plain.mamba_expand * plain.hidden_dim
-    fitting = {
+    fitting: dict[str, Any] = {
         "num_gate_heads": _largest_divisor(dim, hybrid.num_gate_heads),
         "cross_attn_heads": _largest_divisor(max(dim // 2, 1), hybrid.cross_attn_heads),
         "spiking_units": min(hybrid.spiking_units, channels // 2),
         "liquid_units": min(hybrid.liquid_units, channels // 2),
     }
-    sizes = {name: getattr(plain, name) for name in PLAIN_SIZES}
-    version = 1 if plain.block_kinds[0] == "mamba" else 2
+    sizes: dict[str, Any] = {name: getattr(plain, name) for name in PLAIN_SIZES}
+    version: Literal[1, 2] = 1 if plain.block_kinds[0] == "mamba" else 2
     return dataclasses.replace(hybrid, use_mamba=True, mamba_version=version, **sizes, **fitting)
 
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mambrane.continual.stream import build_stream
+from mambrane.continual.stream import Stream, build_stream
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain, load_domains
 from mambrane.layers.cost import ComponentCost
@@ -16,12 +16,18 @@ from mambrane.run.arithmetic import precision_of
 from mambrane.run.build import build_model, build_task_kind, steps_by_task
 from mambrane.run.config import RunConfig, to_dict
 from mambrane.run.folders import cache_folder
+from mambrane.run.gpu_time import H100, predict
 from mambrane.run.initial import initial_tokenizer, place_hash
 from mambrane.run.methods import methods_of
-from mambrane.run.timing import ExpectedTime, expected_time, measure_micro_batch
+from mambrane.run.rehearsal import META, Rehearsal, loops_over_tokens, rehearse
+from mambrane.run.timing import ExpectedTime, MicroBatchCost, expected_time, measure_micro_batch, product_rate
 
 BYTES_PER_NUMBER = 4
 """float32, as all that is kept for each parameter."""
+
+
+MOST_MEASURED_FLOPS = 3e12
+"""Operations of a micro-batch that a CPU is asked for to measure it: some seconds on two cores."""
 
 
 class TaskPlan(NamedTuple):
@@ -46,6 +52,15 @@ class DomainPlan(NamedTuple):
     """Part of the held-out bytes whose lines stand in the training text of any domain too."""
 
 
+class GpuPlan(NamedTuple):
+    """What the run would take on a GPU that is not here: a prediction, nothing is measured."""
+
+    name: str
+    seconds: float
+    tokens_per_s: float
+    memory_bytes: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """What a run would do."""
@@ -61,6 +76,10 @@ class Plan:
     memory_bytes: dict[str, int]
     """Memory by what needs it."""
     time: ExpectedTime
+    is_measured: bool
+    """Whether micro-batches were run for time and memory; one that would take minutes is only counted."""
+    on_gpu: GpuPlan | None
+    """The same on a GPU, where the run would be on a CPU."""
     time_in_bf16: ExpectedTime | None
     """The same with --precision bf16, where that is another choice on this device."""
 
@@ -87,6 +106,8 @@ class Plan:
             "memory_bytes": sum(self.memory_bytes.values()),
             "memory_bytes_by_part": self.memory_bytes,
             "seconds": round(self.time.seconds, 1),
+            "is_measured": self.is_measured,
+            "predicted_on_gpu": None if self.on_gpu is None else self.on_gpu._asdict(),
             "seconds_by_part": {name.removesuffix("_s"): round(part, 1) for name, part in self.time._asdict().items()},
             "warnings": list(warnings),
         }
@@ -103,17 +124,26 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
         config.data, cache_folder(), events, num_domains, tokenizer=initial_tokenizer(config)
     )
     stream = build_stream(domains, config.continual, config.run.epochs)
-    model = build_model(config, tokenizer.vocab_size)
+    with META:
+        model = build_model(config, tokenizer.vocab_size)
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
     kind = precision_of(config, device)
     kind_of_task = build_task_kind(config, device)
     loaders = [kind_of_task.make_loader(task) for task in stream.tasks]
-    batch = next(iter(loaders[0].epoch_batches()))
-    cost = measure_micro_batch(config, model, batch, device, kind)
+    rehearsed = None
+    if device.type == "cpu" and not loops_over_tokens(config):
+        rehearsed = rehearse(config, tokenizer.vocab_size, "bf16")
+    is_measured = rehearsed is None or rehearsed.flops < MOST_MEASURED_FLOPS
     in_bf16 = None
-    if device.type == "cpu" and kind == "fp32":
+    if rehearsed is None or is_measured:
+        model = build_model(config, tokenizer.vocab_size)
+        batch = next(iter(loaders[0].epoch_batches()))
+        cost = measure_micro_batch(config, model, batch, device, kind)
+    else:
+        cost = MicroBatchCost(rehearsed.flops / product_rate(device), rehearsed.saved_bytes)
+    if is_measured and device.type == "cpu" and kind == "fp32":
         # Which one is faster depends on processor and sizes; only the user may give up exactness for it.
         in_bf16 = expected_time(config, stream, measure_micro_batch(config, model, batch, device, "bf16").seconds)
-    num_parameters = sum(parameter.numel() for parameter in model.parameters())
     memory = {what: BYTES_PER_NUMBER * number * num_parameters for what, number in kept_by_parameter(config).items()}
     return Plan(
         config=config,
@@ -127,8 +157,16 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
         precision=kind,
         memory_bytes={**memory, "activations": cost.activation_bytes},
         time=expected_time(config, stream, cost.seconds),
+        is_measured=is_measured,
+        on_gpu=_on_gpu(config, stream, rehearsed, sum(memory.values())) if rehearsed else None,
         time_in_bf16=in_bf16,
     )
+
+
+def _on_gpu(config: RunConfig, stream: Stream, rehearsed: Rehearsal, kept_bytes: int) -> GpuPlan:
+    predicted = predict(config, rehearsed, compiled=config.engine.compile)
+    seconds = expected_time(config, stream, predicted.step_s / config.engine.accumulation_steps).seconds
+    return GpuPlan(H100.name, seconds, predicted.tokens_per_s, kept_bytes + rehearsed.saved_bytes)
 
 
 def _domain_plan(domain: Domain) -> DomainPlan:

@@ -1,6 +1,6 @@
 """A run as a person uses it: opened from its folder, then asked for its model, its matrix, its events, its text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,24 +13,25 @@ from mambrane.continual.measure import Measurement
 from mambrane.continual.runner import Outcome
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog, read_events
-from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain, load_domains
-from mambrane.data.tokenizer import StreamingDecoder, Tokenizer
+from mambrane.data.tokenizer import Tokenizer
 from mambrane.measure.energy import estimate_energy
-from mambrane.measure.generation import encode_prompt, generate
 from mambrane.measure.probe import probe_model
+from mambrane.measure.sampling import Sampling
+from mambrane.measure.scoring import LineScore
 from mambrane.models.cost import count_costs
 from mambrane.models.language_model import LanguageModel
 from mambrane.report.data import Sample, read_report_data
 from mambrane.report.report import write_report
 from mambrane.run.arithmetic import evaluating
 from mambrane.run.build import build_task_kind
-from mambrane.run.config import ExportKind, RunConfig, Weights
+from mambrane.run.config import ExportKind, RunConfig, Weights, defaults_for_old_runs, from_dict
 from mambrane.run.export import Exported, export_run
 from mambrane.run.folders import cache_folder
 from mambrane.run.own_text import own_domains
 from mambrane.run.samples import write_samples
 from mambrane.run.saved import SavedRun, open_run, require_finite_weights
+from mambrane.run.text import Written, as_bytes, begin_writing, check_samples, finished, score_text, stream_with_state
 from mambrane.storage.run_folder import RunFolder
 
 PROBED_TOKENS = 1024
@@ -105,6 +106,11 @@ class Run:
         return self.saved.config
 
     @property
+    def saved_config(self) -> RunConfig:
+        """The same, also of a run that has no checkpoint yet."""
+        return from_dict(self._files.read_config(), source=str(self._files.config_file), base=defaults_for_old_runs())
+
+    @property
     def model(self) -> LanguageModel:
         """The model with the weights of the newest valid checkpoint."""
         return self.saved.model
@@ -169,45 +175,80 @@ class Run:
         with evaluating(self.config, self._device):
             return {domain.name: kind.evaluate(model, domain) for domain in domains}
 
-    def generate(self, prompt: str = "", **options: Any) -> str:  # noqa: ANN401 -- as there
+    def generate(self, prompt: str | bytes = "", **options: Any) -> str:  # noqa: ANN401 -- as there
         """Return what the model writes after the prompt; the options are those of `stream`."""
         return "".join(self.stream(prompt, **options))
 
     def stream(
         self,
-        prompt: str = "",
+        prompt: str | bytes = "",
         *,
         max_tokens: int = 256,
         temperature: float = 0.8,
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int = 0,
+        stop: Sequence[str] = (),
+        state: Path | str | None = None,
     ) -> Iterator[str]:
         """Yield what the model writes after the prompt, piece by piece as it comes.
 
         Args:
             prompt: text to go on from; empty starts a new document.
             max_tokens: tokens to write at most.
-            temperature: above 1 is more random, below 1 less, 0 always takes the most likely token.
+            temperature: above 1 is wilder, below 1 tamer, 0 always takes the most likely token.
             top_k: draw from the k most likely tokens only; 0 draws from all.
             top_p: draw from the most likely tokens that together have this probability.
             seed: seed of the draw; equal seeds write equal text.
+            stop: texts before which it ends.
+            state: file that keeps the text: written at the end, and gone on from where it is there already.
         """
-        tokens = generate(
+        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+        options: dict[str, Any] = {"max_tokens": max_tokens, "seed": seed, "stop": stop}
+        model, text = self.usable_model, as_bytes(prompt)
+        if state is not None:
+            place = Path(state)
+            yield from stream_with_state(
+                model, self.tokenizer, text, sampling, state=place, events=self._log, **options
+            )
+            return
+        for writing in begin_writing(model, self.tokenizer, text, sampling, num_samples=1, **options):
+            yield from writing
+
+    def write(
+        self,
+        prompt: str | bytes = "",
+        num_samples: int = 1,
+        *,
+        max_tokens: int = 256,
+        temperature: float = 0.8,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        seed: int = 0,
+        stop: Sequence[str] = (),
+    ) -> list[Written]:
+        """Return several continuations of a prompt, which is read once; the options are those of `stream`."""
+        check_samples(num_samples, None)
+        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
+        writings = begin_writing(
             self.usable_model,
-            encode_prompt(self.tokenizer, prompt),
+            self.tokenizer,
+            as_bytes(prompt),
+            sampling,
+            num_samples=num_samples,
             max_tokens=max_tokens,
-            end_of_text=self.tokenizer.end_of_text,
-            generator=make_generator(seed, "generate"),
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            stop_at_end=True,
+            seed=seed,
+            stop=stop,
         )
-        decoder = StreamingDecoder(self.tokenizer)
-        for token in tokens:
-            yield decoder.push(token)
-        yield decoder.finish()
+        return [finished(writing) for writing in writings]
+
+    def score(self, lines: Iterable[bytes | str]) -> Iterator[LineScore]:
+        """Yield how surprising each line is, as it comes: `.bits_per_byte`, at constant memory, for ever.
+
+        Args:
+            lines: lines with their ends, such as an open file. All are one document.
+        """
+        return score_text(self.usable_model, self.tokenizer, lines)
 
     def samples(self) -> tuple[Sample, ...]:
         """Return, for every domain, a beginning that was never trained on and how the model goes on."""

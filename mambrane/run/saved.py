@@ -8,10 +8,12 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from mambrane.continual.stream import refuse_another_tokenizer
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
+from mambrane.core.ordinary_files import read_ordinary
 from mambrane.data.corpus import Corpus
-from mambrane.data.tokenizer import Tokenizer, load_tokenizer
+from mambrane.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_hash
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.config import RunConfig, Weights, defaults_for_old_runs, from_dict
 from mambrane.run.kernels import compile_kernels_of
@@ -66,6 +68,7 @@ def open_run(
         )
     kind = _chosen_weights(checkpoint, weights)
     tokenizer = read_tokenizer(folder)
+    refuse_another_tokenizer(checkpoint.parts["runner"], tokenizer_hash(tokenizer))
     compile_kernels_of(config, device, events)
     model = LanguageModel(config.model, tokenizer.vocab_size, torch.Generator())
     try:
@@ -107,7 +110,7 @@ def read_tokenizer(folder: RunFolder) -> Tokenizer:
         UserError: its file is missing or damaged.
     """
     try:
-        return load_tokenizer(json.loads(folder.tokenizer_file.read_text(encoding="utf-8")))
+        return load_tokenizer(json.loads(read_ordinary(folder.tokenizer_file)))
     except UserError:
         raise
     # Beside the errors of files and JSON: the library raises plain Exception for a definition that it cannot read.
@@ -123,7 +126,7 @@ def read_tokenizer(folder: RunFolder) -> Tokenizer:
 def read_domain_records(folder: RunFolder) -> list[dict[str, Any]]:
     """Return what domains.json says of the run's text, in the order of the tasks; nothing if it cannot be read."""
     try:
-        records = json.loads(folder.domains_file.read_text(encoding="utf-8"))
+        records = json.loads(read_ordinary(folder.domains_file))
         return [record for record in records if _is_whole(record)]
     # A checkpoint knows the hashes too, so the run goes on without the file.
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

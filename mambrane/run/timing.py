@@ -9,6 +9,7 @@ from mambrane.continual.stream import Stream
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.precision import Precision
 from mambrane.models.language_model import LanguageModel
+from mambrane.ops.linear import linear
 from mambrane.run.arithmetic import precision_of
 from mambrane.run.build import build_model, build_task_kind
 from mambrane.run.config import RunConfig
@@ -95,6 +96,17 @@ def expected_time_now(config: RunConfig, stream: Stream, vocab_size: int, device
     batch = next(iter(build_task_kind(config, device).make_loader(stream.tasks[0]).epoch_batches()))
     cost = measure_micro_batch(config, build_model(config, vocab_size), batch, device, kind)
     return expected_time(config, stream, cost.seconds)
+
+
+def product_rate(device: torch.device) -> float:
+    """Return the operations per second of a product of two matrices here, of three tries the best."""
+    size = 1024
+    left, best_s = torch.ones(size, size, device=device), float("inf")
+    for _ in range(3):
+        started_s = now_s(device)
+        linear(left, left)
+        best_s = min(best_s, now_s(device) - started_s)
+    return 2 * size**3 / best_s
 
 
 def now_s(device: torch.device) -> float:

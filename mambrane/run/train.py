@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 
 import torch
@@ -10,11 +10,13 @@ import torch
 from mambrane.continual.runner import Outcome, Runner
 from mambrane.continual.stream import build_stream
 from mambrane.core.device import describe_environment, resolve_device
+from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog
 from mambrane.core.seeding import seed_global_generators
 from mambrane.data.corpus import Corpus
 from mambrane.data.domains import Domain, read_texts, tokenize_texts
 from mambrane.data.tokenizer import Tokenizer
+from mambrane.engine.ranks import Ranks, open_ranks
 from mambrane.engine.signals import StopRequest
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import explain
@@ -51,7 +53,8 @@ def train(
 ) -> Run:
     """Train in the folder that the configuration names, or resume what stands there, and return the run.
 
-    SIGTERM, SIGHUP and Ctrl-C stop it in good order after a checkpoint; the same call goes on from there.
+    SIGTERM, SIGHUP and Ctrl-C stop it in good order after a checkpoint; the same call goes on from there. Started by
+    torchrun, all processes train together, each on its rows of every micro-batch; the first one locks, logs and saves.
 
     Args:
         config: every setting of the run, from a preset or by hand.
@@ -76,32 +79,47 @@ def train(
     if device.type == "cuda":
         # What asks for "the" GPU, such as the state of its generator, then asks for this one and touches no other.
         torch.cuda.set_device(device)
+    with open_ranks(device, timeout_s=config.run.rank_timeout_s) as ranks:
+        _refuse_dropout_of_own_rows(config, ranks)
+        folder, outcome = _train(config, extensions, listeners if ranks.is_first else (), warnings, device, ranks)
+    return Run.open(folder.path, device=device, outcome=outcome)
+
+
+def _train(
+    config: RunConfig,
+    extensions: Sequence[object],
+    listeners: Sequence[Callable[[Event], None]],
+    warnings: Sequence[str],
+    device: torch.device,
+    ranks: Ranks,
+) -> tuple[RunFolder, Outcome]:
     seed_global_generators(config.run.seed)
     from_outside = [*load_extensions(config.run.extension), *extensions]
     words = [word for extension in from_outside for word in arguments_of(extension)]
     config = replace(config, run=replace(config.run, extension=tuple(words)))
-    texts, reading_events = _read_texts(config, listeners)
+    texts, reading_events = ranks.first_before_others(lambda: _read_texts(config, listeners))
     folder = RunFolder(config.folder_for([*(text.content_hash for text in texts), *place_hash(config)]))
-    with folder.lock():
+    with folder.lock() if ranks.is_first else nullcontext():
         filled_in = folder.settings_saved_without(to_dict(defaults_for_old_runs()))
         if folder.config_file.exists():
             _check_config(folder, config, writes=False)
             # Refused before anything is written: a run must not be left with the place of another text.
             texts_as_saved(texts, read_domain_records(folder))
-            _check_config(folder, config)
-        events = EventLog(folder.events_file)
+            _check_config(folder, config, writes=ranks.is_first)
+        events = EventLog(folder.events_file if ranks.is_first else None)
         for event in reading_events:
             fields = {name: value for name, value in event.items() if name not in ("time_s", "event")}
             events.emit(event["event"], **fields)
-        tensorboard = TensorBoardListener(folder.tensorboard_folder)
-        events.listeners += [*listeners, tensorboard]
         with closing(events), ExitStack() as at_end:
-            at_end.callback(events.close_listener, tensorboard)
+            if ranks.is_first:
+                tensorboard = TensorBoardListener(folder.tensorboard_folder)
+                events.listeners += [*listeners, tensorboard]
+                at_end.callback(events.close_listener, tensorboard)
             if filled_in:
                 events.emit("settings_filled_in", settings=filled_in)
             with arithmetic_of(config, device):
-                outcome = _train_in(folder, config, from_outside, texts, warnings, events, device)
-    return Run.open(folder.path, device=device, outcome=outcome)
+                outcome = _train_in(folder, config, from_outside, texts, warnings, events, device, ranks)
+    return folder, outcome
 
 
 def _train_in(
@@ -112,14 +130,18 @@ def _train_in(
     warnings: Sequence[str],
     events: EventLog,
     device: torch.device,
+    ranks: Ranks,
 ) -> Outcome:
-    here = describe_environment(device, is_compiled=config.engine.compile)
-    compare_environment(folder, here, events, must_be_same=config.run.require_same_environment)
+    if ranks.is_first:
+        here = describe_environment(device, is_compiled=config.engine.compile) | {"num_processes": ranks.size}
+        compare_environment(folder, here, events, must_be_same=config.run.require_same_environment)
     with StopRequest(events) as stop:
-        tokenizer, domains = _tokenize(config, folder, texts, events)
+        # The first process tokenizes and claims the folder; the others then find a run that exists.
+        tokenizer, domains = ranks.first_before_others(lambda: _tokenize(config, folder, texts, events))
         model = build_model(config, tokenizer.vocab_size)
         _announce(config, from_outside, warnings, folder, domains, model, device, events)
-        start_from(config, folder, model, tokenizer, events)
+        ranks.first_before_others(lambda: compile_kernels_of(config, device, events))
+        ranks.first_before_others(lambda: start_from(config, folder, model, tokenizer, events))
         checkpoints = Checkpoints(folder.checkpoints_folder, keep=config.engine.keep_checkpoints, events=events)
         with BackgroundSaver(checkpoints) as saver:
             runner = build_runner(
@@ -133,14 +155,28 @@ def _train_in(
                 matrix_path=folder.matrix_file,
                 from_outside=from_outside,
                 reference=load_reference(config, tokenizer, events),
+                ranks=ranks,
             )
             checkpoint = checkpoints.load_newest()
             if checkpoint is not None:
                 restore(runner, checkpoint)
                 events.emit("resumed", step=checkpoint.step)
-            _announce_time(config, runner, tokenizer.vocab_size, device, events)
+            if ranks.is_first:
+                _announce_time(config, runner, tokenizer.vocab_size, device, events)
             outcome = runner.run()
-    return outcome._replace(signal_number=stop.signal_number)
+        # Behind the last save, so that every process finds the run as it ends.
+        signal_number = max(ranks.gather(stop.signal_number or 0)) or None
+    return outcome._replace(signal_number=signal_number)
+
+
+def _refuse_dropout_of_own_rows(config: RunConfig, ranks: Ranks) -> None:
+    """Refuse dropout in several processes: each draws for its own rows, and all would drop the same places."""
+    if ranks.size > 1 and config.model.dropout > 0:
+        raise UserError(
+            f"--dropout {config.model.dropout} with {ranks.size} processes: all would drop the same places",
+            wanted="no dropout, or one process",
+            way_out="--dropout 0",
+        )
 
 
 def _read_texts(config: RunConfig, listeners: Sequence[Callable[[Event], None]]) -> tuple[list[Corpus], list[Event]]:
@@ -213,7 +249,6 @@ def _announce(
         events.emit("warning", message=sentence)
     reasons = explain(device)
     events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})
-    compile_kernels_of(config, device, events)
 
 
 def _announce_time(config: RunConfig, runner: Runner, vocab_size: int, device: torch.device, events: EventLog) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mambrane.core.errors import UserError
+from mambrane.core.ordinary_files import read_ordinary
 from mambrane.storage.atomic_files import BLOCK_BYTES, FileRecord
 from mambrane.storage.state_files import decode_state, encode_state
 
@@ -74,7 +75,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     file = folder / MANIFEST_NAME
     try:
-        content = file.read_bytes()
+        content = read_ordinary(file)
         body = decode_state(content, {})
         sealed = seal({key: value for key, value in body.items() if key != "sha256"})
         version = (body["format"], body["format_version"])

@@ -20,6 +20,7 @@ from typing import Any
 from filelock import lock_descriptor
 
 from mambrane.core.errors import UserError
+from mambrane.core.ordinary_files import read_ordinary
 from mambrane.core.renamed import with_present_settings
 from mambrane.storage.atomic_files import BINARY, atomic_write_text, make_folder, storage_errors
 from mambrane.storage.state_files import decode_state, encode_state
@@ -125,7 +126,7 @@ class RunFolder:
             UserError: there is none, or it cannot be read.
         """
         try:
-            config = decode_state(self.config_file.read_bytes(), {})
+            config = decode_state(read_ordinary(self.config_file), {})
             if not isinstance(config, dict):
                 raise TypeError("not settings by section")
             return with_present_settings(config)

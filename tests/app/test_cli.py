@@ -131,10 +131,10 @@ def test_an_impossible_combination_is_refused_with_the_way_out(words):
 
 def test_an_unknown_command_names_the_known_ones(capsys):
     assert main(["trian"]) == 2
-    assert "train, evaluate, generate, report, export, info" in capsys.readouterr().err
+    assert "train, evaluate, generate, score, compare, report, export, info" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["evaluate", "generate", "report", "export", "info"])
+@pytest.mark.parametrize("command", ["evaluate", "generate", "score", "report", "export", "info"])
 def test_a_folder_without_a_run_is_refused(command, tmp_path, capsys):
     assert main([command, str(tmp_path)]) == 2
     assert "is not the folder of a run" in capsys.readouterr().err

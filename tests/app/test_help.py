@@ -28,7 +28,7 @@ def test_help_names_every_flag_and_puts_the_everyday_ones_first(capsys):
     )
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "generate", "report", "export", "info"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "generate", "score", "compare", "report", "export", "info"])
 def test_help_shows_no_python_and_fits_80_columns(command, capsys):
     text = told(capsys, command, "--help")
     assert not re.search(r"None|True|False|\{\w|\(default|''|\bSTR\b|\bINT\b|\bFLOAT\b", text)

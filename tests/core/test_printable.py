@@ -5,7 +5,7 @@ import os
 import pytest
 
 from mambrane.core.errors import UserError
-from mambrane.core.printable import printable
+from mambrane.core.printable import printable, printable_path
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,13 @@ from mambrane.core.printable import printable
 )
 def test_what_is_not_on_paper_is_written_out(name, shown):
     assert printable(name) == shown
+
+
+def test_a_very_long_path_is_shown_without_its_middle():
+    path = "/start/" + "d/" * 5000 + "end\n.txt"
+    assert printable_path(path).startswith("/start/d/d/")
+    assert printable_path(path).endswith("d/end\\n.txt")
+    assert len(printable_path(path)) < 500
 
 
 def test_a_message_keeps_its_lines_and_shows_any_name():

@@ -114,14 +114,29 @@ def test_a_record_that_makes_no_sense_is_made_again_even_if_its_hash_is_right(tm
     assert len(kinds(events, "cache_damaged")) == 1
 
 
-@pytest.mark.parametrize("place", ["file", "broken link"])
-def test_what_stands_in_the_place_of_a_folder_is_replaced(tmp_path, place):
+@pytest.mark.parametrize("place", ["file", "broken link", "link to itself"])
+def test_what_stands_in_the_place_of_a_folder_is_replaced_and_said(tmp_path, place):
     if place == "file":
         (tmp_path / "key").write_text("in the way")
     else:
-        (tmp_path / "key").symlink_to(tmp_path / "nowhere")
-    assert obtain_folder(tmp_path / "key", writer("whole")) == "whole"
+        (tmp_path / "key").symlink_to(tmp_path / ("key" if place == "link to itself" else "nowhere"))
+    log, events = recording_log()
+    assert obtain_folder(tmp_path / "key", writer("whole"), log) == "whole"
+    assert len(kinds(events, "cache_damaged")) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["key"]
+
+
+def test_two_folders_that_are_exchanged_as_a_whole_are_made_again_and_said(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    obtain_folder(one, writer("one"))
+    obtain_folder(two, writer("two"))
+    one.rename(tmp_path / "aside")
+    two.rename(one)
+    (tmp_path / "aside").rename(two)
+    log, events = recording_log()
+    assert obtain_folder(one, writer("one"), log) == "one"
+    assert obtain_folder(two, writer("two"), log) == "two"
+    assert ["it was written as" in event["message"] for event in kinds(events, "cache_damaged")] == [True, True]
 
 
 def test_the_second_of_two_builders_uses_the_folder_of_the_first(tmp_path):

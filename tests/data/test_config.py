@@ -25,6 +25,8 @@ def test_known_tokenizers_are_taken(spec):
         "bpe:4k",
         "bpe:300:some",
         "bpe:256:all",
+        "bpe:1000001",
+        "bpe:999999999",
         "bpe:" + "9" * 5000,
         "hf:",
         "gpt2",

@@ -1,15 +1,17 @@
 """The text of a domain in the cache."""
 
 import gzip
+import json
 import os
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from mambrane.core.errors import UserError
 from mambrane.data.corpus import cached_corpus
 from mambrane.data.documents import read_text
-from tests.data.texts import config_for, kinds, lines, recording_log, source_at, write_files
+from tests.data.texts import config_for, kinds, lines, recording_log, reseal, source_at, write_files
 
 
 def load(path, cache, **changes):
@@ -86,6 +88,43 @@ def test_a_damaged_cache_is_built_again(folder, tmp_path, damage):
     assert len(kinds(events, "text_read")) == 1
     assert kinds(events, "cache_damaged")[0]["message"].startswith("the cache of the text of d is damaged")
     assert list(again.documents("train")) == texts
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "another"},
+        {"name": 5},
+        {"bytes_there": -5},
+        {"bytes_there": "x"},
+        {"bytes_read": None},
+        {"bytes_read": 7},
+        {"heldout_bytes_left_out": [1]},
+        {"content_hash": "abc"},
+        {"train": []},
+        {"train": {"num_documents": 1}},
+    ],
+)
+def test_a_record_that_does_not_fit_the_text_is_damage_even_if_its_hash_is_right(folder, tmp_path, changes):
+    corpus, _ = load(folder, tmp_path / "cache")
+    path = corpus.folder / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    reseal(corpus.folder)
+    again, events = load(folder, tmp_path / "cache")
+    assert again.record == corpus.record
+    assert len(kinds(events, "cache_damaged")) == 1
+
+
+@pytest.mark.parametrize("name", ["train", "heldout", "read", "lines", "passages"])
+@pytest.mark.parametrize("content", [np.full((1, 2), 10**9), np.array(["a", "b"]), np.array([[-1, 1]])])
+def test_places_outside_the_text_are_damage_even_if_their_hash_is_right(folder, tmp_path, name, content):
+    corpus, _ = load(folder, tmp_path / "cache")
+    texts = list(corpus.documents("train"))
+    np.save(corpus.folder / f"{name}.npy", content)
+    reseal(corpus.folder)
+    again, events = load(folder, tmp_path / "cache")
+    assert list(again.documents("train")) == texts
+    assert len(kinds(events, "cache_damaged")) == 1
 
 
 @pytest.mark.parametrize("content", ["", " \n\n"])

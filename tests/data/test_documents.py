@@ -64,6 +64,11 @@ def test_each_line_of_json_is_a_document(tmp_path):
     assert list(read_jsonl(path, 0)) == [text.encode() for text in texts]
 
 
+def test_a_surrogate_pair_is_a_character_and_a_nested_field_of_the_same_name_is_another(tmp_path):
+    content = b'{"text": "\\ud83d\\ude00"}\n{"text": "a", "more": {"text": "b"}}\n'
+    assert list(read_jsonl(write(tmp_path / "a.jsonl", content), 0)) == ["\U0001f600".encode(), b"a"]
+
+
 def test_a_limit_counts_over_the_documents_of_a_file(tmp_path):
     path = write(tmp_path / "a.jsonl", b'{"text": "12345"}\n{"text": "67\\n890"}\n{"text": "x"}\n')
     assert list(read_jsonl(path, 9)) == [b"12345", b"67\n"]
@@ -77,6 +82,10 @@ def test_a_limit_counts_over_the_documents_of_a_file(tmp_path):
         (b'{"text": 3}\n', "line 1: no field `text`"),
         (b"[1]\n", "line 1: no field `text`.*list"),
         (b'{"text": "\xe9"}\n', "line 1: not UTF-8"),
+        (b'{"text": "a \\ud800 b"}\n', r"line 1: half a character, \\ud800 without"),
+        (b'{"text": "a"}\n{"text": "\\udc00"}\n', r"line 2: half a character, \\udc00"),
+        (b'{"text": "a", "text": "b"}\n', "line 1: not JSON .two fields named `text`"),
+        (b'{"text": null}\n', r"line 1: no field `text`.*text .NoneType"),
     ],
 )
 def test_a_bad_line_of_json_is_named(tmp_path, content, message):
@@ -84,7 +93,7 @@ def test_a_bad_line_of_json_is_named(tmp_path, content, message):
         list(read_jsonl(write(tmp_path / "a.jsonl", content), 0))
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
 @pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
 def test_another_encoding_is_named(tmp_path, encoding, name):
     text = "\n".join(json.dumps({"text": f"line {number} of caf\u00e9"}, ensure_ascii=False) for number in range(20))
@@ -95,15 +104,44 @@ def test_another_encoding_is_named(tmp_path, encoding, name):
         list(read(path, 0))
 
 
+@pytest.mark.parametrize("encoding", ["utf-32-le", "utf-32-be"])
+def test_text_in_utf32_that_passes_for_utf8_is_recognized(tmp_path, encoding):
+    path = write(tmp_path / "a.txt", "plain ascii text\n".encode(encoding))
+    said = encoding.upper().replace("-LE", "LE").replace("-BE", "BE")
+    with pytest.raises(UserError, match=rf"NUL bytes in it: 51.*it looks like {said}(.|\n)*iconv -f {said}"):
+        list(read_text(path, 0))
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (gzip.compress(b"text" * 99), "a gz file"),
+        (bytes(range(256)) * 4, "no text at all"),
+        (b"PK\x03\x04" + b"\xff" * 9, "a zip file"),
+    ],
+)
+def test_nobody_is_told_to_convert_what_is_no_text(tmp_path, content, kind):
+    with pytest.raises(UserError, match=f"it looks like {kind}(.|\n)*leave the file out") as error:
+        list(read_text(write(tmp_path / "a.txt", content), 0))
+    assert "iconv" not in str(error.value)
+
+
+def test_an_empty_file_is_no_gz_file(tmp_path):
+    with pytest.raises(EOFError, match="no gz file"):
+        list(read_text(write(tmp_path / "a.txt.gz", b""), 0))
+
+
 def test_text_in_utf16_that_passes_for_utf8_is_recognized(tmp_path):
     path = write(tmp_path / "a.txt", "plain ascii text\n".encode("utf-16-le"))
-    with pytest.raises(UserError, match=r"not text, byte 1 and 16 others are NUL; it looks like UTF-16LE(.|\n)*iconv"):
+    with pytest.raises(
+        UserError, match=r"not text, NUL bytes in it: 17, the first is byte 1; it looks like UTF-16LE(.|\n)*iconv"
+    ):
         list(read_text(path, 0))
 
 
 def test_binary_is_not_read_as_text(tmp_path):
     path = write(tmp_path / "a.txt", b"text and \0 more")
-    with pytest.raises(UserError, match=r"not text, byte 9 and 0 others are NUL(.|\n)*tr -d"):
+    with pytest.raises(UserError, match=r"not text, NUL bytes in it: 1, the first is byte 9(.|\n)*tr -d"):
         list(read_text(path, 0))
 
 

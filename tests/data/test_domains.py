@@ -180,6 +180,16 @@ def test_text_that_is_not_read_is_said_in_bytes(tmp_path):
     assert f"{unused:,} held-out bytes of mine are not evaluated on (--max-heldout-bytes 5000" in event["message"]
 
 
+def test_a_cap_that_is_not_reached_is_not_the_reason_why_text_is_left_out(tmp_path):
+    text = lines("mine", 900)
+    folder = write_files(tmp_path / "data", {f"mine/{number}.txt": text for number in range(5)})
+    events = load(folder, tmp_path / "cache", max_domain_bytes=500_000)[2]
+    (event,) = kinds(events, "text_left_out")
+    assert event["message"].endswith(
+        f"of {5 * len(text):,} bytes of mine are read (equal and blank documents are left out)"
+    )
+
+
 def test_text_that_is_left_out_is_said_again_when_it_comes_from_the_cache(folder, tmp_path):
     first, second = (load(folder, tmp_path / "cache", max_domain_bytes=1000)[2] for _ in range(2))
     assert [event["message"] for event in kinds(first, "text_left_out")] == [

@@ -204,6 +204,16 @@ def test_a_link_to_a_folder_is_said_and_its_target_is_read_once(tmp_path):
     assert reasons["all"] == "a link to a folder that it lies in"
 
 
+def test_a_link_that_leads_nowhere_or_in_a_circle_is_said(tmp_path):
+    write_files(tmp_path, {"a/t.txt": "t"})
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    _, events = find(tmp_path)
+    assert [(event["count"], event["reason"]) for event in kinds(events, "file_skipped")] == [
+        (2, "a link that leads nowhere")
+    ]
+
+
 def test_links_in_a_circle_are_a_clear_error(tmp_path):
     (tmp_path / "a.txt").symlink_to(tmp_path / "b.txt")
     (tmp_path / "b.txt").symlink_to(tmp_path / "a.txt")

@@ -1,6 +1,7 @@
 """Byte-level BPE trained on the data, and tokenizers from elsewhere."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import pytest
 import tokenizers
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers.models import WordPiece
+from tokenizers.models import BPE, WordPiece
 from tokenizers.pre_tokenizers import Whitespace
 
 from mambrane.core.errors import UserError
@@ -158,6 +159,32 @@ def test_a_missing_or_broken_tokenizer_file_is_a_clear_error(tmp_path):
             build_tokenizer(
                 str(tmp_path / name), lambda: iter(()), texts_hash="", cache_dir=tmp_path, events=EventLog()
             )
+
+
+def loaded_from(path, definition):
+    path.write_text(definition)
+    return build_tokenizer(str(path), lambda: iter(()), texts_hash="", cache_dir=path.parent, events=EventLog())
+
+
+@pytest.mark.parametrize("vocabulary", [{}, {"a": 0, "b": 4_000_000_000}])
+def test_a_vocabulary_that_no_model_has_rows_for_is_refused(tmp_path, vocabulary):
+    definition = tokenizers.Tokenizer(BPE(vocab=vocabulary, merges=[])).to_str()
+    with pytest.raises(UserError, match="a vocabulary of 1 to 1,000,000 tokens"):
+        loaded_from(tmp_path / "tokenizer.json", definition)
+
+
+def test_a_tokenizer_that_draws_its_tokens_at_random_is_loaded_without_that(tmp_path):
+    model = BPE(vocab={"a": 0, "b": 1, "ab": 2, "abab": 3}, merges=[("a", "b"), ("ab", "ab")], dropout=0.5)
+    tokenizer = loaded_from(tmp_path / "tokenizer.json", tokenizers.Tokenizer(model).to_str())
+    assert {tuple(tokenizer.encode(b"abab").tolist()) for _ in range(20)} == {(3,)}
+
+
+def test_a_pipe_in_the_place_of_a_tokenizer_is_a_clear_error(tmp_path):
+    os.mkfifo(tmp_path / "tokenizer.json")
+    with pytest.raises(UserError, match="cannot be loaded"):
+        build_tokenizer(
+            str(tmp_path / "tokenizer.json"), lambda: iter(()), texts_hash="", cache_dir=tmp_path, events=EventLog()
+        )
 
 
 def test_tokens_are_wide_enough_for_large_vocabularies(bpe):

@@ -1,6 +1,5 @@
 """Token streams on disk."""
 
-import hashlib
 import json
 
 import numpy as np
@@ -10,8 +9,7 @@ from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.tokenizer import BytesTokenizer
 from mambrane.data.tokens import cached_token_file, token_file_from
-from mambrane.storage.manifest import seal
-from tests.data.texts import kinds, recording_log
+from tests.data.texts import kinds, recording_log, reseal
 
 TOKENIZER = BytesTokenizer()
 DOCUMENTS = [b"one", b"", "\u20ac".encode()]
@@ -119,15 +117,21 @@ def test_a_damaged_file_is_made_again_and_said(tmp_path, name, damage):
 def test_a_record_that_does_not_fit_its_file_is_damage_even_if_its_hash_is_right(tmp_path, changes):
     expected = cached(tmp_path).tokens.tolist()
     (path,) = tmp_path.rglob("record.json")
-    record = json.dumps(json.loads(path.read_text()) | changes).encode()
-    path.write_bytes(record)
-    sealed = path.with_name("files.json")
-    files = json.loads(sealed.read_text())["files"]
-    files["record.json"] = {"num_bytes": len(record), "sha256": hashlib.sha256(record).hexdigest()}
-    sealed.write_bytes(seal({"files": files}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    reseal(path.parent)
     log, events = recording_log()
     assert cached(tmp_path, events=log).tokens.tolist() == expected
     assert len(kinds(events, "cache_damaged")) == 1
+
+
+def test_a_token_outside_the_vocabulary_is_damage_even_if_its_hash_is_right(tmp_path):
+    expected = cached(tmp_path).tokens.tolist()
+    (path,) = tmp_path.rglob("tokens.bin")
+    out_of_range(path)
+    reseal(path.parent)
+    log, events = recording_log()
+    assert cached(tmp_path, events=log).tokens.tolist() == expected
+    assert "of a vocabulary of 257" in kinds(events, "cache_damaged")[0]["message"]
 
 
 class UpperCase(BytesTokenizer):

@@ -1,5 +1,6 @@
 """What the tests of this room share: small texts and small configurations."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from mambrane.data.config import DataConfig
 from mambrane.data.documents import CutText
 from mambrane.data.source_files import DomainSource, SourceFile
 from mambrane.data.sources import find_sources
+from mambrane.storage.manifest import seal
 
 
 def recording_log() -> tuple[EventLog, list[Event]]:
@@ -54,3 +56,13 @@ def memory_source(texts: dict[str, bytes], kin: dict[str, str] | None = None) ->
     return DomainSource(
         "memory", tuple(SourceFile(Path(name), name, read, kin=kin.get(name, "")) for name in sorted(texts))
     )
+
+
+def reseal(folder: Path) -> None:
+    """Make the list of a cache folder fit the files that are in it now."""
+    files = {
+        path.name: {"num_bytes": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for path in folder.iterdir()
+        if path.name != "files.json"
+    }
+    (folder / "files.json").write_bytes(seal({"folder": folder.name, "files": files}))

@@ -1,5 +1,6 @@
-"""Two processes that train together take the steps of one process with all the data."""
+"""Processes that train together take the steps of one process alone, whatever their number."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,111 +8,126 @@ from pathlib import Path
 import pytest
 import torch
 
-from mambrane.engine.ranks import largest_over_ranks, num_ranks, sum_over_ranks_, true_on_all_ranks
-from tests.engine.oracle import Oracle
-from tests.engine.tiny_training import CPU, TinyModel, differences, make_trainer
-from tests.engine.two_ranks import ACCUMULATION_STEPS, SCENARIOS, TOTAL_STEPS
+from mambrane.core.errors import UserError
+from mambrane.engine.ranks import ONE_RANK, RankLostError, open_ranks
+from tests.engine.several_ranks import ACCUMULATION_STEPS, CPU, REFUSED, SCENARIOS, scenarios
+from tests.engine.tiny_training import differences
 
 TIMEOUT_S = 300
+NEAR = {"rtol": 1e-8, "atol": 1e-10}
+"""The order of a sum, in float64."""
+
+
+def torchrun(num_processes, *words):
+    """Return the finished torchrun of a module."""
+    return subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_processes), *words],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def ranks(request, tmp_path_factory):
+    """What each of two or three processes found, by scenario, in the order of the ranks."""
+    folder = tmp_path_factory.mktemp("ranks")
+    ended = torchrun(request.param, "-m", "tests.engine.several_ranks", str(folder))
+    assert ended.returncode == 0, ended.stderr
+    return [torch.load(folder / f"rank-{rank}.pt", weights_only=True) for rank in range(request.param)]
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory):
-    """What the two processes found, by scenario: rank 0 and rank 1."""
-    folder = tmp_path_factory.mktemp("ranks")
-    files = [folder / f"rank-{rank}.pt" for rank in range(2)]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.engine.two_ranks", str(rank), str(folder / "meeting"), str(files[rank])],
-            cwd=Path(__file__).parents[2],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        errors = [process.communicate(timeout=TIMEOUT_S)[1] for process in processes]
-    finally:
-        for process in processes:
-            process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(errors)
-    ranks = [torch.load(file, weights_only=True) for file in files]
-    return {name: (ranks[0][name], ranks[1][name]) for name in ranks[0]}
+def alone():
+    """What one process finds, by scenario."""
+    return scenarios(ONE_RANK)
 
 
-def joint_steps(first, second):
-    """The steps of one process that has the data of both."""
-    longest = max(len(first), len(second))
-    starts = range(0, longest, ACCUMULATION_STEPS)
-    return [[*first[at : at + ACCUMULATION_STEPS], *second[at : at + ACCUMULATION_STEPS]] for at in starts]
-
-
-EXPECTED_STATES = {
-    "unequal tokens": ["COMMITTED"] * 3,
-    "one rank without a target": ["COMMITTED"] * 2,
-    "different lengths": ["COMMITTED"] * 4,
-    "one rank without data": ["COMMITTED"] * 2,
-    "different micro-batch sizes": ["COMMITTED"] * 2,
-    "infinite on one rank": ["COMMITTED", "SKIPPED", "COMMITTED"],
-    "no target anywhere": ["EMPTY"],
-}
+def assert_equal_on_all(ranks, name):
+    for other in ranks[1:]:
+        for key in ("states", "weights", "counters", "scale", "cursor", "numbers"):
+            assert differences(ranks[0][name][key], other[name][key]) == [], key
+        assert repr(ranks[0][name]["norms"]) == repr(other[name]["norms"])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("name", SCENARIOS)
-def test_two_ranks_equal_one_process_with_all_the_data(both, name, precision):
-    left, right = both[f"{name}, {precision}"]
-    for key in ("states", "weights", "counters", "scale"):
-        assert differences(left[key], right[key]) == [], key
-    assert repr(left["norms"]) == repr(right["norms"])
-    assert left["states"] == EXPECTED_STATES[name]
-    oracle = Oracle(TinyModel(), make_trainer().config, TOTAL_STEPS)
-    joint = joint_steps(*SCENARIOS[name])
-    applied = [number for number, state in enumerate(left["states"]) if state == "COMMITTED"]
-    for number in applied:
-        oracle.train_on(joint[number])
-    near = {"rtol": 1e-8, "atol": 1e-10}
-    torch.testing.assert_close([left["losses"][number] for number in applied], oracle.losses, **near)
-    torch.testing.assert_close([left["norms"][number] for number in applied], oracle.norms, **near)
-    torch.testing.assert_close(left["weights"]["model"], dict(oracle.model.state_dict()), **near)
-    torch.testing.assert_close(left["weights"]["ema"], oracle.average, **near)
-    assert left["counters"]["micro_steps"] == sum(map(len, SCENARIOS[name]))
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_several_processes_take_the_steps_of_one(ranks, alone, scenario, precision):
+    name = f"{scenario}, {precision}"
+    assert_equal_on_all(ranks, name)
+    found, expected = ranks[0][name], alone[name]
+    assert found["states"] == expected["states"]
+    assert found["counters"] == expected["counters"]
+    assert found["cursor"] == expected["cursor"]
+    applied = [number for number, state in enumerate(found["states"]) if state == "COMMITTED"]
+    for key in ("losses", "norms"):
+        values = ([each[key][number] for number in applied] for each in (found, expected))
+        torch.testing.assert_close(*values, **NEAR)
+    torch.testing.assert_close(found["weights"], expected["weights"], **NEAR)
 
 
-def test_a_branch_that_only_one_rank_uses_is_trained_on_both(both):
-    left, right = both["a branch on one rank"]
-    assert left["states"] == ["COMMITTED"] * 2
-    assert differences(left["weights"], right["weights"]) == []
-    assert not torch.equal(left["weights"]["model"]["hidden.weight"], TinyModel().hidden.weight)
+def test_an_extension_that_sums_by_the_ranks_of_its_view_shows_what_one_process_shows(ranks, alone):
+    assert_equal_on_all(ranks, "counted")
+    assert ranks[0]["counted"]["numbers"] == alone["counted"]["numbers"] == [{"drift/rows": 10.0}] * 2
 
 
-def test_a_stop_that_one_rank_sees_aborts_the_step_on_both(both):
-    left, right = both["a stop on one rank"]
-    assert left["states"] == right["states"] == ["COMMITTED", "ABORTED"]
-    assert left["cursor"] == right["cursor"] == {"epoch": 0, "committed": ACCUMULATION_STEPS}
-    assert differences(left["weights"], right["weights"]) == []
-
-
-def test_a_tail_carried_on_one_rank_is_kept_while_the_other_goes_on(both):
-    left, right = both["a tail on one rank"]
-    assert left["states"] == right["states"] == ["COMMITTED"] * 3
-    assert left["carried"] == [0, 0, 0]
-    assert right["carried"] == [0, 1, 1]
+def test_a_stop_that_one_rank_sees_aborts_the_step_on_all(ranks):
+    assert_equal_on_all(ranks, "a stop on one rank")
+    stopped = ranks[0]["a stop on one rank"]
+    assert stopped["states"] == ["COMMITTED", "ABORTED"]
+    assert stopped["cursor"] == {"epoch": 0, "committed": ACCUMULATION_STEPS}
 
 
 @pytest.mark.parametrize(("seam", "name"), [("batch mixer", "mixer"), ("after step", "drift"), ("boundary", "drift")])
-def test_an_extension_that_would_see_one_rank_only_is_refused_on_both(both, seam, name):
-    for rank in both["refused"]:
-        assert f"2 processes train together with {name}" in rank[seam]["told"]
-        assert "train in one process" in rank[seam]["told"]
-        assert rank[seam]["steps"] == 0
+def test_an_extension_that_does_not_say_that_it_is_right_across_ranks_is_refused_on_all(ranks, seam, name):
+    assert set(REFUSED) == {"batch mixer", "after step", "boundary"}
+    for rank in ranks:
+        assert f"{len(ranks)} processes train together with {name}" in rank["refused"][seam]
+        assert "across_ranks = True" in rank["refused"][seam]
 
 
-def test_one_process_alone_is_left_alone():
+def test_sums_values_and_flags_are_those_of_all_ranks_in_their_order(ranks):
+    size = len(ranks)
+    for number, rank in enumerate(ranks):
+        found = rank["primitives"]
+        numbers = torch.arange(3.0) * size + 10 * sum(range(size))
+        torch.testing.assert_close(found["sums"], [numbers, torch.full((2, 2), float(sum(range(size))))])
+        assert found["gathered"] == [f"rank {each}" for each in range(size)]
+        assert found["all"] == [True, False, False]
+        (own,) = found["rows"]
+        assert len(own) == (number + 1) * 5 // size - number * 5 // size
+    together = [row for rank in ranks for row in rank["primitives"]["rows"][0]]
+    assert len(together) == 5
+
+
+def test_the_first_tensor_that_differs_between_ranks_is_named(ranks):
+    for rank in ranks:
+        assert rank["primitives"]["equal"] == ""
+        assert "b differs between rank 0 and rank 1" in rank["primitives"]["unequal"]
+
+
+def test_one_process_alone_is_left_alone(alone):
     tensor = torch.ones(2)
-    assert num_ranks() == 1
-    assert sum_over_ranks_(tensor) is tensor
+    ONE_RANK.sum_(tensor)
     assert torch.equal(tensor, torch.ones(2))
-    assert largest_over_ranks([3, 0], CPU) == [3, 0]
-    assert true_on_all_ranks(True, CPU)
-    assert not true_on_all_ranks(False, CPU)
+    assert alone["primitives"]["gathered"] == ["rank 0"]
+    assert alone["primitives"]["all"] == [True, True, False]
+    assert alone["refused"] == dict.fromkeys(REFUSED, "")
+
+
+def test_without_torchrun_there_is_one_rank(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with open_ranks(CPU, timeout_s=1.0) as ranks:
+        assert ranks is ONE_RANK
+
+
+def test_a_process_whose_partners_never_come_is_told_so(monkeypatch):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match="did not find each other") as raised, open_ranks(CPU, timeout_s=1.0):
+        pass
+    assert isinstance(raised.value, RankLostError)
+    assert "torchrun" in str(raised.value)

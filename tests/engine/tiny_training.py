@@ -15,6 +15,7 @@ from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import Extensions, StepChange
 from mambrane.engine.objective import Objective, next_token_objective
 from mambrane.engine.precision import Precision
+from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -137,6 +138,7 @@ def make_trainer(
     events: EventList | None = None,
     optimizers: tuple[torch.optim.Optimizer, ...] | None = None,
     total_steps: int = 20,
+    ranks: Ranks = ONE_RANK,
     **config: Any,
 ) -> Trainer:
     trainer = Trainer(
@@ -149,6 +151,7 @@ def make_trainer(
         should_stop=should_stop,
         precision=Precision(precision, CPU, initial_scale=initial_scale, growth_interval=growth_interval),
         optimizers=optimizers,
+        ranks=ranks,
     )
     trainer.begin_task(total_steps)
     return trainer

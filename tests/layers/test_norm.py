@@ -8,9 +8,9 @@ from mambrane.models.config import ModelConfig
 from tests.models.modes import SMALL, VOCAB_SIZE, random_tokens
 
 
-def test_it_is_the_norm_of_torch_bit_for_bit():
+def test_it_is_the_norm_of_torch():
     x = torch.randn(2, 3, 8, generator=make_generator(0, "x"))
-    assert torch.equal(RmsNorm(8)(x), torch.nn.RMSNorm(8, eps=1e-5)(x))
+    torch.testing.assert_close(RmsNorm(8)(x), torch.nn.RMSNorm(8, eps=1e-5)(x), rtol=1e-6, atol=1e-6)
 
 
 def test_a_whole_model_runs_forward_and_backward_under_bf16_autocast_without_a_warning():

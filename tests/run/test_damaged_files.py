@@ -1,6 +1,7 @@
 """A damaged file of a run is named; what does not depend on it is shown, and no command ends in a traceback."""
 
 import json
+import os
 import shutil
 from functools import partial
 
@@ -106,6 +107,30 @@ def test_a_damaged_matrix_or_configuration_is_refused_by_name(tmp_path, content)
     if content not in (b"{}", CONTENTS["nan"]):
         with pytest.raises(UserError, match=r"config\.json is damaged"):
             RunFolder(tmp_path).read_config()
+
+
+@pytest.mark.parametrize("place", ["a pipe", "a device"])
+@pytest.mark.parametrize(
+    "name", ["matrix.json", "events.jsonl", "config.json", "domains.json", "tokenizer.json", "environment.json"]
+)
+def test_what_has_no_end_in_the_place_of_a_file_is_not_waited_for(made, run, capsys, name, place):
+    for command in ("info", "train"):
+        (run / name).unlink(missing_ok=True)
+        os.mkfifo(run / name) if place == "a pipe" else (run / name).symlink_to("/dev/zero")
+        code = main(commands(made, run)[command])
+        assert code in (0, 2)
+        assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["evaluate", "generate", "train"])
+def test_another_tokenizer_of_the_same_size_is_refused(made, run, capsys, command):
+    saved = json.loads((run / "tokenizer.json").read_text())
+    definition = json.loads(saved["tokenizer"])
+    pieces = definition["model"]["vocab"]
+    pieces["a"], pieces["b"] = pieces["b"], pieces["a"]
+    (run / "tokenizer.json").write_text(json.dumps({**saved, "tokenizer": json.dumps(definition)}))
+    assert main(commands(made, run)[command]) == 2
+    assert "the tokenizer is not the one that the run was trained with" in capsys.readouterr().err
 
 
 def refusal_of(read):

@@ -1,5 +1,7 @@
 """A run that goes on in another environment says what changed, or refuses."""
 
+import json
+
 import pytest
 import torch
 
@@ -36,8 +38,19 @@ def test_what_changed_is_named_once_or_refused(tmp_path, name):
     assert compared(tmp_path, other) == []
 
 
-@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"\xff", b"[" * 100_000, b"{}"])
-def test_a_damaged_record_is_written_anew(tmp_path, content):
-    (tmp_path / "environment.json").write_bytes(content)
+@pytest.mark.parametrize("content", [b"", b"null", b"[]", b"\xff", b"[" * 100_000, b"{}", None])
+def test_an_environment_that_is_not_known_is_said_once_or_refused(tmp_path, content):
+    (tmp_path / "checkpoints" / "step-00000001").mkdir(parents=True)
+    if content is not None:
+        (tmp_path / "environment.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"is not known|numba unknown ->"):
+        compared(tmp_path, HERE, must_be_same=True)
+    assert len(compared(tmp_path, HERE)) == 1
     assert compared(tmp_path, HERE, must_be_same=True) == []
-    assert len(compared(tmp_path, {**HERE, "num_threads": -1})) == 1
+
+
+@pytest.mark.parametrize("name", CHANGE_BITS)
+def test_a_part_that_was_not_written_down_is_unknown(tmp_path, name):
+    (tmp_path / "environment.json").write_text(json.dumps({key: HERE[key] for key in HERE if key != name}))
+    with pytest.raises(UserError, match=f"{name} unknown ->"):
+        compared(tmp_path, HERE, must_be_same=True)

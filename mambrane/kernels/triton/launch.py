@@ -125,7 +125,10 @@ class WatchTorch(TorchDispatchMode):
         return function(*arguments, **(options or {}))
 
 
-_WITHOUT_KERNEL = ("empty", "empty_like", "new_empty", "empty_strided", "detach", "alias", "_unsafe_view")
+_WITHOUT_KERNEL = (
+    *("empty", "empty_like", "new_empty", "empty_strided", "new_empty_strided"),
+    *("detach", "alias", "_unsafe_view", "promote_types"),
+)
 
 
 def starts_kernel(function: Any) -> bool:  # noqa: ANN401 -- an operator of torch

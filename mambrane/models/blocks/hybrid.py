@@ -18,7 +18,6 @@ tokens, at the price of matrices of its own. Mamba is of version 1 (S6) or 2 (SS
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mambrane.core.errors import UserError
@@ -38,6 +37,7 @@ from mambrane.models.config import ModelConfig
 from mambrane.models.state import BlockActivity
 from mambrane.ops import KeyValueCache
 from mambrane.ops.linear import linear
+from mambrane.ops.rms_norm import rms_norm
 
 INPUT_GAIN = 2.0
 """Factor of the channels that become currents, so that neurons fire from the first step."""
@@ -201,7 +201,7 @@ class HybridBlock(MixerBlock):
 
     def _attend(self, spiking_BTD: Tensor, read_BTR: Tensor, mamba_BTD: Tensor, state: HybridState, resets_BT):  # noqa: ANN001, ANN202
         """Return both paths after each has read the other, and the two caches."""
-        normed_read, normed_mamba = (F.rms_norm(x, x.shape[-1:], eps=1e-5) for x in (read_BTR, mamba_BTD))
+        normed_read, normed_mamba = (rms_norm(x) for x in (read_BTR, mamba_BTD))
         from_mamba, first_cache = self.spiking_reads_mamba(
             normed_read, normed_mamba, state=state.spiking_reads_mamba, resets_BT=resets_BT
         )

@@ -2,12 +2,11 @@
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
-from mambrane.kernels.arguments import without_autocast
+from mambrane.kernels.autocast import without_autocast
 from mambrane.ops.cfc.reference import CfcOutput, CfcWeights
 from mambrane.ops.checks import Arguments, require_kind
 from mambrane.ops.dispatch import Backend, Operation

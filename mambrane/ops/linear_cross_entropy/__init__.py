@@ -1,10 +1,10 @@
 """Cross entropy of an affine map: the head and the loss of a language model. The formula is in `reference.py`."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Activations, Tokens
+from mambrane.kernels.autocast import autocast_type
 from mambrane.ops.checks import Arguments
 from mambrane.ops.dispatch import Backend, Operation
 from mambrane.ops.linear_cross_entropy.chunked import CHUNK_LOGITS
@@ -38,7 +38,7 @@ def linear_cross_entropy(
         [2.0794, 0.0]
     """
     _check(x_BTD, weight_VD, targets_BT)
-    if torch.is_autocast_enabled(x_BTD.device.type):
-        dtype = torch.get_autocast_dtype(x_BTD.device.type)
+    dtype = autocast_type(x_BTD.device.type)
+    if dtype is not None:
         x_BTD, weight_VD = x_BTD.to(dtype), weight_VD.to(dtype)
     return _run(backend, x_BTD, weight_VD, targets_BT)

@@ -1,11 +1,10 @@
 """Liquid time-constant cell (LTC) over time: inputs in, states out. The formula is in `reference.py`."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
-from mambrane.kernels.arguments import without_autocast
+from mambrane.kernels.autocast import without_autocast
 from mambrane.ops.checks import Arguments, require_kind
 from mambrane.ops.dispatch import Backend, Operation
 from mambrane.ops.ltc.reference import NUM_UNFOLDS, LtcOutput, LtcWeights

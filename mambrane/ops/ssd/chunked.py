@@ -19,7 +19,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.shapes import Resets
-from mambrane.kernels.arguments import compute_dtype, no_resets, without_autocast
+from mambrane.kernels.arguments import compute_dtype, no_resets
+from mambrane.kernels.autocast import without_autocast
 from mambrane.ops.ssd.reference import ssd_reference
 
 CHUNK_TOKENS = 64

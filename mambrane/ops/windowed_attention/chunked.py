@@ -23,19 +23,24 @@ def windowed_attention_chunked(
 ) -> Tensor:
     """Return what the queries read; arguments as in `mambrane.ops.windowed_attention.windowed_attention`."""
     num_tokens = query_BTI.shape[1]
+    is_fresh = state is None
     if state is None:
         # A short text from the start has nothing before it to attend to.
         state = empty_cache(key_BTI, window if num_tokens > window else 0)
     keys = torch.cat([state.keys_BWI.to(key_BTI.dtype), key_BTI], dim=1)
     values = torch.cat([state.values_BWI.to(value_BTI.dtype), value_BTI], dim=1)
     query, keys, values = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (query_BTI, keys, values))
-    documents = number_documents(state.valid_BW, num_tokens, resets_BT)
+    if is_fresh and resets_BT is not None:
+        documents = F.pad(resets_BT.cumsum(dim=1), (state.valid_BW.shape[1], 0), value=-1)
+    else:
+        documents = number_documents(state.valid_BW, num_tokens, resets_BT)
 
     chunk = min(num_tokens, window)
     missing = -num_tokens % chunk
-    query, keys, values = (F.pad(x, (0, 0, 0, missing)) for x in (query, keys, values))
-    # The padded tail is the same document as the last token: every padded query sees at least itself.
-    documents = torch.cat([documents, documents[:, -1:].expand(-1, missing)], dim=1)
+    if missing:
+        query, keys, values = (F.pad(x, (0, 0, 0, missing)) for x in (query, keys, values))
+        # The padded tail is the same document as the last token: every padded query sees at least itself.
+        documents = torch.cat([documents, documents[:, -1:].expand(-1, missing)], dim=1)
 
     # Chunks become rows of the batch: the fused kernels take four dimensions.
     query = query.unflatten(2, (-1, chunk)).transpose(1, 2).flatten(0, 1)

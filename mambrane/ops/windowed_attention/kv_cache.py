@@ -29,11 +29,23 @@ def append_to_cache(
     state: KeyValueCache | None, key_BTI: Tensor, value_BTI: Tensor, window: int, resets_BT: Resets | None
 ) -> KeyValueCache:
     """Return the cache after T more tokens."""
+    if state is None and key_BTI.shape[1] >= window:
+        # What comes from the new tokens alone is not joined to an empty cache first.
+        newest = slice(key_BTI.shape[1] - window, None)
+        return KeyValueCache(key_BTI[:, newest], value_BTI[:, newest], _in_last_document(key_BTI, resets_BT)[:, newest])
     state = empty_cache(key_BTI, window) if state is None else state
     document_BP = number_documents(state.valid_BW, key_BTI.shape[1], resets_BT)[:, -window:]
     return KeyValueCache(
         _newest(state.keys_BWI, key_BTI), _newest(state.values_BWI, value_BTI), document_BP == document_BP[:, -1:]
     )
+
+
+def _in_last_document(key_BTI: Tensor, resets_BT: Resets | None) -> Tensor:
+    """Return where a token is of the same document as the last one, [B, T]."""
+    if resets_BT is None:
+        return torch.ones(key_BTI.shape[:2], dtype=torch.bool, device=key_BTI.device)
+    document_BT = resets_BT.cumsum(dim=1)
+    return document_BT == document_BT[:, -1:]
 
 
 def number_documents(valid_BW: Tensor, num_tokens: int, resets_BT: Resets | None) -> Tensor:

@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import compute_dtype, without_autocast
+from mambrane.kernels.arguments import compute_dtype
+from mambrane.kernels.autocast import without_autocast
 from mambrane.ops.windowed_attention.kv_cache import KeyValueCache, empty_cache, number_documents
 
 

@@ -1,0 +1,160 @@
+"""How long a GPU would take for a rehearsed micro-batch: a model of its limits, to be read as a prediction.
+
+    a kernel        the largest of  arithmetic / rate,  bytes / bandwidth,  instructions / issue rate,
+                    ticks of a recurrence x latency  and the shortest time of a kernel
+    the device      sum over kernels
+    the host        number of kernels x time to start one; it runs ahead of the device
+    a micro-batch   the larger of the two
+    a step          accumulation_steps micro-batches and the passes over the weights behind them
+
+Every constant says where it is from. Nothing here was measured on a GPU: where there is one, `python -m
+benchmarks.gpu` does that.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mambrane.run.config import RunConfig
+from mambrane.run.rehearsal import Kernel, Rehearsal
+
+
+class Gpu(NamedTuple):
+    """The limits of a GPU."""
+
+    name: str
+    matrix_flops_per_s: float
+    """Dense bfloat16 products; NVIDIA H100 datasheet, SXM column."""
+    float32_flops_per_s: float
+    """The same in float32, without TF32."""
+    bytes_per_s: float
+    """Of the 3.35 TB/s of the datasheet, the part that copies reach."""
+    processors: int
+    """Streaming multiprocessors; H100 architecture whitepaper."""
+    clock_hz: float
+    schedulers: int
+    """Instructions of a warp that a processor issues in a cycle; CUDA programming guide, compute capability 9.0."""
+
+    @property
+    def instructions_per_s(self) -> float:
+        """Instructions of warps issued, all processors together."""
+        return self.processors * self.schedulers * self.clock_hz
+
+
+H100 = Gpu("H100 SXM", 989.4e12, 66.9e12, 3.0e12, 132, 1.755e9, 4)
+
+PRODUCT_EFFICIENCY = 0.7
+"""Part of the datasheet's rate that a large product reaches; about what cuBLAS shows for squares of 4,096 and more."""
+PRODUCT_TILE = 128
+"""Rows and columns of the output that a processor works on at a time: a product of few tiles leaves processors idle."""
+PRODUCT_START_S = 3e-6
+"""What a product takes beside its arithmetic: filling the pipeline, the last tile, the epilogue. An estimate."""
+SHORTEST_KERNEL_S = 2e-6
+"""From the start of a small kernel to that of the next on the device. An estimate: 1.5 to 2.5 us are usual."""
+EAGER_START_S = 6e-6
+"""Host time for an operation of PyTorch with its share of autograd. An estimate: 4 to 10 us are usual."""
+COMPILED_START_S = 5e-6
+"""The same in compiled code, whose Python has gone, with the launchers of Triton."""
+ISSUE_EFFICIENCY = 0.55
+"""Part of the issue slots that a kernel of long chains of dependent instructions fills. An estimate."""
+TICK_S = 40e-9
+"""Latency of a tick of a neuron or trace: load, multiply, compare, from one tick to the next. An estimate."""
+STATE_INSTRUCTIONS = {
+    "selective_scan.chunk_ends": 450 / 8 / 128,
+    "selective_scan.chunk_outputs": 570 / 8 / 128,
+    "selective_scan.chunk_starts": 370 / 8 / 128,
+    "selective_scan.chunk_gradients": 2250 / 8 / 128,
+}
+"""Instructions of a warp for a state and token: instructions for 8 tokens of a warp with 128 states, counted in
+the code that Triton 3.7.1 compiles for sm_90."""
+SEQUENTIAL = ("lif.forward", "lif.backward", "causal_trace.forward", "causal_trace.backward")
+"""Kernels that take a sequence tick by tick."""
+PASSES_OVER_WEIGHTS = {"add up gradients": 3, "norm and clip": 3, "AdamW": 7, "copy before the gate": 2, "check": 1}
+"""Reads and writes of float32 numbers for each weight, in every step."""
+PASSES_OF_METHODS = {"meta-plasticity": 8, "average": 3}
+"""The same for what may be switched on."""
+
+
+class Prediction(NamedTuple):
+    """What a micro-batch and a step would take."""
+
+    launches: int
+    device_s: float
+    host_s: float
+    parts_s: dict[str, float]
+    """Time of the device by what limits it."""
+    step_s: float
+    tokens_per_s: float
+    flops_ratio: float
+    """Part of the datasheet's bfloat16 arithmetic that is put to use (MFU): six operations for each weight and token,
+    nothing else counted. Source: Chowdhery et al., PaLM (arXiv 2204.02311), appendix B."""
+
+
+def predict(config: RunConfig, rehearsed: Rehearsal, *, compiled: bool = False, gpu: Gpu = H100) -> Prediction:
+    """Return what the run's micro-batch and step would take, eager or compiled."""
+    kernels = rehearsed.fused() if compiled else rehearsed.kernels
+    parts: dict[str, float] = {}
+    for kernel in kernels:
+        limit, seconds = _time_of(kernel, gpu)
+        parts[limit] = parts.get(limit, 0.0) + seconds
+    device_s = sum(parts.values())
+    host_s = len(kernels) * (COMPILED_START_S if compiled else EAGER_START_S)
+    passes = sum(PASSES_OVER_WEIGHTS.values())
+    passes += PASSES_OF_METHODS["meta-plasticity"] * config.plasticity.use_meta_plasticity
+    passes += PASSES_OF_METHODS["average"] * (config.engine.ema_decay > 0)
+    update_s = 4 * passes * rehearsed.parameters / gpu.bytes_per_s
+    step_s = config.engine.accumulation_steps * max(device_s, host_s) + update_s
+    tokens = config.engine.accumulation_steps * rehearsed.tokens
+    return Prediction(
+        launches=len(kernels),
+        device_s=device_s,
+        host_s=host_s,
+        parts_s=parts,
+        step_s=step_s,
+        tokens_per_s=tokens / step_s,
+        flops_ratio=6 * rehearsed.parameters * tokens / step_s / gpu.matrix_flops_per_s,
+    )
+
+
+def _time_of(kernel: Kernel, gpu: Gpu) -> tuple[str, float]:
+    """Return what limits a kernel, and its time in seconds."""
+    times = {
+        "the shortest time of a kernel": SHORTEST_KERNEL_S,
+        "bandwidth": kernel.num_bytes / gpu.bytes_per_s,
+        "arithmetic of products": _product_s(kernel, gpu),
+        "instructions of the scan": _scan_s(kernel, gpu),
+        "ticks of neurons and traces": _ticks(kernel) * TICK_S,
+    }
+    limit = max(times, key=times.__getitem__)
+    return limit, times[limit]
+
+
+def _product_s(kernel: Kernel, gpu: Gpu) -> float:
+    """Return the time of a product's waves of tiles."""
+    if kernel.flops == 0:
+        return 0.0
+    rate = PRODUCT_EFFICIENCY * (gpu.float32_flops_per_s if kernel.is_float32 else gpu.matrix_flops_per_s)
+    outputs = sum(piece.num_bytes for piece in kernel.writes) / 2
+    tiles = max(1.0, outputs / PRODUCT_TILE**2)
+    idle = math.ceil(tiles / gpu.processors) * gpu.processors / tiles
+    # A product with few tiles is cut along its sum too, as cuBLAS does: at most half of the processors idle then.
+    return kernel.flops / rate * min(idle, 2.0) + PRODUCT_START_S
+
+
+def _scan_s(kernel: Kernel, gpu: Gpu) -> float:
+    """Return the time that issuing a scan's instructions takes."""
+    for_a_state = STATE_INSTRUCTIONS.get(kernel.name)
+    if for_a_state is None or kernel.launch is None:
+        return 0.0
+    batch, tokens, channels = kernel.launch.arguments[0].shape
+    states = batch * tokens * channels * kernel.launch.constants["N"]
+    return states * for_a_state / (ISSUE_EFFICIENCY * gpu.instructions_per_s)
+
+
+def _ticks(kernel: Kernel) -> int:
+    if kernel.name not in SEQUENTIAL or kernel.launch is None:
+        return 0
+    shapes: Sequence[tuple[int, ...]] = [
+        tuple(each.shape) for each in kernel.launch.arguments if hasattr(each, "shape")
+    ]
+    return max(shape[1] for shape in shapes if len(shape) == 3)

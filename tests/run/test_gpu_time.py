@@ -1,0 +1,61 @@
+"""The model of a GPU's limits, on kernels made by hand."""
+
+from dataclasses import replace
+
+import pytest
+
+from mambrane.run.gpu_time import EAGER_START_S, H100, SHORTEST_KERNEL_S, predict
+from mambrane.run.presets import tiny
+from mambrane.run.rehearsal import Kernel, Memory, Rehearsal
+
+CONFIG = tiny()
+
+
+def of(*kernels: Kernel, tokens: int = 1000) -> Rehearsal:
+    return Rehearsal(tokens=tokens, parameters=1, kernels=kernels, saved_bytes=0)
+
+
+def moving(num_bytes: int) -> Kernel:
+    return Kernel("aten::add", "element", 0, (Memory(1, num_bytes),), (Memory(2, 0),))
+
+
+def test_a_large_copy_takes_as_long_as_the_bandwidth_says_and_a_small_one_the_shortest_time():
+    assert predict(CONFIG, of(moving(3 * 10**9))).parts_s == {"bandwidth": pytest.approx(3e9 / H100.bytes_per_s)}
+    assert predict(CONFIG, of(moving(8))).device_s == SHORTEST_KERNEL_S
+
+
+def test_many_small_kernels_wait_for_the_host():
+    found = predict(CONFIG, of(*[moving(8)] * 1000))
+    assert found.host_s == pytest.approx(1000 * EAGER_START_S)
+    assert found.step_s == pytest.approx(CONFIG.engine.accumulation_steps * found.host_s, rel=1e-3)
+    assert found.launches == 1000
+
+
+def test_neighbours_become_one_kernel_when_compiled_and_their_intermediate_never_goes_to_memory():
+    size = 3 * 10**9
+    chain = [Kernel("aten::mul", "element", 0, (Memory(n, size),), (Memory(n + 1, size),)) for n in range(4)]
+    eager, compiled = (predict(CONFIG, of(*chain), compiled=form) for form in (False, True))
+    assert (eager.launches, compiled.launches) == (4, 1)
+    assert compiled.device_s == pytest.approx(eager.device_s / 4)
+
+
+def test_a_large_product_reaches_most_of_the_arithmetic_and_a_narrow_one_less():
+    wide = Kernel("aten::mm", "product", 10**12, (Memory(1, 2**20),), (Memory(2, 2 * 132 * 128**2),))
+    narrow = Kernel("aten::mm", "product", 10**12, (Memory(1, 2**20),), (Memory(2, 2 * 128**2),))
+    fast, slow = (predict(CONFIG, of(kernel)).device_s for kernel in (wide, narrow))
+    assert 1e12 / H100.matrix_flops_per_s < fast < slow
+
+
+def test_a_product_outside_autocast_takes_the_rate_of_float32():
+    half = Kernel("aten::mm", "product", 10**12, (Memory(1, 2**20),), (Memory(2, 2 * 132 * 128**2),))
+    fast, slow = (predict(CONFIG, of(kernel)).device_s for kernel in (half, half._replace(is_float32=True)))
+    assert slow / fast == pytest.approx(H100.matrix_flops_per_s / H100.float32_flops_per_s, rel=0.1)
+
+
+def test_a_step_has_its_micro_batches_and_passes_over_the_weights():
+    once, four = (
+        predict(replace(CONFIG, engine=replace(CONFIG.engine, accumulation_steps=steps)), of(moving(3 * 10**9)))
+        for steps in (1, 4)
+    )
+    assert four.step_s == pytest.approx(4 * once.step_s, rel=1e-3)
+    assert four.tokens_per_s == pytest.approx(once.tokens_per_s, rel=1e-3)
