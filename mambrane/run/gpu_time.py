@@ -60,13 +60,13 @@ ISSUE_EFFICIENCY = 0.55
 TICK_S = 40e-9
 """Latency of a tick of a neuron or trace: load, multiply, compare, from one tick to the next. An estimate."""
 STATE_INSTRUCTIONS = {
-    "selective_scan.chunk_ends": 450 / 8 / 128,
-    "selective_scan.chunk_outputs": 570 / 8 / 128,
-    "selective_scan.chunk_starts": 370 / 8 / 128,
-    "selective_scan.chunk_gradients": 2250 / 8 / 128,
+    "selective_scan.chunk_ends": 110.5 / 512,
+    "selective_scan.chunk_outputs": 167.5 / 512,
+    "selective_scan.chunk_starts": 106.2 / 512,
+    "selective_scan.chunk_gradients": 572.8 / 512,
 }
-"""Instructions of a warp for a state and token: instructions for 8 tokens of a warp with 128 states, counted in
-the code that Triton 3.7.1 compiles for sm_90."""
+"""Instructions of a warp for a state and token: those for a token of a tile of 512 states, counted in the code that
+Triton 3.7.1 compiles for sm_90 (benchmarks/results/gpu_compile.json)."""
 SEQUENTIAL = ("lif.forward", "lif.backward", "causal_trace.forward", "causal_trace.backward")
 """Kernels that take a sequence tick by tick."""
 PASSES_OVER_WEIGHTS = {"add up gradients": 3, "norm and clip": 3, "AdamW": 7, "copy before the gate": 2, "check": 1}

@@ -10,7 +10,7 @@ from mambrane.core.errors import UserError
 from mambrane.core.seeding import make_generator
 from mambrane.kernels.triton import launch
 from mambrane.ops import explain, spike_pairs
-from mambrane.ops.dispatch import OPERATIONS
+from mambrane.ops.dispatch import OPERATIONS, choose_backend
 from tests.ops.gradients import outputs_and_gradients
 from tests.ops.tolerances import RATIO, assert_close
 from tests.ops.triton_cases import CASES, DEVICE, make_inputs, use_small_blocks
@@ -37,11 +37,11 @@ def _quick_interpreter(monkeypatch):
     monkeypatch.setattr(InterpretedFunction, "__call__", call_quickly)
 
 
-def assert_equals_reference(case, inputs, ratio=RATIO[torch.float32]):
+def assert_equals_reference(case, inputs, ratio=None):
     reference = outputs_and_gradients(case.run, inputs, backend="reference")
     got = outputs_and_gradients(case.run, inputs, backend="triton")
     for name in reference:
-        assert_close(name, reference[name], got[name], ratio)
+        assert_close(name, reference[name], got[name], ratio or case.ratio)
     return reference, got
 
 
@@ -83,7 +83,7 @@ def test_a_text_in_pieces_gives_the_numbers_of_the_whole(case):
         pieces.append(outputs[0])
         inputs[case.state] = outputs[-1]
     for name, wanted, got in (("numbers", whole[0], torch.cat(pieces, dim=1)), ("state", whole[-1], outputs[-1])):
-        assert_close(name, wanted, got, RATIO[torch.float32])
+        assert_close(name, wanted, got, case.ratio)
         assert not case.is_exact or torch.equal(wanted, got)
 
 
@@ -123,7 +123,7 @@ def test_an_output_that_nothing_reads_counts_as_zeros(case):
                 name: torch.zeros_like(each) if each.grad is None else each.grad for name, each in leaves.items()
             }
         for name in found.get("reference", {}):
-            assert_close(f"{number}: {name}", found["reference"][name], found["triton"][name], RATIO[torch.float32])
+            assert_close(f"{number}: {name}", found["reference"][name], found["triton"][name], case.ratio)
 
 
 @each_operation
@@ -210,7 +210,7 @@ def test_kernels_on_the_cpu_are_refused_unless_they_are_interpreted(monkeypatch)
     inputs = make_inputs(CASES["lif"], 3)
     monkeypatch.delenv("TRITON_INTERPRET")
     with pytest.raises(UserError, match="it does not run on cpu"):
-        CASES["lif"].run(**inputs, backend="triton")
+        choose_backend("lif", torch.device("cpu"), "triton")
     current, decay, state = inputs.values()
     with pytest.raises(RuntimeError, match=r"kernel forward of mambrane.ops.lif.triton_kernels is for a GPU"):
         torch.ops.mambrane.lif_triton(current, decay, state, None, 1.0, True, False, False, 5.0, False)

@@ -24,7 +24,7 @@ from mambrane.ops.cfc.reference import CfcOutput, CfcWeights
 __all__ = ["TYPES", "cfc_triton"]
 
 LARGEST_BLOCK = 64
-"""Units that are taken at a time: a tile of 64 x 64 weights fills 16 registers of 256 threads."""
+"""Units that are taken at a time: a tile of 64 x 64 weights fills 32 registers of 128 threads."""
 
 _KERNELS = Kernels("mambrane.ops.cfc.triton_kernels")
 
@@ -135,7 +135,7 @@ def _constants(inputs: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or 
         "HAS_RESETS": inputs.resets_BT is not None,
         "HAS_ELAPSED": elapsed is not None,
         "IS_PER_UNIT": elapsed is not None and elapsed.ndim == 3,
-        "num_warps": 8,
+        "num_warps": 4,
     }
 
 
