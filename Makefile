@@ -1,7 +1,7 @@
 # `make check` is what every change must pass; it expects the environment of the README's test command.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check format oldest test
+.PHONY: check docs format oldest test
 
 check:
 	$(PYTHON) -m ruff format --check .
@@ -16,6 +16,10 @@ format:
 
 test:
 	$(PYTHON) -m pytest
+
+# The site, tutorials run; a warning is an error. Into docs/_build/html, from requirements/docs.txt and nothing from the network.
+docs:
+	$(PYTHON) -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 # The oldest allowed versions, in an environment of their own; what they warn of is not an error.
 oldest:

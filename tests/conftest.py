@@ -1,8 +1,11 @@
 """What every test relies on: one thread for each process, and examples of Hypothesis that no clock can fail."""
 
+import io
 import os
+from contextlib import redirect_stdout
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Before torch is imported, and inherited by the programs that tests start: tensors are tiny here, and the processes
@@ -16,3 +19,33 @@ if not Path("/dev/nvidiactl").exists() and not Path("/dev/kfd").exists():
 # What Hypothesis is set to already stays: where the variable CI is set it draws the same examples in each run.
 settings.register_profile("mambrane", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mambrane")
+
+SMALL_RUN = (
+    "--preset tiny --epochs 2 --tokenizer bytes --hidden-dim 16 --num-layers 1 --spiking-units 8 --num-gate-heads 4 "
+    "--cross-attn-heads 4 --mamba-d-state 4 --sequence-length 32 --batch-size 4 --epoch-tokens 512 --num-tasks 2 "
+    "--max-heldout-bytes 256"
+)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """The folder of a finished run of two tasks, and what training it printed; to be read only."""
+    # Not before the variable above is set: these import torch.
+    from mambrane.app.cli import main
+    from tests.contract.main_job import write_domains
+
+    folder = tmp_path_factory.mktemp("finished")
+    data, printed = write_domains(folder / "texts"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        patch.setenv("MAMBRANE_CACHE", str(folder / "cache"))
+        words = ["train", *SMALL_RUN.split(), "--data", str(data), "--output-dir", str(folder / "run")]
+        assert main(words) == 0
+    return folder / "run", printed.getvalue()
+
+
+@pytest.fixture
+def run_folder(finished_run, monkeypatch):
+    """The folder of a finished run of two tasks, to be read only, with the cache of its texts."""
+    monkeypatch.setenv("MAMBRANE_CACHE", str(finished_run[0].parent / "cache"))
+    monkeypatch.setenv("COLUMNS", "160")
+    return finished_run[0]

@@ -17,7 +17,8 @@ from mambrane.data.tokens import TokenFile
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.objective import Objective
 from mambrane.engine.trainer import Trainer
-from mambrane.storage.checkpoint import Checkpoint, Checkpoints
+from mambrane.storage.checkpoint import Checkpoints
+from mambrane.storage.checkpoint_files import Checkpoint
 
 PACKAGES = ("mambrane",)
 

@@ -51,6 +51,18 @@ class TrainArguments:
     continual: ContinualConfig = field(default_factory=ContinualConfig)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LearnArguments:
+    """Teach a run more text, behind all that it has learned."""
+
+    run: RunOptions = field(default_factory=RunOptions)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    plasticity: PlasticityConfig = field(default_factory=PlasticityConfig)
+    continual: ContinualConfig = field(default_factory=ContinualConfig)
+
+
 TableFormat = Literal["terminal", "csv", "latex", "json", "markdown"]
 Run = Annotated[Path, tyro.conf.Positional]
 

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from pathlib import Path
 
 from mambrane import __version__
 from mambrane.app.arguments import (
@@ -12,6 +13,7 @@ from mambrane.app.arguments import (
     ExportArguments,
     GenerateArguments,
     InfoArguments,
+    LearnArguments,
     ReportArguments,
     ScoreArguments,
     StudyArguments,
@@ -19,20 +21,22 @@ from mambrane.app.arguments import (
     asks_for_help,
     parse,
 )
-from mambrane.app.flags import given_settings
+from mambrane.app.flags import check_flags, check_run, given_settings, hints_of, long_forms, without_run
 from mambrane.app.help import train_help
 from mambrane.app.openmp import limit_openmp_spin
 from mambrane.app.streams import flush_or_give_up, give_up, open_closed_streams, tell
 from mambrane.app.train_settings import base_of, parse_start, parse_train
-from mambrane.core.errors import INTERRUPTED_EXIT_CODE, MambraneError, UserError
+from mambrane.core.errors import INTERRUPTED_EXIT_CODE, TAKEN_BACK_EXIT_CODE, MambraneError, UserError
 from mambrane.run.config import RunConfig
 from mambrane.run.effects import settings_without_effect
 from mambrane.run.presets import COSTS, PRESETS
+from mambrane.run.task_settings import may_change
 
 USAGE = """\
 Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained task after task without forgetting.
 
   mambrane train    --preset tiny             train (minutes on two cores); run it again to resume
+  mambrane learn    RUN --data PATH ...       teach a run more text, and show what that cost the older one
   mambrane evaluate RUN                       bits per byte of every domain
   mambrane generate RUN --prompt "..."        write text
   mambrane report   RUN                       one HTML page about the run
@@ -58,6 +62,21 @@ replay, STDP and meta-plasticity are on; --no-use-replay and its like switch one
 off. What the presets take on the built-in text, on two cores:
 
 {presets}
+"""
+LEARN_INTRODUCTION = """\
+mambrane learn RUN --data PATH ... [settings]: teach a run more text, a task for
+each file or folder. Run the same command again after any interruption: it
+resumes, and says so where everything is learned. The run may be finished or
+not, and its older text may be gone.
+
+  mambrane learn runs/first --data letters/
+  mambrane learn runs/first --data letters/ --max-forgetting 0.05
+
+With --max-forgetting or --min-gain a task that does not keep to them is taken
+back bit for bit, and the exit code is {taken_back}. Settings that are left out are
+those that the run began with. --epochs are those of this text in all; left out,
+each task has as many as one of the run's own. Model, tokenizer, sequence length
+and seed of a run stay as they are.
 """
 USER_ERROR_EXIT_CODE = 2
 LOST_OUTPUT_EXIT_CODE = 1
@@ -151,6 +170,30 @@ def _train_help(argv: Sequence[str]) -> str:
     return train_help(defaults, TRAIN_INTRODUCTION.format(presets=costs))
 
 
+def _learn(argv: Sequence[str]) -> int:
+    if asks_for_help(argv):
+        introduction = LEARN_INTRODUCTION.format(taken_back=TAKEN_BACK_EXIT_CODE)
+        return _print(train_help(LearnArguments(), introduction, only=may_change))
+    hints = hints_of(LearnArguments)
+    check_flags(argv, hints, command="learn", num_positional=1)
+    check_run(argv, hints, command="learn")
+    run, settings = without_run(argv, hints, command="learn")
+    given = given_settings(settings)
+    if "data" not in given:
+        way_out = f"mambrane learn {run} --data PATH"
+        raise UserError("mambrane learn without --data", wanted="text to learn", way_out=way_out)
+    from mambrane.app.learn import learn
+    from mambrane.run.learn import configuration_of
+    from mambrane.storage.run_folder import RunFolder
+
+    began = configuration_of(RunFolder(Path(run)))
+    default = LearnArguments(**{f.name: getattr(began, f.name) for f in fields(RunConfig)})
+    parsed = parse(LearnArguments, long_forms(settings), command="learn", default=default)
+    sections = [getattr(parsed, section.name) for section in fields(parsed)]
+    asked = {f.name: getattr(section, f.name) for section in sections for f in fields(section) if f.name in given}
+    return learn(Path(run), asked)
+
+
 def _evaluate(argv: Sequence[str]) -> int:
     arguments = parse(EvaluateArguments, argv, command="evaluate")
     from mambrane.app.evaluate import evaluate
@@ -217,6 +260,7 @@ def _study(argv: Sequence[str]) -> int:
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": _train,
+    "learn": _learn,
     "evaluate": _evaluate,
     "generate": _generate,
     "score": _score,

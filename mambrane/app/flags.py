@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from mambrane.core.bounds import without_none
 from mambrane.core.errors import UserError
 
 SHORT_FORMS = {"--lr": "--learning-rate"}
@@ -86,6 +87,23 @@ def check_run(argv: Sequence[str], hints: Mapping[str, Any], *, command: str) ->
     raise UserError(f"mambrane {command} without a run", wanted="the folder of a run", way_out=way_out)
 
 
+def without_run(words: Sequence[str], hints: Mapping[str, Any], *, command: str) -> tuple[str, list[str]]:
+    """Return the folder of a run among words that were checked, and the other words."""
+    left, others = list(words), list[str]()
+    while left:
+        word = left.pop(0)
+        if not word.startswith("-"):
+            return word, [*others, *left]
+        others.append(word)
+        hint = _hint_of(word, hints, command)
+        if get_origin(hint) is tuple:
+            while left and not left[0].startswith("--"):
+                others.append(left.pop(0))
+        elif hint is not bool and "=" not in word and left:
+            others.append(left.pop(0))
+    raise AssertionError("checked words have a run")
+
+
 def _hint_of(word: str, hints: Mapping[str, Any], command: str) -> Any:  # noqa: ANN401 -- an annotation
     name = _name(word)
     if word.startswith("--") and name in hints:
@@ -109,6 +127,9 @@ def _did_you_mean(name: str, hints: Mapping[str, Any]) -> str | None:
 
 
 def _check_value(flag: str, value: str, hint: Any) -> None:  # noqa: ANN401 -- an annotation
+    if without_none(hint) is not hint and value == "None":
+        return
+    hint = without_none(hint)
     if get_origin(hint) is Literal:
         choices = [str(choice) for choice in get_args(hint)]
         if value not in choices:
@@ -128,7 +149,7 @@ def _check_value(flag: str, value: str, hint: Any) -> None:  # noqa: ANN401 -- a
 def _wanted(hint: Any) -> str:  # noqa: ANN401 -- an annotation
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
-    return NUMBERS.get(hint, "a value after it")
+    return NUMBERS.get(without_none(hint), "a value after it")
 
 
 def _stray(word: str, switch: str, hints: Mapping[str, Any], command: str) -> UserError:

@@ -3,13 +3,15 @@
 import ast
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 import tyro
+
+from mambrane.core.bounds import without_none
 
 EVERYDAY = (
     "preset", "data", "output_dir", "epochs", "learning_rate", "batch_size", "seed", "device", "dry_run", "json",
@@ -78,9 +80,25 @@ def sentences_of(kind: type) -> dict[str, str]:
     }
 
 
-def train_help(defaults: Any, introduction: str) -> str:  # noqa: ANN401 -- the arguments of the command
-    """Return the help of `mambrane train`: the introduction, the everyday settings, then all others by group."""
+def train_help(
+    defaults: Any,  # noqa: ANN401 -- the arguments of the command
+    introduction: str,
+    *,
+    only: Callable[[str], bool] | None = None,
+) -> str:
+    """Return the introduction, the everyday settings, then all others by group.
+
+    Args:
+        defaults: the arguments of the command.
+        introduction: what stands above the settings.
+        only: which settings are shown, by dotted name, without their defaults; None shows all.
+    """
     groups = dict(settings_of(defaults))
+    if only is not None:
+        groups = {
+            name: [setting._replace(default=None) for setting in group if only(f"{name}.{setting.name}")]
+            for name, group in groups.items()
+        }
     by_name = {setting.name: setting for group in groups.values() for setting in group}
     everyday = [by_name[name] for name in EVERYDAY if name in by_name]
     blocks = [introduction.rstrip(), group_help("Everyday settings", everyday)]
@@ -156,7 +174,7 @@ def fill(text: str, indent: str = "") -> str:
 def _placeholder(setting: Setting) -> str:
     if get_origin(setting.hint) is Literal:
         return "|".join(map(str, get_args(setting.hint)))
-    if setting.hint in (int, float):
+    if without_none(setting.hint) in (int, float):
         return "NUMBER"
     return PLACEHOLDERS.get(setting.name, "NAME")
 

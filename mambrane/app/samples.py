@@ -15,6 +15,8 @@ GIVEN, WRITTEN = "given    | ", "written  | "
 
 def print_samples(samples: Sequence[Sample]) -> None:
     """Print each beginning and its continuation, each with its own margin, control characters made visible."""
+    if not samples:
+        return
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(
         f"\nWhat the model writes ({samples[0].settings}). The given beginnings were never trained on.", soft_wrap=True

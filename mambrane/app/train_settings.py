@@ -45,7 +45,11 @@ class Prerequisites:
     """The settings that others need, read ahead of them."""
 
     init_from: str
+    task: str
     data: tuple[str, ...]
+    scenario: Literal["domain", "class"]
+    classes_per_task: int
+    image_tokens: Literal["bits", "pixels"]
     hidden_dim: int
     block_pattern: str
     use_mamba: bool

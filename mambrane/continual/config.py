@@ -15,6 +15,7 @@ _EARLIER_TASKS = Needs("--continual-learning with --num-tasks 2 or more", lambda
 _REPLAY = Needs("--use-replay", lambda run: run.continual.use_replay)
 _REGULARIZER = Needs("--regularizer-strength above 0", lambda run: run.continual.regularizer_strength > 0)
 _ESTIMATE = Needs("--regularizer ewc or mas", lambda run: run.continual.regularizer != "si")
+_REPTILE = Needs("--reptile-strength above 0", lambda run: run.continual.reptile_strength > 0)
 _DISTILLATION = Needs("--distillation-strength above 0", lambda run: run.continual.distillation_strength > 0)
 
 
@@ -49,10 +50,18 @@ class ContinualConfig:
     """Part of the earlier tasks' importance kept at each task."""
     fisher_sequences: Annotated[Count, _REGULARIZER, _ESTIMATE] = 64
     """Training sequences from which ewc and mas estimate the importance of each weight."""
+    reptile_strength: Annotated[float, Bounds(0, 1, meaning_of_0="off")] = 0.0
+    """Part of the way since the last time that every weight goes back, every --reptile-interval steps; 0 is off."""
+    reptile_interval: Annotated[Count, _REPTILE] = 50
+    """Applied steps from one retraction to the next."""
     distillation_strength: Annotated[Strength, _EARLIER_TASKS] = 0.0
     """Weight of the divergence from the model as the last task left it, beside the loss; 0 is off."""
     distillation_temperature: Annotated[Positive, _DISTILLATION] = 2.0
     """Logits are divided by it before the two models are compared; above 1, unlikely tokens count more."""
+    max_forgetting: Annotated[float | None, Bounds(0, 1e9), _EARLIER_TASKS] = None
+    """Take a task back, bit for bit, when it cost the domains before it more than this on average, in bits per byte."""
+    min_gain: Annotated[float | None, Bounds(0, 1e9), _CONTINUAL] = None
+    """Take a task back, bit for bit, when it gained less than this on its own held-out text, in bits per byte."""
 
     def __post_init__(self) -> None:
         check_settings(self)

@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.extensions import BoundaryView
+from mambrane.engine.extensions import BoundaryView, TakeUpView
 from mambrane.engine.method import Method
 from mambrane.models.language_model import LanguageModel
 from mambrane.models.state import ModelOutput
@@ -81,6 +81,10 @@ class Distillation(Method):
 
     def boundary(self, view: BoundaryView) -> None:
         """Make the model as the ended task leaves it the next teacher."""
+        self.teacher = frozen_copy(view.model)
+
+    def take_up(self, view: TakeUpView) -> None:
+        """Make the model as the last task left it the teacher."""
         self.teacher = frozen_copy(view.model)
 
     def state_dict(self) -> dict[str, Any]:

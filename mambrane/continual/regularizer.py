@@ -24,7 +24,7 @@ from mambrane.continual.importance import normalised, output_sensitivity, peek_s
 from mambrane.continual.path_integral import PathIntegral
 from mambrane.continual.quadratic_penalty import quadratic_penalty
 from mambrane.core.seeding import make_generator
-from mambrane.engine.extensions import BoundaryView
+from mambrane.engine.extensions import BoundaryView, TakeUpView
 from mambrane.engine.method import Method
 
 ESTIMATES = {"ewc": sampled_fisher, "mas": output_sensitivity}
@@ -82,6 +82,13 @@ class Regularizer(Method):
         }
         self.anchor = {name: parameters[name].clone() for name in self.importance}
 
+    def take_up(self, view: TakeUpView) -> None:
+        """Anchor what was important before at the weights as they are now, and begin a new path."""
+        parameters = dict(view.model.named_parameters())
+        self.anchor = {name: parameters[name].detach().clone() for name in self.importance}
+        if self.path is not None:
+            self.path = PathIntegral(self.model)
+
     def _estimate(self, view: BoundaryView) -> dict[str, Tensor]:
         if self.path is not None:
             return self.path.finish(view.model)
@@ -113,5 +120,8 @@ class Regularizer(Method):
             for part in ("importance", "anchor")
         )
         if self.path is not None:
-            self.path.load_state_dict(state["path"])
+            # The tasks before may have estimated importance in another way.
+            self.path = PathIntegral(self.model)
+            if state["path"] is not None:
+                self.path.load_state_dict(state["path"])
         self._generator.set_state(state["generator"])

@@ -30,7 +30,7 @@ from mambrane.continual.replay_buffer import ReplayBuffer
 from mambrane.core.seeding import make_generator
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.extensions import BoundaryView, StepChange, StepView
+from mambrane.engine.extensions import BoundaryView, StepChange, StepView, TakeUpView
 from mambrane.engine.method import Method, Number
 from mambrane.engine.objective import nats_of
 from mambrane.models.state import ModelOutput
@@ -139,8 +139,15 @@ class Replay(Method):
 
     def boundary(self, view: BoundaryView) -> None:
         """Count the ended task among the earlier ones."""
-        self.task_index = view.task_index + 1
-        self.num_seen.append(0)
+        self._begin_task(view.task_index + 1)
+
+    def take_up(self, view: TakeUpView) -> None:
+        """Remember from the next task on; the tasks before were not seen."""
+        self._begin_task(view.num_learned)
+
+    def _begin_task(self, index: int) -> None:
+        self.task_index = index
+        self.num_seen += [0] * (index + 1 - len(self.num_seen))
 
     def _rows_to_replay(self, num_rows: int) -> int:
         if not (self.buffer.tasks < self.task_index).any():
@@ -211,9 +218,16 @@ class Replay(Method):
         return {"buffer": self.buffer.state_dict(), **self._counts()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take them back; raises ValueError when the buffer does not fit."""
-        self.buffer.load_state_dict(state["buffer"])
+        """Take them back; a memory that is larger than this one's room gives up sequences, the largest task first."""
+        saved = dict(state["buffer"])
+        kept = torch.arange(len(saved["tasks"]))
         self._load_counts(state)
+        while len(kept) > self.buffer.capacity:
+            tasks = saved["tasks"][kept]
+            of_largest = (tasks == tasks.bincount().argmax()).nonzero().flatten()
+            given_up = int(of_largest[self._random_below(len(of_largest))])
+            kept = torch.cat([kept[:given_up], kept[given_up + 1 :]])
+        self.buffer.load_state_dict({name: column[kept] for name, column in saved.items()})
 
     def _counts(self) -> dict[str, Any]:
         return {

@@ -10,8 +10,11 @@
         evaluate                   every domain: a row of the matrix
         save
 
-The run is saved after each row of the matrix, after every `save_every` applied steps, and when it is stopped. Stopped
-or killed, it goes on from there and ends with the same weights and the same matrix.
+It is saved when it is stopped, too. Stopped or killed, it goes on from there and ends with the same weights and matrix.
+
+A stream stays open: `extend` adds tasks behind those that are learned; a new domain is measured before its task. With
+terms a task is a transaction: when its row is measured it is kept, or everything that it changed is put back to the
+checkpoint from before it (docs/decisions/open-stream.md).
 """
 
 import copy
@@ -28,6 +31,9 @@ from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
 from mambrane.continual.step_event import evaluation_event, step_event
 from mambrane.continual.stream import Stream, Task, hashes_of, refuse_another_tokenizer, refuse_changed_text
+from mambrane.continual.task_file import write_tasks
+from mambrane.continual.terms import HELDOUT_IS_GONE, Terms, Verdict, cost_of_task
+from mambrane.core.errors import TAKEN_BACK_EXIT_CODE
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain
 from mambrane.data.loader import SequenceLoader
@@ -36,6 +42,10 @@ from mambrane.engine.epoch import EpochLoss
 from mambrane.engine.step_result import StepResult
 from mambrane.engine.trainer import Trainer
 from mambrane.engine.transaction import StepState, TailPolicy
+
+
+def _no_storage(*arguments: object) -> None:
+    """Do nothing, for a run without checkpoints."""
 
 
 class Phase(StrEnum):
@@ -56,18 +66,19 @@ class Outcome(NamedTuple):
     reason: str
     signal_number: int | None = None
     """The signal that asked to stop, if one did."""
+    taken_back: tuple[str, ...] = ()
+    """Tasks that this call learned and took back, by name."""
 
     @property
     def exit_code(self) -> int:
-        """128 + signal number, as a shell reports a program that a signal has ended; 0 without one."""
-        return 0 if self.signal_number is None else 128 + self.signal_number
+        """128 + signal number after a signal, as a shell reports it; 3 where a task was taken back; or 0."""
+        if self.signal_number is not None:
+            return 128 + self.signal_number
+        return TAKEN_BACK_EXIT_CODE if self.taken_back else 0
 
 
 class _StopError(Exception):
-    """Leaves the loop, from however deep, for the place that saves."""
-
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    """Leaves the loop, from however deep, for the place that saves; its text is the reason."""
 
 
 class Runner:
@@ -88,6 +99,11 @@ class Runner:
         matrix_path: Path | None = None,
         max_steps: int = 0,
         reference: Sequence[Domain] = (),
+        terms: Terms | None = None,
+        pin: Callable[[int | None], object] = _no_storage,
+        put_back: Callable[[int, dict[str, Any]], object] = _no_storage,
+        evaluate_untrained: Callable[[Domain], Measurement] | None = None,
+        tasks_path: Path | None = None,
     ) -> None:
         """Take the collaborators; nothing runs yet.
 
@@ -100,11 +116,17 @@ class Runner:
             training_numbers: what else a training loss in nats per target says, by name.
             save: writes a checkpoint of the trainer and this runner; may go on writing after it has returned.
             poll_save: called after each step; reports a save that has ended meanwhile, or raises its error.
-            events: receives task_started, step, epoch_finished, task_finished, evaluation, matrix, stopped and
-                run_finished.
+            events: receives what happens, each kind under its own name.
             matrix_path: where matrix.json is kept up to date.
             max_steps: applied steps of the whole run after which to stop; 0 never.
             reference: text outside the tasks, measured beside each row of the matrix.
+            terms: on which a task is kept; None keeps every task.
+            pin: keeps the checkpoint of a step from being pruned, until it is called again; None is no step.
+            put_back: makes the checkpoint of a step the newest again, with this state of the runner, and brings the
+                trainer to it.
+            evaluate_untrained: measures the untrained model on a domain, for row 0 of one that comes later; None where
+                there is no such model any more.
+            tasks_path: where tasks.json is kept up to date.
         """
         self.stream = stream
         self.trainer = trainer
@@ -116,8 +138,18 @@ class Runner:
         self.events = events
         self.matrix_path = matrix_path
         self.max_steps = max_steps
+        self.terms = terms or Terms()
+        self.pin = pin
+        self.put_back = put_back
+        self.evaluate_untrained = evaluate_untrained
+        self.tasks_path = tasks_path
         self.reference = tuple(reference)
-        self.matrix = ForgettingMatrix([domain.name for domain in stream.domains], len(stream.tasks), measure)
+        self.matrix = ForgettingMatrix(
+            [domain.name for domain in stream.domains],
+            len(stream.tasks),
+            measure,
+            task_columns=[task.columns for task in stream.tasks],
+        )
         self.matrix.is_of_one_model = not any(task.starts_over for task in stream.tasks)
         self._fresh_state = None if self.matrix.is_of_one_model else copy.deepcopy(trainer.state_dict())
         self.phase = Phase.EVALUATE
@@ -127,18 +159,41 @@ class Runner:
         """Steps closed in the task that is being learned."""
         self.loader: SequenceLoader | None = None
         """Text of the task that is being learned; None outside TRAIN and BOUNDARY."""
+        self.steps_taken: list[int] = []
+        """Steps closed in each learned task."""
+        self.attempts: list[dict[str, Any]] = []
+        """Tasks that were learned and taken back."""
+        self.base_step: int | None = None
+        """Step of the checkpoint before the task that is being learned, if the task may be taken back."""
+        self.is_untouched = False
+        """Whether nothing was learned since tasks were added: then the newest checkpoint says all that there is."""
 
     @property
     def task(self) -> Task:
         """The task that is being learned, or comes next."""
         return self.stream.tasks[self.num_learned]
 
+    def extend(self, tasks: Sequence[Task], domains: Sequence[Domain]) -> None:
+        """Add tasks to a run that has learned all it had, and domains that are new with them."""
+        assert self.phase is Phase.DONE, "tasks are added to a run that has none left"
+        self.stream = self.stream.extended(tasks, domains)
+        first_new = len(self.matrix.domains)
+        self.matrix.grow([domain.name for domain in domains], [task.columns for task in tasks])
+        for column in range(first_new, len(self.matrix.domains)):
+            for row in range(1, self.num_learned):
+                self.matrix.leave_empty(row, column, "its text was not there yet")
+            if self.evaluate_untrained is None:
+                self.matrix.leave_empty(0, column, "the weights from before the first task are not kept")
+        self.phase = Phase.EVALUATE
+        self.is_untouched = True
+
     def run(self) -> Outcome:
         """Go on from where the state is to the end, or until something asks to stop."""
         if self.matrix.has_values:
-            self.events.emit("matrix", **self.matrix.state_dict())
+            self._publish_matrix()
         if self.phase is Phase.TRAIN:
             self._announce_task()
+        num_attempts = len(self.attempts)
         try:
             while self.phase is not Phase.DONE:
                 if self.phase is Phase.BEGIN:
@@ -148,16 +203,24 @@ class Runner:
                 if self.phase is Phase.BOUNDARY:
                     self._end_task()
                 self._evaluate_row()
-                self.save()
+                self._close_row()
         except _StopError as stop:
-            self.save()
-            self.events.emit("stopped", reason=stop.reason)
-            return Outcome(False, stop.reason)
+            if not self.is_untouched:
+                self.save()
+            self.events.emit("stopped", reason=str(stop))
+            return Outcome(False, str(stop))
         self.events.emit("run_finished", step=self.trainer.counters.applied)
-        return Outcome(True, "finished")
+        taken_back = tuple(attempt["name"] for attempt in self.attempts[num_attempts:])
+        return Outcome(True, "finished", taken_back=taken_back)
 
     def _begin_task(self) -> None:
         """Open the task's text and let the learning rate rise anew; a task with a model of its own gets a new one."""
+        if self.terms.are_set:
+            gone = [column for column, domain in enumerate(self.stream.domains) if not domain.is_measurable]
+            self.terms.check_before(self.matrix, self.num_learned, gone)
+            self.base_step = self.trainer.counters.applied
+            self.pin(self.base_step)
+        self.is_untouched = False
         if self.task.starts_over and self._fresh_state is not None:
             # What counts steps and draws numbers goes on: checkpoints are known by their step.
             ongoing = {name: self.trainer.state_dict()[name] for name in ("counters", "random")}
@@ -211,28 +274,103 @@ class Runner:
         self.trainer.end_task(self._open_loader, self.task.index)
         self.events.emit("task_finished", task=self.task.index, name=self.task.name)
         self.loader = None
+        self.steps_taken.append(self.steps_closed)
+        self.steps_closed = 0
         self.num_learned += 1
         self.phase = Phase.EVALUATE
 
     def _evaluate_row(self) -> None:
         """Measure what is missing in the row; what is measured survives a stop."""
         row = self.num_learned
+        for column in self.matrix.missing(0) if row > 0 else ():
+            assert self.evaluate_untrained is not None, "without it the cell has a reason"
+            self._record(0, column, self.evaluate_untrained(self.stream.domains[column]))
         with self.trainer.evaluation():
+            self._leave_out_what_is_gone(row)
             # Each process measures another domain; one alone measures them one after the other.
             for columns in batched(self.matrix.missing(row), self.trainer.ranks.size):
                 if self.trainer.stop_is_asked():
                     raise _StopError("a stop was asked for")
                 for column, measured in zip(columns, self._measured(columns), strict=True):
-                    self.matrix.record(row, column, measured)
-                    name = self.stream.domains[column].name
-                    self.events.emit("evaluation", **evaluation_event(self.matrix.measure, measured, row, name))
+                    self._record(row, column, measured)
             for domain in self.reference:
-                measured = self.evaluate(self.trainer.model, domain)
-                self.matrix.record_reference(row, domain.name, measured)
+                if not self.matrix.has_reference(row, domain.name):
+                    measured = self.evaluate(self.trainer.model, domain)
+                    self.matrix.record_reference(row, domain.name, measured)
+        self.phase = Phase.BEGIN if row < len(self.stream.tasks) else Phase.DONE
+
+    def _leave_out_what_is_gone(self, row: int) -> None:
+        for column in self.matrix.missing(row):
+            if not self.stream.domains[column].is_measurable:
+                self.matrix.leave_empty(row, column, HELDOUT_IS_GONE)
+
+    def _record(self, row: int, column: int, measured: Measurement) -> None:
+        self.matrix.record(row, column, measured)
+        name = self.stream.domains[column].name
+        self.events.emit("evaluation", **evaluation_event(self.matrix.measure, measured, row, name))
+
+    def _close_row(self) -> None:
+        """Keep the task whose row is measured, or take it back; what is on the disk afterwards is the decision."""
+        if self.base_step is not None:
+            verdict = self.terms.verdict(self.matrix, self.num_learned - 1)
+            self.events.emit("task_decided", task=self.num_learned - 1, **verdict._asdict())
+            if not verdict.is_kept:
+                self._take_back(verdict, self.base_step)
+                return
+        self.base_step = None
+        self._publish_matrix()
+        if not self.is_untouched:
+            self.save()
+            self.pin(None)
+
+    def _take_back(self, verdict: Verdict, base_step: int) -> None:
+        """Put everything that the task changed back to the checkpoint from before it, and remember the attempt."""
+        index = self.num_learned - 1
+        task = self.stream.tasks[index]
+        rows = {"before": self.matrix.values[index], "after": self.matrix.values[index + 1]}
+        self.attempts.append(
+            {
+                **task.record,
+                "content_hashes": [self.stream.domains[column].content_hash for column in task.columns],
+                "after_tasks": index,
+                "steps": self.steps_taken.pop(),
+                **verdict._asdict(),
+                **{name: dict(zip(self.matrix.domains, row, strict=True)) for name, row in rows.items()},
+            }
+        )
+        self.stream = self.stream.without(index)
+        self.matrix.drop_task(index)
+        self.num_learned = index
+        self.base_step = None
+        self.phase = Phase.BEGIN if index < len(self.stream.tasks) else Phase.DONE
+        self.put_back(base_step, self.state_dict())
+        self.pin(None)
+        self.events.emit("task_taken_back", task=index, name=task.name, step=base_step, reason=verdict.reason)
+        self._publish_matrix()
+
+    def _publish_matrix(self) -> None:
+        """Tell the matrix, and bring the files that are read without a checkpoint up to date."""
         self.events.emit("matrix", **self.matrix.state_dict())
         if self.matrix_path is not None:
             self.matrix.save(self.matrix_path)
-        self.phase = Phase.BEGIN if row < len(self.stream.tasks) else Phase.DONE
+        if self.tasks_path is not None:
+            write_tasks(self.tasks_path, self.task_records(), self.attempts)
+
+    def task_records(self) -> list[dict[str, Any]]:
+        """Return what is known of each task: its text, settings, steps, and what it cost and gained once measured."""
+        records = []
+        for task in self.stream.tasks:
+            record = {
+                **task.record,
+                "content_hashes": [self.stream.domains[column].content_hash for column in task.columns],
+                "is_learned": task.index < self.num_learned,
+            }
+            if task.index < self.num_learned:
+                forgetting, gain = cost_of_task(self.matrix, task.index)
+                steps = self.steps_taken[task.index] if task.index < len(self.steps_taken) else None
+                record |= {"steps": steps, "forgetting": forgetting, "gain": gain}
+            records.append(record)
+        return records
 
     def _measured(self, columns: Sequence[int]) -> list[Measurement]:
         """Return what all processes measured, one domain each; those without a domain return nothing."""
@@ -248,7 +386,7 @@ class Runner:
             name=self.task.name,
             epochs=self.task.num_epochs,
             steps=self._steps_of(self.task),
-            steps_before=sum(map(self._steps_of, self.stream.tasks[: self.num_learned])),
+            steps_before=sum(self.steps_taken),
             steps_done=self.steps_closed,
         )
 
@@ -266,6 +404,10 @@ class Runner:
             "reference_text": hashes_of(self.reference),
             "tokenizer": self.stream.domains[0].tokenizer_hash,
             "loader": None if self.loader is None else self.loader.state_dict(),
+            "tasks": [task.record for task in self.stream.tasks],
+            "steps_taken": list(self.steps_taken),
+            "attempts": list(self.attempts),
+            "base_step": self.base_step,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -282,6 +424,13 @@ class Runner:
         self.phase = Phase(state["phase"])
         self.num_learned = state["num_learned"]
         self.steps_closed = state["steps_closed"]
+        # Versions that did not save these could not add tasks: the text of all is there.
+        learned = self.stream.tasks[: self.num_learned]
+        self.steps_taken = list(state.get("steps_taken", map(self._steps_of, learned)))
+        self.attempts = list(state.get("attempts", []))
+        self.base_step = state.get("base_step")
+        if self.base_step is not None:
+            self.pin(self.base_step)
         self.loader = None
         if state["loader"] is not None:
             self.loader = self.make_loader(self.task)

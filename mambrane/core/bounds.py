@@ -14,7 +14,8 @@ read, not where they would do harm. Free of torch.
 import math
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from mambrane.core.errors import UserError
 
@@ -67,30 +68,49 @@ def check_settings(config: Any) -> None:  # noqa: ANN401 -- any dataclass of set
     Raises:
         UserError: a number out of its bounds, or a value of another type; the message names the flag.
     """
-    for name, (hint, bounds, default) in _rules(config.__class__).items():
+    for name, (hint, bounds, default, may_be_none) in _rules(config.__class__).items():
         value = getattr(config, name)
+        if value is None and may_be_none:
+            continue
         if _fits(value, hint) and (bounds is None or bounds.hold(value)):
             continue
         flag = f"--{name.replace('_', '-')}"
         raise UserError(
             f"{flag} {_shown(value)}",
             wanted=_wanted(hint, bounds),
-            way_out=f"{flag} {default}" if not isinstance(default, bool) else f"{flag} or --no-{flag[2:]}",
+            way_out=_way_out(flag, default, bounds),
         )
 
 
+def without_none(hint: Any) -> Any:  # noqa: ANN401 -- any annotation
+    """Return the type of a setting that may also be None; of any other, the type itself."""
+    options = get_args(hint)
+    if get_origin(hint) not in (Union, UnionType) or type(None) not in options or len(options) != 2:
+        return hint
+    return options[0] if options[1] is type(None) else options[1]
+
+
+def _way_out(flag: str, default: object, bounds: Bounds | None) -> str:
+    if isinstance(default, bool):
+        return f"{flag} or --no-{flag[2:]}"
+    if default is None:
+        return f"leave {flag} out" + (f", or {flag} {bounds.least}" if bounds is not None else "")
+    return f"{flag} {default}"
+
+
 @cache
-def _rules(kind: type) -> dict[str, tuple[Any, Bounds | None, Any]]:
-    """Return type, bounds and default of each number, choice and switch of a dataclass."""
+def _rules(kind: type) -> dict[str, tuple[Any, Bounds | None, Any, bool]]:
+    """Return type, bounds and default of each number, choice and switch of a dataclass, and whether None is a value."""
     rules = {}
     hints = get_type_hints(kind, include_extras=True)
     for field in fields(kind):
         hint = hints[field.name]
         is_annotated = get_origin(hint) is Annotated
-        plain = get_args(hint)[0] if is_annotated else hint
+        whole = get_args(hint)[0] if is_annotated else hint
+        plain = without_none(whole)
         marks = [mark for mark in get_args(hint)[1:] if isinstance(mark, Bounds)] if is_annotated else []
         if plain in (int, float, bool) or get_origin(plain) is Literal:
-            rules[field.name] = (plain, marks[0] if marks else None, field.default)
+            rules[field.name] = (plain, marks[0] if marks else None, field.default, plain is not whole)
     return rules
 
 

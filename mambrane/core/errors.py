@@ -5,6 +5,9 @@ from mambrane.core.printable import printable
 INTERRUPTED_EXIT_CODE = 130
 """128 + SIGINT, as a shell reports a program that Ctrl-C has ended."""
 
+TAKEN_BACK_EXIT_CODE = 3
+"""Of a command whose task was learned and taken back: nothing failed, and nothing was learned."""
+
 
 class MambraneError(Exception):
     """Base of all errors that are answered with a message instead of a traceback."""

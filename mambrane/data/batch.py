@@ -22,6 +22,11 @@ class MicroBatch(NamedTuple):
         """Targets that count."""
         return int((self.targets_BT != IGNORED_TARGET).sum())
 
+    @property
+    def is_read_BT(self) -> Resets:
+        """True where a target counts at the position or behind it: what lies behind the last target is padding."""
+        return (self.targets_BT != IGNORED_TARGET).flip(1).cummax(1).values.flip(1)
+
     def to(self, device: torch.device | str) -> "MicroBatch":
         """Return the same batch on another device.
 

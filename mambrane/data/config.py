@@ -2,10 +2,13 @@
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from mambrane.core.bounds import Bounds, Bytes, check_settings
 from mambrane.core.errors import UserError
+from mambrane.core.needs import Needs
+
+_IMAGES = Needs("--task vision", lambda run: run.run.task == "vision")
 
 MAX_VOCABULARY = 1_000_000
 """Tokens that a tokenizer may have; the largest ones in use have a quarter of that."""
@@ -18,7 +21,8 @@ class DataConfig:
     """The text: domains, tokens, sequences."""
 
     data: tuple[str, ...] = ("builtin",)
-    """`builtin`, files or folders (one file or sub-folder is one domain), or hf:NAME for the Hugging Face hub."""
+    """`builtin`, files or folders (one file or sub-folder is one domain), or hf:NAME for the Hugging Face hub; with
+    --task vision `digits`, or a folder of IDX files."""
     reference_text: tuple[str, ...] = ()
     """Text outside the tasks, never trained on: files, folders, hf:NAME. Measured after each task, it shows what drifts
     beside them."""
@@ -42,6 +46,12 @@ class DataConfig:
     keep_heldout_bytes: Annotated[int, Bounds(0, 2**62, meaning_of_0="off")] = 16 * 2**20
     """Keep a copy of each held-out split of at most this size in the run's folder, so that later tasks can be measured
     when the text is gone; 0 keeps none. A larger split is not kept: a part of it would be another measure."""
+    scenario: Annotated[Literal["domain", "class"], _IMAGES] = "domain"
+    """Labels of images: those of the task (domain-incremental), or of all classes (class-incremental)."""
+    classes_per_task: Annotated[int, Bounds(1, 256), _IMAGES] = 2
+    """Classes of images that are learned as one task, in the order of their numbers."""
+    image_tokens: Annotated[Literal["bits", "pixels"], _IMAGES] = "bits"
+    """A token of an image: eight pixels, each black or white (bits), or one pixel of 256 levels."""
     heldout_fraction: Annotated[float, Bounds(0, 1, "both")] = 0.1
     """Part of each domain's text that is never trained on; split by file where a domain has several."""
 

@@ -13,6 +13,8 @@ from mambrane.core.events import EventLog
 from mambrane.data.cache import hash_of
 from mambrane.data.config import DataConfig, bpe_spec
 from mambrane.data.corpus import Corpus, cached_corpus
+from mambrane.data.image_tasks import image_corpora, task_names
+from mambrane.data.images import is_image_data
 from mambrane.data.overlap import Overlap, measure_overlap
 from mambrane.data.sources import find_sources
 from mambrane.data.tokenizer import Tokenizer, build_tokenizer, tokenizer_hash
@@ -107,6 +109,9 @@ def read_texts(config: DataConfig, cache_dir: Path, events: EventLog, num_domain
     Raises:
         UserError: anything wrong with the text, or fewer domains than wanted.
     """
+    if is_image_data(config.data):
+        places = order_of(task_names(config), config.task_order)
+        return image_corpora(config, cache_dir, events, num_domains, places)
     sources = find_sources(config.data, events)
     order = order_of([source.name for source in sources], config.task_order)
     if num_domains is not None and num_domains > len(sources):
@@ -225,12 +230,33 @@ def overlap_text(name: str, overlap: Overlap) -> str:
     return f"held-out text of {name}: {', '.join(parts)}, so its bits per byte are partly memory"
 
 
+def warn_of_overlap(heldout: Sequence[tuple[str, list[bytes]]], learned: Sequence[Corpus], events: EventLog) -> None:
+    """Say where text that is to be learned holds what earlier domains are measured on.
+
+    Args:
+        heldout: name and held-out documents of each earlier domain.
+        learned: the text.
+        events: receives "heldout_text_repeats_training_text" (with a `message`).
+    """
+    lines, passages = _hashes_of_training(learned)
+    overlaps = ((name, measure_overlap(documents, lines, passages)) for name, documents in heldout)
+    repeated = [words for name, overlap in overlaps if (words := overlap_text(name, overlap))]
+    if repeated:
+        events.emit("heldout_text_repeats_training_text", message="; ".join(repeated))
+
+
 def _overlaps(corpora: Sequence[Corpus]) -> list[Overlap]:
     """Compare the held-out text of each domain with the training text of all."""
+    lines, passages = _hashes_of_training(corpora)
+    return [measure_overlap(corpus.documents("heldout"), lines, passages) for corpus in corpora]
+
+
+def _hashes_of_training(corpora: Sequence[Corpus]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the sorted hashes of the lines and the passages of all training text."""
     lines, passages = (
         np.unique(np.concatenate([corpus.training_hashes(of) for corpus in corpora])) for of in ("lines", "passages")
     )
-    return [measure_overlap(corpus.documents("heldout"), lines, passages) for corpus in corpora]
+    return lines, passages
 
 
 def _tokenizer_for(

@@ -46,6 +46,7 @@ class SequenceLoader:
         seed: int,
         name: str,
         epoch_tokens: int = 0,
+        are_records: bool = False,
     ) -> None:
         """Stand before the first sequence.
 
@@ -57,6 +58,8 @@ class SequenceLoader:
             name: which of its loaders this is.
             epoch_tokens: tokens in an epoch, rounded up to whole sequences; 0, or more than there are: all tokens of
                 all streams.
+            are_records: each document is a record of the same length, sequence_length tokens and one more, whose last
+                token is the one target and is not read; sequences then begin where documents do.
         """
         assert domains, "a loader needs at least one token file"
         self._streams = list(domains)
@@ -65,7 +68,10 @@ class SequenceLoader:
         self._seed = seed
         self._name = name
         self._epoch_tokens = epoch_tokens
-        self._sequences_of = [-(-stream.num_tokens // sequence_length) for stream in self._streams]
+        self._are_records = are_records
+        self._step = sequence_length + are_records
+        """Tokens from the start of a sequence to that of the next."""
+        self._sequences_of = [-(-stream.num_tokens // self._step) for stream in self._streams]
         self._committed = Cursor()
         self._handed_out = Cursor()
 
@@ -78,13 +84,13 @@ class SequenceLoader:
     def num_samples(self) -> int:
         """Sequences in an epoch; the same in each."""
         in_a_pass = sum(self._sequences_of)
-        return min(-(-self._epoch_tokens // self._sequence_length) or in_a_pass, in_a_pass)
+        return min(-(-self._epoch_tokens // self._step) or in_a_pass, in_a_pass)
 
     @property
     def num_tokens(self) -> int:
         """Tokens in an epoch; where it is a budget, a little less if short sequences are among its sequences."""
         in_a_pass = sum(stream.num_tokens for stream in self._streams)
-        return min(self.num_samples * self._sequence_length, in_a_pass)
+        return min(self.num_samples * self._step, in_a_pass)
 
     @property
     def num_batches(self) -> int:
@@ -104,7 +110,8 @@ class SequenceLoader:
             self._handed_out = Cursor(epoch, last)
             columns = (column[first:last].tolist() for column in (streams, starts, lengths))
             sequences = [(self._streams[stream], start, length) for stream, start, length in zip(*columns, strict=True)]
-            yield _batch(sequences, self._sequence_length)
+            batch = _batch(sequences, self._step)
+            yield records_of(batch) if self._are_records else batch
 
     def commit(self) -> None:
         """Count everything handed out as consumed."""
@@ -150,6 +157,7 @@ class SequenceLoader:
             "seed": self._seed,
             "name": self._name,
             "epoch_tokens": self._epoch_tokens,
+            **({"are_records": True} if self._are_records else {}),
         }
 
     def _samples(self, epoch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -170,9 +178,10 @@ class SequenceLoader:
         """Return stream number, start and length of every sequence of a pass, in its order."""
         columns = []
         for index, (stream, num_sequences) in enumerate(zip(self._streams, self._sequences_of, strict=True)):
-            offset = derive_seed(self._seed, "offset", self._name, index, number) % self._sequence_length
-            first = np.arange(num_sequences, dtype=np.int64) * self._sequence_length
-            lengths = np.minimum(self._sequence_length, stream.num_tokens - first)
+            offset = derive_seed(self._seed, "offset", self._name, index, number) % self._step
+            offset = 0 if self._are_records else offset
+            first = np.arange(num_sequences, dtype=np.int64) * self._step
+            lengths = np.minimum(self._step, stream.num_tokens - first)
             columns.append((np.full(num_sequences, index), (first + offset) % stream.num_tokens, lengths))
         streams, starts, lengths = (np.concatenate(column) for column in zip(*columns, strict=True))
         generator = make_generator(self._seed, "order", self._name, number)
@@ -188,6 +197,13 @@ def heldout_batches(token_file: TokenFile, sequence_length: int, batch_size: int
     ]
     for first in range(0, len(sequences), batch_size):
         yield _batch(sequences[first : first + batch_size], sequence_length)
+
+
+def records_of(batch: MicroBatch) -> MicroBatch:
+    """Return rows of a whole record each as what is read of it, with the record's last token as the only target."""
+    targets_BT = torch.full_like(batch.targets_BT[:, :-1], IGNORED_TARGET)
+    targets_BT[:, -1] = batch.inputs_BT[:, -1]
+    return MicroBatch(batch.inputs_BT[:, :-1], targets_BT, batch.resets_BT[:, :-1])
 
 
 def _batch(sequences: Sequence[tuple[TokenFile, int, int]], sequence_length: int) -> MicroBatch:

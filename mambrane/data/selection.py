@@ -211,14 +211,15 @@ def _families(extents: Sequence[Extent], source: DomainSource) -> dict[str, list
 
 
 def _whole_families(families: Mapping[str, Sequence[Extent]], text: bytes | mmap, wanted: int) -> set[str]:
-    """Return families with about `wanted` bytes in all: at most a quarter more, and if possible no quarter less."""
+    """Return some families with about `wanted` bytes: at most a quarter more, and if possible no quarter less."""
     num_bytes = {family: sum(extent.length for extent in part) for family, part in families.items()}
     order = sorted(families, key=lambda family: _hash_of("split", family))
     repeats = _families_that_repeat(families, text, num_bytes)
     held: set[str] = set()
     total = 0
     for family in [*(f for f in order if f not in repeats), *(f for f in order if f in repeats)]:
-        if total < 0.75 * wanted and total + num_bytes[family] <= 1.25 * wanted:
+        leaves_one = len(held) < len(families) - 1
+        if leaves_one and total < 0.75 * wanted and total + num_bytes[family] <= 1.25 * wanted:
             held.add(family)
             total += num_bytes[family]
     return held

@@ -63,6 +63,18 @@ class BoundaryView(NamedTuple):
     """The processes that train together."""
 
 
+class TakeUpView(NamedTuple):
+    """What an extension sees that a run takes up behind tasks that were learned without it."""
+
+    model: Any
+    """The nn.Module as the last task left it, to be read."""
+    num_learned: int
+    """Tasks learned before."""
+    end_of_text: int
+    """The token that starts each document."""
+    device: torch.device
+
+
 @runtime_checkable
 class Extension(Stateful, Protocol):
     """What all extensions are: named, and with a state that survives a restart."""
@@ -143,6 +155,15 @@ class Boundary(Extension, Protocol):
         ...
 
 
+@runtime_checkable
+class LateComer(Extension, Protocol):
+    """Prepares itself where a run takes it up behind learned tasks, for the first time or again: teacher, anchor."""
+
+    def take_up(self, view: TakeUpView) -> None:
+        """Look at the model that has learned without this extension; its own earlier state, if any, is loaded."""
+        ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Extensions:
     """The extensions of a run by seam, each in the order in which they act; one object may stand in several."""
@@ -206,6 +227,22 @@ class Extensions:
             raise ValueError(f"saved with the extensions {sorted(state)}, this run has {sorted(own)}")
         for name, extension in own.items():
             extension.load_state_dict(state[name])
+
+    def take_up(self, state: dict[str, Any], parked: dict[str, Any], view: TakeUpView) -> dict[str, Any]:
+        """Take the states of a session back whose extensions may be others; returns those that nobody here has.
+
+        Args:
+            state: of the extensions of the last session, by name.
+            parked: of extensions of sessions before it.
+            view: for those that the last session did not have.
+        """
+        own, known = self.by_name(), {**parked, **state}
+        for name, extension in own.items():
+            if name in known:
+                extension.load_state_dict(known[name])
+            if name not in state and isinstance(extension, LateComer):
+                extension.take_up(view)
+        return {name: saved for name, saved in known.items() if name not in own}
 
     def _all(self) -> Iterator[Extension]:
         for field in fields(self):

@@ -35,6 +35,7 @@ from mambrane.engine.step_result import StepResult
 from mambrane.engine.transaction import StepState, StepTransaction
 from mambrane.engine.transfer import to_host
 from mambrane.engine.weights import (
+    copies_of,
     first_nonfinite,
     refuse_misfit,
     refuse_second_change,
@@ -186,7 +187,7 @@ class TrainingStep:
             return {}
         if not self.extensions.penalties:
             return sums.gradients
-        return dict(zip(sums.gradients, torch._foreach_clone(list(sums.gradients.values())), strict=True))
+        return copies_of(sums.gradients)
 
     def _add_penalties(self) -> dict[str, Tensor]:
         """Add the gradient of each penalty, once; returns the penalties by extension."""
@@ -203,7 +204,7 @@ class TrainingStep:
         """Let the optimizers move the weights, and the gates decide how far."""
         moved = {name: parameter for name, parameter in parameters.items() if parameter.grad is not None}
         gates = self.extensions.update_gates
-        before = dict(zip(moved, torch._foreach_clone(list(moved.values())), strict=True)) if gates else {}
+        before = copies_of(moved) if gates else {}
         set_learning_rate(self.optimizers, learning_rate)
         for optimizer in self.optimizers:
             optimizer.step()

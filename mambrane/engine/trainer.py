@@ -23,7 +23,7 @@ from mambrane.engine.config import EngineConfig
 from mambrane.engine.counters import Counters
 from mambrane.engine.ema import ExponentialMovingAverage
 from mambrane.engine.epoch import Loader
-from mambrane.engine.extensions import BoundaryView, Extensions
+from mambrane.engine.extensions import BoundaryView, Extensions, TakeUpView
 from mambrane.engine.loss_watch import LossWatch
 from mambrane.engine.objective import ObjectiveFunction, next_token_objective
 from mambrane.engine.optimizer import (
@@ -34,19 +34,12 @@ from mambrane.engine.optimizer import (
 )
 from mambrane.engine.precision import Precision, choose_precision
 from mambrane.engine.ranks import ONE_RANK, Ranks
+from mambrane.engine.refusals import DivergedError, TornStateError, refuse_half_weights, refuse_sight_of_one_rank
 from mambrane.engine.schedule import Schedule
 from mambrane.engine.snapshot import evaluation_without_trace, global_random_state, set_global_random_state
 from mambrane.engine.step import TrainingStep
 from mambrane.engine.step_result import StepResult
 from mambrane.engine.transaction import StepBatches, StepGroups, StepState, TailPolicy
-
-
-class DivergedError(UserError, ArithmeticError):
-    """Too many steps in a row had a gradient that was not finite."""
-
-
-class TornStateError(UserError, RuntimeError):
-    """An update was broken off half-way; only a checkpoint can bring the run back."""
 
 
 def never() -> bool:
@@ -76,7 +69,7 @@ class Trainer:
         Raises:
             UserError: several processes train, and an extension would see the rows of one of them only.
         """
-        _refuse_half_weights(model)
+        refuse_half_weights(model)
         self.model = model
         self.config = config
         self.device = device
@@ -85,7 +78,7 @@ class Trainer:
         self.extensions = Extensions() if extensions is None else extensions
         self.ranks = ranks
         if ranks.size > 1:
-            _refuse_sight_of_one_rank(self.extensions, ranks)
+            refuse_sight_of_one_rank(self.extensions, ranks)
         kind = choose_precision(config.precision, mixed_precision=config.mixed_precision, device=device)
         self.precision = Precision(kind, device) if precision is None else precision
         self.optimizers = (build_optimizer(model, config),) if optimizers is None else optimizers
@@ -96,6 +89,8 @@ class Trainer:
         self.carried: list[MicroBatch] = []
         """Micro-batches of a short tail that wait for the next epoch (--tail-policy carry); they are ours, so the
         loader counts them as consumed and the checkpoint holds them."""
+        self.parked: dict[str, Any] = {}
+        """States of extensions that earlier tasks had and these do not, by name: they may come back."""
         self.was_stopped = False
         """Whether the last loop over `steps` ended because a stop was asked for, and not because its epoch did."""
         self.training_step = TrainingStep(
@@ -194,12 +189,17 @@ class Trainer:
             "counters": self.counters.state_dict(),
             "loss_watch": self.loss_watch.state_dict(),
             "extensions": self.extensions.state_dict(),
+            **({"parked": self.parked} if self.parked else {}),
             "carried": [list(batch) for batch in self.carried],
             "random": global_random_state(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: dict[str, Any], *, take_up: TakeUpView | None = None) -> None:
         """Take everything back; the run goes on as if it had never stopped.
+
+        Args:
+            state: what `state_dict` returned.
+            take_up: given where the next tasks may have other extensions than those before; None refuses others.
 
         Raises:
             UserError: the saved run had another model, or an average where this one has none, or the reverse.
@@ -228,7 +228,11 @@ class Trainer:
         self.schedule.load_state_dict(state["schedule"])
         self.counters.load_state_dict(state["counters"])
         self.loss_watch.load_state_dict(state["loss_watch"])
-        self.extensions.load_state_dict(state["extensions"])
+        self.parked = dict(state.get("parked", {}))
+        if take_up is None:
+            self.extensions.load_state_dict(state["extensions"])
+        else:
+            self.parked = self.extensions.take_up(state["extensions"], self.parked, take_up)
         self.carried = [MicroBatch(*batch) for batch in state["carried"]]
         set_global_random_state(state["random"])
 
@@ -302,27 +306,4 @@ class Trainer:
                 f"{doing}, while step {self.counters.closed + 1} is open or its update was broken off",
                 wanted="a closed step",
                 way_out="run the same command again: it resumes from the last checkpoint",
-            )
-
-
-def _refuse_sight_of_one_rank(extensions: Extensions, ranks: Ranks) -> None:
-    """Refuse what draws or learns from the rows of its own process: the processes would drift apart."""
-    see_rows = (*extensions.batch_mixers, *extensions.after_steps, *extensions.boundaries)
-    names = dict.fromkeys(extension.name for extension in see_rows if not getattr(extension, "across_ranks", False))
-    if names:
-        raise UserError(
-            f"{ranks.size} processes train together with {', '.join(names)}, which would see one process only",
-            wanted="extensions with `across_ranks = True`, which sum what they see by `view.ranks` (docs/extending.md)",
-            way_out="train in one process, or leave these extensions out",
-        )
-
-
-def _refuse_half_weights(model: nn.Module) -> None:
-    """Refuse weights in a half precision: small updates would vanish in them."""
-    for name, parameter in model.named_parameters():
-        if parameter.dtype in (torch.float16, torch.bfloat16):
-            raise UserError(
-                f"the weight {name} is {parameter.dtype}",
-                wanted="float32 weights; --precision decides the arithmetic of the forward pass",
-                way_out="model.float()",
             )

@@ -18,6 +18,15 @@ class NonFiniteWeightsError(UserError, ArithmeticError):
     """An update left a weight that is not finite; nothing of it is saved."""
 
 
+def copies_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return copies without a graph, by name; a GPU makes them in a few kernels."""
+    copies = {name: torch.empty_like(tensor, requires_grad=False) for name, tensor in tensors.items()}
+    if copies:
+        with torch.no_grad():
+            torch._foreach_copy_(list(copies.values()), list(tensors.values()))
+    return copies
+
+
 def write_weights(parameters: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor]) -> None:
     """Copy new values into parameters, by name; values that were made in a parameter's own memory are there."""
     new = {name: weight for name, weight in weights.items() if not _is_the_same_memory(weight, parameters[name])}

@@ -10,9 +10,13 @@ from torch import Tensor
 
 from mambrane.engine.snapshot import evaluation_mode
 from mambrane.kernels.threads import one_thread_if_small
+from mambrane.measure.sampling import Sampling, draw_token
 from mambrane.models.language_model import LanguageModel
 from mambrane.models.state import ModelState
+from mambrane.models.token_program.program import TokenProgram, why_no_program
 
+LONG_TOKENS = 64
+"""More tokens than that the model reads at once in less time than one after the other."""
 CHUNK_TOKENS = 256
 """Tokens that are read at once; bounds the memory of a long text."""
 
@@ -21,8 +25,8 @@ CHUNK_TOKENS = 256
 class Decoder(Protocol):
     """One text, read from its start; reading the end-of-text token forgets what came before."""
 
-    def read(self, tokens: Sequence[int]) -> Tensor:
-        """Read at least one token and return the scores of the next one, [V], on the CPU."""
+    def read(self, tokens: Sequence[int]) -> None:
+        """Read at least one token."""
         ...
 
     def nats(self, tokens: Sequence[int]) -> list[float]:
@@ -30,7 +34,11 @@ class Decoder(Protocol):
         ...
 
     def scores(self) -> Tensor:
-        """Return the scores of the next token, [V], once something was read."""
+        """Return the scores of the next token, [V], on the CPU, once something was read."""
+        ...
+
+    def draw(self, sampling: Sampling, generator: torch.Generator, num_tokens: int) -> int:
+        """Draw the next token among the first so many, and do not read it; one number is taken from the generator."""
         ...
 
     def state(self) -> ModelState:
@@ -51,11 +59,10 @@ class ModelDecoder:
         self._device = next(model.parameters()).device
         self._num_products = sum(weight.numel() for weight in model.parameters())
 
-    def read(self, tokens: Sequence[int]) -> Tensor:
+    def read(self, tokens: Sequence[int]) -> None:
         """See Decoder."""
         for logits_TV in self._logits(tokens):
             self._scores = logits_TV[-1]
-        return self.scores()
 
     def scores(self) -> Tensor:
         """See Decoder."""
@@ -73,6 +80,10 @@ class ModelDecoder:
             self._scores = logits_TV[-1]
             position += len(logits_TV)
         return nats
+
+    def draw(self, sampling: Sampling, generator: torch.Generator, num_tokens: int) -> int:
+        """See Decoder."""
+        return draw_token(self.scores()[:num_tokens], sampling, generator)
 
     def state(self) -> ModelState:
         """See Decoder."""
@@ -96,6 +107,77 @@ class ModelDecoder:
             self._state = output.state
             assert output.logits_BTV is not None, "a model that was given no targets returns logits"
             yield output.logits_BTV[0].float().cpu()
+
+
+class ProgramDecoder:
+    """Reads a text token by token with the whole model as one compiled call; what is long, with the model itself."""
+
+    def __init__(self, model: LanguageModel, end_of_text: int, state: ModelState | None = None) -> None:
+        self._model, self._end_of_text = model, end_of_text
+        self._program = TokenProgram(model)
+        if state is not None:
+            self._program.load(state)
+
+    def read(self, tokens: Sequence[int]) -> None:
+        """See Decoder."""
+        if len(tokens) > LONG_TOKENS:
+            self._by_model(tokens)
+        else:
+            for token in tokens:
+                self._read_one(token)
+
+    def scores(self) -> Tensor:
+        """See Decoder."""
+        return torch.from_numpy(self._program.scores.copy())
+
+    def nats(self, tokens: Sequence[int]) -> list[float]:
+        """See Decoder."""
+        if len(tokens) > LONG_TOKENS:
+            return self._by_model(tokens)
+        nats = []
+        for token in tokens:
+            nats.append(-self._program.log_probability(token))
+            self._read_one(token)
+        return nats
+
+    def draw(self, sampling: Sampling, generator: torch.Generator, num_tokens: int) -> int:
+        """See Decoder."""
+        if sampling.temperature == 0 or sampling.top_k or sampling.top_p < 1:
+            return draw_token(self.scores()[:num_tokens], sampling, generator)
+        point = torch.rand((), generator=generator, dtype=torch.float64).item()
+        return self._program.draw(sampling.temperature, point, num_tokens)
+
+    def state(self) -> ModelState:
+        """See Decoder."""
+        token_11 = torch.zeros(1, 1, dtype=torch.long)
+        with torch.inference_mode(), evaluation_mode(self._model):
+            return self._program.state_like(self._model(token_11).state)
+
+    def copy(self) -> "ProgramDecoder":
+        """See Decoder."""
+        other = object.__new__(ProgramDecoder)
+        other._model, other._end_of_text, other._program = self._model, self._end_of_text, self._program.copy()
+        return other
+
+    def _read_one(self, token: int) -> None:
+        if token == self._end_of_text:
+            self._program.forget()
+        self._program.read(token)
+
+    def _by_model(self, tokens: Sequence[int]) -> list[float]:
+        """Read tokens with the model, which reads many at once; return what each cost."""
+        decoder = ModelDecoder(self._model, self._end_of_text, self.state())
+        decoder._scores = self.scores()
+        nats = decoder.nats(tokens)
+        self._program.load(decoder.state())
+        self._program.scores[:] = decoder.scores().numpy()
+        return nats
+
+
+def decoder_for(model: LanguageModel, end_of_text: int, state: ModelState | None = None) -> Decoder:
+    """Return the fastest decoder that a model has, at the start of a text or where a state stands."""
+    kind = ModelDecoder if why_no_program(model) else ProgramDecoder
+    return kind(model, end_of_text, state)
 
 
 def bits(nats: float) -> float:

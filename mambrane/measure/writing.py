@@ -11,7 +11,7 @@ import torch
 from mambrane.core.errors import UserError
 from mambrane.data.tokenizer import StreamingDecoder, Tokenizer
 from mambrane.measure.decoding import Decoder
-from mambrane.measure.sampling import Sampling, draw_token
+from mambrane.measure.sampling import Sampling
 
 EndedBy = Literal["max_tokens", "end_of_text", "stop"]
 
@@ -81,9 +81,10 @@ class Writing:
     def _pieces(self) -> Iterator[str]:
         characters = StreamingDecoder(self._tokenizer)
         while self.num_tokens < self._max_tokens:
-            scores_V = self._decoder.read(self.unread) if self.unread else self._decoder.scores()
+            if self.unread:
+                self._decoder.read(self.unread)
             # Rows of the head that no token has are never drawn.
-            token = draw_token(scores_V[: self._tokenizer.vocab_size], self._sampling, self._generator)
+            token = self._decoder.draw(self._sampling, self._generator, self._tokenizer.vocab_size)
             self.unread = [token]
             if token == self._tokenizer.end_of_text:
                 self.ended_by = "end_of_text"

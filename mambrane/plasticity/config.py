@@ -39,12 +39,16 @@ class PlasticityConfig:
     """How STDP keeps weights inside the bounds: cut off, or change less the nearer the bound is."""
     stdp_max_weight: Annotated[Positive, _STDP] = 1.0
     """Bound of a plastic weight's size; with 1.0 one spike can bring a neuron to the default threshold."""
+    stdp_control: Annotated[Literal["none", "shuffled", "flipped", "random"], _STDP] = "none"
+    """In place of the rule, what it must beat: spikes at shuffled times, the sign flipped, a random change as large."""
     use_meta_plasticity: Annotated[bool, _GATE_OR_CONSOLIDATION] = False
     """Let synapses that mattered for earlier tasks change less: f = 1 / (1 + kappa h)."""
     meta_lr: Annotated[Rate, _META] = 0.01
     """Rate at which a weight's importance and a synapse's consolidation are learned."""
     meta_kappa: Annotated[Strength, _META, _EARLIER_TASKS] = 3.0
     """Strength of the gate on the optimizer's update; 0 equals off."""
+    meta_control: Annotated[Literal["none", "uniform", "permuted", "decay"], _META, _EARLIER_TASKS] = "none"
+    """In place of the importance, what it must beat: all weights alike, importance at other weights, decay by task."""
 
     def __post_init__(self) -> None:
         check_settings(self)

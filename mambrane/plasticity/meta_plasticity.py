@@ -25,6 +25,7 @@ from mambrane.engine.extensions import BoundaryView, StepChange, StepView
 from mambrane.engine.method import Method, Number
 from mambrane.ops.update_gate import hold_back_, note_usage_
 from mambrane.plasticity.config import PlasticityConfig
+from mambrane.plasticity.controls import permuted
 
 KEPT_AT_BOUNDARY = 0.9
 """Share of the older importance that is kept when a task adds its own."""
@@ -47,15 +48,16 @@ class MetaPlasticity(Method):
     @classmethod
     def build(cls, config: Any, model: nn.Module) -> "MetaPlasticity":  # noqa: ANN401 -- a run's configuration
         """Return it for a run."""
-        return cls(config.plasticity, model)
+        return cls(config.plasticity, model, seed=config.run.seed)
 
     @classmethod
     def kept_per_parameter(cls, config: Any) -> int:  # noqa: ANN401 -- a run's configuration
         """Return usage and the weights before the update; with earlier tasks importance, anchor and 1 - f too."""
         return 5 if config.has_earlier_tasks else 2
 
-    def __init__(self, config: PlasticityConfig, model: nn.Module) -> None:
+    def __init__(self, config: PlasticityConfig, model: nn.Module, *, seed: int = 0) -> None:
         self.config = config
+        self._seed = seed
         parameters = dict(model.named_parameters())
         self._shapes = {name: parameter.shape for name, parameter in parameters.items()}
         ends = list(itertools.accumulate(shape.numel() for shape in self._shapes.values()))
@@ -95,7 +97,9 @@ class MetaPlasticity(Method):
         """Turn what the ended task leaned on into importance, and anchor the weights where they are."""
         usages, importances = self._by_name(self.usage_W), self._by_name(self.importance_W)
         for name, usage in usages.items():
-            if usage.any():
+            if usage.any() and self.config.meta_control == "decay":
+                importances[name].add_(1.0)
+            elif usage.any():
                 importance = KEPT_AT_BOUNDARY * importances[name] + usage / usage.mean()
                 importances[name].copy_(importance / importance.mean())
         self.usage_W.zero_()
@@ -104,11 +108,19 @@ class MetaPlasticity(Method):
 
     def _prepare_gate(self) -> None:
         """Work out 1 - f, which stays the same until the next boundary."""
-        scaled_W = self.config.meta_kappa * self.importance_W
+        importance_W = self.importance_W
+        if self.config.meta_control == "permuted":
+            parts = self._by_name(importance_W).items()
+            importance_W = torch.cat([permuted(part, seed=self._seed, name=name).flatten() for name, part in parts])
+        scaled_W = self.config.meta_kappa * importance_W
         self._held_back_W = scaled_W / (1.0 + scaled_W)
         self._gated = [name for name, importance in self._by_name(self.importance_W).items() if importance.any()]
         num_gated = sum(self._shapes[name].numel() for name in self._gated)
         self.mean_plasticity = 1.0 - float(self._held_back_W.sum(dtype=torch.float64)) / max(1, num_gated)
+        if self.config.meta_control == "uniform":
+            held_back = self._by_name(self._held_back_W)
+            for name in self._gated:
+                held_back[name].fill_(1.0 - self.mean_plasticity)
 
     def state_dict(self) -> dict[str, Any]:
         """Return usage, importance and anchor by parameter name; the last two of those that are gated."""

@@ -16,7 +16,7 @@ both traces are high: TACOS (arXiv 2409.00021).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -24,7 +24,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mambrane.core.errors import UserError
-from mambrane.core.shapes import IGNORED_TARGET, Spikes
+from mambrane.core.seeding import make_generator
+from mambrane.core.shapes import Spikes
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import StepChange, StepView
 from mambrane.engine.method import Method, Number
@@ -33,6 +34,7 @@ from mambrane.layers.spiking import Ticks
 from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity import rules
 from mambrane.plasticity.config import PlasticityConfig
+from mambrane.plasticity.controls import random_of_same_size, shuffled_in_time
 
 RUNNING_STEPS = 10
 """Steps over which firing rates and BCM thresholds are averaged: faster than weights change, slower than a text."""
@@ -101,9 +103,9 @@ class Stdp(Method):
     @classmethod
     def build(cls, config: Any, model: LanguageModel) -> "Stdp":  # noqa: ANN401 -- a run's configuration
         """Return it for a run."""
-        return cls(config.plasticity, model)
+        return cls(config.plasticity, model, seed=config.run.seed)
 
-    def __init__(self, config: PlasticityConfig, model: LanguageModel) -> None:
+    def __init__(self, config: PlasticityConfig, model: LanguageModel, *, seed: int = 0) -> None:
         """Watch the plastic synapses of a model.
 
         Raises:
@@ -123,6 +125,7 @@ class Stdp(Method):
                 way_out="--liquid-backbone lif, or leave --use-stdp out",
             )
         self.config = config
+        self._seed = seed
         self.ticks_per_token = model.config.num_spike_steps
         by_shape: dict[torch.Size, list[str]] = {}
         for name, weight_US in weights.items():
@@ -135,16 +138,22 @@ class Stdp(Method):
         weights, before, after = view.model.plastic_synapses(), [], []
         spikes = [view.model.synapse_spikes(activity) for activity in view.activities]
         changed: dict[str, Tensor] = {}
+        num_tokens = _num_read(view)
+        # What a control draws follows from the step, so that a resumed run draws the same.
+        drawn = make_generator(self._seed, "stdp control", view.applied_step)
         for synapses in self.synapses:
             observed = Observed()
             counts = view.targets_by_batch
             for batch, num_targets, batch_spikes in zip(view.micro_batches, counts, spikes, strict=True):
                 trains = self._trains(batch, num_targets, [batch_spikes[name] for name in synapses.names])
+                if self.config.stdp_control == "shuffled":
+                    post = [shuffled_in_time(each_BTU, trains.counted_BT, drawn) for each_BTU in trains.post]
+                    trains = replace(trains, post=post)
                 self._observe(synapses, observed, trains)
             observed.sum_over_ranks_(view.ranks, synapses)
-            self._remember(synapses, observed, view.num_targets * self.ticks_per_token)
+            self._remember(synapses, observed, num_tokens * self.ticks_per_token)
             before.append(torch.stack([weights[name] for name in synapses.names]))
-            after.append(self._changed(synapses, before[-1], observed, view.num_targets))
+            after.append(self._changed(synapses, before[-1], observed, num_tokens, drawn))
             changed |= zip(synapses.names, after[-1].unbind(), strict=True)
         return StepChange(self._numbers(before, after), changed)
 
@@ -161,7 +170,7 @@ class Stdp(Method):
             observed.both_high_NUS += trains.pairs.both_high_NUS
 
     def _trains(self, batch: MicroBatch, num_targets: int, spikes: list[tuple[Spikes, Spikes]]) -> rules.Trains:
-        """Return the spikes of a micro-batch. Padding, which has no target, does not count."""
+        """Return the spikes of a micro-batch. Padding, which no target follows, does not count."""
         ticks = Ticks(self.ticks_per_token)
         all_count = num_targets == batch.targets_BT.numel()
         return rules.Trains(
@@ -170,7 +179,7 @@ class Stdp(Method):
             ticks.spread_resets(batch.resets_BT),
             tau_plus_ticks=self.config.stdp_tau_plus * self.ticks_per_token,
             tau_minus_ticks=self.config.stdp_tau_minus * self.ticks_per_token,
-            counted_BT=None if all_count else ticks.spread(batch.targets_BT != IGNORED_TARGET),
+            counted_BT=None if all_count else ticks.spread(batch.is_read_BT),
             high_rate_per_tick=HIGH_OVER_TARGET * self._target_per_tick,
         )
 
@@ -192,7 +201,9 @@ class Stdp(Method):
             room_NUS = MAX_CONSOLIDATION - synapses.consolidation_NUS
             synapses.consolidation_NUS = synapses.consolidation_NUS + self.config.meta_lr * share_NUS * room_NUS
 
-    def _changed(self, synapses: Synapses, weight_NUS: Tensor, observed: Observed, num_tokens: int) -> Tensor:
+    def _changed(
+        self, synapses: Synapses, weight_NUS: Tensor, observed: Observed, num_tokens: int, drawn: torch.Generator
+    ) -> Tensor:
         """Return the new weights."""
         potentiation_NUS = observed.potentiation_NUS / num_tokens
         depression_NUS = observed.depression_NUS / num_tokens
@@ -201,12 +212,16 @@ class Stdp(Method):
             scaling_NUS = HOMEOSTATIC_GAIN * scaling_NUS
             potentiation_NUS = potentiation_NUS + scaling_NUS.clamp(min=0.0)
             depression_NUS = depression_NUS + (-scaling_NUS).clamp(min=0.0)
+        if self.config.stdp_control == "flipped":
+            potentiation_NUS, depression_NUS = depression_NUS, potentiation_NUS
         limit = self.config.stdp_max_weight
         if self.config.stdp_bounds == "soft":
             potentiation_NUS = potentiation_NUS * (1.0 - weight_NUS / limit).clamp(min=0.0)
             depression_NUS = depression_NUS * (1.0 + weight_NUS / limit).clamp(min=0.0)
         plasticity_NUS = torch.exp(-(synapses.consolidation_NUS * weight_NUS).abs())
         change_NUS = self.config.stdp_learning_rate * plasticity_NUS * (potentiation_NUS - depression_NUS)
+        if self.config.stdp_control == "random":
+            change_NUS = random_of_same_size(change_NUS, drawn)
         return (weight_NUS + change_NUS).clamp(min=weight_NUS.clamp(max=-limit), max=weight_NUS.clamp(min=limit))
 
     def _numbers(self, before: list[Tensor], after: list[Tensor]) -> dict[str, Tensor]:
@@ -262,6 +277,13 @@ class Stdp(Method):
     @property
     def _target_per_tick(self) -> float:
         return self.config.stdp_target_rate / self.ticks_per_token
+
+
+def _num_read(view: StepView) -> int:
+    """Return the tokens of a step that were read, over all ranks: all but padding."""
+    batches = zip(view.micro_batches, view.targets_by_batch, strict=True)
+    num_read = sum(n if n == batch.targets_BT.numel() else int(batch.is_read_BT.sum()) for batch, n in batches)
+    return sum(view.ranks.gather(num_read))
 
 
 def _sum_over_ticks(units: list[Tensor]) -> Float[Tensor, "N U"]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mambrane.continual.matrix import ForgettingMatrix, load_matrix
+from mambrane.continual.task_file import read_tasks
 from mambrane.core.errors import UserError
 from mambrane.core.events import read_events
 from mambrane.measure.energy import EnergyEstimate
@@ -34,6 +35,8 @@ class ReportData:
     config: dict[str, dict[str, Any]]
     """Settings by section."""
     matrix: ForgettingMatrix | None = None
+    attempts: tuple[dict[str, Any], ...] = ()
+    """Tasks that were learned and taken back, as tasks.json has them."""
     damages: tuple[str, ...] = ()
     """A sentence for each file of the run of which a part could not be read."""
     probe: Probe | None = None
@@ -63,6 +66,11 @@ def read_report_data(folder: Path, *, tell_damage: Callable[[str], None] = lambd
             matrix = load_matrix(run.matrix_file)
         except UserError as error:
             damages.append(error.found)
+    attempts: list[dict[str, Any]] = []
+    try:
+        attempts = read_tasks(run.tasks_file).attempts
+    except UserError as error:
+        damages.append(error.found)
     for sentence in damages:
         tell_damage(sentence)
     return ReportData(
@@ -70,5 +78,6 @@ def read_report_data(folder: Path, *, tell_damage: Callable[[str], None] = lambd
         history=history,
         config=run.read_config(),
         matrix=matrix,
+        attempts=tuple(attempts),
         damages=tuple(damages),
     )

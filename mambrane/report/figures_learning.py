@@ -64,9 +64,9 @@ def training_picture(history: RunHistory, matrix: ForgettingMatrix | None) -> Pi
 
 def heldout_by_task(history: RunHistory, matrix: ForgettingMatrix | None) -> tuple[float | None, ...]:
     """Return each task's loss on its own held-out text at its end; empty where none has the unit of the curve."""
-    if matrix is None or matrix.num_tasks != len(matrix.domains) or history.series(matrix.measure.name) is None:
+    if matrix is None or history.series(matrix.measure.name) is None:
         return ()
-    heldout = tuple(matrix.values[column + 1][column] for column in range(matrix.num_tasks))
+    heldout = tuple(map(matrix.value_after, range(matrix.num_tasks)))
     return heldout if any(loss is not None for loss in heldout) else ()
 
 
@@ -203,7 +203,7 @@ def _draw_forgetting(figure: "Figure", *, matrix: ForgettingMatrix) -> None:
             (row, loss) for row in range(matrix.num_tasks + 1) if (loss := matrix.values[row][column]) is not None
         ]
         if points:
-            _draw_domain(axes, column, points)
+            _draw_domain(axes, column, points, matrix.own_row(column) or 1)
             ends.append((column, points[-1]))
     axes.set_title(f"held-out {matrix.measure.title}")
     axes.set_xlabel("tasks learned")
@@ -213,12 +213,13 @@ def _draw_forgetting(figure: "Figure", *, matrix: ForgettingMatrix) -> None:
     _label_ends(figure, axes, matrix, ends)
 
 
-def _draw_domain(axes: "Axes", column: int, points: Sequence[tuple[int, float]]) -> None:
+def _draw_domain(axes: "Axes", column: int, points: Sequence[tuple[int, float]], own_row: int) -> None:
     """Draw a domain faint before its own task and plain from it on, with a ring where it was learned."""
-    colour, own_row = domain_colour(column), column + 1
+    colour = domain_colour(column)
     before = [point for point in points if point[0] <= own_row]
     after = [point for point in points if point[0] >= own_row]
-    axes.plot(*zip(*before, strict=True), color=colour, alpha=0.45, linewidth=1.2, linestyle=(0, (2, 2)))
+    if before:
+        axes.plot(*zip(*before, strict=True), color=colour, alpha=0.45, linewidth=1.2, linestyle=(0, (2, 2)))
     if after:
         axes.plot(*zip(*after, strict=True), color=colour, linewidth=2)
         axes.plot(*after[0], "o", color=colour, markerfacecolor="white", markersize=6.5, markeredgewidth=1.8)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.report import page
@@ -26,9 +27,10 @@ def head(data: ReportData) -> str:
         facts.append(("tokens read", formatting.count(history.total("tokens")), ""))
         facts.append(("running time", formatting.duration(history.seconds), ""))
     metrics = matrix.metrics() if matrix is not None else {}
-    for name, title in (("final_average", "final loss, all domains"), ("forgetting", "forgetting")):
-        if name in metrics and metrics[name].value is not None:
-            facts.append((title, f"{metrics[name].value:.3f}", "bits/byte"))
+    for name, title in (("final_average", "final average, all domains"), ("forgetting", "forgetting")):
+        value = metrics[name].value if name in metrics else None
+        if matrix is not None and value is not None:
+            facts.append((title, f"{value:.3f}", matrix.measure.unit))
     speed, tokens, rate = (history.series(name) for name in ("tokens_per_s", "tokens", "activity/firing_rate"))
     if speed is not None and tokens is not None:
         mean_speed = tokens.values.sum() / (tokens.values / speed.values).sum()
@@ -95,7 +97,19 @@ def memory(data: ReportData) -> str:
             f"curve that {turn} is a domain that is being forgotten. Names stand with the last value."
         )
         pieces.append(page.figure(forgetting_picture(matrix), caption))
+    pieces += [_attempt(attempt, matrix.measure.unit) for attempt in data.attempts]
     return page.section("matrix", title, *pieces, _metrics(matrix))
+
+
+def _attempt(attempt: dict[str, Any], unit: str) -> str:
+    """Return what a task that was taken back would have changed."""
+    rows = []
+    for domain, after in attempt["after"].items():
+        before = attempt["before"].get(domain)
+        change = "-" if before is None or after is None else f"{after - before:+.3f}"
+        rows.append((domain, *("-" if number is None else f"{number:.3f}" for number in (before, after)), change))
+    words = page.paragraph(f"Learned and taken back: {attempt['name']}. {attempt['reason'].capitalize()}.")
+    return words + page.table(["domain", f"before, {unit}", "after", "change"], rows)
 
 
 def _measured(row: Sequence[float | None]) -> list[float]:
@@ -104,17 +118,15 @@ def _measured(row: Sequence[float | None]) -> list[float]:
 
 def _heat(matrix: ForgettingMatrix) -> str:
     """Return the matrix as a heat map; rows that are not measured yet are left out."""
-    by_task = matrix.num_tasks == len(matrix.domains)
-    names = [
-        "untrained",
-        *(f"{row + 1} {matrix.domains[row]}" if by_task else "all" for row in range(matrix.num_tasks)),
-    ]
+    tasks = range(matrix.num_tasks)
+    own = [(task + 1, columns[0]) for task, columns in enumerate(matrix.task_columns) if len(columns) == 1]
+    names = ["untrained", *(f"{task + 1} {matrix.task_name(task)}" if own else "all" for task in tasks)]
     rows = [(name, row) for name, row in zip(names, matrix.values, strict=True) if _measured(row)]
     known = [number for _, row in rows for number in _measured(row)]
     heat = page.heat_table(
         ["after task", *matrix.domains],
         rows,
-        own=[(column + 1, column) for column in range(len(matrix.domains))] if by_task else [],
+        own=own,
         logarithmic=True,
         limits=(min(min(known), SMALLEST_RANGE * max(known)), max(known)),
     )

@@ -6,19 +6,22 @@ from typing import Any, NamedTuple
 
 import torch
 
+from mambrane.continual.measure import Measurement
 from mambrane.continual.runner import Runner, steps_of_task
 from mambrane.continual.stream import Stream, build_stream
+from mambrane.continual.terms import Terms
 from mambrane.core.events import EventLog
 from mambrane.core.renamed import with_present_state_names
 from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
+from mambrane.engine.extensions import TakeUpView
 from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.compiling import compile_blocks
 from mambrane.run.config import RunConfig
 from mambrane.run.methods import build_extensions
-from mambrane.storage.checkpoint import Checkpoint
+from mambrane.storage.checkpoint_files import Checkpoint
 from mambrane.storage.saver import BackgroundSaver
 from mambrane.storage.state_files import encode_state
 from mambrane.tasks import task_kind
@@ -61,12 +64,29 @@ def build_runner(
     saver: BackgroundSaver,
     matrix_path: Path,
     from_outside: Sequence[object] = (),
+    stream: Stream | None = None,
+    tasks_path: Path | None = None,
     reference: Sequence[Domain] = (),
     ranks: Ranks = ONE_RANK,
 ) -> Runner:
     """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands.
 
     Of several processes the first one saves, after all have agreed on weights and extension states bit for bit.
+
+    Args:
+        config: the run, or the session of a run that is taught more.
+        domains: its text.
+        model: what learns.
+        device: where.
+        events: receives everything that happens.
+        should_stop: asked often.
+        saver: writes its checkpoints.
+        matrix_path: of matrix.json.
+        from_outside: extensions from other packages.
+        stream: the tasks; left out, those that the configuration makes of the domains.
+        tasks_path: of tasks.json.
+        reference: text outside the tasks, measured beside each row of the matrix.
+        ranks: the processes that train together.
     """
     model.to(device)
     if config.engine.compile:
@@ -91,8 +111,26 @@ def build_runner(
         if ranks.is_first:
             saver.save_async(trainer.counters.applied, parts.states, weights=parts.weights)
 
+    def put_back(step: int, runner_state: dict[str, Any]) -> None:
+        # Behind every save of the task: from here on the checkpoint before it is the newest.
+        saver.wait()
+        if ranks.is_first:
+            base = saver.checkpoints.load_step(step)
+            saver.checkpoints.save(step, {**base.parts, "runner": runner_state}, weights=base.weights)
+            saver.checkpoints.remove_later(step)
+        base = ranks.first_before_others(lambda: saver.checkpoints.load_step(step))
+        view = take_up_view(trainer, runner_state["num_learned"], runner.stream)
+        restore_trainer(trainer, base, take_up=view)
+
+    def pin(step: int | None) -> None:
+        saver.checkpoints.pinned_step = step
+
+    def evaluate_untrained(domain: Domain) -> Measurement:
+        untrained = build_model(config, model.embedding.num_embeddings).to(device)
+        return kind.evaluate(untrained, domain)
+
     runner = Runner(
-        build_stream(domains, config.continual, config.run.epochs),
+        stream or build_stream(domains, config.continual, config.run.epochs),
         trainer,
         make_loader=kind.make_loader,
         evaluate=kind.evaluate,
@@ -103,6 +141,12 @@ def build_runner(
         events=events,
         matrix_path=matrix_path,
         max_steps=config.run.max_steps,
+        terms=Terms(max_forgetting=config.continual.max_forgetting, min_gain=config.continual.min_gain),
+        pin=pin,
+        put_back=put_back,
+        # Weights that the run started from may be gone.
+        evaluate_untrained=None if config.run.init_from else evaluate_untrained,
+        tasks_path=tasks_path,
         reference=reference,
     )
     return runner
@@ -117,10 +161,30 @@ def parts_of(runner: Runner) -> Parts:
     return Parts(weights, states)
 
 
-def restore(runner: Runner, checkpoint: Checkpoint) -> None:
-    """Bring a fresh runner to where the checkpoint stands."""
+def restore(runner: Runner, checkpoint: Checkpoint, *, take_up: bool = False) -> None:
+    """Bring a fresh runner to where the checkpoint stands.
+
+    Args:
+        runner: as `build_runner` returned it.
+        checkpoint: of the run.
+        take_up: whether the next tasks may have other methods than those before; False refuses others.
+    """
+    view = None
+    state = with_present_state_names(dict(checkpoint.parts))["runner"]
+    if take_up:
+        view = take_up_view(runner.trainer, state["num_learned"], runner.stream)
+    restore_trainer(runner.trainer, checkpoint, take_up=view)
+    runner.load_state_dict(state)
+
+
+def restore_trainer(trainer: Trainer, checkpoint: Checkpoint, *, take_up: TakeUpView | None = None) -> None:
+    """Bring a trainer to where the checkpoint stands."""
     states = with_present_state_names(dict(checkpoint.parts))
-    runner_state = states.pop("runner")
-    trainer_state = {**states.pop("trainer"), **states, "weights": checkpoint.weights}
-    runner.trainer.load_state_dict(trainer_state)
-    runner.load_state_dict(runner_state)
+    del states["runner"]
+    whole = {**states.pop("trainer"), **states, "weights": checkpoint.weights}
+    trainer.load_state_dict(whole, take_up=take_up)
+
+
+def take_up_view(trainer: Trainer, num_learned: int, stream: Stream) -> TakeUpView:
+    """Return what a method sees that the next tasks take up."""
+    return TakeUpView(trainer.model, num_learned, stream.domains[0].heldout.end_of_text, trainer.device)

@@ -32,7 +32,7 @@ class RunOptions:
     """The run: what, how long, where."""
 
     task: str = "llm"
-    """What is trained: llm, a language model."""
+    """What is trained: llm, a language model; vision, labels of images that are read as sequences."""
     epochs: Count = 30
     """Epochs in all, divided among the tasks; --epoch-tokens says how long one is."""
     max_steps: Annotated[int, Bounds(0, 2**62, meaning_of_0="no end")] = 0

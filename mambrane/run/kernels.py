@@ -3,7 +3,9 @@
 import torch
 
 from mambrane.core.events import EventLog
+from mambrane.kernels.compiler_process import notices
 from mambrane.models.block import operations_of_model
+from mambrane.models.token_program.program import warm_up
 from mambrane.ops.warm_up import compile_kernels
 from mambrane.run.config import RunConfig
 from mambrane.run.methods import methods_of
@@ -13,6 +15,12 @@ def compile_kernels_of(config: RunConfig, device: torch.device, events: EventLog
     """Read the kernels of a run from the disk, or compile them and emit "compiling"; a GPU needs none."""
     if device.type == "cpu":
         compile_kernels(lambda message: events.emit("compiling", message=message), operations_of(config))
+
+
+def compile_token_program(events: EventLog) -> None:
+    """Read the kernels that write and score text from the disk, or compile them and emit "compiling"."""
+    with notices.to(lambda message: events.emit("compiling", message=message)):
+        warm_up()
 
 
 def all_operations_of(config: RunConfig) -> list[str]:

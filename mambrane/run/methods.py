@@ -7,6 +7,7 @@ from torch import nn
 from mambrane.continual.distillation import Distillation
 from mambrane.continual.regularizer import Regularizer
 from mambrane.continual.replay import Replay
+from mambrane.continual.reptile import Reptile
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.method import Method
 from mambrane.plasticity.activity import ActivityProbe
@@ -14,7 +15,7 @@ from mambrane.plasticity.meta_plasticity import MetaPlasticity
 from mambrane.plasticity.stdp import Stdp
 from mambrane.run.config import RunConfig
 
-METHODS: tuple[type[Method], ...] = (Stdp, MetaPlasticity, Replay, Regularizer, Distillation, ActivityProbe)
+METHODS: tuple[type[Method], ...] = (Stdp, MetaPlasticity, Replay, Regularizer, Distillation, Reptile, ActivityProbe)
 
 
 def methods_of(config: RunConfig) -> list[type[Method]]:

@@ -8,6 +8,8 @@ from typing import Any, get_origin, get_type_hints
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
+from mambrane.data.config import DataConfig
+from mambrane.data.images import DIGITS, is_image_data
 from mambrane.data.sources import find_sources
 from mambrane.run.config import RunConfig, from_dict
 from mambrane.run.presets import PRESETS
@@ -67,6 +69,8 @@ def fitted_to(base: RunConfig, chosen: Mapping[str, Any], given: Collection[str]
         UserError: the text that was chosen is not there.
     """
     chosen = dict(chosen)
+    if chosen.get("task", base.run.task) == "vision":
+        base = with_image_settings(base, chosen)
     # The config.json of a run that started from weights says every size: the weights need not be there any more.
     if chosen.get("init_from") and not {field.name for field in fields(base.model)} <= chosen.keys():
         # Reading weights imports torch, which reading the command line does not wait for otherwise.
@@ -75,7 +79,7 @@ def fitted_to(base: RunConfig, chosen: Mapping[str, Any], given: Collection[str]
         base = shaped_like(base, chosen["init_from"], chosen)
     continual_learning = chosen.get("continual_learning", base.continual.continual_learning)
     if continual_learning and "num_tasks" not in chosen:
-        num_tasks = num_domains_in(tuple(chosen.get("data", base.data.data)))
+        num_tasks = num_domains_in(replace(base.data, **_of_data(chosen)))
         base = replace(base, continual=replace(base.continual, num_tasks=num_tasks))
         if num_tasks == 1 and "continual_learning" not in chosen:
             base = without_unmet_switches(base, chosen | {"continual_learning": False})
@@ -89,11 +93,40 @@ def fitted_to(base: RunConfig, chosen: Mapping[str, Any], given: Collection[str]
     return with_fitting_heads(base, hidden_dim, chosen, given)
 
 
-def num_domains_in(locations: tuple[str, ...]) -> int:
-    """Return how many domains `--data` names; nothing of their text is read."""
-    if locations == ("builtin",):
+def with_image_settings(base: RunConfig, chosen: Mapping[str, Any]) -> RunConfig:
+    """Return a preset for images: scikit-learn's digits, whole, in sequences of an image each; what is chosen stays.
+
+    Raises:
+        UserError: the images that were chosen are not there.
+    """
+    usual: dict[str, Any] = {"data": (DIGITS,), "tokenizer": "bytes"}
+    usual |= {"max_domain_bytes": 0, "max_heldout_bytes": 0, "epoch_tokens": 0}
+    unset = {name: value for name, value in usual.items() if name not in chosen}
+    data = replace(base.data, **unset, **_of_data(chosen))
+    if is_image_data(data.data) and "sequence_length" not in chosen:
+        # As below: it imports torch, which reading the command line does not wait for otherwise.
+        from mambrane.data.image_tasks import tokens_per_image
+
+        data = replace(data, sequence_length=tokens_per_image(data))
+    return replace(base, data=data)
+
+
+def num_domains_in(data: DataConfig) -> int:
+    """Return how many domains there are in `--data`; nothing of their text is read."""
+    if data.data == ("builtin",):
         return ContinualConfig().num_tasks
-    return len(find_sources(locations, EventLog()))
+    if is_image_data(data.data):
+        from mambrane.data.image_tasks import num_image_tasks
+
+        return num_image_tasks(data)
+    return len(find_sources(data.data, EventLog()))
+
+
+def _of_data(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of the data that decide how many domains there are, among those chosen."""
+    names = ("data", "image_tokens", "scenario", "classes_per_task")
+    found = {name: chosen[name] for name in names if name in chosen}
+    return found | ({"data": tuple(found["data"])} if "data" in found else {})
 
 
 def _flag_name(name: str) -> str:

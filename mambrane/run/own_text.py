@@ -12,7 +12,7 @@ from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.corpus import Corpus
 from mambrane.data.domains import Domain, read_texts, tokenize_texts
-from mambrane.data.heldout_copy import remove_copies, token_file_of_copy, write_copy
+from mambrane.data.heldout_copy import token_file_of_copy, write_copy
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.data.tokens import no_tokens, token_file_in_cache
 from mambrane.run.folders import cache_folder
@@ -26,14 +26,12 @@ def keep_heldout_text(folder: RunFolder, texts: Sequence[Corpus], max_bytes: int
     Args:
         folder: of the run.
         texts: the run's text.
-        max_bytes: size of the largest split that is kept; 0 keeps none and removes what was kept.
+        max_bytes: size of the largest split that is kept; 0 keeps none.
         events: receives "heldout_text_not_kept" (with a `message`).
 
     Raises:
         StorageError: the disk refused.
     """
-    if max_bytes == 0:
-        remove_copies(folder.heldout_folder)
     left_out = []
     for text in texts:
         split = text.record["heldout"]

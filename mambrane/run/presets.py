@@ -22,7 +22,7 @@ def tiny() -> RunConfig:
             tokenizer="bpe:1024",
             sequence_length=128,
             batch_size=8,
-            epoch_tokens=72_000,
+            epoch_tokens=68_000,
             max_domain_bytes=1_400_000,
             max_heldout_bytes=16_384,
         ),
@@ -65,12 +65,20 @@ def large() -> RunConfig:
     Muennighoff et al. 2023, arXiv 2305.16264, section 6.
     """
     config = base()
-    model = {"hidden_dim": 1024, "num_layers": 32, "spiking_units": 256, "liquid_units": 256, "mamba_d_state": 16}
     return replace(
         config,
         run=replace(config.run, epochs=20),
         data=replace(config.data, tokenizer="bpe:32768", sequence_length=2048, batch_size=8),
-        model=replace(config.model, **model, num_gate_heads=16, cross_attn_heads=8),
+        model=replace(
+            config.model,
+            hidden_dim=1024,
+            num_layers=32,
+            spiking_units=256,
+            liquid_units=256,
+            mamba_d_state=16,
+            num_gate_heads=16,
+            cross_attn_heads=8,
+        ),
         engine=replace(config.engine, learning_rate=5e-4, adam_beta2=0.95, accumulation_steps=32),
     )
 
@@ -78,19 +86,25 @@ def large() -> RunConfig:
 def xl() -> RunConfig:
     """About 1.3 B parameters, for a GPU of 140 GB: twice the width of `large`, a million tokens in a step."""
     config = large()
-    model = {"hidden_dim": 2048, "spiking_units": 512, "liquid_units": 512}
     return replace(
         config,
-        model=replace(config.model, **model, num_gate_heads=32, cross_attn_heads=16),
+        model=replace(
+            config.model,
+            hidden_dim=2048,
+            spiking_units=512,
+            liquid_units=512,
+            num_gate_heads=32,
+            cross_attn_heads=16,
+        ),
         engine=replace(config.engine, learning_rate=2.5e-4, accumulation_steps=64, checkpoint_activations=True),
     )
 
 
 PRESETS: dict[str, Callable[[], RunConfig]] = {"tiny": tiny, "small": small, "base": base, "large": large, "xl": xl}
 COSTS = {
-    "tiny": "0.6 M parameters, 0.7 GB of memory, about 5 minutes",
-    "small": "3.9 M parameters, 1.2 GB of memory, about 4 hours",
-    "base": "27 M parameters, 3 GB of memory, about 4 days (made for a GPU)",
+    "tiny": "0.5 M parameters, 0.7 GB of memory, about 5 minutes",
+    "small": "3 M parameters, 1.2 GB of memory, about 4 hours",
+    "base": "21 M parameters, 2.5 GB of memory, about 3 days (made for a GPU)",
     "large": "350 M parameters, for a GPU of 80 GB and text of your own",
     "xl": "1.3 B parameters, for a GPU of 140 GB and text of your own",
 }

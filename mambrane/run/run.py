@@ -11,6 +11,7 @@ import torch
 from mambrane.continual.matrix import ForgettingMatrix, load_matrix
 from mambrane.continual.measure import Measurement
 from mambrane.continual.runner import Outcome
+from mambrane.continual.task_file import TaskRecords, read_tasks
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog, read_events
 from mambrane.data.domains import Domain, load_domains
@@ -28,6 +29,7 @@ from mambrane.run.build import build_task_kind
 from mambrane.run.config import ExportKind, RunConfig, Weights, defaults_for_old_runs, from_dict
 from mambrane.run.export import Exported, export_run
 from mambrane.run.folders import cache_folder
+from mambrane.run.kernels import compile_token_program
 from mambrane.run.own_text import own_domains
 from mambrane.run.samples import write_samples
 from mambrane.run.saved import SavedRun, open_run, require_finite_weights
@@ -145,6 +147,15 @@ class Run:
             self._warn(error.found)
             return None
 
+    @property
+    def tasks(self) -> TaskRecords:
+        """What was learned task by task, and what was learned and taken back; empty, with a warning, where damaged."""
+        try:
+            return read_tasks(self._files.tasks_file)
+        except UserError as error:
+            self._warn(error.found)
+            return TaskRecords([], [])
+
     def events(self) -> Iterator[Event]:
         """Yield everything that happened in the run, oldest first."""
         if self._files.events_file.exists():
@@ -205,9 +216,8 @@ class Run:
         """
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         options: dict[str, Any] = {"max_tokens": max_tokens, "seed": seed, "stop": stop}
-        model, text = self.usable_model, as_bytes(prompt)
-        if state is not None:
-            place = Path(state)
+        model, text, place = self._writing_model(), as_bytes(prompt), None if state is None else Path(state)
+        if place is not None:
             yield from stream_with_state(
                 model, self.tokenizer, text, sampling, state=place, events=self._log, **options
             )
@@ -229,12 +239,11 @@ class Run:
     ) -> list[Written]:
         """Return several continuations of a prompt, which is read once; the options are those of `stream`."""
         check_samples(num_samples, None)
-        sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         writings = begin_writing(
-            self.usable_model,
+            self._writing_model(),
             self.tokenizer,
             as_bytes(prompt),
-            sampling,
+            Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
             num_samples=num_samples,
             max_tokens=max_tokens,
             seed=seed,
@@ -248,10 +257,17 @@ class Run:
         Args:
             lines: lines with their ends, such as an open file. All are one document.
         """
-        return score_text(self.usable_model, self.tokenizer, lines)
+        return score_text(self._writing_model(), self.tokenizer, lines)
+
+    def _writing_model(self) -> LanguageModel:
+        """Return the model, once the kernels that read it token by token are there."""
+        compile_token_program(self._log)
+        return self.usable_model
 
     def samples(self) -> tuple[Sample, ...]:
         """Return, for every domain, a beginning that was never trained on and how the model goes on."""
+        if not build_task_kind(self.config, self._device).is_text:
+            return ()
         return write_samples(self.usable_model, self.tokenizer, self.domains, weights=self.saved.weights)
 
     def export(

@@ -17,7 +17,8 @@ from mambrane.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_hash
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.config import RunConfig, Weights, defaults_for_old_runs, from_dict
 from mambrane.run.kernels import compile_kernels_of
-from mambrane.storage.checkpoint import Checkpoint, Checkpoints
+from mambrane.storage.checkpoint import Checkpoints
+from mambrane.storage.checkpoint_files import Checkpoint
 from mambrane.storage.run_folder import RunFolder
 
 WEIGHTS_LABELS = {"model": "trained weights", "ema": "averaged weights"}
@@ -131,6 +132,11 @@ def read_domain_records(folder: RunFolder) -> list[dict[str, Any]]:
     # A checkpoint knows the hashes too, so the run goes on without the file.
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
+
+
+def first_records(folder: RunFolder) -> list[dict[str, Any]]:
+    """Return what domains.json says of the text that the run began with, without that of tasks added later."""
+    return [record for record in read_domain_records(folder) if "data" not in record]
 
 
 def _is_whole(record: dict[str, Any]) -> bool:

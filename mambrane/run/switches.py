@@ -105,6 +105,7 @@ def on_and_off(config: RunConfig) -> tuple[list[str], list[str]]:
         "STDP": plasticity.use_stdp,
         "meta-plasticity": plasticity.use_meta_plasticity,
         f"regularizer ({continual.regularizer})": continual.regularizer_strength > 0,
+        "Reptile": continual.reptile_strength > 0,
         "distillation": continual.distillation_strength > 0,
         "averaged weights": config.engine.ema_decay > 0,
     }

@@ -8,7 +8,7 @@ from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.core.seeding import make_generator
 from mambrane.data.tokenizer import Tokenizer
-from mambrane.measure.decoding import Decoder, ModelDecoder
+from mambrane.measure.decoding import Decoder, decoder_for
 from mambrane.measure.sampling import Sampling
 from mambrane.measure.scoring import LineScore, score_lines
 from mambrane.measure.state_files import KeptState, hash_of_weights, load_state, save_state
@@ -28,7 +28,7 @@ class Written(NamedTuple):
 
 def decoder_of(model: LanguageModel, tokenizer: Tokenizer, kept: KeptState | None = None) -> Decoder:
     """Return what reads a text with a model, from its start or from a state."""
-    return ModelDecoder(model, tokenizer.end_of_text, None if kept is None else kept.state)
+    return decoder_for(model, tokenizer.end_of_text, None if kept is None else kept.state)
 
 
 def begin_writing(

@@ -2,46 +2,32 @@
 
 import json
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 
-from mambrane.continual.runner import Outcome, Runner
-from mambrane.continual.stream import build_stream
-from mambrane.core.device import describe_environment, resolve_device
+from mambrane.continual.runner import Outcome
+from mambrane.core.device import resolve_device
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog
 from mambrane.core.seeding import seed_global_generators
 from mambrane.data.corpus import Corpus
-from mambrane.data.domains import Domain, read_texts, tokenize_texts
+from mambrane.data.domains import Domain, tokenize_texts
+from mambrane.data.heldout_copy import remove_copies
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.ranks import Ranks, open_ranks
 from mambrane.engine.signals import StopRequest
-from mambrane.models.language_model import LanguageModel
-from mambrane.ops.dispatch import explain
-from mambrane.run.arithmetic import arithmetic_of
-from mambrane.run.build import build_model, build_runner, restore, steps_by_task
 from mambrane.run.config import OPERATIONAL, RunConfig, defaults_for_old_runs, to_dict
-from mambrane.run.effects import warnings_of_device
-from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
-from mambrane.run.initial import initial_tokenizer, place_hash, start_from
-from mambrane.run.kernels import all_operations_of, compile_kernels_of
-from mambrane.run.methods import shown_numbers
+from mambrane.run.initial import initial_tokenizer, place_hash
 from mambrane.run.outside import arguments_of, load_extensions
 from mambrane.run.own_text import keep_heldout_text
-from mambrane.run.presets import smaller_presets
-from mambrane.run.reference import load_reference
 from mambrane.run.run import Run
-from mambrane.run.saved import read_domain_records, read_tokenizer, texts_as_saved
-from mambrane.run.switches import on_and_off
-from mambrane.run.timing import expected_time_now
+from mambrane.run.saved import first_records, read_tokenizer, texts_as_saved
+from mambrane.run.session import config_of, log_of, read_listening, read_place, run_session
 from mambrane.storage.atomic_files import atomic_write_text
-from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.run_folder import RunFolder
-from mambrane.storage.saver import BackgroundSaver
-from mambrane.watch.tensorboard import TensorBoardListener
 
 
 def train(
@@ -97,76 +83,44 @@ def _train(
     from_outside = [*load_extensions(config.run.extension), *extensions]
     words = [word for extension in from_outside for word in arguments_of(extension)]
     config = replace(config, run=replace(config.run, extension=tuple(words)))
-    texts, reading_events = ranks.first_before_others(lambda: _read_texts(config, listeners))
+    texts, early_events = ranks.first_before_others(
+        lambda: read_listening(config.data, listeners, _num_domains(config))
+    )
     folder = RunFolder(config.folder_for([*(text.content_hash for text in texts), *place_hash(config)]))
     with folder.lock() if ranks.is_first else nullcontext():
         filled_in = folder.settings_saved_without(to_dict(defaults_for_old_runs()))
         if folder.config_file.exists():
             _check_config(folder, config, writes=False)
             # Refused before anything is written: a run must not be left with the place of another text.
-            texts_as_saved(texts, read_domain_records(folder))
+            texts_as_saved(texts, first_records(folder))
             _check_config(folder, config, writes=ranks.is_first)
-        events = EventLog(folder.events_file if ranks.is_first else None)
-        for event in reading_events:
-            fields = {name: value for name, value in event.items() if name not in ("time_s", "event")}
-            events.emit(event["event"], **fields)
-        with closing(events), ExitStack() as at_end:
-            if ranks.is_first:
-                tensorboard = TensorBoardListener(folder.tensorboard_folder)
-                events.listeners += [*listeners, tensorboard]
-                at_end.callback(events.close_listener, tensorboard)
+        with (
+            log_of(folder, listeners, early_events, is_first=ranks.is_first) as events,
+            StopRequest(events) as stop,
+        ):
             if filled_in:
                 events.emit("settings_filled_in", settings=filled_in)
-            with arithmetic_of(config, device):
-                outcome = _train_in(folder, config, from_outside, texts, warnings, events, device, ranks)
+            # The first process tokenizes and claims the folder; the others then find a run that exists.
+            tokenizer, domains = ranks.first_before_others(lambda: _tokenize(config, folder, texts, events))
+            place = ranks.first_before_others(lambda: read_place(folder, config, events))
+            outcome = run_session(
+                config_of(place, config),
+                folder,
+                tokenizer,
+                domains,
+                place=place,
+                from_outside=from_outside,
+                warnings=warnings,
+                events=events,
+                stop=stop,
+                device=device,
+                ranks=ranks,
+            )
     return folder, outcome
 
 
-def _train_in(
-    folder: RunFolder,
-    config: RunConfig,
-    from_outside: Sequence[object],
-    texts: list[Corpus],
-    warnings: Sequence[str],
-    events: EventLog,
-    device: torch.device,
-    ranks: Ranks,
-) -> Outcome:
-    if ranks.is_first:
-        here = describe_environment(device, is_compiled=config.engine.compile) | {"num_processes": ranks.size}
-        compare_environment(folder, here, events, must_be_same=config.run.require_same_environment)
-    with StopRequest(events) as stop:
-        # The first process tokenizes and claims the folder; the others then find a run that exists.
-        tokenizer, domains = ranks.first_before_others(lambda: _tokenize(config, folder, texts, events))
-        model = build_model(config, tokenizer.vocab_size)
-        _announce(config, from_outside, warnings, folder, domains, model, device, events)
-        ranks.first_before_others(lambda: compile_kernels_of(config, device, events))
-        ranks.first_before_others(lambda: start_from(config, folder, model, tokenizer, events))
-        checkpoints = Checkpoints(folder.checkpoints_folder, keep=config.engine.keep_checkpoints, events=events)
-        with BackgroundSaver(checkpoints) as saver:
-            runner = build_runner(
-                config,
-                domains,
-                model,
-                device=device,
-                events=events,
-                should_stop=lambda: stop.requested,
-                saver=saver,
-                matrix_path=folder.matrix_file,
-                from_outside=from_outside,
-                reference=load_reference(config, tokenizer, events),
-                ranks=ranks,
-            )
-            checkpoint = checkpoints.load_newest()
-            if checkpoint is not None:
-                restore(runner, checkpoint)
-                events.emit("resumed", step=checkpoint.step)
-            if ranks.is_first:
-                _announce_time(config, runner, tokenizer.vocab_size, device, events)
-            outcome = runner.run()
-        # Behind the last save, so that every process finds the run as it ends.
-        signal_number = max(ranks.gather(stop.signal_number or 0)) or None
-    return outcome._replace(signal_number=signal_number)
+def _num_domains(config: RunConfig) -> int | None:
+    return config.continual.num_tasks if config.continual.continual_learning else None
 
 
 def _refuse_dropout_of_own_rows(config: RunConfig, ranks: Ranks) -> None:
@@ -179,15 +133,6 @@ def _refuse_dropout_of_own_rows(config: RunConfig, ranks: Ranks) -> None:
         )
 
 
-def _read_texts(config: RunConfig, listeners: Sequence[Callable[[Event], None]]) -> tuple[list[Corpus], list[Event]]:
-    """Read the text, which decides the folder of the run; return the events on the way, for the run's log."""
-    early_events: list[Event] = []
-    events = EventLog()
-    events.listeners += [*listeners, early_events.append]
-    num_domains = config.continual.num_tasks if config.continual.continual_learning else None
-    return read_texts(config.data, cache_folder(), events, num_domains), early_events
-
-
 def _tokenize(
     config: RunConfig, folder: RunFolder, texts: list[Corpus], events: EventLog
 ) -> tuple[Tokenizer, list[Domain]]:
@@ -195,7 +140,7 @@ def _tokenize(
     saved = None
     if folder.config_file.exists() and folder.tokenizer_file.exists():
         saved = read_tokenizer(folder)
-        texts = texts_as_saved(texts, read_domain_records(folder))
+        texts = texts_as_saved(texts, first_records(folder))
     tokenizer, domains = tokenize_texts(
         texts,
         config.data,
@@ -208,6 +153,8 @@ def _tokenize(
         _check_config(folder, config)
         atomic_write_text(folder.domains_file, json.dumps([domain.record for domain in domains], indent=2) + "\n")
         atomic_write_text(folder.tokenizer_file, json.dumps(tokenizer.state_dict()))
+    if config.data.keep_heldout_bytes == 0:
+        remove_copies(folder.heldout_folder)
     keep_heldout_text(folder, texts, config.data.keep_heldout_bytes, events)
     return tokenizer, domains
 
@@ -216,53 +163,3 @@ def _check_config(folder: RunFolder, config: RunConfig, *, writes: bool = True) 
     """Refuse a folder of another run; settings younger than the run are taken to stand where it was trained."""
     defaults = to_dict(defaults_for_old_runs())
     folder.match_or_create(to_dict(config), operational=OPERATIONAL, defaults=defaults, writes=writes)
-
-
-def _announce(
-    config: RunConfig,
-    from_outside: Sequence[object],
-    warnings: Sequence[str],
-    folder: RunFolder,
-    domains: list[Domain],
-    model: LanguageModel,
-    device: torch.device,
-    events: EventLog,
-) -> None:
-    """Say what will run, before the first step."""
-    stream = build_stream(domains, config.continual, config.run.epochs)
-    events.emit(
-        "run_started",
-        config=to_dict(config),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        num_tasks=len(stream.tasks),
-        total_steps=sum(steps_by_task(config, stream)),
-        output_dir=str(folder.path),
-        device=str(device),
-        shown_numbers=shown_numbers(config, from_outside),
-        environment=describe_environment(device, is_compiled=config.engine.compile),
-    )
-    on, off = on_and_off(config)
-    events.emit("switches", on=on, off=off)
-    for extension in from_outside:
-        events.emit("extension", message=f"extension {' '.join(arguments_of(extension))}")
-    for sentence in (*warnings, *warnings_of_device(config, device.type)):
-        events.emit("warning", message=sentence)
-    reasons = explain(device)
-    events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})
-
-
-def _announce_time(config: RunConfig, runner: Runner, vocab_size: int, device: torch.device, events: EventLog) -> None:
-    """Say about how long what is left will take; a finished run has nothing left."""
-    steps = steps_by_task(config, runner.stream)
-    steps_left = sum(steps[runner.num_learned :]) - runner.steps_closed
-    if config.run.max_steps > 0:
-        steps_left = min(steps_left, config.run.max_steps - runner.trainer.counters.applied)
-    if steps_left <= 0:
-        return
-    time = expected_time_now(config, runner.stream, vocab_size, device)
-    events.emit(
-        "expected_time",
-        seconds=time.seconds * steps_left / sum(steps),
-        steps_left=steps_left,
-        smaller_presets=smaller_presets(config),
-    )

@@ -18,41 +18,16 @@ import re
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from torch import Tensor
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
-from mambrane.storage.atomic_files import (
-    Chunk,
-    make_folder,
-    remove_folder,
-    require_space,
-    storage_errors,
-    sync_folder,
-    write_new_file,
-)
-from mambrane.storage.manifest import (
-    FILE_NAME,
-    MANIFEST_NAME,
-    CheckpointDamaged,
-    CheckpointVersionError,
-    Manifest,
-    check_folder,
-    read_manifest,
-)
-from mambrane.storage.state_files import (
-    StateTree,
-    decode_state,
-    encode_state,
-    host_tensor,
-    read_safetensors,
-    safetensors_chunks,
-    total_bytes,
-)
+from mambrane.storage.atomic_files import make_folder, remove_folder, require_space, storage_errors, sync_folder
+from mambrane.storage.checkpoint_files import Checkpoint, PreparedSave, prepare, read_folder, write_folder
+from mambrane.storage.manifest import CheckpointDamaged, CheckpointVersionError, check_folder, read_manifest
+from mambrane.storage.state_files import StateTree
 
 CHECKPOINT_NAME = re.compile(r"step-(\d{8,})(?:\.replaced-\d+)?")
 LEFTOVER_NAME = re.compile(r"step-\d{8,}\.(?:tmp|removed)-\d+")
@@ -65,28 +40,6 @@ class NoValidCheckpoint(UserError):
     """There are checkpoints, and not one of them is whole."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Checkpoint:
-    """A verified checkpoint in memory."""
-
-    path: Path
-    step: int
-    parts: dict[str, StateTree]
-    weights: dict[str, dict[str, Tensor]]
-
-
-class PreparedSave(NamedTuple):
-    """Everything a save will write, in memory."""
-
-    step: int
-    files: dict[str, list[Chunk]]
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of all files but the manifest."""
-        return sum(total_bytes(chunks) for chunks in self.files.values())
-
-
 class Checkpoints:
     """The checkpoints of one run. One process at a time may save (RunFolder.lock sees to it); any may load."""
 
@@ -96,6 +49,8 @@ class Checkpoints:
         self.folder = folder
         self.keep = keep
         self.events = events
+        self.pinned_step: int | None = None
+        """A step whose checkpoint is not pruned: what a task that may be taken back began with."""
         self._verified: set[str] = set()
         self._publishing = threading.Lock()
 
@@ -164,6 +119,22 @@ class Checkpoints:
             )
         return None
 
+    def load_step(self, step: int) -> Checkpoint:
+        """Return the checkpoint of a step; errors as in `load`."""
+        return self.load(self.folder / f"step-{step:08d}")
+
+    def remove_later(self, step: int) -> None:
+        """Remove every checkpoint of a later step: the run has gone back to this one.
+
+        Raises:
+            StorageError: the disk refused.
+        """
+        with self._publishing, storage_errors("removing checkpoints of", self.folder):
+            for folder in self._newest_first():
+                if -_age(folder.name)[0] > step:
+                    self._remove(folder)
+                    self.events.emit("checkpoint_removed", path=str(folder))
+
     def load(self, path: Path) -> Checkpoint:
         """Verify a checkpoint completely and return it; nothing in it is ever executed.
 
@@ -176,14 +147,14 @@ class Checkpoints:
         match = CHECKPOINT_NAME.fullmatch(path.name)
         if match is not None and int(match[1]) != manifest.step:
             raise CheckpointDamaged(path, expected=f"step {manifest.step}", found=f"a folder named {path.name}")
-        checkpoint = _read_folder(path, manifest)
+        checkpoint = read_folder(path, manifest)
         self._verified.add(path.name)
         return checkpoint
 
     def _put_in_place(self, prepared: PreparedSave, target: Path) -> None:
         aside = target.with_name(f"{target.name}.tmp-{os.getpid()}")
         try:
-            _write_folder(aside, prepared)
+            write_folder(aside, prepared)
             if target.exists():
                 os.rename(target, target.with_name(f"{target.name}.replaced-{os.getpid()}"))
             os.rename(aside, target)
@@ -234,6 +205,8 @@ class Checkpoints:
                 return
             oldest_kept = folders.index(valid[self.keep - 1])
             for folder in folders[oldest_kept + 1 :]:
+                if -_age(folder.name)[0] == self.pinned_step:
+                    continue
                 self._remove(folder)
                 events.emit("checkpoint_removed", path=str(folder))
         except (OSError, UserError) as error:
@@ -255,58 +228,6 @@ class Checkpoints:
         sync_folder(self.folder)
         self._verified.discard(folder.name)
         remove_folder(removed)
-
-
-def prepare(
-    step: int,
-    parts: Mapping[str, StateTree],
-    *,
-    weights: Mapping[str, Mapping[str, Tensor]],
-    copy: bool = False,
-) -> PreparedSave:
-    """Encode what a save will write; with `copy`, later changes of the tensors do not reach it.
-
-    Raises:
-        TypeError: a part holds something that is no state.
-    """
-    files: dict[str, list[Chunk]] = {}
-    for name, state in parts.items():
-        encoded = encode_state(state, copy=copy)
-        files[f"{name}.json"] = [encoded.json]
-        if encoded.tensors:
-            files[f"{name}.safetensors"] = safetensors_chunks(encoded.tensors)
-    for name, tensors in weights.items():
-        assert f"{name}.json" not in files, f"{name} names both a part and weights"
-        host = {key: host_tensor(tensor, f"{name}/{key}", copy=copy) for key, tensor in tensors.items()}
-        files[f"{name}.safetensors"] = safetensors_chunks(host, {"format": "pt"})
-    assert step >= 0, step
-    assert all(FILE_NAME.fullmatch(name) and name != MANIFEST_NAME for name in files), list(files)
-    return PreparedSave(step, files)
-
-
-def _write_folder(folder: Path, prepared: PreparedSave) -> None:
-    """Write a whole checkpoint and make it last; only its name is still provisional."""
-    os.mkdir(folder)
-    records = {name: write_new_file(folder / name, chunks) for name, chunks in sorted(prepared.files.items())}
-    manifest = Manifest(step=prepared.step, files=records)
-    write_new_file(folder / MANIFEST_NAME, [manifest.to_bytes()])
-    sync_folder(folder)
-
-
-def _read_folder(folder: Path, manifest: Manifest) -> Checkpoint:
-    """Read the files of a verified checkpoint: X.json makes X a part, X.safetensors alone makes it weights."""
-    tensors = {Path(name).stem: _read(folder / name) for name in manifest.files if name.endswith(".safetensors")}
-    names = [Path(name).stem for name in manifest.files if name.endswith(".json")]
-    parts = {name: _read(folder / f"{name}.json", tensors.pop(name, {})) for name in names}
-    return Checkpoint(path=folder, step=manifest.step, parts=parts, weights=tensors)
-
-
-def _read(file: Path, tensors: Mapping[str, Tensor] | None = None) -> StateTree:
-    """Read one file; both readers know data only, so bytes of any other kind end here."""
-    try:
-        return read_safetensors(file) if tensors is None else decode_state(file.read_bytes(), tensors)
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointDamaged(file, expected="a state or weights", found=f"cannot be read: {error}") from error
 
 
 def _age(name: str) -> tuple[int, str]:

@@ -1,7 +1,7 @@
 """The folder of a run: where each file is, the lock that keeps a second process out, and the run's configuration.
 
-    config.json  environment.json  domains.json  tokenizer.json  events.jsonl  matrix.json  tensorboard/  report.html
-    heldout/  checkpoints/  run.lock
+    config.json  environment.json  domains.json  tokenizer.json  events.jsonl  matrix.json  tasks.json  heldout/
+    tensorboard/  report.html  checkpoints/  run.lock
 
 The lock is the system's own on run.lock (flock; LockFileEx on Windows): it is given back when its holder ends, however
 it ends, so the file itself staying behind means nothing. There is no fallback to a lock that only counts as long as its
@@ -47,6 +47,7 @@ class RunFolder:
         self.matrix_file = path / "matrix.json"
         self.tokenizer_file = path / "tokenizer.json"
         self.report_file = path / "report.html"
+        self.tasks_file = path / "tasks.json"
         self.heldout_folder = path / "heldout"
         self.tensorboard_folder = path / "tensorboard"
         self.checkpoints_folder = path / "checkpoints"

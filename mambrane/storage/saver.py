@@ -12,7 +12,8 @@ from types import TracebackType
 from torch import Tensor
 
 from mambrane.core.events import Event, EventLog
-from mambrane.storage.checkpoint import Checkpoints, PreparedSave, prepare
+from mambrane.storage.checkpoint import Checkpoints
+from mambrane.storage.checkpoint_files import PreparedSave, prepare
 from mambrane.storage.state_files import StateTree
 
 

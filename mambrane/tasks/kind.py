@@ -20,6 +20,8 @@ class TaskKind(Protocol):
 
     measure: Measure
     """What the forgetting matrix holds."""
+    is_text: bool
+    """Whether what the model writes can be read, so that a run ends with samples of it."""
 
     def __init__(self, data: DataConfig, *, seed: int, device: torch.device) -> None: ...
 

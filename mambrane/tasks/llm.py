@@ -19,6 +19,7 @@ class Kind:
     """Predicts the next token."""
 
     measure = BITS_PER_BYTE
+    is_text = True
 
     def __init__(self, data: DataConfig, *, seed: int, device: torch.device) -> None:
         self._data = data
@@ -26,21 +27,14 @@ class Kind:
         self._device = device
 
     def make_loader(self, task: Task) -> SequenceLoader:
-        """Return the text of a task, from its beginning.
-
-        An epoch of several domains is as long as one of a domain is on average, or as the task says: so training on all
-        domains at once sees as many tokens as learning them one after another in as many epochs.
-        """
-        most, paced_by = self._data.epoch_tokens or math.inf, task.paced_by or task.train
-        mean_tokens = sum(min(file.num_tokens, most) for file in paced_by) / len(paced_by)
-        budget = math.ceil(mean_tokens) if len(task.train) > 1 else self._data.epoch_tokens
+        """Return the text of a task, from its beginning."""
         return SequenceLoader(
             task.train,
             sequence_length=self._data.sequence_length,
             batch_size=self._data.batch_size,
             seed=self._seed,
-            name=task.name,
-            epoch_tokens=budget,
+            name=task.order_name,
+            epoch_tokens=task.epoch_tokens(self._data.epoch_tokens),
         )
 
     def objective(self, model: nn.Module, batch: MicroBatch) -> Objective:

@@ -168,13 +168,14 @@ class ConsoleListener:
 
     def _matrix_measured(self, event: Event) -> None:
         """Keep the matrix; where a task has just been learned, put its training and held-out loss side by side."""
-        self._matrix = matrix = ForgettingMatrix(event["domains"], event["num_tasks"])
+        self._matrix = matrix = ForgettingMatrix(
+            event["domains"], event["num_tasks"], task_columns=event.get("task_columns")
+        )
         matrix.load_state_dict(event)
         task, training = self.progress.task, self.progress.mean(matrix.measure.name)
-        if training is None or matrix.num_tasks != len(matrix.domains) or matrix.missing(task + 1):
+        value = matrix.value_after(task)
+        if training is None or value is None or matrix.missing(task + 1):
             return
-        value = matrix.values[task + 1][task]
-        assert value is not None, "the row was asked for above"
         unit, heldout = matrix.measure.unit, formatting.decimal(value, 2)
         replayed = self.progress.mean_number("replay/fraction")
         mixed = f" (batches with {formatting.percent(replayed)} replayed text)" if replayed else ""

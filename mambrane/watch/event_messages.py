@@ -35,6 +35,10 @@ WARNINGS: dict[str, Words] = {
     "checkpoint_damaged": lambda e: f"{e['path']} is damaged ({e['file']}: {e['found']}); an older checkpoint is used",
     "checkpoints_not_pruned": lambda e: f"old checkpoints could not be removed: {e['reason']}",
     "leftover_not_removed": lambda e: f"{e['path']}, left over from a save, could not be removed: {e['reason']}",
+    "task_taken_back": lambda e: (
+        f"task {formatting.visible(e['name'])} is taken back: {e['reason']}; the run is what it was after step "
+        f"{formatting.count(e['step'])}"
+    ),
     "step_skipped": lambda e: f"step {formatting.count(e['number'])} skipped: {e['reason']}",
     "step_empty": lambda e: f"step {formatting.count(e['number'])} has nothing to learn: {e['reason']}",
     "loss_spike": lambda e: (
@@ -64,7 +68,9 @@ NOTES: dict[str, Words] = {
     "switches": lambda e: formatting.switches(e["on"], e["off"]),
 }
 
-WITHOUT_MESSAGE = frozenset({"task_finished", "checkpoint_loaded", "checkpoint_removed", "step_aborted", "text_read"})
+WITHOUT_MESSAGE = frozenset(
+    {"task_finished", "task_decided", "checkpoint_loaded", "checkpoint_removed", "step_aborted", "text_read"}
+)
 """Kinds that say nothing new to a reader who saw the others."""
 
 

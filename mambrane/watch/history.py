@@ -1,8 +1,8 @@
 """What happened in a run, read back from its event log.
 
 A run that was interrupted goes on from its last checkpoint, so its log holds some steps twice. What counts is what
-went into the weights: "resumed after step n" takes back everything later than n, and of two lines for one step the
-later one wins.
+went into the weights: "resumed after step n" takes back everything later than n, as does a task that is taken back, and
+of two lines for one step the later one wins.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,6 +22,7 @@ ROUTINE_KINDS = frozenset(
         "step_skipped",
         "epoch_finished",
         "task_finished",
+        "task_decided",
         "evaluation",
         "matrix",
         "domain",
@@ -37,6 +38,7 @@ NEEDED_FIELDS = {
     "resumed": ("step",),
     "task_started": ("task", "name"),
     "step": ("state", "step"),
+    "task_taken_back": ("task", "step"),
     "stopped": ("reason",),
 }
 """Without one of these an event cannot be placed and is left out."""
@@ -150,7 +152,12 @@ def _take_in(event: Event, history: RunHistory) -> None:
     if kind == "run_started":
         history.starts[-1] = event
     elif kind == "resumed":
+        history.num_resumes += 1
         _take_back(history, event["step"])
+    elif kind == "task_taken_back":
+        _take_back(history, event["step"])
+        history.task_first_steps.pop(event["task"], None)
+        history.other_events.append(event)
     elif kind == "task_started":
         history.starts[event["task"]] = event
         history.task_first_steps.setdefault(event["task"], history.last_step)
@@ -179,7 +186,6 @@ def _timed(events: Iterable[Event], history: RunHistory) -> Iterator[Event]:
 
 
 def _take_back(history: RunHistory, step: int) -> None:
-    history.num_resumes += 1
     history.steps = {number: event for number, event in history.steps.items() if number <= step}
     history.task_first_steps = {task: first for task, first in history.task_first_steps.items() if first <= step}
     history.skipped_steps = [number for number in history.skipped_steps if number <= step]

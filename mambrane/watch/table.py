@@ -1,12 +1,13 @@
 """What a run has learned, as tables for the console: the forgetting matrix, its metrics, training beside held-out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from mambrane.continual.matrix import ForgettingMatrix, Metric
+from mambrane.continual.matrix import JOINT_NAME, ForgettingMatrix, Metric
 from mambrane.continual.measure import Measure
 from mambrane.watch.formatting import percent, shortened
 from mambrane.watch.history import RunHistory
@@ -77,6 +78,40 @@ def metrics_table(matrix: ForgettingMatrix) -> Table:
     return table
 
 
+def cost_table(title: str, before: Mapping[str, float | None], after: Mapping[str, float | None], unit: str) -> Table:
+    """Return what a task changed on each domain.
+
+    Args:
+        title: which task.
+        before: the measure before the task, by domain.
+        after: the same after it.
+        unit: of the measure.
+    """
+    table = Table(box=box.SIMPLE_HEAD, title=f"{title}, {unit}", title_justify="left")
+    for heading in ("domain", "before", "after", "change"):
+        table.add_column(heading, justify="left" if heading == "domain" else "right", no_wrap=True)
+    for domain, value in after.items():
+        old = before.get(domain)
+        change = "-" if old is None or value is None else f"{value - old:+.3f}"
+        numbers = ("-" if number is None else f"{number:.3f}" for number in (old, value))
+        table.add_row(Text(shortened(domain, 3 * WIDEST_NAME)), *numbers, change)
+    return table
+
+
+def cost_of_last_task(matrix: ForgettingMatrix) -> Table:
+    """Return what the last task changed on each domain."""
+    before, after = (dict(zip(matrix.domains, row, strict=True)) for row in matrix.values[-2:])
+    return cost_table(
+        f"What learning {matrix.task_name(matrix.num_tasks - 1)} changed", before, after, matrix.measure.unit
+    )
+
+
+def cost_of_attempt(attempt: Mapping[str, Any], unit: str) -> Table:
+    """Return what a task that was taken back would have changed on each domain."""
+    title = f"What learning {attempt['name']} would have changed"
+    return cost_table(title, attempt["before"], attempt["after"], unit)
+
+
 def learning_table(history: RunHistory, matrix: ForgettingMatrix) -> Table | None:
     """Return training and held-out loss of each task side by side; None where no task has both.
 
@@ -85,7 +120,7 @@ def learning_table(history: RunHistory, matrix: ForgettingMatrix) -> Table | Non
         matrix: the run's matrix.
     """
     training, replayed = history.series(matrix.measure.name), history.series("replay/fraction")
-    if training is None or matrix.num_tasks != len(matrix.domains):
+    if training is None:
         return None
     title = f"Training and held-out text at the end of each task, {matrix.measure.title}"
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
@@ -93,7 +128,7 @@ def learning_table(history: RunHistory, matrix: ForgettingMatrix) -> Table | Non
         table.add_column(heading, justify="left" if heading == "task" else "right")
     for task in history.tasks():
         inside = (training.steps > task.first_step) & (training.steps <= task.last_step)
-        heldout = matrix.values[task.task + 1][task.task]
+        heldout = matrix.value_after(task.task)
         if not inside.any() or heldout is None:
             continue
         loss = float(training.values[inside][-LAST_STEPS:].mean())
@@ -113,8 +148,8 @@ def _column_width(name: str) -> int:
 def _row_name(matrix: ForgettingMatrix, row: int) -> str:
     if row == 0:
         return "none"
-    one_domain_a_task = matrix.num_tasks == len(matrix.domains)
-    return f"{row} {shortened(matrix.domains[row - 1], WIDEST_NAME)}" if one_domain_a_task else "joint"
+    name = shortened(matrix.task_name(row - 1), WIDEST_NAME)
+    return name if name == JOINT_NAME and matrix.num_tasks == 1 else f"{row} {name}"
 
 
 def _chunk_table(matrix: ForgettingMatrix, names: Sequence[str], columns: Sequence[int]) -> Table:
@@ -125,9 +160,9 @@ def _chunk_table(matrix: ForgettingMatrix, names: Sequence[str], columns: Sequen
     table.add_column("after task", no_wrap=True)
     for column in columns:
         table.add_column(Text(names[column]), justify="right", no_wrap=True)
-    own = 1 if matrix.num_tasks == len(matrix.domains) else None
     for row in range(matrix.num_tasks + 1):
-        cells = (_cell(matrix, row, column, own is not None and column == row - own) for column in columns)
+        own = matrix.task_columns[row - 1] if row > 0 else ()
+        cells = (_cell(matrix, row, column, own == (column,)) for column in columns)
         table.add_row(Text(_row_name(matrix, row)), *cells)
     return table
 
@@ -137,9 +172,8 @@ def _summary_table(matrix: ForgettingMatrix) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=f"Held-out {matrix.measure.title} of each domain", title_justify="left")
     for heading in ("domain", "before training", "after its task", "at the end"):
         table.add_column(heading, justify="left" if heading == "domain" else "right", no_wrap=True)
-    one_domain_a_task = matrix.num_tasks == len(matrix.domains)
     for column, domain in enumerate(matrix.domains):
-        rows = (0, column + 1 if one_domain_a_task else matrix.num_tasks, matrix.num_tasks)
+        rows = (0, matrix.own_row(column) or matrix.num_tasks, matrix.num_tasks)
         table.add_row(Text(shortened(domain, 3 * WIDEST_NAME)), *(_cell(matrix, row, column, False) for row in rows))
     return table
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from mambrane.continual.matrix import ForgettingMatrix, Metric, gap_closed, load_matrix
 from mambrane.continual.measure import BITS_PER_BYTE, Measure
+from mambrane.core.errors import UserError
 from mambrane.storage.atomic_files import StorageError
 from mambrane.watch.table import matrix_tables, metrics_table
 from tests.measured import Accuracy, Loss
@@ -98,7 +99,7 @@ def test_intransigence_compares_with_the_last_row_of_a_run_without_tasks(tmp_pat
     got = filled(FORGETS).metrics(load_matrix(path).values[-1])["intransigence"]
     assert got.value == pytest.approx(((2 - 1) + (1 - 1.5) + (2 - 2)) / 3)
     unfinished = ForgettingMatrix(("prose", "code"), 2).metrics([1.0, 2.0])["intransigence"]
-    assert unfinished == Metric(None, "row 0 (after 0 tasks) is not measured yet")
+    assert unfinished == Metric(None, "row 1 (after 1 tasks) is not measured yet")
 
 
 def test_forgetting_is_measured_from_the_best_loss_before_the_last_task():
@@ -131,7 +132,9 @@ def test_metrics_of_an_unfinished_run_are_undefined_with_the_missing_row():
         for column in (0, 1):
             matrix.record(row, column, Loss(3.0, 8.0))
     assert matrix.missing(2) == [0, 1]
-    for name, metric in matrix.metrics().items():
+    metrics = matrix.metrics()
+    assert metrics.pop("forward_transfer").value == 0.0
+    for name, metric in metrics.items():
         assert metric.value is None
         assert "row 2" in metric.reason, name
 
@@ -193,4 +196,81 @@ def test_the_table_shows_every_loss_and_the_reason_of_what_is_undefined():
     console.print(*matrix_tables(matrix))
     console.print(metrics_table(matrix))
     assert "7.125" in text.getvalue()
-    assert "undefined: row 0 (after 0 tasks) is not measured yet" in text.getvalue()
+    assert "undefined: row 2 (after 2 tasks) is not measured yet" in text.getvalue()
+
+
+def grown() -> ForgettingMatrix:
+    """Return two learned domains and a third that nobody knew until the third task."""
+    matrix = filled([[8.0, 8.0], [2.0, 7.0], [3.0, 1.0]], ("prose", "code"))
+    matrix.grow(["tables"], [(2,)])
+    matrix.record(2, 2, Loss(6.0, 64.0))
+    for column, loss in enumerate([4.0, 3.0, 2.0]):
+        matrix.record(3, column, Loss(loss, 2**loss))
+    return matrix
+
+
+def test_a_matrix_that_grew_keeps_its_cells_and_measures_the_new_task():
+    got = values(grown())
+    assert got["final_average"] == pytest.approx((4 + 3 + 2) / 3)
+    assert got["forgetting"] == pytest.approx(((4 - 2) + (3 - 1)) / 2)
+    assert got["learned_average"] == pytest.approx((2 + 1 + 2) / 3)
+    assert got["average_incremental"] == pytest.approx((2 + (3 + 1) / 2 + (4 + 3 + 2) / 3) / 3)
+    # The gain on the third domain counts from the row before its task, as no earlier one is measured.
+    assert grown().lost_gain_fractions()["tables"] == Metric(0.0)
+    assert got["lost_gain_fraction"] == pytest.approx(((4 - 2) / (8 - 2) + (3 - 1) / (8 - 1)) / 2)
+    assert got["forward_transfer"] is None
+    assert grown().change(3, [0, 1]) == pytest.approx(((4 - 3) + (3 - 1)) / 2)
+    assert grown().change(3, [2]) == -4.0
+
+
+def test_an_empty_cell_with_a_reason_is_not_missing_and_undoes_only_the_metrics_that_need_it():
+    matrix = grown()
+    matrix.leave_empty(0, 2, "its text was not there")
+    assert matrix.missing(0) == []
+    assert matrix.missing(1) == [2]
+    assert matrix.metrics()["forward_transfer"] == Metric(None, "tables: its text was not there")
+    assert matrix.metrics()["forgetting"].value is not None
+
+
+def test_a_dropped_task_leaves_the_matrix_as_it_was_before_it_grew():
+    before = filled([[8.0, 8.0], [2.0, 7.0], [3.0, 1.0]], ("prose", "code"))
+    matrix = grown()
+    matrix.leave_empty(1, 2, "its text was not there")
+    matrix.drop_task(2)
+    assert matrix.state_dict() == before.state_dict()
+
+
+def test_a_task_that_comes_back_to_a_domain_adds_a_row_and_no_column(tmp_path):
+    matrix = filled([[8.0, 8.0], [2.0, 7.0], [3.0, 1.0]], ("prose", "code"))
+    matrix.grow([], [(0,)])
+    for column, loss in enumerate([1.0, 2.0]):
+        matrix.record(3, column, Loss(loss, 2**loss))
+    got = values(matrix)
+    assert got["forgetting"] == pytest.approx(((1 - 2) + (2 - 1)) / 2)
+    assert got["learned_average"] == pytest.approx((2 + 1) / 2)
+    assert [matrix.task_name(task) for task in range(3)] == ["prose", "code", "prose again"]
+    matrix.save(tmp_path / "matrix.json")
+    assert load_matrix(tmp_path / "matrix.json").state_dict() == matrix.state_dict()
+    matrix.drop_task(2)
+    assert matrix.domains == ("prose", "code")
+
+
+def test_a_domain_after_a_joint_task_has_transfer():
+    matrix = filled([[8.0, 8.0], [2.0, 4.0]], ("prose", "code"))
+    matrix.grow(["tables"], [(2,)])
+    for row, losses in enumerate([[None, None, 8.5], [None, None, 6.0], [3.0, 4.0, 2.0]]):
+        for column, loss in enumerate(losses):
+            if loss is not None:
+                matrix.record(row, column, Loss(loss, 2**loss))
+    got = values(matrix)
+    assert got["forgetting"] == pytest.approx(0.5)
+    assert got["forward_transfer"] == pytest.approx(8.5 - 6.0)
+
+
+@pytest.mark.parametrize("columns", [[[0], [5]], [[0]], [[0], ["prose"]], [[0], [True]], 3])
+def test_columns_of_tasks_that_do_not_fit_are_damage(tmp_path, columns):
+    path = tmp_path / "matrix.json"
+    filled([[8.0, 8.0], [2.0, 7.0], [3.0, 1.0]], ("prose", "code")).save(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "task_columns": columns}))
+    with pytest.raises(UserError, match="is damaged"):
+        load_matrix(path)

@@ -372,11 +372,25 @@ def same(one: torch.Tensor, other: torch.Tensor) -> bool:
     return torch.equal(one.view(torch.uint8), other.view(torch.uint8))
 
 
-def test_a_buffer_of_another_size_or_sequence_length_is_refused():
+def test_a_smaller_buffer_keeps_as_much_of_each_task_and_a_larger_one_all():
+    replay = replay_of(size=20)
+    learn_tasks(replay, 20, 20)
+    smaller, larger = replay_of(size=10), replay_of(size=30)
+    smaller.load_state_dict(replay.state_dict())
+    larger.load_state_dict(replay.state_dict())
+    assert smaller.buffer.tasks.bincount().tolist() == [5, 5]
+    assert larger.buffer.size == 20
+    kept = smaller.buffer.state_dict()["fingerprints"]
+    assert set(kept.tolist()) < set(replay.buffer.state_dict()["fingerprints"].tolist())
+
+
+def test_a_buffer_of_another_sequence_length_is_refused():
     replay = replay_of(size=20)
     learn_tasks(replay, 20)
-    with pytest.raises(ValueError, match="20 sequences of 4 tokens"):
-        replay_of(size=10).load_state_dict(replay.state_dict())
+    state = replay.state_dict()
+    buffer = {name: column[:, :2] if column.ndim == 2 else column for name, column in state["buffer"].items()}
+    with pytest.raises(ValueError, match="20 sequences of 2 tokens"):
+        replay_of(size=20).load_state_dict({**state, "buffer": buffer})
 
 
 def test_replay_fills_its_four_seams():

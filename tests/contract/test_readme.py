@@ -9,7 +9,9 @@ import pytest
 
 import mambrane
 from benchmarks.tiny_shakespeare import CONTENDERS
-from mambrane.app.cli import parse_train
+from mambrane.app.arguments import LearnArguments
+from mambrane.app.flags import check_flags, hints_of
+from mambrane.app.train_settings import parse_train
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,6 +38,14 @@ def test_the_main_command_is_understood_and_turns_everything_on():
         ("model", "use_cross_attention"),
     ):
         assert getattr(getattr(config, section), switch), switch
+
+
+def test_the_words_of_the_commands_that_teach_a_run_are_understood():
+    lines = [shlex.split(line) for line in command("learn").splitlines() if "mambrane learn" in line]
+    assert len(lines) == 2
+    for words in lines:
+        assert words[:3] == [".venv/bin/mambrane", "learn", "runs/first"]
+        check_flags(words[2:], hints_of(LearnArguments), command="learn", num_positional=1)
 
 
 def test_the_commands_of_the_first_table_train_its_rows_with_its_seeds():

@@ -217,3 +217,11 @@ def test_a_capped_held_out_part_is_taken_from_the_middle_of_eight_documents():
     kept = cap_extents(extents, document * 20, 8000)
     assert [extent.file for extent in kept] == list(range(8))
     assert all(extent.length == 1000 and extent.start % len(document) == 4500 for extent in kept)
+
+
+def test_text_is_left_to_learn_from_however_much_is_held_out():
+    lines = {f"file{n}": b"".join(b"%d of %d\n" % (n, line) for line in range(1000)) for n in range(3)}
+    for texts in ({"one": lines["file0"]}, {"one": lines["file0"], "two": lines["file1"]}, lines):
+        train, heldout = split(texts, 0.9)
+        assert train
+        assert size(heldout) >= size(train)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from mambrane.engine.ema import ExponentialMovingAverage
-from mambrane.engine.trainer import TornStateError
+from mambrane.engine.refusals import TornStateError
 from tests.engine.tiny_training import (
     INFINITE,
     ListLoader,

@@ -8,8 +8,7 @@ import torch
 
 from mambrane.core.errors import UserError
 from mambrane.engine.extensions import ExtensionRefusedError, Extensions, StepChange
-from mambrane.engine.trainer import TornStateError
-from mambrane.engine.weights import NonFiniteWeightsError
+from tests.engine.recorder import Recorder
 from tests.engine.tiny_training import (
     INFINITE,
     AddOne,
@@ -47,55 +46,6 @@ class Nameless:
 
     def load_state_dict(self, state):
         pass
-
-
-class Recorder:
-    """Fills every seam, changes nothing, and writes down the order."""
-
-    def __init__(self, name="recorder", journal=None):
-        self.name = name
-        self.journal = [] if journal is None else journal
-        self.state = 0
-
-    def note(self, seam):
-        self.journal.append((self.name, seam))
-
-    def mix(self, batch):
-        self.note("mix")
-        return batch
-
-    def undo_point(self):
-        self.note("undo_point")
-        return lambda: self.note("undo")
-
-    def term(self, model, output, batch):
-        self.note("term")
-
-    def penalty(self, model):
-        self.note("penalty")
-
-    def observe(self, gradients):
-        self.note("observe")
-
-    def gate(self, before, after):
-        self.note("gate")
-        assert before.keys() == after.keys()
-        assert not any(torch.equal(before[name], after[name]) for name in after)
-        return after
-
-    def after_step(self, view):
-        self.note("after_step")
-        self.state += 1
-        return StepChange({"state": float(self.state)})
-
-    def boundary(self, view):
-        self.note("boundary")
-
-    def state_dict(self):
-        return {"state": self.state}
-
-    def load_state_dict(self, state):
-        self.state = state["state"]
 
 
 def in_every_seam(*extensions):
@@ -201,42 +151,6 @@ def test_a_gate_observes_the_gradient_of_the_loss_without_penalties_and_clipping
         assert all(torch.equal(other[name], gradient) for name, gradient in seen[0].items())
 
 
-def test_two_extensions_that_change_the_same_weight_after_a_step_are_refused():
-    class Second(Drift):
-        def __init__(self):
-            super().__init__()
-            self.name = "second"
-
-    trainer = make_trainer(extensions=Extensions(after_steps=(Drift(), Second())))
-    with pytest.raises(ExtensionRefusedError, match=r"second changes hidden.weight after the step"):
-        list(trainer.steps(ListLoader(make_batches(4))))
-
-
-def returning(weights):
-    class Returning(Recorder):
-        def after_step(self, view):
-            return StepChange({}, weights(view.model))
-
-    return Returning()
-
-
-@pytest.mark.parametrize(
-    ("weights", "message"),
-    [
-        (lambda model: {"hiden.weight": model.hidden.weight}, "returns weights the step does not have: hiden.weight"),
-        (lambda model: {"hidden.weight": torch.zeros(8)}, r"returns hidden.weight of shape \(8,\)"),
-        (lambda model: {"hidden.weight": torch.zeros(())}, r"returns hidden.weight of shape \(\)"),
-        (lambda model: {"hidden.weight": model.hidden.weight.add_(1.0)}, "writes to hidden.weight by itself"),
-    ],
-)
-def test_changes_after_a_step_that_do_not_fit_or_pass_the_engine_by_are_refused(weights, message):
-    trainer = make_trainer(extensions=Extensions(after_steps=(returning(weights),)))
-    with pytest.raises(ExtensionRefusedError, match=message):
-        list(trainer.steps(ListLoader(make_batches(4))))
-    with pytest.raises(TornStateError):
-        trainer.state_dict()
-
-
 def test_a_gate_that_leaves_a_weight_out_is_refused():
     class Forgetful(Recorder):
         def gate(self, before, after):
@@ -244,48 +158,6 @@ def test_a_gate_that_leaves_a_weight_out_is_refused():
 
     trainer = make_trainer(extensions=Extensions(update_gates=(Forgetful(),)))
     with pytest.raises(ExtensionRefusedError, match=r"returns all weights but hidden\.weight"):
-        list(trainer.steps(ListLoader(make_batches(4))))
-
-
-def test_a_frozen_weight_that_an_extension_left_not_finite_is_an_error_too():
-    trainer = make_trainer(extensions=Extensions(after_steps=(Poison("after_step", float("nan")),)))
-    trainer.model.hidden.weight.requires_grad_(False)
-    with pytest.raises(NonFiniteWeightsError, match=r"the weight of hidden\.weight is not finite"):
-        list(trainer.steps(ListLoader(make_batches(4))))
-
-
-class Poison(Recorder):
-    """Makes one weight infinite or not a number, in one seam."""
-
-    def __init__(self, seam, value):
-        super().__init__()
-        self.seam, self.value = seam, value
-
-    def gate(self, before, after):
-        return {name: weight * self.value if self.seam == "gate" else weight for name, weight in after.items()}
-
-    def after_step(self, view):
-        bad = torch.full_like(view.model.hidden.weight, self.value)
-        return StepChange({}, {"hidden.weight": bad} if self.seam == "after_step" else {})
-
-
-@pytest.mark.parametrize("value", [float("inf"), float("nan")])
-@pytest.mark.parametrize("seam", ["gate", "after_step"])
-def test_weights_that_an_extension_left_not_finite_are_an_error_that_names_one_and_nothing_is_saved(seam, value):
-    poison = Poison(seam, value)
-    trainer = make_trainer(extensions=Extensions(update_gates=(poison,), after_steps=(poison,)), ema_decay=0.9)
-    average = {name: tensor.clone() for name, tensor in trainer.ema.average.items()}
-    with pytest.raises(NonFiniteWeightsError, match=r"the weight of [a-z.]+ is not finite"):
-        list(trainer.steps(ListLoader(make_batches(4))))
-    with pytest.raises(TornStateError):
-        trainer.state_dict()
-    assert all(torch.equal(trainer.ema.average[name], tensor) for name, tensor in average.items())
-
-
-def test_weights_that_the_optimizer_left_not_finite_are_an_error_that_names_one():
-    trainer = make_trainer()
-    trainer.optimizers[0].param_groups[0]["weight_decay"] = float("inf")
-    with pytest.raises(NonFiniteWeightsError, match="is not finite"):
         list(trainer.steps(ListLoader(make_batches(4))))
 
 

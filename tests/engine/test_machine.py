@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from mambrane.engine.extensions import Extensions
-from mambrane.engine.trainer import DivergedError
+from mambrane.engine.refusals import DivergedError
 from tests.engine.tiny_training import (
     INFINITE,
     NOT_A_NUMBER,

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from mambrane.core.errors import UserError
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.precision import Precision, choose_precision
-from mambrane.engine.trainer import DivergedError, Trainer
+from mambrane.engine.refusals import DivergedError
+from mambrane.engine.trainer import Trainer
 from mambrane.engine.transaction import StepState
 from tests.engine.tiny_training import (
     CPU,

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from mambrane.core.errors import UserError
 from mambrane.core.stateful import Stateful
 from mambrane.data.batch import MicroBatch
-from mambrane.engine.epoch import EpochLoss
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.signals import StopRequest
 from mambrane.engine.trainer import Trainer
@@ -364,17 +363,6 @@ def test_the_counters_add_up_and_tell_what_happened(kinds, accumulation_steps, p
     assert counters.tokens == 10 * sum(kind != "ignored" for kind in kinds)
     assert sum(result.num_targets for result in results) == counters.tokens
     assert loader.epoch == 1
-
-
-def test_the_loss_of_an_epoch_is_the_mean_over_the_tokens_of_applied_steps():
-    batches = [make_batch(0, num_targets=9), make_batch(1, num_targets=1), make_batch(2, first_token=INFINITE)]
-    trainer, loss = make_trainer(accumulation_steps=1), EpochLoss()
-    assert loss.mean is None
-    seen = list(trainer.steps(ListLoader(batches)))
-    for result in seen:
-        loss.add(result)
-    assert [step.state.name for step in seen] == ["COMMITTED", "COMMITTED", "SKIPPED"]
-    assert loss.mean == pytest.approx((9 * seen[0].loss + seen[1].loss) / 10)
 
 
 def test_leaving_the_loop_after_a_step_loses_nothing():

@@ -8,42 +8,7 @@ import pytest
 
 from mambrane.kernels import kernel_cache
 from mambrane.kernels.compiled import kernel
-
-KERNEL = """
-from mambrane.kernels.compiled import kernel
-
-@kernel()
-def part(x):
-    return 3.0 * x + 1.0
-
-@kernel()
-def scaled(x):
-    return part(x) + x
-"""
-
-CALL = "from kernels_of_a_user import scaled; print(scaled(2.0), flush=True)"
-
-
-def run(folder, program=CALL, *, cache, cwd=None, **environment):
-    """Run a program in a new process that finds the kernels of a folder."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
-    variables |= {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, sys.path)]), **environment}
-    if cache is not None:
-        variables["NUMBA_CACHE_DIR"] = str(cache)
-    return subprocess.run(
-        [sys.executable, "-c", program], env=variables, cwd=cwd, capture_output=True, text=True, check=False
-    )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("kernels")
-    (folder / "kernels_of_a_user.py").write_text(KERNEL)
-    return folder
-
-
-def files_in(cache):
-    return sorted(cache.rglob("*scaled*.kernel"))
+from tests.kernels.user_kernels import CALL, KERNEL, files_in, run
 
 
 @pytest.fixture(scope="module")
@@ -91,18 +56,6 @@ def test_a_damaged_file_is_said_and_made_again(folder, kept, tmp_path, damage):
         assert run(folder, cache=tmp_path).stderr == ""
 
 
-def test_modules_in_the_working_folder_are_not_executed(folder, tmp_path):
-    cwd, cache = tmp_path / "cwd", tmp_path / "cache"
-    cwd.mkdir()
-    for name in ("random", "pickle", "struct", "scipy", "numba", "torch", "mambrane", "sitecustomize"):
-        (cwd / f"{name}.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'a').write({name!r})")
-    # As for the installed command: this process does not look in the working folder; the one it starts must not either.
-    found = run(folder, cache=cache, cwd=cwd, PYTHONSAFEPATH="1")
-    assert found.stdout == "9.0\n", found.stderr
-    assert not (tmp_path / "executed").exists()
-    assert files_in(cache)
-
-
 def test_where_nothing_can_be_kept_it_is_said_and_the_kernel_computes(folder, tmp_path):
     # Every place that Numba looks for is a file in place of a folder, as for a home that does not exist.
     blocked = tmp_path / "file"
@@ -135,30 +88,6 @@ kernel_cache.tempfile = type("", (), {"mkstemp": staticmethod(mkstemp)})
     assert found.stdout == "9.0\n", found.stderr
     assert "No space left on device" in found.stderr
     assert "Traceback" not in found.stderr
-
-
-@pytest.mark.parametrize("end", ["os._exit(3)", "os.kill(os.getpid(), 9)", "sys.exit('no more room')"])
-def test_the_end_of_the_compiling_process_is_read_and_said(folder, tmp_path, end):
-    (tmp_path / "ends.py").write_text(
-        f"import os, sys\nfrom mambrane.kernels import compiler_process\n{KERNEL}\n"
-        f"if compiler_process.is_this_process():\n    {end}\n"
-    )
-    program = """
-import ends
-from mambrane.core.errors import UserError
-try:
-    ends.scaled(2.0)
-except UserError as error:
-    print(error)
-"""
-    found = run(tmp_path, program, cache=tmp_path / "cache")
-    wanted = {
-        "os._exit(3)": "exit status 3",
-        "os.kill(os.getpid(), 9)": "SIGKILL",
-        "sys.exit('no more room')": "no more room",
-    }
-    assert wanted[end] in found.stdout, found.stdout + found.stderr
-    assert "disk" not in found.stdout
 
 
 def test_two_processes_that_compile_at_once_both_compute(folder, tmp_path):

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from mambrane.core.errors import UserError
 from mambrane.core.seeding import make_generator
 from mambrane.data.tokenizer import BytesTokenizer
-from mambrane.measure.decoding import CHUNK_TOKENS, ModelDecoder
+from mambrane.measure.decoding import CHUNK_TOKENS, LONG_TOKENS, ModelDecoder, ProgramDecoder, decoder_for
 from mambrane.measure.sampling import Sampling
 from mambrane.measure.scoring import score_lines
 from mambrane.measure.state_files import KeptState, hash_of_weights, load_state, save_state
@@ -42,21 +42,42 @@ def nats_of_whole(model, tokens):
     return F.cross_entropy(logits[:-1], tokens_1T[0, 1:], reduction="none")
 
 
-def test_pieces_cost_what_the_whole_costs(model):
+@pytest.mark.parametrize("kind", [ModelDecoder, ProgramDecoder])
+def test_pieces_cost_what_the_whole_costs(model, kind):
     tokens = [END, *b"one text in pieces ", END, *(b"another one " * 30)]
-    assert len(tokens) > CHUNK_TOKENS
-    decoder = ModelDecoder(model, END)
+    assert len(tokens) > CHUNK_TOKENS > LONG_TOKENS
+    decoder = kind(model, END)
     decoder.read(tokens[:1])
-    nats = decoder.nats(tokens[1:2]) + decoder.nats(tokens[2:9]) + decoder.nats(tokens[9:])
+    nats = decoder.nats(tokens[1:2]) + decoder.nats(tokens[2:40]) + decoder.nats(tokens[40:])
     torch.testing.assert_close(torch.tensor(nats), nats_of_whole(model, tokens), rtol=1e-4, atol=1e-4)
 
 
-def test_a_copy_goes_its_own_way(model):
-    decoder = ModelDecoder(model, END)
+@pytest.mark.parametrize("kind", [ModelDecoder, ProgramDecoder])
+def test_a_copy_goes_its_own_way(model, kind):
+    decoder = kind(model, END)
     decoder.read([END, 65])
-    copy = decoder.copy()
+    copy, before = decoder.copy(), decoder.scores()
     copy.read([66, 67])
-    assert torch.equal(decoder.read([66, 67]), copy.scores())
+    assert torch.equal(decoder.scores(), before)
+    decoder.read([66, 67])
+    assert torch.equal(decoder.scores(), copy.scores())
+
+
+def test_the_program_writes_what_the_model_writes(model):
+    texts = []
+    for kind in (ModelDecoder, ProgramDecoder):
+        for sampling in (Sampling(), Sampling(temperature=0.0), Sampling(top_k=5), Sampling(top_p=0.7)):
+            decoder = kind(model, END)
+            decoder.read([END, *b"ab"])
+            writing = Writing(decoder, TOKENIZER, [], sampling, make_generator(1, "g"), max_tokens=30)
+            texts.append("".join(writing))
+    assert texts[:4] == texts[4:]
+
+
+def test_models_without_a_program_are_read_by_themselves():
+    assert isinstance(decoder_for(model_of(), END), ProgramDecoder)
+    assert isinstance(decoder_for(model_of(liquid_backbone="cfc"), END), ModelDecoder)
+    assert isinstance(decoder_for(model_of().double(), END), ModelDecoder)
 
 
 def write(model, prompt=b"", *, seed=0, max_tokens=40, **options):
@@ -138,12 +159,15 @@ def test_a_line_is_scored_before_the_next_one_is_there(model):
 )
 def test_a_state_goes_on_from_a_file_as_if_nothing_had_been_between(tmp_path, options):
     model = model_of(**{**options, "use_cross_attention": not options})
-    decoder = ModelDecoder(model, END)
+    decoder = decoder_for(model, END)
     decoder.read([END, *b"a text"])
     save_state(tmp_path / "s", KeptState(decoder.state(), [32, 33], hash_of_weights(model)))
     kept = load_state(tmp_path / "s", model)
     assert (kept.unread, kept.weights_hash) == ([32, 33], hash_of_weights(model))
-    assert torch.equal(ModelDecoder(model, END, kept.state).read([65, 66]), decoder.read([65, 66]))
+    again = decoder_for(model, END, kept.state)
+    for each in (decoder, again):
+        each.read([65, 66])
+    assert torch.equal(again.scores(), decoder.scores())
 
 
 def test_a_state_of_another_model_or_a_damaged_one_is_refused(tmp_path, model):

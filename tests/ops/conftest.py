@@ -10,7 +10,10 @@ def _poison_uninitialised_memory(monkeypatch):
     def poisoned(make):
         def make_poisoned(*arguments, **options):
             tensor = make(*arguments, **options)
-            return tensor.fill_(torch.nan) if tensor.is_floating_point() else tensor
+            if tensor.is_floating_point():
+                # Older versions of torch make tensors here that gradients flow to.
+                tensor.detach().fill_(torch.nan)
+            return tensor
 
         return make_poisoned
 

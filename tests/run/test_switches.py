@@ -8,31 +8,12 @@ import pytest
 from mambrane.app.cli import parse_train
 from mambrane.core.errors import UserError
 from mambrane.models.config import ModelConfig
-from mambrane.run.presets import PRESETS, smaller_presets, tiny
+from mambrane.run.presets import tiny
 from mambrane.run.switches import DEPENDS_ON, on_and_off, without_unmet_switches
-from tests.contract.test_readme import command
 
 
 def switched_on(words):
     return set(on_and_off(parse_train(shlex.split(words)))[0])
-
-
-@pytest.mark.parametrize("preset", PRESETS)
-def test_a_preset_alone_turns_on_the_whole_recipe(preset):
-    assert switched_on(f"--preset {preset}") == {
-        "Mamba 1 (bidirectional)",
-        "adaptive gating",
-        "cross-attention",
-        "continual learning (5 tasks)",
-        "replay",
-        "STDP",
-        "meta-plasticity",
-    }
-
-
-def test_the_tiny_preset_alone_is_the_main_command_of_the_readme():
-    words = shlex.split(command("main").split("&&")[-1])[3:]
-    assert parse_train(["--preset", "tiny"]).name == parse_train(words).name
 
 
 @pytest.mark.parametrize(
@@ -92,11 +73,6 @@ def test_heads_that_nobody_chose_fit_the_width_that_somebody_did():
     assert (model.hidden_dim, model.num_gate_heads, model.cross_attn_heads) == (24, 8, 12)
     with pytest.raises(UserError, match="--num-gate-heads 7 does not divide"):
         parse_train(["--hidden-dim", "24", "--num-gate-heads", "7"])
-
-
-def test_smaller_presets_are_those_with_a_smaller_model():
-    assert smaller_presets(PRESETS["base"]()) == ["small", "tiny"]
-    assert smaller_presets(PRESETS["tiny"]()) == []
 
 
 def test_a_pattern_without_hybrid_blocks_takes_away_what_only_they_have():

@@ -11,7 +11,8 @@ import torch
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
-from mambrane.storage.checkpoint import Checkpoints, NoValidCheckpoint, prepare
+from mambrane.storage.checkpoint import Checkpoints, NoValidCheckpoint
+from mambrane.storage.checkpoint_files import prepare
 from mambrane.storage.manifest import CheckpointDamaged, CheckpointVersionError, seal
 
 FILES = ["ema.safetensors", "model.safetensors", "trainer.json", "trainer.safetensors"]

@@ -216,29 +216,3 @@ def test_what_cannot_be_removed_is_reported_and_the_save_still_counts(tmp_path):
     assert "checkpoints_not_pruned" in kinds
     assert "leftover_not_removed" in kinds
     assert faults.newest_version(tmp_path) == 4
-
-
-@pytest.mark.parametrize(
-    ("number", "way_out"),
-    [
-        (errno.ENOSPC, "free some space"),
-        (errno.EDQUOT, "free some space"),
-        (errno.EROFS, "correct the permissions"),
-        (errno.EACCES, "correct the permissions"),
-        (errno.EIO, "look at the system log"),
-    ],
-    ids=errno.errorcode.get,
-)
-def test_a_failed_replacement_leaves_the_old_file_alone_and_says_what_to_do(tmp_path, number, way_out):
-    file = tmp_path / "config.json"
-    for index in range(5):
-        file.write_text("old")
-        with (
-            faults.DiskCalls(faults.fail_call(index, number, lasting=False), before=True) as calls,
-            pytest.raises(StorageError, match=r"config\.json") as refusal,
-        ):
-            atomic_write_text(file, "new")
-        assert way_out in refusal.value.way_out
-        assert calls.count > index
-        assert file.read_text() == "old"
-        assert os.listdir(tmp_path) == ["config.json"]

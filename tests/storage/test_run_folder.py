@@ -11,7 +11,7 @@ import pytest
 
 from mambrane.core.errors import UserError
 from mambrane.storage import run_folder
-from mambrane.storage.atomic_files import StorageError, atomic_write_bytes, atomic_write_text
+from mambrane.storage.atomic_files import StorageError
 from mambrane.storage.run_folder import RunFolder
 
 HOLDER = """
@@ -185,16 +185,6 @@ def test_a_damaged_configuration_is_a_clear_error(tmp_path, content):
     run.config_file.write_bytes(content)
     with pytest.raises(UserError, match=r"config\.json"):
         run.match_or_create(CONFIG)
-
-
-def test_an_atomic_write_replaces_the_whole_file_and_leaves_nothing_beside_it(tmp_path):
-    file = tmp_path / "matrix.json"
-    atomic_write_text(file, "a long first version")
-    atomic_write_bytes(file, b"second")
-    (tmp_path / f"{file.name}.tmp-1").write_bytes(b"of another process")
-    atomic_write_text(file, "drei ä")
-    assert file.read_text(encoding="utf-8") == "drei ä"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["matrix.json", "matrix.json.tmp-1"]
 
 
 def test_the_lock_clears_what_killed_replacements_left_and_nothing_of_the_living(tmp_path):

@@ -16,7 +16,6 @@ from mambrane.core.events import EventLog, read_events
 from mambrane.storage.run_folder import InUseError, RunFolder
 from mambrane.studies.conduct import plan_study
 from mambrane.studies.files import study_of
-from mambrane.studies.schedule import run_cells
 from tests.contract.main_job import environment, write_domains
 from tests.studies.small import small_study, write_all_runs, write_run
 
@@ -134,22 +133,7 @@ def test_warnings_reach_the_listeners(tmp_path):
     assert [event["message"] for event in heard if event["event"] == "warning"] == study.warnings()
 
 
-def test_no_run_is_started_once_a_stop_is_asked_for(tmp_path):
-    cells = small_study().cells(tmp_path)
-    started = []
-    assert list(run_cells(cells, jobs=2, threads=1, should_stop=lambda: True, started=started.append)) == []
-    assert started == []
-
-
 def test_a_second_process_is_kept_out_of_the_folder(tmp_path):
     study = study_of({"name": "x", "baseline": "a", "arms": {"a": {"preset": "tiny"}}}, source="x")
     with RunFolder(tmp_path / "out").lock(), pytest.raises(InUseError, match=f"process {os.getpid()}"):
         mambrane.study(study, output_dir=tmp_path / "out")
-
-
-def test_the_command_lists_the_ready_studies_and_asks_for_one(capsys):
-    assert main(["study", "--list"]) == 0
-    assert "memory-share" in capsys.readouterr().out
-    assert main(["study"]) == 2
-    assert main(["study", "no-such"]) == 2
-    assert "mambrane study --list" in capsys.readouterr().err

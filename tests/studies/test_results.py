@@ -1,9 +1,6 @@
 """A table is what the folders of the runs say, paired by seed, in every form."""
 
-import csv
-import io
 import json
-import re
 from dataclasses import replace
 
 import pytest
@@ -11,19 +8,8 @@ import pytest
 from mambrane.core.errors import UserError
 from mambrane.run.config import to_dict
 from mambrane.studies import pages
-from mambrane.studies.pictures import write_pictures
 from mambrane.studies.results import read_table
-from tests.studies.small import ARMS, small_study, write_all_runs, write_run
-
-
-@pytest.fixture
-def study():
-    return small_study()
-
-
-@pytest.fixture
-def table(study, tmp_path):
-    return read_table(study, write_all_runs(study, tmp_path), threads=1)
+from tests.studies.small import ARMS, small_study, write_all_runs
 
 
 def by_name(table):
@@ -74,54 +60,3 @@ def test_a_run_of_another_configuration_is_refused_and_named(study, tmp_path):
     (cells[0].folder / "config.json").write_text(json.dumps(to_dict(config)))
     with pytest.raises(UserError, match=r"engine\.learning_rate"):
         read_table(study, cells, threads=1)
-
-
-def test_every_number_of_the_markdown_leads_to_its_run(table, tmp_path):
-    links = re.findall(r"\]\(([^)]+)\)", pages.markdown(table, tmp_path))
-    assert len(links) == len(table.arms) + len(table.runs)
-    assert all((tmp_path / link).is_dir() for link in links)
-
-
-def test_csv_json_and_latex_say_the_same(table, tmp_path):
-    rows = list(csv.DictReader(io.StringIO(pages.arms_csv(table))))
-    (replay,) = (row for row in rows if (row["arm"], row["metric"]) == ("replay", "final_average"))
-    content = json.loads(pages.as_json(table, tmp_path))
-    assert float(replay["mean"]) == content["arms"][1]["metrics"]["final_average"]["mean"]
-    assert float(replay["difference"]) == content["arms"][1]["difference"]["mean"]
-    assert len(content["runs"]) == 9
-    assert [row["run"] for row in csv.DictReader(io.StringIO(pages.runs_csv(table, tmp_path)))] == [
-        run["run"] for run in content["runs"]
-    ]
-    tabular = pages.latex(table, tmp_path)
-    assert tabular.count(r" \\") == len(table.arms) + 1
-    assert pages.estimate_text(by_name(table)["replay"].estimates["final_average"]) in tabular
-
-
-def test_latex_is_not_broken_by_a_name(tmp_path):
-    study = small_study(arms={"5 %": {}, "a_b": {"use-replay": True}}, baseline="5 %", seeds=1)
-    table = read_table(study, study.cells(tmp_path), threads=1)
-    assert r"5 \% &" in pages.latex(table, tmp_path)
-    assert r"a\_b &" in pages.latex(table, tmp_path)
-
-
-def test_what_a_table_does_not_show_is_said(table):
-    words = " ".join(pages.notes(table))
-    assert "3 seeds an interval is too narrow" in words
-    assert "0 at naive, 1 at joint" in words
-
-
-def test_pictures_are_drawn_the_same_every_time(table, tmp_path):
-    written = write_pictures(table, tmp_path)
-    first = [path.read_bytes() for path in written]
-    assert {path.suffix for path in written} == {".svg", ".pdf"}
-    assert [path.read_bytes() for path in write_pictures(table, tmp_path)] == first
-
-
-def test_a_metric_is_drawn_over_the_setting_that_differs(tmp_path):
-    arms = {f"{size}": {"use-replay": True, "replay-buffer-size": size} for size in (4, 8, 64)}
-    study = small_study(arms={"naive": {}, **arms}, axis="replay-buffer-size", seeds=1)
-    for cell in study.cells(tmp_path):
-        write_run(cell, [[8.0, 8.0], [2.0, 8.0], [3.0, 2.0]])
-    table = read_table(study, study.cells(tmp_path), threads=1)
-    names = {path.name for path in write_pictures(table, tmp_path)}
-    assert "final_average-over-replay-buffer-size.svg" in names

@@ -17,15 +17,15 @@ CPU = torch.device("cpu")
 
 
 def test_every_file_of_the_folder_is_a_kind():
-    assert task_kinds() == ["llm"]
+    assert task_kinds() == ["llm", "vision"]
     for name in task_kinds():
         kind = task_kind(name)(DataConfig(), seed=0, device=CPU)
         assert kind.measure.name
 
 
 def test_a_kind_that_there_is_not_is_refused_where_it_is_read():
-    with pytest.raises(UserError, match="--task vision"):
-        RunOptions(task="vision")
+    with pytest.raises(UserError, match="--task speech"):
+        RunOptions(task="speech")
 
 
 def test_bits_per_byte_of_training_follow_from_the_tokens_per_byte():

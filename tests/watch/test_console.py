@@ -2,15 +2,12 @@
 
 import io
 import re
-from pathlib import Path
 
 import pytest
 
-import mambrane
 from mambrane.continual.matrix import ForgettingMatrix
-from mambrane.watch.console import ConsoleListener
-from mambrane.watch.event_messages import NOTES, WARNINGS, WITHOUT_MESSAGE
 from tests.measured import Loss
+from tests.watch.shown import lines_with, shown, step_event, task_started
 
 
 class Terminal(io.StringIO):
@@ -27,49 +24,12 @@ NUMBERS = [
 TWO_AND_A_HALF = {"measure": "bits_per_byte", "unit": "bits/byte", "bits_per_byte": 2.5, "perplexity": 5.657}
 
 
-def step_event(step, **fields):
-    event = {
-        "time_s": 1000.0 + step,
-        "event": "step",
-        "state": "COMMITTED",
-        "step": step,
-        "epoch": 0,
-        "loss": 4.0,
-        "bits_per_byte": 5.77,
-        "tokens": 2048,
-        "tokens_per_s": 1024.0,
-        "gradient_norm": 0.8312,
-        "learning_rate": 9.2e-4,
-        "scale": 1.0,
-        "numbers": {"activity/firing_rate": 0.1214, "replay/fraction": 0.0},
-    }
-    return {**event, **fields}
-
-
-def task_started(**fields):
-    event = {"time_s": 1000.0, "event": "task_started", "task": 0, "name": "python", "epochs": 6, "steps": 30}
-    return {**event, **fields}
-
-
 def matrix_event():
     matrix = ForgettingMatrix(["python", "prose"], num_tasks=2)
     for row, losses in enumerate([(8.0, 8.0), (3.0, 6.0), (4.0, 2.0)]):
         for column, bits in enumerate(losses):
             matrix.record(row, column, Loss(bits_per_byte=bits, perplexity=2**bits))
     return {"time_s": 1100.0, "event": "matrix", **matrix.state_dict()}
-
-
-def shown(events, file=None, **options):
-    file = io.StringIO() if file is None else file
-    listener = ConsoleListener(file, **options)
-    for event in events:
-        listener(event)
-    listener.close()
-    return file.getvalue()
-
-
-def lines_with(word, text):
-    return [line for line in text.splitlines() if word in line]
 
 
 def test_a_step_line_gives_every_number_with_its_unit():
@@ -114,25 +74,6 @@ def test_a_terminal_draws_in_place_and_leaves_no_step_lines():
     text = shown([task_started(), step_event(1), step_event(2)], Terminal())
     assert "\x1b" in text
     assert not re.search(r"\d\d:\d\d:\d\d  .*loss", text)
-
-
-def test_the_loss_is_a_mean_over_applied_steps():
-    losses = [
-        step_event(1, bits_per_byte=3.0),
-        step_event(2, bits_per_byte=5.0),
-        step_event(2, loss="nan", state="SKIPPED"),
-    ]
-    events = [task_started(), *losses]
-    line = lines_with("loss", shown(events, seconds_between_lines=0.0))[-1]
-    assert "loss 4.00 bits/byte" in line
-    assert "1 step skipped" in line
-
-
-def test_after_a_resume_the_count_goes_on_where_it_was():
-    events = [{"time_s": 1.0, "event": "resumed", "step": 12}, task_started(steps_done=12), step_event(13)]
-    text = shown(events)
-    assert "resumed after step 12" in text
-    assert "step 13/30" in text
 
 
 def test_an_evaluation_says_when_what_and_how_good():
@@ -184,14 +125,6 @@ def test_a_domain_says_how_much_text_it_holds():
     assert "domain prose: 80.0 kB to learn, 8.2 kB held out, of 10.4 MB" in shown([event])
 
 
-def test_the_speed_is_tokens_over_time_and_not_a_mean_of_speeds():
-    steps = [step_event(1, tokens=1000, tokens_per_s=1000.0), step_event(2, tokens=1000, tokens_per_s=250.0)]
-    line = lines_with("loss", shown([task_started(), *steps], seconds_between_lines=0.0))[-1]
-    assert " 400 tokens/s" in line
-    # 28 steps of 2.5 seconds.
-    assert line.endswith("1 min 10 s left")
-
-
 def test_operations_are_grouped_by_what_computes_them():
     event = {
         "time_s": 1.0,
@@ -231,17 +164,6 @@ def test_an_event_without_words_stays_in_the_log():
     assert shown([event]) == ""
 
 
-def test_every_event_that_the_program_emits_has_words_or_is_known_to_need_none():
-    package = Path(mambrane.__file__).parent
-    source = "\n".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
-    kinds = set(re.findall(r"""emit\(\s*"(\w+)""", source))
-    assert len(kinds) > 20
-    listener = ConsoleListener(io.StringIO())
-    speaks_by_its_message = set(re.findall(r"""emit\(\s*"(\w+)"[^)]*\bmessage=""", source))
-    for kind in kinds - speaks_by_its_message:
-        assert kind in listener.kinds | WARNINGS.keys() | NOTES.keys() | WITHOUT_MESSAGE, f"{kind} has no words"
-
-
 @pytest.mark.parametrize("text", ["[bold]", ":smile:", "http://x/[0]"])
 def test_text_from_outside_is_shown_as_it_is(text):
     assert text in shown([{"time_s": 1.0, "event": "note", "message": text}])
@@ -266,15 +188,3 @@ def test_a_learned_task_shows_training_and_held_out_loss_and_what_the_batches_he
     events = [task_started(), step_event(1, bits_per_byte=1.26, numbers={"replay/fraction": 0.5}), matrix_event()]
     (line,) = lines_with("learned", shown(events))
     assert "training 1.26 bits/byte (batches with 50.0 % replayed text), held-out 3.00 bits/byte" in line
-
-
-def test_a_log_file_has_tables_of_at_most_80_columns_without_wrapped_words():
-    domains = [f"a-rather-long-name-{index}" for index in range(9)]
-    matrix = ForgettingMatrix(domains, num_tasks=9)
-    for row in range(10):
-        for column in range(9):
-            matrix.record(row, column, Loss(bits_per_byte=10.0 + column, perplexity=2.0))
-    events = [{"time_s": 1.0, "event": "matrix", **matrix.state_dict()}, {"time_s": 1.0, "event": "run_finished"}]
-    lines = shown(events).splitlines()
-    assert max(map(len, lines)) <= 80
-    assert len(lines_with("18.000", "\n".join(lines))) == 10

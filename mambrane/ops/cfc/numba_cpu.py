@@ -108,7 +108,7 @@ def _work_ns(inputs: Any) -> float:  # noqa: ANN401 -- inputs, or what was saved
 
 def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
     (units, num_input), num_heads = saved.backbone_UJ.shape, saved.bias_G.shape[0]
-    x_BTI, batch, tokens = saved.x_BTI, *saved.resets_BT.shape
+    x_BTI, (batch, tokens) = saved.x_BTI, saved.resets_BT.shape
     grad_x_BTI, grad_state_BL = torch.empty_like(x_BTI), torch.empty_like(saved.state_BL)
     grad_drive_BTU, grad_heads_BTG = x_BTI.new_empty(batch, tokens, units), torch.empty_like(saved.heads_BTG)
     grad_bias_BU, grad_bias_BG = x_BTI.new_zeros(batch, units), x_BTI.new_zeros(batch, num_heads)

@@ -196,7 +196,9 @@ def _constants(inputs: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or 
         "HAS_RESETS": inputs.resets_BT is not None,
         "HAS_STEP": step is not None,
         "IS_PER_UNIT": step is not None and step.ndim == 3,
-        "num_warps": 4,
+        "num_warps": 8,
+        # Without a limit NVIDIA's assembler sets itself one of 64 and lacks two.
+        "maxnreg": 128,
     }
 
 

@@ -1,0 +1,189 @@
+"""Images as documents of bytes, and their classes shared out over tasks: split-MNIST and its like.
+
+    document = the image in reading order, then its label, a byte each
+
+    --image-tokens bits      a byte holds eight pixels, each 1 from half of the brightest value on
+    --image-tokens pixels    a byte is a pixel
+
+    --scenario domain        a task's classes are 0, 1, ...: the same labels in each task
+    --scenario class         a label is its class: the labels grow with the tasks
+
+A task has --classes-per-task classes, in the order of their numbers. Labels are bytes that images hardly hold, those of
+most changes between 0 and 1. Sources of the scenarios: Hsu et al., Re-evaluating Continual Learning Scenarios
+(arXiv 1810.12488); van de Ven and Tolias (arXiv 1904.07734).
+"""
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
+from mambrane.data.cache import hash_of, obtain_folder
+from mambrane.data.config import DataConfig
+from mambrane.data.corpus import Corpus
+from mambrane.data.heldout_copy import hash_of_documents
+from mambrane.data.images import ImageSet, LabelledImages, read_image_set, stamp_of
+from mambrane.storage.atomic_files import FileRecord, write_new_file
+
+FORMAT_VERSION = 1
+HALF = 128
+
+
+def label_bytes(num_labels: int) -> list[int]:
+    """Return the byte of each label: those with the most changes between neighbouring bits, smaller ones first."""
+    changes = [bin((byte ^ (byte >> 1)) & 0x7F).count("1") for byte in range(256)]
+    return sorted(range(256), key=lambda byte: -changes[byte])[:num_labels]
+
+
+def num_image_tasks(config: DataConfig) -> int:
+    """Return how many tasks the classes make; reads the images.
+
+    Raises:
+        UserError: as `image_corpora`.
+    """
+    return len(_tasks_of(read_image_set(_location(config)), config))
+
+
+def tokens_per_image(config: DataConfig) -> int:
+    """Return how many tokens a model reads of an image: its bytes behind END_OF_TEXT.
+
+    Raises:
+        UserError: as `image_corpora`.
+    """
+    return 1 + _encoded(read_image_set(_location(config)).train.images[:1], config).shape[1]
+
+
+def image_corpora(
+    config: DataConfig, cache_dir: Path, events: EventLog, num_domains: int | None, order: Sequence[int] | None = None
+) -> list[Corpus]:
+    """Return the images of the first `num_domains` tasks (None: all), as text of bytes with its own split.
+
+    Args:
+        config: where they are and how they are cut.
+        cache_dir: folder for texts.
+        events: receives "cache_damaged".
+        num_domains: tasks wanted.
+        order: places of the tasks; as they are where not given.
+
+    Raises:
+        UserError: there is another number of places than one, the images cannot be read, or there are too few tasks.
+    """
+    location = _location(config)
+    images = read_image_set(location)
+    tasks = _tasks_of(images, config)
+    order = list(range(len(tasks))) if order is None else order
+    if num_domains is not None and num_domains > len(tasks):
+        raise UserError(
+            f"{len(tasks)} tasks of {config.classes_per_task} classes in --data {location}",
+            wanted=f"{num_domains}",
+            way_out=f"--num-tasks {len(tasks)}, or fewer --classes-per-task",
+        )
+    stamp = [FORMAT_VERSION, stamp_of(location), config.image_tokens, config.scenario, config.max_domain_bytes]
+    corpora = []
+    for place in order[:num_domains]:
+        classes = tasks[place]
+        name = f"{images.name}-{'-'.join(map(str, classes))}"
+        corpora.append(
+            obtain_folder(
+                cache_dir / "images" / hash_of([*stamp, config.max_heldout_bytes, classes]),
+                what=f"the images of {name}",
+                open_whole=lambda folder: Corpus(folder, json.loads((folder / "record.json").read_text("utf-8"))),
+                write=lambda folder, classes=classes, name=name: _write(folder, name, images, classes, config),
+                events=events,
+            )
+        )
+    return corpora
+
+
+def task_names(config: DataConfig) -> list[str]:
+    """Return the names of the tasks, in the order of their classes."""
+    images = read_image_set(_location(config))
+    return [f"{images.name}-{'-'.join(map(str, classes))}" for classes in _tasks_of(images, config)]
+
+
+def _location(config: DataConfig) -> str:
+    if len(config.data) != 1:
+        raise UserError(
+            f"--data {' '.join(config.data)}: images beside other data",
+            wanted="one set of images",
+            way_out=f"--data {config.data[0]}",
+        )
+    return config.data[0]
+
+
+def _tasks_of(images: ImageSet, config: DataConfig) -> list[tuple[int, ...]]:
+    size = config.classes_per_task
+    classes = range(images.num_classes)
+    # Classes that fill no task are left out, as every task must have as many.
+    return [tuple(classes[first : first + size]) for first in range(0, len(classes) - size + 1, size)]
+
+
+def _encoded(images: np.ndarray, config: DataConfig) -> np.ndarray:
+    """Return the bytes of each image, [N, L]."""
+    flat = images.reshape(len(images), -1)
+    return np.packbits(flat >= HALF, axis=1) if config.image_tokens == "bits" else flat
+
+
+def _documents(split: LabelledImages, classes: tuple[int, ...], config: DataConfig, max_bytes: int) -> list[bytes]:
+    is_chosen = np.isin(split.labels, classes)
+    images, labels = _encoded(split.images[is_chosen], config), split.labels[is_chosen].astype(np.int64)
+    if config.scenario == "domain":
+        labels = np.searchsorted(classes, labels)
+    written = np.array(label_bytes(256), dtype=np.uint8)[labels]
+    rows = np.concatenate([images, written[:, None]], axis=1)
+    most = len(rows) if max_bytes == 0 else max(2, max_bytes // rows.shape[1])
+    return [row.tobytes() for row in rows[:most]]
+
+
+def _write(
+    folder: Path, name: str, images: ImageSet, classes: tuple[int, ...], config: DataConfig
+) -> dict[str, FileRecord]:
+    splits = {
+        "train": _documents(images.train, classes, config, config.max_domain_bytes),
+        "heldout": _documents(images.heldout, classes, config, config.max_heldout_bytes),
+    }
+    empty = [split for split, documents in splits.items() if not documents]
+    if empty:
+        raise UserError(f"{name}: no image of these classes ({empty[0]})", wanted="some", way_out="check the labels")
+    everything = [*splits["train"], *splits["heldout"]]
+    starts = np.cumsum([0, *map(len, everything)])[:-1]
+    positions = np.stack([starts, [len(document) for document in everything]], axis=1).astype(np.int64)
+    num_labels = config.classes_per_task if config.scenario == "domain" else images.num_classes
+    arrays = {
+        "read": positions,
+        "train": positions[: len(splits["train"])],
+        "heldout": positions[len(splits["train"]) :],
+        # Images are not compared by lines: equal rows of pixels mean nothing.
+        "lines": np.empty(0, dtype="<u8"),
+        "passages": np.empty(0, dtype="<u8"),
+    }
+    record: dict[str, Any] = {
+        "name": name,
+        "bytes_there": sum(map(len, everything)),
+        "bytes_read": sum(map(len, everything)),
+        "heldout_bytes_left_out": 0,
+        **{split: _split_record(documents) for split, documents in splits.items()},
+        "files": [],
+        "labels": label_bytes(num_labels),
+    }
+    record["content_hash"] = hash_of([record["train"], record["heldout"]])
+    files = {"text.bin": write_new_file(folder / "text.bin", everything)}
+    for split, array in arrays.items():
+        encoded = io.BytesIO()
+        np.save(encoded, array)
+        files[f"{split}.npy"] = write_new_file(folder / f"{split}.npy", [encoded.getvalue()])
+    files["record.json"] = write_new_file(folder / "record.json", [json.dumps(record, indent=1).encode()])
+    return files
+
+
+def _split_record(documents: Sequence[bytes]) -> dict[str, Any]:
+    return {
+        "num_bytes": sum(map(len, documents)),
+        "num_documents": len(documents),
+        "content_hash": hash_of_documents(documents),
+    }

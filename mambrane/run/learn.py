@@ -1,0 +1,344 @@
+"""Teaching a run more: tasks behind those that it has learned, next month as well as at once.
+
+A text is known by its content. The same call resumes what was interrupted, and says so where there is nothing left to
+learn. Nothing is printed here.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from mambrane.continual.runner import Outcome
+from mambrane.continual.stream import Task, split_epochs
+from mambrane.core.device import resolve_device
+from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
+from mambrane.core.seeding import seed_global_generators
+from mambrane.data.corpus import Corpus
+from mambrane.data.domains import Domain, tokenize_texts, warn_of_overlap
+from mambrane.data.heldout_copy import read_copy
+from mambrane.data.tokenizer import Tokenizer
+from mambrane.engine.signals import StopRequest
+from mambrane.run.config import RunConfig, defaults_for_old_runs, from_dict
+from mambrane.run.folders import cache_folder
+from mambrane.run.outside import arguments_of, load_extensions
+from mambrane.run.own_text import keep_heldout_text
+from mambrane.run.run import Run
+from mambrane.run.saved import read_domain_records, read_tokenizer
+from mambrane.run.session import (
+    Addition,
+    Listeners,
+    Place,
+    config_of,
+    log_of,
+    read_listening,
+    read_place,
+    run_session,
+)
+from mambrane.run.task_settings import NOT_RECORDED, dotted, flat, for_learning, own_settings
+from mambrane.storage.atomic_files import atomic_write_text
+from mambrane.storage.run_folder import RunFolder
+
+TERMS = ("continual.max_forgetting", "continual.min_gain")
+"""Settings that decide whether a task is kept, and nothing about what it learns."""
+
+
+def learn(
+    run: Run | Path | str,
+    data: Sequence[str | Path] | str | Path,
+    *,
+    extensions: Sequence[object] = (),
+    listeners: Listeners = (),
+    warnings: Sequence[str] = (),
+    **settings: Any,  # noqa: ANN401 -- any setting's value
+) -> Run:
+    """Teach a run more text, each file or folder as a task of its own, and return the run.
+
+    Replay memory, importances, anchors, teacher, rates of the neurons, averaged weights and matrix go on; the learning
+    rate rises anew. A run that was interrupted is finished first. The same call resumes, or, where everything is
+    learned, changes nothing.
+
+    Args:
+        run: the run or its folder.
+        data: text to learn: files, folders, hf:NAME.
+        extensions: rules of your own beside those of the run.
+        listeners: called with each event as it happens.
+        warnings: sentences to put into the run's log before the first step.
+        **settings: what is to be another than in the run's last task: `epochs=6`, `learning_rate=1e-3`,
+            `max_forgetting=0.05`; `epochs` are those of this text in all, as many as the last task had for each task
+            where it is left out.
+
+    Returns:
+        The run as its folder now holds it. Its `outcome` says whether it is finished, and which tasks were taken back.
+
+    Raises:
+        UserError: there is no run, a setting cannot change, or the text does not fit.
+
+    Example:
+        >>> run = learn("runs/first", "letters/", max_forgetting=0.05)  # doctest: +SKIP
+    """
+    path = run.folder if isinstance(run, Run) else Path(run)
+    locations = tuple(map(str, [data] if isinstance(data, str | Path) else data))
+    changes = {dotted(name): value for name, value in settings.items()} | {"data.data": locations}
+    folder = RunFolder(path)
+    began = configuration_of(folder)
+    device = resolve_device(changes.get("run.device", began.run.device))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if num_processes > 1:
+        raise UserError(
+            f"mambrane learn in {num_processes} processes",
+            wanted="one process",
+            way_out="start it without torchrun",
+        )
+    seed_global_generators(began.run.seed)
+    with folder.lock():
+        outcome = _Lesson(folder, began, changes, tuple(extensions), listeners, tuple(warnings), device).run()
+    return Run.open(path, device=device, outcome=outcome)
+
+
+def configuration_of(folder: RunFolder) -> RunConfig:
+    """Return what a run began with.
+
+    Raises:
+        UserError: there is no run, or its configuration is damaged.
+    """
+    if not folder.config_file.exists():
+        raise UserError(
+            f"{folder.path} is not the folder of a run", wanted="a folder with a config.json", way_out="ls runs"
+        )
+    return from_dict(folder.read_config(), source=str(folder.config_file), base=defaults_for_old_runs())
+
+
+class _Known(NamedTuple):
+    """What the run has done with a text before."""
+
+    task: Mapping[str, Any]
+    was_taken_back: bool
+
+
+class _Lesson:
+    """One call of `learn`, with the folder locked."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        began: RunConfig,
+        changes: Mapping[str, Any],
+        extensions: tuple[object, ...],
+        listeners: Listeners,
+        warnings: tuple[str, ...],
+        device: torch.device,
+    ) -> None:
+        self.folder, self.began, self.changes = folder, began, changes
+        self.extensions, self.listeners, self.warnings, self.device = extensions, listeners, warnings, device
+
+    def run(self) -> Outcome:
+        """Finish what was interrupted, then learn what is new."""
+        place = self._place(EventLog())
+        config = for_learning(self.began, self.changes)
+        from_outside = [*load_extensions(config.run.extension), *self.extensions]
+        arguments = tuple(word for extension in from_outside for word in arguments_of(extension))
+        config = replace(config, run=replace(config.run, extension=arguments))
+        texts, early_events = read_listening(replace(config.data, task_order=()), self.listeners, None)
+        tokenizer = read_tokenizer(self.folder)
+        with log_of(self.folder, self.listeners, early_events) as events, StopRequest(events) as stop:
+            _, at_hand = tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
+            outcome, learned_now = Outcome(True, "learned already"), set()
+            if not place.is_done:
+                self._refuse_other_settings(place, texts)
+                learned_now = {content_hash for task in place.tasks_left for content_hash in place.hashes_of(task)}
+                pending = config_of(place, self.began)
+                # A limit that the run was stopped at has been reached.
+                max_steps = self.changes.get("run.max_steps", 0)
+                pending = replace(pending, run=replace(pending.run, max_steps=max_steps))
+                own = [*load_extensions(pending.run.extension), *self.extensions]
+                outcome = self._session(pending, place, None, tokenizer, at_hand, own, events, stop)
+                if not outcome.is_finished:
+                    return outcome
+                place = self._place(events)
+            addition = self._addition(place, config, texts, at_hand, events)
+            if addition is None:
+                others = [text for text in texts if text.content_hash not in learned_now]
+                return self._nothing_new(place, others, outcome, events)
+            self._write_down(texts, addition, config, tokenizer, events)
+            return self._session(config, place, addition, tokenizer, at_hand, from_outside, events, stop)
+
+    def _place(self, events: EventLog) -> Place:
+        place = read_place(self.folder, self.began, events)
+        if place is None:
+            raise UserError(
+                f"{self.folder.path} has no checkpoint yet",
+                wanted="a run that has trained",
+                way_out="run its train command again",
+            )
+        return place
+
+    def _session(
+        self,
+        config: RunConfig,
+        place: Place,
+        addition: Addition | None,
+        tokenizer: Tokenizer,
+        at_hand: Sequence[Domain],
+        from_outside: Sequence[object],
+        events: EventLog,
+        stop: StopRequest,
+    ) -> Outcome:
+        return run_session(
+            config,
+            self.folder,
+            tokenizer,
+            at_hand,
+            place=place,
+            addition=addition,
+            from_outside=from_outside,
+            warnings=self.warnings,
+            events=events,
+            stop=stop,
+            device=self.device,
+        )
+
+    def _refuse_other_settings(self, place: Place, texts: Sequence[Corpus]) -> None:
+        """Refuse to go on with an interrupted task under settings that are not its own."""
+        asked = {text.content_hash for text in texts}
+        for task in place.tasks_left:
+            if not asked & set(place.hashes_of(task)):
+                continue
+            differences = self._differences(task, (*TERMS,), len(texts))
+            if differences:
+                raise UserError(
+                    "\n  ".join([f"the run is in the midst of learning {task['name']} otherwise:", *differences]),
+                    wanted="the settings that the task began with, until it is finished",
+                    way_out="leave them out: the task goes on with its own",
+                )
+
+    def _addition(
+        self, place: Place, config: RunConfig, texts: Sequence[Corpus], at_hand: Sequence[Domain], events: EventLog
+    ) -> Addition | None:
+        """Return the tasks that are new to the run; None where all are learned."""
+        new = [number for number, text in enumerate(texts) if self._is_new(place, text, len(texts))]
+        if not new:
+            return None
+        names, hashes = list(place.text), list(place.text.values())
+        share = split_epochs(self.changes.get("run.epochs", self._usual_epochs * len(texts)), len(texts))
+        settings = own_settings(self.began, config)
+        tasks, domains = list[Task](), list[Domain]()
+        for number in new:
+            domain = at_hand[number]
+            if domain.content_hash in hashes:
+                column = hashes.index(domain.content_hash)
+            else:
+                domain = replace(domain, name=_free_name(domain.name, names))
+                column = len(names)
+                names.append(domain.name)
+                hashes.append(domain.content_hash)
+                domains.append(domain)
+            visit = sum(place.hashes_of(task) == [domain.content_hash] for task in place.tasks)
+            tasks.append(
+                Task(
+                    index=len(place.tasks) + len(tasks),
+                    name=names[column],
+                    train=(domain.train,),
+                    num_epochs=share[number],
+                    columns=(column,),
+                    visit=visit,
+                    settings=settings,
+                )
+            )
+        known = [
+            (record["name"], copy)
+            for record in read_domain_records(self.folder)
+            if (copy := read_copy(self.folder.heldout_folder, record["heldout"]["content_hash"])) is not None
+        ]
+        warn_of_overlap(known, [texts[number] for number in new], events)
+        return Addition(tasks=tuple(tasks), domains=tuple(domains))
+
+    def _is_new(self, place: Place, text: Corpus, num_texts: int) -> bool:
+        known = self._known(place, text)
+        if known is None:
+            return True
+        # Terms say whether a task is kept: what is kept is not learned again for them.
+        passed_over = () if known.was_taken_back else TERMS
+        return bool(self._differences(known.task, passed_over, num_texts))
+
+    def _known(self, place: Place, text: Corpus) -> _Known | None:
+        """Return what the run last did with a text."""
+        for attempt in reversed(place.state["attempts"]):
+            # Behind other tasks it is another attempt.
+            if attempt["content_hashes"] == [text.content_hash] and attempt["after_tasks"] == len(place.tasks):
+                return _Known(attempt, True)
+        for task in reversed(place.tasks):
+            if text.content_hash in place.hashes_of(task):
+                return _Known(task, False)
+        return None
+
+    @property
+    def _usual_epochs(self) -> int:
+        """Epochs of a task as the run began."""
+        began = self.began
+        return began.run.epochs // began.continual.num_tasks if began.continual.continual_learning else began.run.epochs
+
+    def _differences(self, task: Mapping[str, Any], passed_over: Sequence[str], num_texts: int) -> list[str]:
+        """Return where the settings that were asked for are not those that a task was learned with."""
+        own = {**flat(self.began), **task["settings"]}
+        asked = {name: list(value) if isinstance(value, tuple) else value for name, value in self.changes.items()}
+        differences = [
+            f"{name}: {own[name]} -> {value}"
+            for name, value in asked.items()
+            if name not in (*NOT_RECORDED, *passed_over) and own.get(name) != value
+        ]
+        epochs = self.changes.get("run.epochs")
+        if epochs is not None and task["num_epochs"] not in split_epochs(epochs, num_texts):
+            differences.append(f"run.epochs: {task['num_epochs']} -> {epochs}")
+        return differences
+
+    def _nothing_new(self, place: Place, texts: Sequence[Corpus], outcome: Outcome, events: EventLog) -> Outcome:
+        """Say what became of the texts before."""
+        taken_back = []
+        for text in texts:
+            known = self._known(place, text)
+            assert known is not None, "it would be new"
+            if known.was_taken_back:
+                taken_back.append(known.task["name"])
+                words = f"was learned before and taken back: {known.task['reason']}"
+            else:
+                words = f"is learned already, as {known.task['name']} ({known.task['num_epochs']} epochs)"
+            events.emit("already_learned", message=f"the text of {text.name} {words}")
+        return outcome._replace(taken_back=tuple(dict.fromkeys((*outcome.taken_back, *taken_back))))
+
+    def _write_down(
+        self,
+        texts: Sequence[Corpus],
+        addition: Addition,
+        config: RunConfig,
+        tokenizer: Tokenizer,
+        events: EventLog,
+    ) -> None:
+        """Add the texts to domains.json, and keep what is held out of them."""
+        new = {domain.content_hash: domain for domain in addition.domains}
+        records = read_domain_records(self.folder)
+        known = {record["content_hash"] for record in records}
+        records += [
+            {**domain.record, "name": domain.name, "data": list(config.data.data)}
+            for content_hash, domain in new.items()
+            if content_hash not in known
+        ]
+        atomic_write_text(self.folder.domains_file, json.dumps(records, indent=2) + "\n")
+        added = [text for text in texts if text.content_hash in new]
+        keep_heldout_text(self.folder, added, config.data.keep_heldout_bytes, events)
+
+
+def _free_name(name: str, taken: Sequence[str]) -> str:
+    """Return a name that no domain of the run has: letters, letters-2."""
+    number, free = 1, name
+    while free in taken:
+        number += 1
+        free = f"{name}-{number}"
+    return free

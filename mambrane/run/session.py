@@ -1,0 +1,376 @@
+"""A session: a process that goes on with a run in its folder, under one configuration, through some of its tasks.
+
+The tasks of a run are those that its checkpoint knows, and those that a session adds behind them
+(docs/decisions/open-stream.md). Nothing is printed here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+
+from mambrane.continual.matrix import JOINT_NAME
+from mambrane.continual.runner import Outcome, Phase, Runner
+from mambrane.continual.stream import Stream, Task, build_stream, split_epochs, stream_of_records
+from mambrane.core.device import describe_environment
+from mambrane.core.errors import UserError
+from mambrane.core.events import Event, EventLog
+from mambrane.core.renamed import with_present_state_names
+from mambrane.data.config import DataConfig
+from mambrane.data.corpus import Corpus
+from mambrane.data.domains import Domain, read_texts, tokenize_texts
+from mambrane.data.tokenizer import Tokenizer
+from mambrane.engine.ranks import ONE_RANK, Ranks
+from mambrane.engine.signals import StopRequest
+from mambrane.models.language_model import LanguageModel
+from mambrane.ops.dispatch import explain
+from mambrane.run.arithmetic import arithmetic_of
+from mambrane.run.build import build_model, build_runner, restore, steps_by_task
+from mambrane.run.config import RunConfig, to_dict
+from mambrane.run.effects import warnings_of_device
+from mambrane.run.environment import compare_environment
+from mambrane.run.folders import cache_folder
+from mambrane.run.initial import start_from
+from mambrane.run.kernels import all_operations_of, compile_kernels_of
+from mambrane.run.methods import shown_numbers
+from mambrane.run.outside import arguments_of
+from mambrane.run.own_text import domain_of_record
+from mambrane.run.presets import smaller_presets
+from mambrane.run.reference import load_reference
+from mambrane.run.saved import read_domain_records
+from mambrane.run.switches import on_and_off
+from mambrane.run.task_settings import for_learning
+from mambrane.run.timing import expected_time_now
+from mambrane.storage.checkpoint import Checkpoints
+from mambrane.storage.checkpoint_files import Checkpoint
+from mambrane.storage.run_folder import RunFolder
+from mambrane.storage.saver import BackgroundSaver
+from mambrane.watch.tensorboard import TensorBoardListener
+
+Listeners = Sequence[Callable[[Event], None]]
+
+
+class Place(NamedTuple):
+    """Where a run stands, by its newest checkpoint."""
+
+    checkpoint: Checkpoint
+    state: dict[str, Any]
+    """The runner's part of it."""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every task that the run knows is learned."""
+        return self.state["phase"] == Phase.DONE.value
+
+    @property
+    def tasks(self) -> list[dict[str, Any]]:
+        """What is known of each task, learned or left, in order."""
+        return self.state["tasks"]
+
+    @property
+    def tasks_left(self) -> list[dict[str, Any]]:
+        """The task that is being learned, and those behind it."""
+        return self.tasks[self.state["num_learned"] :]
+
+    @property
+    def text(self) -> dict[str, str]:
+        """Content hash of each domain by name, in the order of the matrix."""
+        return {name: self.state["text"][name] for name in self.state["matrix"]["domains"]}
+
+    def hashes_of(self, task: Mapping[str, Any]) -> list[str]:
+        """Return the content hashes of a task's text."""
+        hashes = list(self.text.values())
+        return [hashes[column] for column in task["columns"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Addition:
+    """Tasks that a session adds, with the domains that are new."""
+
+    tasks: tuple[Task, ...]
+    domains: tuple[Domain, ...]
+
+
+def read_listening(
+    config: DataConfig, listeners: Listeners, num_domains: int | None
+) -> tuple[list[Corpus], list[Event]]:
+    """Read text before there is a log to write to; returns the events on the way, for the run's log."""
+    early_events: list[Event] = []
+    events = EventLog()
+    events.listeners += [*listeners, early_events.append]
+    return read_texts(config, cache_folder(), events, num_domains), early_events
+
+
+def read_place(folder: RunFolder, began: RunConfig, events: EventLog) -> Place | None:
+    """Return where the run stands; None before its first checkpoint.
+
+    Args:
+        folder: of the run.
+        began: what the run began with; versions that could not add tasks saved no more.
+        events: receives what is damaged.
+
+    Raises:
+        UserError: its checkpoints are damaged.
+    """
+    checkpoint = Checkpoints(folder.checkpoints_folder, keep=2, events=events).load_newest()
+    if checkpoint is None:
+        return None
+    state = with_present_state_names(dict(checkpoint.parts))["runner"]
+    if "tasks" not in state:
+        state = {**state, "tasks": _tasks_of(began, state["matrix"]), "attempts": []}
+    return Place(checkpoint, state)
+
+
+def _tasks_of(began: RunConfig, matrix: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the records of the tasks that a run began with."""
+    names, curriculum = matrix["domains"], began.continual.curriculum
+    if matrix["num_tasks"] == 1 or not began.continual.continual_learning:
+        columns = list(range(len(names)))
+        name = names[0] if began.continual.continual_learning and len(names) == 1 else JOINT_NAME
+        return [_first_record(name, columns, columns, began.run.epochs)]
+    epochs = split_epochs(began.run.epochs, len(names))
+    return [
+        _first_record(
+            name,
+            [column],
+            list(range(column + 1)) if curriculum == "cumulative" else [column],
+            epochs[column],
+            starts_over=curriculum == "single-task",
+        )
+        for column, name in enumerate(names)
+    ]
+
+
+def _first_record(
+    name: str, columns: list[int], read_columns: list[int], num_epochs: int, *, starts_over: bool = False
+) -> dict[str, Any]:
+    return {
+        "name": name,
+        "columns": columns,
+        "read_columns": read_columns,
+        "starts_over": starts_over,
+        "num_epochs": num_epochs,
+        "visit": 0,
+        "settings": {},
+    }
+
+
+@contextmanager
+def log_of(
+    folder: RunFolder, listeners: Listeners, early_events: Sequence[Event] = (), *, is_first: bool = True
+) -> Iterator[EventLog]:
+    """Open the log of a run, with the events from before it was open, for listeners and TensorBoard."""
+    events = EventLog(folder.events_file if is_first else None)
+    for event in early_events:
+        fields = {name: value for name, value in event.items() if name not in ("time_s", "event")}
+        events.emit(event["event"], **fields)
+    with closing(events), ExitStack() as at_end:
+        if is_first:
+            tensorboard = TensorBoardListener(folder.tensorboard_folder)
+            events.listeners += [*listeners, tensorboard]
+            at_end.callback(events.close_listener, tensorboard)
+        yield events
+
+
+def run_session(
+    config: RunConfig,
+    folder: RunFolder,
+    tokenizer: Tokenizer,
+    at_hand: Sequence[Domain],
+    *,
+    place: Place | None,
+    addition: Addition | None = None,
+    from_outside: Sequence[object] = (),
+    warnings: Sequence[str] = (),
+    events: EventLog,
+    stop: StopRequest,
+    device: torch.device,
+    ranks: Ranks = ONE_RANK,
+) -> Outcome:
+    """Go on with a run until its tasks are learned or something asks to stop.
+
+    Args:
+        config: the configuration that the tasks left, or added, are learned with.
+        folder: of the run, locked.
+        tokenizer: of the run.
+        at_hand: text that was read; of a run without a checkpoint, all of it in order.
+        place: where the run stands.
+        addition: tasks to add; only where the run has none left.
+        from_outside: extensions from other packages.
+        warnings: sentences to put into the log before the first step.
+        events: the log.
+        stop: asks to stop.
+        device: where to train.
+        ranks: the processes that train together.
+
+    Raises:
+        UserError: text that is needed is nowhere.
+    """
+    if ranks.is_first:
+        here = describe_environment(device, is_compiled=config.engine.compile) | {"num_processes": ranks.size}
+        compare_environment(folder, here, events, must_be_same=config.run.require_same_environment)
+    if place is None:
+        stream = build_stream(at_hand, config.continual, config.run.epochs)
+    else:
+        stream = known_stream(place, folder, config, tokenizer, at_hand)
+    whole = stream if addition is None else stream.extended(addition.tasks, addition.domains)
+    model = build_model(config, tokenizer.vocab_size)
+    steps_taken = [] if place is None else place.state.get("steps_taken", [])
+    _announce(config, from_outside, warnings, folder, whole, steps_taken, model, device, events)
+    ranks.first_before_others(lambda: compile_kernels_of(config, device, events))
+    ranks.first_before_others(lambda: start_from(config, folder, model, tokenizer, events))
+    if addition is not None and place is not None:
+        # What is built anew for the added tasks, such as a path or an anchor, begins at these weights.
+        model.load_state_dict(place.checkpoint.weights["model"])
+    checkpoints = Checkpoints(folder.checkpoints_folder, keep=config.engine.keep_checkpoints, events=events)
+    with BackgroundSaver(checkpoints) as saver:
+        runner = build_runner(
+            config,
+            stream.domains,
+            model,
+            device=device,
+            events=events,
+            should_stop=lambda: stop.requested,
+            saver=saver,
+            matrix_path=folder.matrix_file,
+            from_outside=from_outside,
+            reference=load_reference(config, tokenizer, events),
+            stream=stream,
+            tasks_path=folder.tasks_file,
+            ranks=ranks,
+        )
+        if place is not None:
+            restore(runner, place.checkpoint, take_up=addition is not None)
+            events.emit("resumed", step=place.checkpoint.step)
+        if addition is not None:
+            runner.extend(addition.tasks, addition.domains)
+        if ranks.is_first:
+            _announce_time(config, runner, tokenizer.vocab_size, device, events)
+        with arithmetic_of(config, device):
+            outcome = runner.run()
+    # Behind the last save, so that every process finds the run as it ends.
+    signal_number = max(ranks.gather(stop.signal_number or 0)) or None
+    return outcome._replace(signal_number=signal_number)
+
+
+def known_stream(
+    place: Place, folder: RunFolder, config: RunConfig, tokenizer: Tokenizer, at_hand: Sequence[Domain]
+) -> Stream:
+    """Return the tasks that a checkpoint knows, with their text as far as it is needed.
+
+    Held-out text comes from the copies in the folder; text to learn from is asked for only where a task is left.
+
+    Raises:
+        UserError: the text of a task that is left is nowhere.
+    """
+    records = {record["content_hash"]: record for record in read_domain_records(folder)}
+    texts = {domain.content_hash: domain for domain in at_hand}
+    left = {column for task in place.tasks_left for column in task["read_columns"]}
+    domains = []
+    for column, (name, content_hash) in enumerate(place.text.items()):
+        domain = texts.get(content_hash)
+        if domain is None and content_hash not in records:
+            raise UserError(
+                f"the text of {name} changed since the run was saved",
+                wanted="the text that the run started with",
+                way_out="restore it, or start a new run in another --output-dir",
+            )
+        if domain is None:
+            domain = domain_of_record(records[content_hash], folder, tokenizer)
+        if domain is None or (column in left and domain.train.num_tokens == 0):
+            domain = _read_again(records[content_hash], config, tokenizer)
+        if domain is None:
+            raise UserError(
+                f"{folder.path} is in the midst of learning {name}, and that text is neither where it was nor in the "
+                "cache",
+                wanted="the text of the task that is not finished",
+                way_out=f"mambrane learn {folder.path} --data with the place where the text lies now",
+            )
+        domains.append(replace(domain, name=name))
+    return stream_of_records(place.tasks, domains)
+
+
+def _read_again(record: Mapping[str, Any], config: RunConfig, tokenizer: Tokenizer) -> Domain | None:
+    """Return a text read where the run found it, or None where it is not there any more."""
+    data = replace(config.data, data=tuple(record.get("data", config.data.data)))
+    try:
+        texts = read_texts(data, cache_folder(), EventLog())
+        texts = [text for text in texts if text.content_hash == record["content_hash"]]
+        if not texts:
+            return None
+        _, domains = tokenize_texts(texts, data, cache_folder(), EventLog(), is_stream=True, tokenizer=tokenizer)
+    except UserError:
+        return None
+    return domains[0]
+
+
+def config_of(place: Place | None, began: RunConfig) -> RunConfig:
+    """Return the configuration that the task that is next is learned with: what the run began with, and its own."""
+    left = [] if place is None else place.tasks_left
+    return for_learning(began, left[0]["settings"]) if left and left[0]["settings"] else began
+
+
+def _announce(
+    config: RunConfig,
+    from_outside: Sequence[object],
+    warnings: Sequence[str],
+    folder: RunFolder,
+    stream: Stream,
+    steps_taken: Sequence[int],
+    model: LanguageModel,
+    device: torch.device,
+    events: EventLog,
+) -> None:
+    """Say what will run, before the first step."""
+    left = Stream(tasks=stream.tasks[len(steps_taken) :], domains=stream.domains)
+    events.emit(
+        "run_started",
+        config=to_dict(config),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        num_tasks=len(stream.tasks),
+        total_steps=sum(steps_taken) + sum(steps_by_task(config, left)),
+        output_dir=str(folder.path),
+        device=str(device),
+        shown_numbers=shown_numbers(config, from_outside),
+        environment=describe_environment(device, is_compiled=config.engine.compile),
+    )
+    on, off = on_and_off(_with_all_tasks(config, len(stream.tasks)))
+    events.emit("switches", on=on, off=off)
+    for extension in from_outside:
+        events.emit("extension", message=f"extension {' '.join(arguments_of(extension))}")
+    for sentence in (*warnings, *warnings_of_device(config, device.type)):
+        events.emit("warning", message=sentence)
+    reasons = explain(device)
+    events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})
+
+
+def _with_all_tasks(config: RunConfig, num_tasks: int) -> RunConfig:
+    """Return the configuration as that of a run of so many tasks, for what is said of it."""
+    run, continual = config.run, config.continual
+    if not continual.continual_learning:
+        return config
+    return replace(
+        config,
+        run=replace(run, epochs=max(run.epochs, num_tasks)),
+        continual=replace(continual, num_tasks=num_tasks),
+    )
+
+
+def _announce_time(config: RunConfig, runner: Runner, vocab_size: int, device: torch.device, events: EventLog) -> None:
+    """Say about how long what is left will take; a finished run has nothing left."""
+    left = Stream(tasks=runner.stream.tasks[runner.num_learned :], domains=runner.stream.domains)
+    steps = steps_by_task(config, left)
+    steps_left = sum(steps) - runner.steps_closed
+    if config.run.max_steps > 0:
+        steps_left = min(steps_left, config.run.max_steps - runner.trainer.counters.applied)
+    if steps_left <= 0 or not left.tasks:
+        return
+    time = expected_time_now(config, left, vocab_size, device)
+    events.emit(
+        "expected_time",
+        seconds=time.seconds * steps_left / sum(steps),
+        steps_left=steps_left,
+        smaller_presets=smaller_presets(config),
+    )

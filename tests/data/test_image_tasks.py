@@ -1,0 +1,78 @@
+"""Images become documents of bytes, and their classes tasks, as the scenarios say."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
+from mambrane.data.config import DataConfig
+from mambrane.data.domains import load_domains
+from mambrane.data.image_tasks import image_corpora, label_bytes, num_image_tasks, task_names, tokens_per_image
+from mambrane.data.images import read_image_set
+from tests.data.idx import write_images
+
+
+@pytest.fixture
+def config(tmp_path):
+    return DataConfig(data=(str(write_images(tmp_path / "shapes")),))
+
+
+def corpora_of(config, tmp_path, num_domains=None):
+    return image_corpora(config, tmp_path / "cache", EventLog(), num_domains)
+
+
+def test_a_task_has_the_images_of_its_classes_and_no_others(config, tmp_path):
+    first, second = corpora_of(config, tmp_path)
+    assert [corpus.name for corpus in (first, second)] == ["shapes-0-1", "shapes-2-3"]
+    assert [len(list(corpus.documents("train"))) for corpus in (first, second)] == [24, 24]
+    assert [len(list(corpus.documents("heldout"))) for corpus in (first, second)] == [8, 8]
+
+
+def test_a_byte_holds_eight_pixels_and_the_last_is_the_label(config, tmp_path):
+    images = read_image_set(config.data[0]).train
+    documents = list(corpora_of(config, tmp_path)[0].documents("train"))
+    bits = np.unpackbits(np.frombuffer(documents[0][:-1], dtype=np.uint8))
+    assert (bits.reshape(4, 4) == (images.images[0] >= 128)).all()
+    assert documents[0][-1] == label_bytes(2)[0]
+    assert tokens_per_image(config) == 1 + 2
+
+
+def test_a_byte_is_a_pixel_where_it_should_be(config, tmp_path):
+    config = replace(config, image_tokens="pixels")
+    images = read_image_set(config.data[0]).train
+    assert next(corpora_of(config, tmp_path)[0].documents("train"))[:-1] == images.images[0].tobytes()
+    assert tokens_per_image(config) == 1 + 16
+
+
+@pytest.mark.parametrize(("scenario", "labels"), [("domain", [{0, 1}, {0, 1}]), ("class", [{0, 1}, {2, 3}])])
+def test_the_labels_of_a_task_are_those_of_the_scenario(config, tmp_path, scenario, labels):
+    number_of = {byte: number for number, byte in enumerate(label_bytes(256))}
+    corpora = corpora_of(replace(config, scenario=scenario), tmp_path)
+    assert [{number_of[document[-1]] for document in corpus.documents("train")} for corpus in corpora] == labels
+    assert [len(corpus.record["labels"]) for corpus in corpora] == ([2, 2] if scenario == "domain" else [4, 4])
+
+
+def test_classes_that_fill_no_task_are_left_out(config):
+    assert num_image_tasks(replace(config, classes_per_task=3)) == 1
+    assert task_names(replace(config, classes_per_task=4)) == ["shapes-0-1-2-3"]
+
+
+def test_order_number_and_caps_are_those_of_text(config, tmp_path):
+    few = replace(config, task_order=("shapes-2-3",), max_domain_bytes=3 * 5, max_heldout_bytes=3 * 2)
+    _, domains = load_domains(few, tmp_path / "cache", EventLog(), 2)
+    assert [domain.name for domain in domains] == ["shapes-2-3", "shapes-0-1"]
+    assert [(domain.train.num_documents, domain.heldout.num_documents) for domain in domains] == [(5, 2), (5, 2)]
+    with pytest.raises(UserError, match="2 tasks of 2 classes"):
+        load_domains(config, tmp_path / "cache", EventLog(), 3)
+
+
+def test_images_beside_text_are_refused(config, tmp_path):
+    with pytest.raises(UserError, match="images beside other data"):
+        load_domains(replace(config, data=(*config.data, "builtin")), tmp_path / "cache", EventLog())
+
+
+def test_no_two_labels_are_alike():
+    assert len(set(label_bytes(256))) == 256
+    assert label_bytes(2) == [0x55, 0xAA]

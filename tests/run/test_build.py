@@ -1,0 +1,34 @@
+"""From a configuration to the parts of a run."""
+
+import torch
+
+from mambrane.continual.config import ContinualConfig
+from mambrane.continual.stream import build_stream
+from mambrane.engine.config import EngineConfig
+from mambrane.models.config import ModelConfig
+from mambrane.run.build import build_model, build_task_kind, steps_by_task
+from mambrane.run.config import RunConfig, RunOptions
+from mambrane.run.run import Run
+
+SMALL = ModelConfig(hidden_dim=16, num_layers=1, spiking_units=8, num_gate_heads=4)
+
+
+def test_the_seed_decides_every_initial_weight():
+    first, same, other = (build_model(RunConfig(model=SMALL, run=RunOptions(seed=s)), 257) for s in (1, 1, 2))
+    assert all(torch.equal(one, two) for one, two in zip(first.parameters(), same.parameters(), strict=True))
+    assert not torch.equal(first.embedding.weight, other.embedding.weight)
+
+
+def test_a_task_takes_the_steps_of_its_epochs(run_folder):
+    domains = Run.open(run_folder).domains
+    config = Run.open(run_folder).config
+    stream = build_stream(domains, ContinualConfig(continual_learning=True, num_tasks=2), 5)
+    kind = build_task_kind(config, torch.device("cpu"))
+    batches = [kind.make_loader(task).num_batches for task in stream.tasks]
+    by_one, by_three = (
+        steps_by_task(RunConfig(data=config.data, engine=EngineConfig(accumulation_steps=number)), stream)
+        for number in (1, 3)
+    )
+    assert [task.num_epochs for task in stream.tasks] == [3, 2]
+    assert by_one == [3 * batches[0], 2 * batches[1]]
+    assert by_three == [3 * -(-batches[0] // 3), 2 * -(-batches[1] // 3)]

@@ -1,0 +1,39 @@
+"""Which methods a run has, in which order, and which numbers they show."""
+
+from dataclasses import replace
+
+import pytest
+
+from mambrane.run.build import build_model
+from mambrane.run.config import RunConfig
+from mambrane.run.methods import METHODS, build_extensions, methods_of, shown_numbers
+from mambrane.run.presets import tiny
+
+
+def test_a_plain_run_is_watched_and_nothing_else():
+    assert [method.name for method in methods_of(RunConfig())] == ["activity"]
+
+
+def test_the_recipe_has_its_methods_in_the_order_in_which_they_act():
+    assert [method.name for method in methods_of(tiny())] == ["stdp", "meta_plasticity", "replay", "activity"]
+
+
+def test_every_method_has_a_name_of_its_own_and_numbers_with_titles():
+    assert len({method.name for method in METHODS}) == len(METHODS)
+    assert all(number.title for method in METHODS for number in method.numbers)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_a_method_that_is_used_is_built_under_its_name(method):
+    config = tiny()
+    strengths = {"regularizer_strength": 1.0, "distillation_strength": 1.0}
+    config = replace(config, continual=replace(config.continual, **strengths))
+    assert method.is_used(config)
+    assert build_extensions(config, build_model(config, 257)).by_name()[method.name].name == method.name
+
+
+def test_numbers_are_shown_under_the_name_of_their_method():
+    names = [number["name"] for number in shown_numbers(tiny())]
+    assert "stdp/mean_change" in names
+    assert "replay/fraction" in names
+    assert not any(name.startswith("replay/") for name in (n["name"] for n in shown_numbers(RunConfig())))
