@@ -157,8 +157,16 @@ def _make_outputs(inputs: _Inputs) -> _Outputs:
 
 def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
     batch, tokens, _ = inputs.pull_BTL.shape
-    has_state = inputs.state_BL is not None
-    _KERNELS.start("forward", (batch,), *inputs, *outputs, tokens, **_constants(inputs), HAS_STATE=has_state)
+    _KERNELS.start(
+        "forward",
+        (batch,),
+        *(*inputs, *outputs, tokens),
+        **_constants(inputs),
+        HAS_STATE=inputs.state_BL is not None,
+        num_warps=8,
+        # Without a limit NVIDIA's assembler sets itself one of 64 registers and lacks two.
+        maxnreg=128,
+    )
 
 
 def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
@@ -175,6 +183,7 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
         **_constants(saved),
         HAS_GRAD_HIDDEN=grads.hidden_BTL is not None,
         HAS_GRAD_LAST=grads.last_BL is not None,
+        num_warps=4,
     )
     grad_synapses = _synapse_gradients(batch * tokens * NUM_UNFOLDS, states_BTKL, *synapses, to_pull, to_conductance)
     grad_cm_L = (above * states_BTKL + below).sum(dim=(0, 1, 2))
@@ -196,9 +205,6 @@ def _constants(inputs: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or 
         "HAS_RESETS": inputs.resets_BT is not None,
         "HAS_STEP": step is not None,
         "IS_PER_UNIT": step is not None and step.ndim == 3,
-        "num_warps": 8,
-        # Without a limit NVIDIA's assembler sets itself one of 64 and lacks two.
-        "maxnreg": 128,
     }
 
 
