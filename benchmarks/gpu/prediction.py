@@ -12,7 +12,7 @@ from mambrane.run.rehearsal import rehearse
 VOCABULARY = {"tiny": 1024, "small": 257, "base": 8192, "large": 32_768, "xl": 32_768}
 CONSTANTS = (
     *("PRODUCT_EFFICIENCY", "PRODUCT_TILE", "PRODUCT_START_S", "SHORTEST_KERNEL_S", "EAGER_START_S"),
-    *("COMPILED_START_S", "ISSUE_EFFICIENCY", "TICK_S"),
+    *("COMPILED_START_S", "ISSUE_EFFICIENCY", "ISSUE_OF_WARP", "STATES_OF_WARP", "TICK_S"),
 )
 
 
@@ -59,7 +59,7 @@ def whole_prediction() -> dict[str, Any]:
         "is_predicted": True,
         "gpu": H100._asdict(),
         "constants": {name: getattr(gpu_time, name) for name in CONSTANTS}
-        | {"STATE_INSTRUCTIONS": gpu_time.STATE_INSTRUCTIONS, "PASSES_OVER_WEIGHTS": gpu_time.PASSES_OVER_WEIGHTS},
+        | {"SCAN": gpu_time.SCAN, "PASSES_OVER_WEIGHTS": gpu_time.PASSES_OVER_WEIGHTS},
         "sources": "mambrane/run/gpu_time.py says below each constant where it is from",
         "preset": "base",
         "launches_per_micro_batch": base["launches_per_micro_batch"],

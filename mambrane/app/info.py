@@ -1,6 +1,6 @@
 """`mambrane info RUN`: what the model is made of and costs, part by part, and what it has learned."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich import box
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from mambrane.app.notices import announced_events
-from mambrane.core.events import read_events
+from mambrane.core.events import Event
 from mambrane.layers.cost import ComponentCost, FiringRates
 from mambrane.models.cost import count_costs
 from mambrane.run.run import Run
@@ -30,7 +30,7 @@ def info(run: Path) -> int:
     """Print the parts of a run's model and their cost, its switches, and what it has learned."""
     opened = Run.open(run, events=announced_events())
     saved = opened.saved
-    rates = last_firing_rates(saved)
+    rates = last_firing_rates(saved, opened.events())
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(switches(*on_and_off(saved.config)), soft_wrap=True)
     costs = count_costs(saved.model, rates)
@@ -66,16 +66,10 @@ def parts_table(costs: Sequence[ComponentCost], title: str) -> Table:
     return table
 
 
-def last_firing_rates(saved: SavedRun) -> list[FiringRates] | None:
+def last_firing_rates(saved: SavedRun, events: Iterable[Event]) -> list[FiringRates] | None:
     """Return the firing rates of both populations of each block in the last applied step, if the log has one."""
-    if not saved.folder.events_file.exists():
-        return None
     numbers: dict[str, float] = {}
-
-    def warn(sentence: str) -> None:
-        saved.events.emit("warning", message=sentence)
-
-    for event in read_events(saved.folder.events_file, tell_damage=warn):
+    for event in events:
         if event["event"] == "step":
             numbers = event.get("numbers") or numbers
     names = [(f"activity/first_rate_{b}", f"activity/second_rate_{b}") for b in range(saved.config.model.num_layers)]

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from mambrane import __version__
 from mambrane.ops.dispatch import explain
+from mambrane.ops.lif import numba_cpu
 from mambrane.run.folders import cache_folder
 from mambrane.watch.formatting import size
 
@@ -55,12 +56,14 @@ def machine_facts() -> dict[str, Any]:
 def cache_folders() -> dict[str, list[Path]]:
     """Return the folders that Mambrane keeps things in beside those of runs, by what they hold."""
     package = Path(__file__).parent.parent
-    named = os.environ.get("NUMBA_CACHE_DIR")
-    in_home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
-    beside_source = [path for path in package.rglob("__pycache__") if any(path.glob("*.nbi"))]
+    # Every kernel is kept by the same rule; this one stands for all.
+    chosen = numba_cpu._forward._cache.folder
+    beside_source = chosen is not None and chosen.is_relative_to(package)
+    kept = [path for path in package.rglob("__pycache__") if any(path.glob("*.kernel"))] if beside_source else []
     return {
         "text and tokens": [cache_folder()],
-        "compiled kernels": [Path(named)] if named else beside_source or [in_home],
+        # Below the folder that is named or the user's, each source folder has one of its own.
+        "compiled kernels": kept or ([] if chosen is None else [chosen if beside_source else chosen.parent]),
     }
 
 
@@ -89,6 +92,8 @@ def _gpu() -> str:
 
 def _size_text(folders: list[Path]) -> str:
     """Return where, and how much is in it; of several folders the one that holds them all."""
+    if not folders:
+        return "none can be written: every process compiles for itself"
     place = Path(os.path.commonpath(folders))
     # Not an error if a file goes between being listed and being asked for its size: another run tidies up.
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]

@@ -14,7 +14,7 @@ _CONTINUAL = Needs("--continual-learning", lambda run: run.continual.continual_l
 _EARLIER_TASKS = Needs("--continual-learning with --num-tasks 2 or more", lambda run: run.has_earlier_tasks)
 _REPLAY = Needs("--use-replay", lambda run: run.continual.use_replay)
 _REGULARIZER = Needs("--regularizer-strength above 0", lambda run: run.continual.regularizer_strength > 0)
-_ESTIMATE = Needs("--regularizer ewc or mas", lambda run: run.continual.regularizer != "si")
+_ESTIMATE = Needs("--regularizer ewc, mas or isi-cv", lambda run: run.continual.regularizer != "si")
 _REPTILE = Needs("--reptile-strength above 0", lambda run: run.continual.reptile_strength > 0)
 _DISTILLATION = Needs("--distillation-strength above 0", lambda run: run.continual.distillation_strength > 0)
 
@@ -38,14 +38,18 @@ class ContinualConfig:
     """Mix sequences of earlier tasks from a replay buffer into each micro-batch."""
     replay_buffer_size: Annotated[int, Bounds(1, 100_000_000), _REPLAY] = 512
     """Sequences kept in the replay buffer, over all tasks."""
+    replay_source: Annotated[Literal["memory", "generated", "both"], _REPLAY] = "memory"
+    """Replay text that was stored as it was learned (memory); text that the model itself writes when a task begins, as
+    the last task left it, so that none is stored (generated); or half of each (both)."""
     replay_strategy: Annotated[Literal["balanced", "uniform", "importance"], _REPLAY] = "balanced"
     """Draw with equal chance of every earlier task, of every sequence, or by the loss a sequence last had."""
     replay_fraction: Annotated[Decay, _REPLAY] = 0.5
     """Part of the sequences that is replayed once there are earlier tasks, in place of as much new text."""
     regularizer_strength: Annotated[Strength, _EARLIER_TASKS] = 0.0
     """Strength (lambda) of the quadratic penalty on moving weights away from the last task's; 0 is off."""
-    regularizer: Annotated[Literal["ewc", "mas", "si"], _REGULARIZER] = "ewc"
-    """Importance of a weight: Fisher information (ewc), sensitivity of the output (mas), path of the loss (si)."""
+    regularizer: Annotated[Literal["ewc", "mas", "si", "isi-cv"], _REGULARIZER] = "ewc"
+    """Importance of a weight: Fisher information (ewc), sensitivity of the output (mas), path of the loss (si), or of
+    plastic synapses, without a gradient, how regularly their neurons fire (isi-cv)."""
     regularizer_decay: Annotated[Ratio, _REGULARIZER] = 0.9
     """Part of the earlier tasks' importance kept at each task."""
     fisher_sequences: Annotated[Count, _REGULARIZER, _ESTIMATE] = 64

@@ -16,6 +16,7 @@ from itertools import islice
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import nll_loss
 
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
@@ -45,7 +46,8 @@ def sampled_fisher(
             labels_N1 = torch.multinomial(probabilities_NV, 1, generator=drawing)
         else:
             labels_N1 = torch.multinomial(probabilities_NV.cpu(), 1, generator=generator)
-        return log_probabilities_NV.gather(1, labels_N1.to(device)).sum()
+        # A sum over the right entries whose gradient a GPU writes in the same order each time, which gather's is not.
+        return -nll_loss(log_probabilities_NV, labels_N1.squeeze(1).to(device), reduction="sum")
 
     return _mean_over_sequences(model, sequences, device, log_likelihood, Tensor.square)
 

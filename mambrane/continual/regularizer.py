@@ -10,6 +10,7 @@ method: moving every weight by d costs about strength / 2 d^2 times the number o
     ewc       Fisher information of sampled labels (importance.py): online elastic weight consolidation
     mas       sensitivity of the logits (importance.py): memory aware synapses
     si        path integral of the loss (path_integral.py): synaptic intelligence
+    isi-cv    regular spike intervals of both neurons (spike_regularity.py), of plastic synapses only
 
 Source of the online form with one anchor and a decay: Schwarz et al., Progress and Compress (arXiv 1805.06370).
 """
@@ -23,11 +24,13 @@ from mambrane.continual.config import ContinualConfig
 from mambrane.continual.importance import normalised, output_sensitivity, peek_sequences, sampled_fisher
 from mambrane.continual.path_integral import PathIntegral
 from mambrane.continual.quadratic_penalty import quadratic_penalty
+from mambrane.continual.spike_regularity import spike_regularity
+from mambrane.core.errors import UserError
 from mambrane.core.seeding import make_generator
 from mambrane.engine.extensions import BoundaryView, TakeUpView
 from mambrane.engine.method import Method
 
-ESTIMATES = {"ewc": sampled_fisher, "mas": output_sensitivity}
+ESTIMATES = {"ewc": sampled_fisher, "mas": output_sensitivity, "isi-cv": spike_regularity}
 """Methods that look back at the end of a task."""
 
 
@@ -53,6 +56,12 @@ class Regularizer(Method):
         return 2 * config.has_earlier_tasks + 4 * (config.continual.regularizer == "si")
 
     def __init__(self, config: ContinualConfig, model: nn.Module, *, seed: int) -> None:
+        if config.regularizer == "isi-cv" and not _spikes_on_both_sides(model):
+            raise UserError(
+                "--regularizer isi-cv: the model has no synapse between two populations that spike",
+                wanted="hybrid or spiking blocks with --liquid-backbone lif",
+                way_out="--regularizer ewc",
+            )
         self.config = config
         self.model = model
         self.importance: dict[str, Tensor] = {}
@@ -125,3 +134,7 @@ class Regularizer(Method):
             if state["path"] is not None:
                 self.path.load_state_dict(state["path"])
         self._generator.set_state(state["generator"])
+
+
+def _spikes_on_both_sides(model: Any) -> bool:  # noqa: ANN401 -- a language model
+    return bool(model.plastic_synapses()) and model.config.liquid_backbone == "lif"

@@ -29,6 +29,7 @@ from torch import nn
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
+from mambrane.continual.patience import Patience
 from mambrane.continual.step_event import evaluation_event, step_event
 from mambrane.continual.stream import Stream, Task, hashes_of, refuse_another_tokenizer, refuse_changed_text
 from mambrane.continual.task_file import write_tasks
@@ -165,6 +166,7 @@ class Runner:
         """Tasks that were learned and taken back."""
         self.base_step: int | None = None
         """Step of the checkpoint before the task that is being learned, if the task may be taken back."""
+        self.patience = Patience(trainer.config.patience)
         self.is_untouched = False
         """Whether nothing was learned since tasks were added: then the newest checkpoint says all that there is."""
 
@@ -221,6 +223,7 @@ class Runner:
             self.base_step = self.trainer.counters.applied
             self.pin(self.base_step)
         self.is_untouched = False
+        self.patience.begin_task()
         if self.task.starts_over and self._fresh_state is not None:
             # What counts steps and draws numbers goes on: checkpoints are known by their step.
             ongoing = {name: self.trainer.state_dict()[name] for name in ("counters", "random")}
@@ -234,7 +237,7 @@ class Runner:
     def _train(self) -> None:
         """Take every step of the task's epochs that is left."""
         loader = self._open_loader
-        while loader.epoch < self.task.num_epochs:
+        while loader.epoch < self.task.num_epochs and not self._is_at_rest():
             epoch, loss = loader.epoch, EpochLoss()
             self._stop_at_limit()
             started_s = time.perf_counter()
@@ -247,7 +250,38 @@ class Runner:
             if self.trainer.was_stopped:
                 raise _StopError("a stop was asked for")
             self.events.emit("epoch_finished", task=self.task.index, epoch=epoch, loss=loss.mean)
+        self._measure_epochs()
         self.phase = Phase.BOUNDARY
+
+    def _is_at_rest(self) -> bool:
+        """Return whether the task has stopped improving, which is said."""
+        self._measure_epochs()
+        if self.patience.is_at_rest:
+            epochs = self.patience.num_measured
+            message = f"{self.task.name} stops after epoch {epochs}: epoch {self.patience.best_epoch} was the best"
+            self.events.emit("task_at_rest", task=self.task.index, epochs=epochs, message=message)
+        return self.patience.is_at_rest
+
+    def _measure_epochs(self) -> None:
+        """Measure the task's own held-out text where an epoch has ended since; a stop in between takes nothing away."""
+        if not self.patience.is_on or self.patience.num_measured == self._open_loader.epoch:
+            return
+        if self.trainer.stop_is_asked():
+            raise _StopError("a stop was asked for")
+        domains = [self.stream.domains[column] for column in self.task.columns]
+        with self.trainer.evaluation():
+            values = [self.evaluate(self.trainer.model, domain).value for domain in domains]
+        value = sum(values) / len(values)
+        is_best = self.patience.note(self.matrix.measure.sign * value, self.trainer)
+        words = f"after epoch {self.patience.num_measured}: held-out {value:.3f} {self.matrix.measure.unit}"
+        self.events.emit(
+            "epoch_measured",
+            task=self.task.index,
+            epoch=self.patience.num_measured - 1,
+            value=value,
+            is_best=is_best,
+            message=words if is_best else f"{words}, epoch {self.patience.best_epoch} was better",
+        )
 
     @property
     def _open_loader(self) -> SequenceLoader:
@@ -271,6 +305,9 @@ class Runner:
             self.save()
 
     def _end_task(self) -> None:
+        if self.patience.put_back(self.trainer):
+            message = f"the weights of epoch {self.patience.best_epoch} are put back"
+            self.events.emit("best_weights_put_back", task=self.task.index, message=message)
         self.trainer.end_task(self._open_loader, self.task.index)
         self.events.emit("task_finished", task=self.task.index, name=self.task.name)
         self.loader = None
@@ -408,6 +445,7 @@ class Runner:
             "steps_taken": list(self.steps_taken),
             "attempts": list(self.attempts),
             "base_step": self.base_step,
+            "patience": self.patience.state_dict() if self.patience.is_on else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -429,6 +467,8 @@ class Runner:
         self.steps_taken = list(state.get("steps_taken", map(self._steps_of, learned)))
         self.attempts = list(state.get("attempts", []))
         self.base_step = state.get("base_step")
+        if state.get("patience") is not None:
+            self.patience.load_state_dict(state["patience"])
         if self.base_step is not None:
             self.pin(self.base_step)
         self.loader = None

@@ -62,8 +62,12 @@ Decay = Annotated[float, Bounds(0, 1, "most")]
 """A part of a whole that is kept or taken, never all of it."""
 
 
+_MAX_CHARACTERS = 200
+"""Of a value in a message."""
+
+
 def check_settings(config: Any) -> None:  # noqa: ANN401 -- any dataclass of settings
-    """Check every number, choice and switch of a dataclass of settings.
+    """Check every number, choice, switch and text of a dataclass of settings.
 
     Raises:
         UserError: a number out of its bounds, or a value of another type; the message names the flag.
@@ -75,6 +79,7 @@ def check_settings(config: Any) -> None:  # noqa: ANN401 -- any dataclass of set
         if _fits(value, hint) and (bounds is None or bounds.hold(value)):
             continue
         flag = f"--{name.replace('_', '-')}"
+        default = " ".join(default) if isinstance(default, tuple) else default
         raise UserError(
             f"{flag} {_shown(value)}",
             wanted=_wanted(hint, bounds),
@@ -100,7 +105,7 @@ def _way_out(flag: str, default: object, bounds: Bounds | None) -> str:
 
 @cache
 def _rules(kind: type) -> dict[str, tuple[Any, Bounds | None, Any, bool]]:
-    """Return type, bounds and default of each number, choice and switch of a dataclass, and whether None is a value."""
+    """Return type, bounds and default of each setting of a dataclass that is checked, and whether None is a value."""
     rules = {}
     hints = get_type_hints(kind, include_extras=True)
     for field in fields(kind):
@@ -109,7 +114,7 @@ def _rules(kind: type) -> dict[str, tuple[Any, Bounds | None, Any, bool]]:
         whole = get_args(hint)[0] if is_annotated else hint
         plain = without_none(whole)
         marks = [mark for mark in get_args(hint)[1:] if isinstance(mark, Bounds)] if is_annotated else []
-        if plain in (int, float, bool) or get_origin(plain) is Literal:
+        if plain in (int, float, bool, str) or plain == tuple[str, ...] or get_origin(plain) is Literal:
             rules[field.name] = (plain, marks[0] if marks else None, field.default, plain is not whole)
     return rules
 
@@ -117,6 +122,8 @@ def _rules(kind: type) -> dict[str, tuple[Any, Bounds | None, Any, bool]]:
 def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 -- any annotation
     if get_origin(hint) is Literal:
         return any(type(value) is type(option) and value == option for option in get_args(hint))
+    if hint == tuple[str, ...]:
+        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
     # bool is a subclass of int, so isinstance would take True for 1.
     return type(value) in ((int, float) if hint is float else (hint,))
 
@@ -124,12 +131,16 @@ def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 -- any annotation
 def _wanted(hint: Any, bounds: Bounds | None) -> str:  # noqa: ANN401 -- any annotation
     if get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, get_args(hint)))
-    words = {int: "a whole number", float: "a number", bool: "True or False"}[hint]
+    words = _KINDS[hint]
     return words if bounds is None else f"{words}, {bounds}"
+
+
+_KINDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "True or False", str: "text"}
+_KINDS[tuple[str, ...]] = "a tuple of text"
 
 
 def _shown(value: object) -> str:
     """Return a value as it may stand in a message, however many digits it has."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 10**20:
         return f"{'-' * (value < 0)}1e{int(math.log10(abs(value)))} or so"
-    return str(value)
+    return str(value)[:_MAX_CHARACTERS]

@@ -6,6 +6,7 @@ fails is reported once and called no more: whoever watches a run cannot end it. 
 run with an error that says what to do.
 """
 
+import errno
 import json
 import logging
 import math
@@ -20,7 +21,7 @@ from types import FunctionType, MethodType
 from typing import Any, Protocol, runtime_checkable
 
 from mambrane.core.errors import UserError
-from mambrane.core.ordinary_files import open_ordinary, refuse_special
+from mambrane.core.ordinary_files import open_ordinary
 from mambrane.core.renamed import with_present_event_names
 
 Event = dict[str, Any]
@@ -56,8 +57,9 @@ class EventLog:
         self._file: FileIO | None = None
         if path is not None:
             with _log_errors(path):
-                if path.exists():
-                    refuse_special(path)
+                # Opening one would wait for ever for a reader.
+                if path.is_fifo():
+                    raise OSError(errno.EINVAL, "a named pipe, not an ordinary file", str(path))
                 # Unbuffered: nothing is held back that a kill or a full disk could take away later.
                 self._file = path.open("ab", buffering=0)
                 _end_last_line(path, self._file)

@@ -16,6 +16,7 @@ most changes between 0 and 1. Sources of the scenarios: Hsu et al., Re-evaluatin
 import io
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +93,8 @@ def image_corpora(
             obtain_folder(
                 cache_dir / "images" / hash_of([*stamp, config.max_heldout_bytes, classes]),
                 what=f"the images of {name}",
-                open_whole=lambda folder: Corpus(folder, json.loads((folder / "record.json").read_text("utf-8"))),
-                write=lambda folder, classes=classes, name=name: _write(folder, name, images, classes, config),
+                open_whole=_open,
+                write=partial(_write, name=name, images=images, classes=classes, config=config),
                 events=events,
             )
         )
@@ -140,8 +141,12 @@ def _documents(split: LabelledImages, classes: tuple[int, ...], config: DataConf
     return [row.tobytes() for row in rows[:most]]
 
 
+def _open(folder: Path) -> Corpus:
+    return Corpus(folder, json.loads((folder / "record.json").read_text(encoding="utf-8")))
+
+
 def _write(
-    folder: Path, name: str, images: ImageSet, classes: tuple[int, ...], config: DataConfig
+    folder: Path, *, name: str, images: ImageSet, classes: tuple[int, ...], config: DataConfig
 ) -> dict[str, FileRecord]:
     splits = {
         "train": _documents(images.train, classes, config, config.max_domain_bytes),

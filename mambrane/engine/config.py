@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 
 from mambrane.core.bounds import Bounds, Count, Decay, Rate, Ratio, Strength, check_settings
 from mambrane.core.errors import UserError
+from mambrane.core.needs import Needs
+
+_NOT_COSINE = Needs("--schedule wsd or infinite", lambda run: run.engine.schedule != "cosine")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,10 +18,19 @@ class EngineConfig:
     """Micro-batches in an optimizer step; the last step of an epoch may have fewer."""
     learning_rate: Annotated[float, Bounds(0, 1000, "least")] = 1e-3
     """Peak learning rate."""
+    schedule: Literal["cosine", "wsd", "infinite"] = "cosine"
+    """How the learning rate falls in a task: along a cosine to its end; at its end only (warm-up, stable, decay); or
+    once, to a constant that later tasks go on with (infinite, for a stream without a known end)."""
     warmup_ratio: Decay = 0.05
     """Part of a task's steps over which the learning rate rises."""
+    decay_ratio: Annotated[float, Bounds(0, 1, "least"), _NOT_COSINE] = 0.2
+    """Part of the steps over which the learning rate falls: the last of a task (wsd), or those behind the first task's
+    warm-up (infinite)."""
     min_learning_rate_ratio: Ratio = 0.1
-    """Learning rate at the end of a task, over the peak."""
+    """Learning rate at the end of a task, over the peak; of infinite, the constant lies halfway between it and 1."""
+    patience: Annotated[int, Bounds(0, 1_000_000, meaning_of_0="off")] = 0
+    """End a task when so many epochs in a row were no better on its held-out text, with the best weights that it had; 0
+    learns every epoch."""
     weight_decay: Rate = 0.1
     """Decoupled weight decay of matrices; vectors, A_log, D and embeddings have none."""
     adam_beta1: Decay = 0.9

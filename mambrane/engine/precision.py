@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
+from mambrane.engine.config import EngineConfig
 
 SMALLEST_SCALE = 2.0**-14
 """Below it the overflow does not come from fp16: the run has diverged."""
@@ -35,6 +36,12 @@ def choose_precision(name: str, *, mixed_precision: bool, device: torch.device) 
     if not mixed_precision or device.type != "cuda":
         return "fp32"
     return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+
+
+def dtype_of_products(config: EngineConfig, device: torch.device) -> torch.dtype:
+    """Return the type that the products of a forward pass are computed in."""
+    kind = choose_precision(config.precision, mixed_precision=config.mixed_precision, device=device)
+    return {"bf16": torch.bfloat16, "fp16": torch.float16}.get(kind, torch.float32)
 
 
 class Precision:

@@ -35,6 +35,11 @@ class KernelCache:
         self.payloads: dict[str, bytes] = {}  # by argument types; in the compiling process alone
 
     @property
+    def folder(self) -> Path | None:
+        """Folder of the files; None if none can be written."""
+        return self._find_folder()
+
+    @property
     def cache_path(self) -> str:
         """Folder of the files."""
         return str(self._find_folder())

@@ -56,8 +56,13 @@ def read_report_data(folder: Path, *, tell_damage: Callable[[str], None] = lambd
     run = RunFolder(folder)
     damages: list[str] = []
     history = RunHistory()
-    if run.events_file.exists():
-        history = read_history(read_events(run.events_file, tell_damage=damages.append))
+    try:
+        if run.events_file.exists():
+            history = read_history(read_events(run.events_file, tell_damage=damages.append))
+        else:
+            damages.append(f"{run.events_file} is missing")
+    except UserError as error:
+        damages.append(error.found)
     if history.num_incomplete:
         damages.append(f"{run.events_file}: {history.num_incomplete:,} events lack a field and are left out")
     matrix = None
@@ -66,6 +71,8 @@ def read_report_data(folder: Path, *, tell_damage: Callable[[str], None] = lambd
             matrix = load_matrix(run.matrix_file)
         except UserError as error:
             damages.append(error.found)
+    elif history.steps:
+        damages.append(f"{run.matrix_file} is missing")
     attempts: list[dict[str, Any]] = []
     try:
         attempts = read_tasks(run.tasks_file).attempts

@@ -88,7 +88,7 @@ def _draw_surprise(axes: "Axes", probe: Probe, num_tokens: int) -> None:
     axes.set_title("surprise, bits per token", color=SOFT_INK, pad=6)
     axes.yaxis.set_major_locator(_few_ticks())
     axes.set_xlim(0, num_tokens)
-    labels = ["".join(VISIBLE.get(character, character) for character in piece) for piece in probe.pieces[:num_tokens]]
+    labels = ["".join(map(_shown, piece)) for piece in probe.pieces[:num_tokens]]
     longest = max(map(len, labels))
     # One text a token and no ticks: a tick costs ten times as much to draw.
     axes.set_xticks([])
@@ -103,6 +103,11 @@ def _draw_surprise(axes: "Axes", probe: Probe, num_tokens: int) -> None:
     }
     for centre, label in zip(centres, labels, strict=True):
         axes.annotate(label, (centre, 0), annotation_clip=False, **style)
+
+
+def _shown(character: str) -> str:
+    """Return a character as it can be drawn; control characters, as bytes of an image may be, as a dot."""
+    return VISIBLE.get(character, character if character.isprintable() else ".")
 
 
 def _few_ticks():  # noqa: ANN202 -- a matplotlib locator

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,8 +58,23 @@ class RunOptions:
     """Print the plan (tasks, tokens, parameters, memory, time) and train nothing."""
 
     def __post_init__(self) -> None:
-        check_task_kind(self.task)
         check_settings(self)
+        check_task_kind(self.task)
+        _check_folder_name(self.output_dir)
+
+
+def _check_folder_name(name: str) -> None:
+    """Raise UserError for a name that no folder can have."""
+    try:
+        is_possible = b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        is_possible = False
+    if not is_possible:
+        raise UserError(
+            f"--output-dir {name}: no folder can be called that",
+            wanted="a name without NUL and half characters",
+            way_out="--output-dir runs/NAME",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +89,14 @@ class RunConfig:
     continual: ContinualConfig = field(default_factory=ContinualConfig)
 
     def __post_init__(self) -> None:
+        for section in dataclasses.fields(self):
+            wanted = section.default_factory
+            if not isinstance(getattr(self, section.name), wanted):  # type: ignore[arg-type]  # the sections' classes
+                raise UserError(
+                    f"RunConfig({section.name}={str(getattr(self, section.name))[:40]!r})",
+                    wanted=f"a {getattr(wanted, '__name__', wanted)}",
+                    way_out="mambrane.presets.tiny(), and dataclasses.replace for single settings",
+                )
         if self.data.tokenizer == INITIAL_TOKENIZER and not self.run.init_from:
             raise UserError(
                 f"--tokenizer {INITIAL_TOKENIZER} without --init-from",

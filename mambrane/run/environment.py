@@ -29,7 +29,7 @@ def compare_environment(folder: RunFolder, here: dict[str, Any], events: EventLo
     """
     file = folder.path / "environment.json"
     is_new = not file.exists() and not any(folder.checkpoints_folder.glob("step-*"))
-    found = None if is_new else _difference(_read(file), here, file)
+    found = None if is_new else _difference(_read(file), here, file, unknown_counts=must_be_same)
     if found is not None:
         if must_be_same:
             raise UserError(
@@ -50,13 +50,16 @@ def _read(file: Path) -> dict[str, Any] | None:
     return saved if isinstance(saved, dict) else None
 
 
-def _difference(saved: dict[str, Any] | None, here: dict[str, Any], file: Path) -> str | None:
-    """Return in a sentence what changed, or that it is not known; None where nothing did."""
+def _difference(saved: dict[str, Any] | None, here: dict[str, Any], file: Path, *, unknown_counts: bool) -> str | None:
+    """Return in a sentence what changed, or that it is not known; None where nothing did.
+
+    A part that was not written down, as by an earlier version, is a difference only where unknown ones count.
+    """
     if saved is None:
         return f"the environment that the run was saved in is not known: {file} is missing or damaged"
     changed = [
         f"{name} {saved.get(name, 'unknown')} -> {here[name]}"
         for name in CHANGE_BITS
-        if name in here and saved.get(name) != here[name]
+        if name in here and (name in saved or unknown_counts) and saved.get(name) != here[name]
     ]
     return f"the environment changed since the run was saved: {', '.join(changed)}" if changed else None

@@ -56,17 +56,21 @@ EAGER_START_S = 6e-6
 COMPILED_START_S = 5e-6
 """The same in compiled code, whose Python has gone, with the launchers of Triton."""
 ISSUE_EFFICIENCY = 0.55
-"""Part of the issue slots that a kernel of long chains of dependent instructions fills. An estimate."""
+"""Part of the issue slots that many warps fill with long chains of dependent instructions. An estimate."""
+ISSUE_OF_WARP = 0.14
+"""Part of a scheduler's slots that one warp fills by itself, while it waits for results. An estimate: one in seven."""
 TICK_S = 40e-9
 """Latency of a tick of a neuron or trace: load, multiply, compare, from one tick to the next. An estimate."""
-STATE_INSTRUCTIONS = {
-    "selective_scan.chunk_ends": 110.5 / 512,
-    "selective_scan.chunk_outputs": 167.5 / 512,
-    "selective_scan.chunk_starts": 106.2 / 512,
-    "selective_scan.chunk_gradients": 572.8 / 512,
+STATES_OF_WARP = 16 * 32
+"""Channels and states of a program of the scan, which is one warp."""
+SCAN = {
+    "selective_scan.chunk_ends": (110.5, 25),
+    "selective_scan.chunk_outputs": (167.5, 28),
+    "selective_scan.chunk_starts": (106.2, 28),
+    "selective_scan.chunk_gradients": (572.8, 8),
 }
-"""Instructions of a warp for a state and token: those for a token of a tile of 512 states, counted in the code that
-Triton 3.7.1 compiles for sm_90 (benchmarks/results/gpu_compile.json)."""
+"""Instructions of a warp for a token, and warps on a processor, as registers allow: counted in the code that Triton
+3.7.1 compiles for sm_90 (`python -m benchmarks.gpu_compile`)."""
 SEQUENTIAL = ("lif.forward", "lif.backward", "causal_trace.forward", "causal_trace.backward")
 """Kernels that take a sequence tick by tick."""
 PASSES_OVER_WEIGHTS = {"add up gradients": 3, "norm and clip": 3, "AdamW": 7, "copy before the gate": 2, "check": 1}
@@ -143,12 +147,13 @@ def _product_s(kernel: Kernel, gpu: Gpu) -> float:
 
 def _scan_s(kernel: Kernel, gpu: Gpu) -> float:
     """Return the time that issuing a scan's instructions takes."""
-    for_a_state = STATE_INSTRUCTIONS.get(kernel.name)
-    if for_a_state is None or kernel.launch is None:
+    if kernel.name not in SCAN or kernel.launch is None:
         return 0.0
+    for_a_token, warps = SCAN[kernel.name]
     batch, tokens, channels = kernel.launch.arguments[0].shape
     states = batch * tokens * channels * kernel.launch.constants["N"]
-    return states * for_a_state / (ISSUE_EFFICIENCY * gpu.instructions_per_s)
+    filled = min(ISSUE_EFFICIENCY, ISSUE_OF_WARP * warps / gpu.schedulers)
+    return states * for_a_token / STATES_OF_WARP / (filled * gpu.instructions_per_s)
 
 
 def _ticks(kernel: Kernel) -> int:

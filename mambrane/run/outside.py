@@ -32,8 +32,19 @@ def arguments_of(extension: object) -> list[str]:
     """Return the arguments that name an extension and all its settings."""
     kind = type(extension)
     fields = dataclasses.fields(extension) if dataclasses.is_dataclass(extension) else ()
-    settings = [f"{field.name}={json.dumps(getattr(extension, field.name))}" for field in fields if field.init]
-    return [f"{kind.__module__}:{kind.__qualname__}", *settings]
+    path = f"{kind.__module__}:{kind.__qualname__}"
+    return [path, *(_argument(path, field.name, getattr(extension, field.name)) for field in fields if field.init)]
+
+
+def _argument(path: str, name: str, value: Any) -> str:  # noqa: ANN401 -- whatever the extension holds
+    try:
+        return f"{name}={json.dumps(value)}"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"--extension {path}: its setting {name} is a {type(value).__name__}, which the run cannot write down",
+            wanted="settings of numbers, text and lists, so that a resumed run can be compared with them",
+            way_out=f"declare {name} as field(init=False), and make it from the settings in __post_init__",
+        ) from error
 
 
 def _grouped(arguments: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -70,9 +81,18 @@ def _made(path: str, settings: dict[str, str]) -> object:
     }
     try:
         extension = kind(**values)
+    except UserError:
+        raise
     except TypeError as error:
         raise UserError(
             f"{where}: {error}", wanted="its settings as name=value", way_out="give each of them"
+        ) from error
+    # Somebody else's class may refuse a value with anything.
+    except Exception as error:
+        raise UserError(
+            f"{where}: {type(error).__name__}: {error}",
+            wanted="settings that its class takes",
+            way_out="correct the settings, or the class",
         ) from error
     if dataclasses.is_dataclass(extension):
         check_settings(extension)

@@ -22,6 +22,7 @@ from mambrane.data.config import DataConfig
 from mambrane.data.corpus import Corpus
 from mambrane.data.domains import Domain, read_texts, tokenize_texts
 from mambrane.data.tokenizer import Tokenizer
+from mambrane.engine.precision import dtype_of_products
 from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.signals import StopRequest
 from mambrane.models.language_model import LanguageModel
@@ -116,6 +117,9 @@ def read_place(folder: RunFolder, began: RunConfig, events: EventLog) -> Place |
     """
     checkpoint = Checkpoints(folder.checkpoints_folder, keep=2, events=events).load_newest()
     if checkpoint is None:
+        if folder.matrix_file.exists():
+            message = f"there is no checkpoint in {folder.checkpoints_folder}: the run begins anew"
+            events.emit("warning", message=message)
         return None
     state = with_present_state_names(dict(checkpoint.parts))["runner"]
     if "tasks" not in state:
@@ -342,7 +346,7 @@ def _announce(
         events.emit("extension", message=f"extension {' '.join(arguments_of(extension))}")
     for sentence in (*warnings, *warnings_of_device(config, device.type)):
         events.emit("warning", message=sentence)
-    reasons = explain(device)
+    reasons = explain(device, dtype_of_products(config.engine, device))
     events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})
 
 

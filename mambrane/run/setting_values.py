@@ -3,6 +3,7 @@
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
+from mambrane.core.bounds import without_none
 from mambrane.core.errors import UserError
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
@@ -21,7 +22,7 @@ def checked_value(value: Any, hint: Any, *, where: str) -> Any:  # noqa: ANN401 
     """
     if not _fits(value, hint):
         raise UserError(f"{where}: {value!r}", wanted=_wanted(hint), way_out="correct the file")
-    if hint is float and isinstance(value, int):
+    if without_none(hint) is float and isinstance(value, int):
         try:
             return float(value)
         except OverflowError:

@@ -61,6 +61,12 @@ def train(
         >>> config = presets.tiny()
         >>> run = train(replace(config, run=replace(config.run, output_dir="runs/mine")))  # doctest: +SKIP
     """
+    if not isinstance(config, RunConfig):
+        raise UserError(
+            f"train({str(config)[:40]!r})",
+            wanted="a whole configuration",
+            way_out="train(presets.tiny()), or what from_dict and dataclasses.replace make of it",
+        )
     device = resolve_device(config.run.device)
     if device.type == "cuda":
         # What asks for "the" GPU, such as the state of its generator, then asks for this one and touches no other.

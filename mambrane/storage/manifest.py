@@ -114,7 +114,9 @@ def check_folder(folder: Path, manifest: Manifest, *, contents: bool) -> None:
         if FILE_NAME.fullmatch(name) is None or name == MANIFEST_NAME:
             raise CheckpointDamaged(folder / name, expected="*.json and *.safetensors only", found="never read")
     try:
-        unlisted = set(os.listdir(folder)) - {*manifest.files, MANIFEST_NAME}
+        # Hidden ones are left by file managers and network disks, and nothing reads them.
+        present = {name for name in os.listdir(folder) if not name.startswith(".")}
+        unlisted = present - {*manifest.files, MANIFEST_NAME}
     except OSError as error:
         raise CheckpointDamaged(folder, expected="a folder", found=str(error)) from error
     if unlisted:

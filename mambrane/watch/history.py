@@ -21,6 +21,7 @@ ROUTINE_KINDS = frozenset(
         "step",
         "step_skipped",
         "epoch_finished",
+        "epoch_measured",
         "task_finished",
         "task_decided",
         "evaluation",

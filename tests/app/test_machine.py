@@ -1,8 +1,10 @@
-"""What `mambrane info` says of a machine."""
+"""What `mambrane info` says of this machine."""
 
 import sys
 
 from mambrane.app.cli import main
+from mambrane.app.machine import cache_folders, machine_facts
+from mambrane.ops.warm_up import compile_kernels
 
 
 def test_info_without_a_run_says_what_a_bug_report_needs(capsys):
@@ -11,3 +13,10 @@ def test_info_without_a_run_says_what_a_bug_report_needs(capsys):
     for word in ("python", "torch", "numba", "llvmlite", "numpy", "processor", "threads", "selective_scan", "cache"):
         assert word in text
     assert sys.version.split()[0] in text
+
+
+def test_the_folder_of_the_kernels_is_the_one_that_holds_them():
+    compile_kernels(lambda message: None, ["gated_skip"])
+    folders = cache_folders()["compiled kernels"]
+    assert any(path.name.endswith(".kernel") for folder in folders for path in folder.rglob("*"))
+    assert "in 0 files" not in machine_facts()["cache folders"]["compiled kernels"]

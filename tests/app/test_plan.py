@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from mambrane.app.cli import main
 from tests.contract.main_job import SIZE, SWITCHES, write_domains
 
@@ -54,3 +56,21 @@ def test_the_plan_as_json_is_one_object_and_nothing_beside_it(tmp_path, capsys, 
     assert min(plan[name] for name in ("parameters", "memory_bytes", "seconds")) > 0
     assert any("--liquid-units 64 has no effect" in sentence for sentence in plan["warnings"])
     assert main([word for word in words if word != "--dry-run"]) == 2
+
+
+def test_a_micro_batch_that_would_take_minutes_is_counted_and_a_gpu_is_predicted(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MAMBRANE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("mambrane.run.kernels.compile_kernels", lambda announce, operations: None)
+    monkeypatch.setattr("mambrane.run.plan.measure_micro_batch", lambda *_: pytest.fail("it would take minutes"))
+    data = write_domains(tmp_path / "texts")
+    words = ["train", "--preset", "large", "--num-layers", "4", "--tokenizer", "bytes", "--data", str(data)]
+    assert main([*words, "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert not plan["is_measured"]
+    gpu = plan["predicted_on_gpu"]
+    assert gpu["name"] == "H100 SXM"
+    assert min(gpu["seconds"], gpu["tokens_per_s"], gpu["memory_bytes"]) > 0
+    assert main([*words, "--dry-run"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "too much to run one now" in told
+    assert "is predicted, not measured, to take about" in told

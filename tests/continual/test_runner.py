@@ -381,3 +381,49 @@ def test_a_reference_text_that_changed_is_refused(domains, build_model):
     other = replace(domains[2], content_hash="other")
     with pytest.raises(UserError, match="text of jumping changed"):
         Session(domains[:2], build_model, continual=tasks, epochs=2, reference=(other,), saved=first.saves[-1])
+
+
+def patient(domains: list[Domain], build_model: Callable, patience: int, **options: Any) -> Session:
+    # A learning rate at which the text soon gets worse.
+    engine = replace(ENGINE, patience=patience, learning_rate=0.5, min_learning_rate_ratio=1.0)
+    return Session(domains, build_model, engine=engine, epochs=12, **options)
+
+
+def test_patience_ends_a_task_that_has_stopped_improving_with_its_best_weights(
+    domains: list[Domain], build_model: Callable
+):
+    session = patient(domains, build_model, 1)
+    session.runner.run()
+    epochs = [
+        [event["value"] for event in session.of_kind("epoch_measured") if event["task"] == task] for task in range(3)
+    ]
+    assert any(len(values) < 4 for values in epochs)
+    for task, values in enumerate(epochs):
+        assert len(values) == 4 or values[-1] >= min(values)
+        assert session.runner.matrix.values[task + 1][task] == min(values)
+
+
+def test_patience_that_never_ends_changes_no_bit_but_that_the_best_weights_are_kept(
+    domains: list[Domain], build_model: Callable
+):
+    engine = replace(ENGINE, patience=100)
+    measured, plain = Session(domains, build_model, engine=engine), Session(domains, build_model)
+    for session in (measured, plain):
+        session.runner.run()
+    if measured.of_kind("best_weights_put_back") == []:
+        weights = [list(session.model.parameters()) for session in (measured, plain)]
+        assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+    assert len(measured.of_kind("epoch_measured")) == 4
+
+
+def test_a_patient_run_stopped_anywhere_ends_bit_for_bit_the_same(domains: list[Domain], build_model: Callable):
+    straight = patient(domains, build_model, 1)
+    straight.runner.run()
+    for polls in range(1, 40, 6):
+        saved, stopped = None, True
+        while stopped:
+            session = patient(domains, build_model, 1, saved=saved, polls_until_stop=polls)
+            stopped = not session.runner.run().is_finished
+            saved = session.saves[-1] if session.saves else saved
+            polls += 7
+        assert_same_end(straight, session)

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
 
+import jaxtyping
 import pytest
 
 from mambrane.app.arguments import GenerateArguments
@@ -13,7 +14,7 @@ from mambrane.app.cli import main
 from mambrane.core.bounds import Bounds, check_settings
 from mambrane.core.errors import UserError
 from mambrane.measure.sampling import Sampling
-from mambrane.run.config import RunConfig, from_dict
+from mambrane.run.config import RunConfig, RunOptions, from_dict, read_config_file
 
 CLASSES = [type(getattr(RunConfig(), field.name)) for field in dataclasses.fields(RunConfig)] + [Sampling]
 NUMBERS = [
@@ -88,6 +89,41 @@ def test_the_command_line_refuses_by_flag(flag, value, capsys):
 def test_a_file_is_refused_by_setting(text):
     with pytest.raises(UserError, match=r"weight.decay"):
         from_dict({"engine": {"weight_decay": json.loads(text)}}, source="c.json")
+
+
+@pytest.mark.parametrize("name", ["device", "places"])
+@pytest.mark.parametrize("value", [None, 5, b"x", ["builtin"], ("builtin", 5)])
+def test_no_text_and_no_list_of_texts_takes_anything_else(name, value):
+    @dataclasses.dataclass
+    class Settings:
+        device: str = "auto"
+        places: tuple[str, ...] = ("builtin",)
+
+    check_settings(Settings())
+    with pytest.raises(UserError, match=f"--{name} .*"):
+        check_settings(Settings(**{name: value}))
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+def test_a_name_that_no_folder_can_have_is_refused(name):
+    with pytest.raises(UserError, match="no folder can be called that"):
+        RunOptions(output_dir=name)
+
+
+@pytest.mark.parametrize("section", ["run", "data", "model", "engine", "plasticity", "continual"])
+@pytest.mark.parametrize("value", [None, {}, 5])
+def test_a_section_is_of_its_class(monkeypatch, section, value):
+    # Without the type checker of the tests, as users are.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    with pytest.raises(UserError, match=rf"RunConfig\({section}="):
+        RunConfig(**{section: value})
+
+
+@pytest.mark.parametrize("text", ['{"model": {"hidden_dim": 16, "hidden_dim": 32}}', '{"run": {}, "run": {"seed": 1}}'])
+def test_a_name_that_stands_twice_in_a_file_is_refused(tmp_path, text):
+    (tmp_path / "c.json").write_text(text)
+    with pytest.raises(UserError, match="stands in it twice"):
+        read_config_file(tmp_path / "c.json")
 
 
 @pytest.mark.parametrize("change", [{"max_tokens": 0}, {"max_tokens": 10**30}, {"seed": 2**64}])

@@ -83,3 +83,51 @@ def test_the_rate_of_the_schedule_is_the_rate_of_every_group():
     for result in trainer.steps(ListLoader(make_batches(4))):
         groups = trainer.optimizers[0].param_groups
         assert [group["lr"] for group in groups] == [result.learning_rate] * 2
+
+
+def rates(kind: str, tasks: list[int], **settings: float) -> list[list[float]]:
+    """Return the learning rates of the steps of each task, over the peak."""
+    schedule = Schedule(EngineConfig(schedule=kind, learning_rate=1.0, warmup_ratio=0.1, **settings))
+    found, applied = [], 0
+    for total in tasks:
+        schedule.begin_task(total, applied)
+        restarted = Schedule(schedule.config)
+        restarted.load_state_dict(schedule.state_dict())
+        found.append([restarted.learning_rate(applied + step) for step in range(total)])
+        applied += total
+    return found
+
+
+def test_warm_up_stable_decay_rises_stays_and_falls_at_the_end_of_each_task():
+    first, second = rates("wsd", [100, 50], min_learning_rate_ratio=0.1, decay_ratio=0.2)
+    assert first[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
+    assert set(first[10:80]) == {1.0}
+    assert first[80:] == pytest.approx([1 - 0.9 * step / 20 for step in range(1, 21)])
+    assert second[0] == pytest.approx(0.2)
+    assert (second[39], second[49]) == (1.0, pytest.approx(0.1))
+
+
+def test_an_infinite_schedule_falls_once_to_a_constant_that_later_tasks_go_on_with():
+    first, second, third = rates("infinite", [100, 50, 3], min_learning_rate_ratio=0.1, decay_ratio=0.2)
+    assert max(first) == first[9] == 1.0
+    assert all(a >= b for a, b in itertools.pairwise(first[9:]))
+    assert first[30:] + second + third == pytest.approx([0.55] * (70 + 50 + 3))
+
+
+def test_a_task_behind_another_schedule_rises_anew():
+    schedule = Schedule(EngineConfig(schedule="infinite", learning_rate=1.0, warmup_ratio=0.1))
+    schedule.load_state_dict({"total_steps": 100, "applied_before_task": 0, "kind": "cosine"})
+    schedule.begin_task(50, 100)
+    assert schedule.learning_rate(100) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "wsd", "infinite"])
+@given(
+    total=st.integers(1, 300), warmup_ratio=st.floats(0, 0.99), min_ratio=st.floats(0, 1), decay=st.floats(0.01, 0.99)
+)
+def test_every_rate_of_every_schedule_lies_between_nothing_and_the_peak(kind, total, warmup_ratio, min_ratio, decay):
+    for step in range(total + 3):
+        ratio = learning_rate_ratio(
+            step, total, warmup_ratio=warmup_ratio, min_ratio=min_ratio, kind=kind, decay_ratio=decay
+        )
+        assert 0 <= ratio <= 1

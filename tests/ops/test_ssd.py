@@ -5,7 +5,7 @@ import torch
 
 from mambrane.core.seeding import make_generator
 from mambrane.ops import choose_backend, ssd
-from mambrane.ops.ssd.chunked import CHUNK_TOKENS, ssd_chunked
+from mambrane.ops.ssd.chunked import CHUNK_TOKENS, running_sum_by_product, ssd_chunked
 from tests.ops.gradients import outputs_and_gradients
 from tests.ops.tolerances import RATIO, assert_close
 
@@ -217,3 +217,9 @@ def test_a_cuda_device_gives_the_reference_of_the_cpu():
     on_device = {name: tensor.cuda() for name, tensor in inputs.items()}
     for name, expected, got in zip(("y", "state"), ssd(**inputs, backend="reference"), ssd(**on_device), strict=True):
         assert_close(name, expected, got.cpu(), RATIO[torch.float32])
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_sums_up_to_each_place_are_the_same_by_a_product(dim):
+    x = torch.randn(3, 5, 4, generator=make_generator(0, "x"), dtype=torch.float64)
+    torch.testing.assert_close(running_sum_by_product(x, dim), x.cumsum(dim=dim))

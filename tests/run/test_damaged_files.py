@@ -122,6 +122,24 @@ def test_what_has_no_end_in_the_place_of_a_file_is_not_waited_for(made, run, cap
         assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["matrix.json", "events.jsonl"])
+@pytest.mark.parametrize("damage", ["gone", "a folder"])
+def test_the_rest_is_shown_where_a_file_is_gone_or_a_folder(made, run, capsys, name, damage):
+    (run / name).unlink()
+    if damage == "a folder":
+        (run / name).mkdir()
+    for command in ("info", "report"):
+        assert main(commands(made, run)[command]) == 0
+        assert capsys.readouterr().err.count(str(run / name)) == 1
+    assert str(run / name) in (run / "report.html").read_text()
+
+
+def test_a_run_whose_checkpoints_are_gone_says_that_it_begins_anew(made, run, capsys):
+    shutil.rmtree(run / "checkpoints")
+    assert main(commands(made, run)["train"]) == 0
+    assert "the run begins anew" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["evaluate", "generate", "train"])
 def test_another_tokenizer_of_the_same_size_is_refused(made, run, capsys, command):
     saved = json.loads((run / "tokenizer.json").read_text())

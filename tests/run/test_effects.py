@@ -55,7 +55,7 @@ def test_a_setting_without_its_switch_is_warned_of(section, name):
         ("--stdp_bounds hard --no-use-stdp", "--stdp-bounds hard has no effect without --use-stdp"),
         (
             "--regularizer-strength 1 --regularizer si --fisher-sequences 64",
-            "--fisher-sequences 64 has no effect without --regularizer ewc or mas",
+            "--fisher-sequences 64 has no effect without --regularizer ewc, mas or isi-cv",
         ),
         (
             "--use-meta-plasticity --no-continual-learning",

@@ -3,7 +3,9 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
+from mambrane.kernels.triton.launch import Launch
 from mambrane.run.gpu_time import EAGER_START_S, H100, SHORTEST_KERNEL_S, predict
 from mambrane.run.presets import tiny
 from mambrane.run.rehearsal import Kernel, Memory, Rehearsal
@@ -50,6 +52,16 @@ def test_a_product_outside_autocast_takes_the_rate_of_float32():
     half = Kernel("aten::mm", "product", 10**12, (Memory(1, 2**20),), (Memory(2, 2 * 132 * 128**2),))
     fast, slow = (predict(CONFIG, of(kernel)).device_s for kernel in (half, half._replace(is_float32=True)))
     assert slow / fast == pytest.approx(H100.matrix_flops_per_s / H100.float32_flops_per_s, rel=0.1)
+
+
+def test_a_scan_takes_the_time_of_its_instructions_in_proportion_to_its_states():
+    def scan(tokens: int) -> Kernel:
+        launch = Launch("", "chunk_gradients", (1,), (torch.empty(8, tokens, 1024, device="meta"),), {"N": 32}, {})
+        return Kernel("selective_scan.chunk_gradients", "ours", 0, (), (), launch=launch)
+
+    short, long = (predict(CONFIG, of(scan(tokens))).parts_s for tokens in (256, 1024))
+    assert short.keys() == {"instructions of the scan"}
+    assert long["instructions of the scan"] == pytest.approx(4 * short["instructions of the scan"])
 
 
 def test_a_step_has_its_micro_batches_and_passes_over_the_weights():

@@ -2,10 +2,11 @@
 
 import re
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+import torch
 
 import mambrane
 from mambrane.app.cli import main, parse_train
@@ -92,15 +93,30 @@ def test_words_and_objects_are_each_other():
         (["oja:Oja", "speed=1"], "it has no such setting"),
         (["oja:Oja", "rate=fast"], "rate: 'fast'"),
         (["needs:Rule"], "missing 1 required positional argument"),
+        (["strict:Rule", "rate=7"], "ValueError: rate must be below 1"),
     ],
 )
 def test_what_cannot_be_loaded_is_a_clear_error(words, sentence):
     Path("broken.py").write_text("1 / 0\n")
     Path("needs.py").write_text("from dataclasses import dataclass\n\n\n@dataclass\nclass Rule:\n    rate: float\n")
+    Path("strict.py").write_text(
+        "from dataclasses import dataclass\n\n\n@dataclass\nclass Rule:\n    rate: float\n\n"
+        "    def __post_init__(self):\n        raise ValueError('rate must be below 1')\n"
+    )
     with pytest.raises(UserError) as error:
         load_extensions(words)
     assert sentence in str(error.value)
-    sys.modules.pop("needs", None)
+    for module in ("needs", "strict"):
+        sys.modules.pop(module, None)
+
+
+def test_a_setting_that_cannot_be_written_down_is_named():
+    @dataclass
+    class Rule:
+        weights: object
+
+    with pytest.raises(UserError, match=r"Rule: its setting weights is a Tensor, which the run cannot write down"):
+        arguments_of(Rule(torch.zeros(2)))
 
 
 def test_what_could_not_be_resumed_is_refused(capsys):

@@ -235,6 +235,13 @@ def test_a_file_that_the_manifest_does_not_list_is_damage(checkpoints):
         checkpoints.load(path)
 
 
+@pytest.mark.parametrize("name", [".DS_Store", ".nfs000000000001"])
+def test_what_a_file_manager_or_a_network_disk_leaves_is_no_damage(checkpoints, name):
+    path = save(checkpoints, 1)
+    (path / name).write_bytes(b"x")
+    assert_holds(checkpoints.load_newest(), 1)
+
+
 def test_a_pipe_in_place_of_a_file_is_damage_and_is_not_waited_for(checkpoints):
     path = save(checkpoints, 1)
     list_file(path, "pipe.json", b"")

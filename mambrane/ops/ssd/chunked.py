@@ -85,7 +85,7 @@ def _scan_chunks(
     )
     is_seen_BGQK, is_first_BGQ = _same_document(resets_BGQ)
     decay_BGHQK = _decay_between(log_decay_BGQH)
-    decay_from_start_BGQH = log_decay_BGQH.cumsum(dim=2).exp() * is_first_BGQ[..., None]
+    decay_from_start_BGQH = _running_sum(log_decay_BGQH, 2).exp() * is_first_BGQ[..., None]
     decay_to_end_BGQH = decay_BGHQK[..., -1, :].mT * is_seen_BGQK[:, :, -1, :, None]
 
     # Masked before the heads come in: a score of exactly zero stays zero whatever the decay.
@@ -121,7 +121,21 @@ def _decay_between(log_decay_BGQH: Tensor) -> Tensor:
     """
     log_decay_BGHQ = log_decay_BGQH.transpose(2, 3)
     sums_BGHQK = log_decay_BGHQ[..., None].expand(*log_decay_BGHQ.shape, log_decay_BGHQ.shape[-1]).tril(-1)
-    return sums_BGHQK.cumsum(dim=-2).exp()
+    return _running_sum(sums_BGHQK, -2).exp()
+
+
+def _running_sum(x: Tensor, dim: int) -> Tensor:
+    """Return the sums up to each place along a dimension."""
+    if x.device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
+        return running_sum_by_product(x, dim)
+    return x.cumsum(dim=dim)
+
+
+def running_sum_by_product(x: Tensor, dim: int) -> Tensor:
+    """Return the same as a product with a triangle of ones: torch's own has no deterministic form on a GPU."""
+    size = x.shape[dim]
+    upper = torch.ones(size, size, dtype=x.dtype, device=x.device).triu()
+    return (x.movedim(dim, -1) @ upper).movedim(-1, dim)
 
 
 def _pass_on(state_BHPN: Tensor, decay_BGH: Tensor, added_BGHPN: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,82 @@
+"""Patience: a task ends when its held-out text has stopped improving, with the best weights that it had.
+
+    after each epoch      L = mean loss on the held-out text of the task's domains
+    it is at rest         when no epoch of the last `patience` ones was better than the best before them
+
+The weights of the best epoch, and their average if there is one, are put back when the task ends; what else training
+changed (moments, memory, traces) goes on from where it is.
+Source: Prechelt, Early Stopping - But When?, 1998, criterion UP, with epochs for strips.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mambrane.engine.trainer import Trainer
+
+
+class Patience:
+    """What is known of the epochs of the task that is being learned."""
+
+    def __init__(self, num_epochs: int) -> None:
+        self.num_epochs = num_epochs
+        """Epochs without a better loss after which a task is at rest; 0 is off."""
+        self.begin_task()
+
+    @property
+    def is_on(self) -> bool:
+        """Whether a task may end before its last epoch."""
+        return self.num_epochs > 0
+
+    def begin_task(self) -> None:
+        """Forget the task before."""
+        self.num_measured = 0
+        """Epochs after which the held-out text was measured."""
+        self.best_epoch = 0
+        self.best_loss: float | None = None
+        self._weights: dict[str, Tensor] = {}
+        self._average: dict[str, Tensor] = {}
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the task has stopped improving."""
+        return self.is_on and self.num_measured - self.best_epoch >= self.num_epochs
+
+    def note(self, loss: float, trainer: Trainer) -> bool:
+        """Take in the loss after one more epoch, and keep the weights if it is the best; returns whether it is."""
+        self.num_measured += 1
+        is_best = self.best_loss is None or loss < self.best_loss
+        if is_best:
+            self.best_epoch, self.best_loss = self.num_measured, loss
+            self._weights = {name: tensor.detach().clone() for name, tensor in trainer.model.state_dict().items()}
+            average = {} if trainer.ema is None else trainer.ema.average
+            self._average = {name: tensor.clone() for name, tensor in average.items()}
+        return is_best
+
+    @torch.no_grad()
+    def put_back(self, trainer: Trainer) -> bool:
+        """Give the model the best weights; returns whether they are others than it has."""
+        if not self._weights or self.best_epoch == self.num_measured:
+            return False
+        trainer.model.load_state_dict(self._weights)
+        if trainer.ema is not None:
+            for name, tensor in self._average.items():
+                trainer.ema.average[name].copy_(tensor)
+        return True
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is known, and the best weights."""
+        return {
+            "num_measured": self.num_measured,
+            "best_epoch": self.best_epoch,
+            "best_loss": self.best_loss,
+            "weights": dict(self._weights),
+            "average": dict(self._average),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take it back."""
+        self.num_measured, self.best_epoch = state["num_measured"], state["best_epoch"]
+        self.best_loss = state["best_loss"]
+        self._weights, self._average = dict(state["weights"]), dict(state["average"])
