@@ -44,15 +44,13 @@ MAX_PARAMETERS = 830_000
 PUBLISHED_NANOGPT_NATS = 1.88
 
 HYBRID = ModelConfig(
-    hidden_dim=96,
-    num_layers=5,
-    spiking_units=64,
+    hidden_dim=128,
+    num_layers=7,
+    spiking_units=32,
     use_mamba=True,
     integration_mode="bidirectional",
-    use_adaptive_gating=True,
-    num_gate_heads=8,
-    use_cross_attention=True,
-    cross_attn_heads=4,
+    # The states that pay for the neurons, so that it is no larger than the plain Mamba.
+    mamba_d_state=15,
 )
 MAMBA = ModelConfig(block_pattern="mamba", hidden_dim=128, num_layers=7)
 SPIKING = ModelConfig(hidden_dim=128, num_layers=9, spiking_units=128)
@@ -71,6 +69,10 @@ class CharacterTokenizer:
     def encode(self, text: bytes) -> np.ndarray:
         """Return the number of each character."""
         return np.searchsorted(self._alphabet, np.frombuffer(text, dtype=np.uint8)).astype(np.uint16)
+
+    def decode(self, tokens: np.ndarray) -> bytes:
+        """Return the characters of these numbers."""
+        return self._alphabet[np.asarray(tokens, dtype=np.int64)].tobytes()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the alphabet."""

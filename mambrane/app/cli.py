@@ -174,6 +174,9 @@ def _learn(argv: Sequence[str]) -> int:
     if asks_for_help(argv):
         introduction = LEARN_INTRODUCTION.format(taken_back=TAKEN_BACK_EXIT_CODE)
         return _print(train_help(LearnArguments(), introduction, only=may_change))
+    if "init_from" in given_settings(argv):
+        # There is no run yet: it begins with the weights, and the same command goes on with it.
+        return _train(argv)
     hints = hints_of(LearnArguments)
     check_flags(argv, hints, command="learn", num_positional=1)
     check_run(argv, hints, command="learn")

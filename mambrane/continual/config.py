@@ -38,6 +38,9 @@ class ContinualConfig:
     """Mix sequences of earlier tasks from a replay buffer into each micro-batch."""
     replay_buffer_size: Annotated[int, Bounds(1, 100_000_000), _REPLAY] = 512
     """Sequences kept in the replay buffer, over all tasks."""
+    replay_source: Annotated[Literal["memory", "generated", "both"], _REPLAY] = "memory"
+    """Replay text that was stored as it was learned (memory); text that the model itself writes when a task begins, as
+    the last task left it, so that none is stored (generated); or half of each (both)."""
     replay_strategy: Annotated[Literal["balanced", "uniform", "importance"], _REPLAY] = "balanced"
     """Draw with equal chance of every earlier task, of every sequence, or by the loss a sequence last had."""
     replay_fraction: Annotated[Decay, _REPLAY] = 0.5

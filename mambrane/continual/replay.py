@@ -12,6 +12,10 @@ same probability. Only earlier tasks are replayed; the task that is being learne
     uniform       one reservoir over the whole stream             each remembered sequence of an earlier task alike
     importance    as balanced                                     in proportion to the loss a sequence last had
 
+With the source "generated" no text is stored: when a task begins, the model as the last task left it writes sequences
+itself (own_text_writing.py), which stand for that task from then on, in a buffer of their own whose shares shrink as
+those of the stored ones. With "both", each buffer has half of the room and is drawn from in proportion to its weights.
+
 The loss of a sequence is what it cost in the last applied step that it was part of, if that was finite.
 
 Sources: Vitter, Random Sampling with a Reservoir, ACM TOMS 11 (1985), algorithm R; a share for each task by default as
@@ -26,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from mambrane.continual.config import ContinualConfig
+from mambrane.continual.own_text_writing import write_sequences
 from mambrane.continual.replay_buffer import ReplayBuffer
 from mambrane.core.seeding import make_generator
 from mambrane.core.shapes import IGNORED_TARGET
@@ -58,11 +63,29 @@ class Replay(Method):
     @classmethod
     def build(cls, config: Any, model: nn.Module) -> "Replay":  # noqa: ANN401 -- a run's configuration
         """Return it for a run."""
-        return cls(config.continual, sequence_length=config.data.sequence_length, seed=config.run.seed)
+        return cls(config.continual, sequence_length=config.data.sequence_length, seed=config.run.seed, model=model)
 
-    def __init__(self, config: ContinualConfig, *, sequence_length: int, seed: int) -> None:
+    def __init__(
+        self, config: ContinualConfig, *, sequence_length: int, seed: int, model: nn.Module | None = None
+    ) -> None:
+        """Remember nothing yet.
+
+        Args:
+            config: the settings.
+            sequence_length: tokens in a sequence.
+            seed: of the run.
+            model: who writes, where the source is not memory alone.
+        """
         self.config = config
-        self.buffer = ReplayBuffer(config.replay_buffer_size, sequence_length)
+        self.model = model
+        self.sequence_length = sequence_length
+        stored = {"memory": config.replay_buffer_size, "generated": 0, "both": config.replay_buffer_size // 2}
+        self.buffer = ReplayBuffer(stored[config.replay_source], sequence_length)
+        """Text that was learned."""
+        self.written = ReplayBuffer(config.replay_buffer_size - self.buffer.capacity, sequence_length)
+        """Text that the model wrote."""
+        self.end_of_text = -1
+        """The token that starts each document, once one was seen."""
         self.task_index = 0
         self.num_seen: list[int] = [0]
         """Sequences seen by the reservoir, by task."""
@@ -78,6 +101,7 @@ class Replay(Method):
 
     def mix(self, batch: MicroBatch) -> MicroBatch:
         """Return the batch with its last rows replaced by buffered sequences, once there are earlier tasks."""
+        self._write_own_text(batch)
         num_rows = batch.inputs_BT.shape[0]
         num_replayed = self._rows_to_replay(num_rows)
         new = MicroBatch(*(part[: num_rows - num_replayed] for part in batch))
@@ -89,10 +113,11 @@ class Replay(Method):
 
     def undo_point(self) -> Callable[[], None]:
         """Return what undoes every `mix` from here on. The buffer drops its new sequences; it is not copied."""
-        undo_buffer, counts = self.buffer.undo_point(), self._counts()
+        undo_buffer, undo_written, counts = self.buffer.undo_point(), self.written.undo_point(), self._counts()
 
         def undo() -> None:
             undo_buffer()
+            undo_written()
             self._load_counts(counts)
 
         return undo
@@ -114,14 +139,15 @@ class Replay(Method):
             self._record_losses(view)
         fraction = self._replayed_since_step / max(1, self._rows_since_step)
         self._rows_since_step = self._replayed_since_step = 0
-        return StepChange({"fraction": fraction, "sequences_remembered": float(self.buffer.size)})
+        return StepChange({"fraction": fraction, "sequences_remembered": float(self.buffer.size + self.written.size)})
 
     def _record_losses(self, view: StepView) -> None:
         """Note the finite losses of the step on all ranks, and forget what was seen of steps that were not applied."""
         losses: dict[int, float] = {}
         for of_rank in view.ranks.gather(self._losses_seen(view.micro_batches)):
             losses |= of_rank
-        self.buffer.record_losses(losses)
+        for buffer in (self.buffer, self.written):
+            buffer.record_losses(losses)
 
     def _losses_seen(self, micro_batches: list[MicroBatch]) -> dict[int, float]:
         """Return the finite losses of the sequences of these micro-batches, by fingerprint."""
@@ -150,7 +176,7 @@ class Replay(Method):
         self.num_seen += [0] * (index + 1 - len(self.num_seen))
 
     def _rows_to_replay(self, num_rows: int) -> int:
-        if not (self.buffer.tasks < self.task_index).any():
+        if not any((buffer.tasks < self.task_index).any() for buffer in (self.buffer, self.written)):
             return 0
         self.rows_seen += num_rows
         # The small number keeps a product such as 0.7 * 10 from falling just short of a whole row.
@@ -159,13 +185,17 @@ class Replay(Method):
         return num_replayed
 
     def _draw(self, num_rows: int) -> MicroBatch:
-        weights = self._weights()
+        weights = torch.cat([self._weights(self.buffer), self._weights(self.written)])
         too_few = int((weights > 0).sum()) < num_rows
-        return self.buffer.read(torch.multinomial(weights, num_rows, too_few, generator=self._generator))
+        drawn = torch.multinomial(weights, num_rows, too_few, generator=self._generator)
+        from_buffer, from_written = drawn[drawn < self.buffer.size], drawn[drawn >= self.buffer.size] - self.buffer.size
+        parts = (self.buffer.read(from_buffer), self.written.read(from_written))
+        return MicroBatch(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
-    def _weights(self) -> Tensor:
+    def _weights(self, buffer: ReplayBuffer | None = None) -> Tensor:
         """Return how likely each index is to be drawn, up to a factor; 0 for the task that is being learned."""
-        tasks, losses = self.buffer.tasks, self.buffer.losses
+        buffer = buffer or self.buffer
+        tasks, losses = buffer.tasks, buffer.losses
         is_earlier = (tasks < self.task_index).float()
         if self.config.replay_strategy == "balanced":
             return is_earlier / tasks.bincount()[tasks]
@@ -176,8 +206,31 @@ class Replay(Method):
             return is_earlier * torch.where(is_known, losses, average).clamp(min=1e-6)
         return is_earlier
 
+    def _write_own_text(self, batch: MicroBatch) -> None:
+        """Let the model write, where its text of the last task is not there yet: it is still as that task left it."""
+        if self.written.capacity == 0:
+            return
+        if self.end_of_text < 0 and batch.resets_BT.any():
+            self.end_of_text = int(batch.inputs_BT[batch.resets_BT][0])
+        last_task = self.task_index - 1
+        if last_task < 0 or self.end_of_text < 0 or len(self.written.indices_of(last_task)):
+            return
+        assert self.model is not None, "without a model the source is memory"
+        share = max(1, self.written.capacity // (len(self.written.tasks.unique()) + 1))
+        sequences = write_sequences(
+            self.model, share, self.sequence_length, end_of_text=self.end_of_text, generator=self._generator
+        )
+        for row in range(share):
+            index = self.written.size
+            if index == self.written.capacity:
+                of_largest = self.written.indices_of(int(self.written.tasks.bincount().argmax()))
+                index = int(of_largest[self._random_below(len(of_largest))])
+            self.written.write(index, MicroBatch(*(part[row : row + 1] for part in sequences)), last_task)
+
     def _offer(self, sequences: MicroBatch) -> None:
         """Show new sequences to the reservoir, one after the other; it keeps each or not."""
+        if self.buffer.capacity == 0:
+            return
         next_index = (
             self._reservoir_index if self.config.replay_strategy == "uniform" else self._reservoir_index_of_task
         )
@@ -215,19 +268,24 @@ class Replay(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the buffer, every counter and the generator."""
-        return {"buffer": self.buffer.state_dict(), **self._counts()}
+        written = {"written": self.written.state_dict()} if self.written.capacity else {}
+        return {"buffer": self.buffer.state_dict(), **written, **self._counts()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them back; a memory that is larger than this one's room gives up sequences, the largest task first."""
-        saved = dict(state["buffer"])
-        kept = torch.arange(len(saved["tasks"]))
         self._load_counts(state)
-        while len(kept) > self.buffer.capacity:
+        self._load_buffer(self.buffer, state["buffer"])
+        if "written" in state:
+            self._load_buffer(self.written, state["written"])
+
+    def _load_buffer(self, buffer: ReplayBuffer, saved: dict[str, Tensor]) -> None:
+        kept = torch.arange(len(saved["tasks"])) if buffer.capacity else torch.arange(0)
+        while len(kept) > buffer.capacity:
             tasks = saved["tasks"][kept]
             of_largest = (tasks == tasks.bincount().argmax()).nonzero().flatten()
             given_up = int(of_largest[self._random_below(len(of_largest))])
             kept = torch.cat([kept[:given_up], kept[given_up + 1 :]])
-        self.buffer.load_state_dict({name: column[kept] for name, column in saved.items()})
+        buffer.load_state_dict({name: column[kept] for name, column in saved.items()})
 
     def _counts(self) -> dict[str, Any]:
         return {
@@ -238,11 +296,13 @@ class Replay(Method):
             "rows_since_step": self._rows_since_step,
             "replayed_since_step": self._replayed_since_step,
             "generator": self._generator.get_state(),
+            **({"end_of_text": self.end_of_text} if self.written.capacity else {}),
         }
 
     def _load_counts(self, state: dict[str, Any]) -> None:
         self._seen = []
         self.task_index = state["task_index"]
+        self.end_of_text = state.get("end_of_text", -1)
         self.num_seen = list(state["num_seen"])
         self.rows_seen = state["rows_seen"]
         self.rows_replayed = state["rows_replayed"]

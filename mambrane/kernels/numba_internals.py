@@ -14,7 +14,7 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 from numba.np.arrayobj import make_array, populate_array
 
-TRIED_VERSIONS = {"numba": ("0.68.1", "0.61.0"), "llvmlite": ("0.50.0", "0.44.0"), "torch": ("2.13.0",)}
+TRIED_VERSIONS = {"numba": ("0.68.1", "0.61.0"), "llvmlite": ("0.50.0", "0.44.0"), "torch": ("2.13.0", "2.9.0")}
 """Versions that the tests have passed with, the newest first; with the older ones every kernel was compiled and run."""
 
 __all__ = [

@@ -239,30 +239,13 @@ class Run:
         for writing in begin_writing(model, self.tokenizer, text, sampling, num_samples=1, **options):
             yield from writing
 
-    def write(
-        self,
-        prompt: str | bytes = "",
-        num_samples: int = 1,
-        *,
-        max_tokens: int = 256,
-        temperature: float = 0.8,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int = 0,
-        stop: Sequence[str] = (),
-    ) -> list[Written]:
-        """Return several continuations of a prompt, which is read once; the options are those of `stream`."""
+    def write(self, prompt: str | bytes = "", num_samples: int = 1, **options: Any) -> list[Written]:  # noqa: ANN401
+        """Return several continuations of a prompt, which is read once; options as of `stream`, but for `state`."""
         check_samples(num_samples, None)
-        writings = begin_writing(
-            self._writing_model(),
-            self.tokenizer,
-            as_bytes(prompt),
-            Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
-            num_samples=num_samples,
-            max_tokens=max_tokens,
-            seed=seed,
-            stop=stop,
-        )
+        settings = {"max_tokens": 256, "temperature": 0.8, "top_k": 0, "top_p": 1.0, "seed": 0, "stop": (), **options}
+        sampling = Sampling(**{name: settings.pop(name) for name in ("temperature", "top_k", "top_p")})
+        model, text = self._writing_model(), as_bytes(prompt)
+        writings = begin_writing(model, self.tokenizer, text, sampling, num_samples=num_samples, **settings)
         return [finished(writing) for writing in writings]
 
     def score(self, lines: Iterable[bytes | str]) -> Iterator[LineScore]:

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from mambrane.app.cli import main
-from tests.app.test_cli import flags
+from tests.app.test_arguments import flags
 
 
 def told(capsys, *words):

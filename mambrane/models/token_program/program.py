@@ -23,6 +23,7 @@ from mambrane.models.state import ModelState
 from mambrane.models.token_program import numba_cpu as vp
 from mambrane.models.token_program.blocks import write_block
 from mambrane.models.token_program.layout import Layout, StatePart
+from mambrane.models.token_program.scores import draw_from, log_probability
 
 
 def why_no_program(model: LanguageModel) -> str:
@@ -43,8 +44,8 @@ def warm_up() -> None:
     """Read the kernels of programs from the disk, or compile them."""
     memory, program = np.zeros(LANES, dtype=np.float32), np.zeros((0, vp.INSTRUCTION_NUMBERS), dtype=np.int64)
     vp.run_program(memory, program, 0)
-    vp.draw_from(memory, 0, 1, 1.0, 0.5)
-    vp.log_probability(memory, 0, 1, 0)
+    draw_from(memory, 0, 1, 1.0, 0.5)
+    log_probability(memory, 0, 1, 0)
 
 
 class TokenProgram:
@@ -78,11 +79,11 @@ class TokenProgram:
 
     def log_probability(self, token: int) -> float:
         """Return ln p of a token, had it come next."""
-        return vp.log_probability(self.memory, self._scores_offset, self.vocab_size, token)
+        return log_probability(self.memory, self._scores_offset, self.vocab_size, token)
 
     def draw(self, temperature: float, point: float, num_tokens: int) -> int:
         """Return the token, among the first so many, whose share of the unit interval holds a point."""
-        return vp.draw_from(self.memory, self._scores_offset, num_tokens, temperature, point)
+        return draw_from(self.memory, self._scores_offset, num_tokens, temperature, point)
 
     def forget(self) -> None:
         """Start from nothing."""

@@ -1,0 +1,56 @@
+"""Patience: when a task is at rest, and whose weights it ends with."""
+
+import pytest
+import torch
+
+from mambrane.continual.patience import Patience
+from tests.engine.tiny_training import make_trainer
+
+
+def noted(patience, trainer, losses):
+    """Note losses, and let the weights be the number of the epoch."""
+    better = []
+    for epoch, loss in enumerate(losses, 1):
+        with torch.no_grad():
+            for weight in trainer.model.parameters():
+                weight.fill_(epoch)
+        better.append(patience.note(loss, trainer))
+    return better
+
+
+@pytest.mark.parametrize(
+    ("losses", "is_at_rest"),
+    [([], False), ([3.0, 2.0], False), ([3.0, 4.0], False), ([3.0, 4.0, 3.0], True), ([3.0, 4.0, 2.0], False)],
+)
+def test_a_task_is_at_rest_when_no_epoch_of_the_last_was_better(losses, is_at_rest):
+    patience = Patience(2)
+    noted(patience, make_trainer(), losses)
+    assert patience.is_at_rest is is_at_rest
+
+
+def test_zero_is_off_and_never_at_rest():
+    patience = Patience(0)
+    noted(patience, make_trainer(), [1.0, 2.0, 3.0])
+    assert not patience.is_on
+    assert not patience.is_at_rest
+
+
+def test_the_best_weights_are_put_back_where_others_came_after_them():
+    patience, trainer = Patience(2), make_trainer()
+    assert noted(patience, trainer, [3.0, 2.0, 2.5]) == [True, True, False]
+    assert patience.put_back(trainer)
+    assert all((weight == 2).all() for weight in trainer.model.parameters())
+    patience.begin_task()
+    noted(patience, trainer, [3.0])
+    assert not patience.put_back(trainer)
+
+
+def test_it_survives_a_restart():
+    patience, trainer = Patience(2), make_trainer()
+    noted(patience, trainer, [2.0, 3.0])
+    other = Patience(2)
+    other.load_state_dict(patience.state_dict())
+    other.note(4.0, trainer)
+    assert other.is_at_rest
+    assert other.put_back(trainer)
+    assert all((weight == 1).all() for weight in trainer.model.parameters())
