@@ -195,8 +195,10 @@ def test_kernels_are_part_of_a_compiled_graph(without_type_checks):
     def run(x_BTS, decay_S, state_BS):
         return case.run(x_BTS=x_BTS, decay_S=decay_S, state_BS=state_BS, backend="triton")[0] * 2
 
+    # The first call of an operation imports its backend, which is not for a graph.
+    expected = run(**inputs)
     compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
-    assert torch.equal(compiled(**inputs), run(**inputs))
+    assert torch.equal(compiled(**inputs), expected)
 
 
 def test_torch_finds_nothing_wrong_with_the_operators():
