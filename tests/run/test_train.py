@@ -174,3 +174,30 @@ def test_a_gpu_run_without_determinism_says_so():
     assert warnings_of_device(RunConfig(), "cpu") == []
     only_a_gpu_has_it = RunConfig(engine=EngineConfig(precision="tf32"))
     assert "tf32 has no effect on a CPU" in " ".join(warnings_of_device(only_a_gpu_has_it, "cpu"))
+
+
+def matrix_of(run):
+    return json.loads((run / "matrix.json").read_text())
+
+
+def num_steps(run):
+    return sum(event["event"] == "step" for event in read_events(run / "events.jsonl"))
+
+
+def test_a_finished_run_learns_more_text_and_more_epochs_that_its_command_is_given(tmp_path):
+    data, run = write_domains(tmp_path / "texts"), tmp_path / "run"
+    assert train(data, run) == 0
+    more = ("--num-tasks", "3", "--epochs", "3")
+    assert train(data, run, *more) == 0
+    assert matrix_of(run)["domains"] == ["domain0", "domain1", "domain2"]
+    steps = num_steps(run)
+    # The same arguments again, and the first ones, find nothing left.
+    for words in (more, ()):
+        assert train(data, run, *words) == 0
+        assert num_steps(run) == steps
+    assert train(data, run, "--epochs", "4") == 0
+    assert matrix_of(run)["num_tasks"] == 5
+    assert matrix_of(run)["task_columns"] == [[0], [1], [2], [0], [1]]
+    assert train(data, run, "--epochs", "4") == 0
+    assert matrix_of(run)["num_tasks"] == 5
+    assert train(data, run, "--epochs", "1", "--num-tasks", "1") == 2
