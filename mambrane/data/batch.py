@@ -27,6 +27,12 @@ class MicroBatch(NamedTuple):
         """True where a target counts at the position or behind it: what lies behind the last target is padding."""
         return (self.targets_BT != IGNORED_TARGET).flip(1).cummax(1).values.flip(1)
 
+    @property
+    def num_read(self) -> int:
+        """Tokens that are read: all but padding."""
+        every = self.targets_BT.numel()
+        return every if self.num_targets == every else int(self.is_read_BT.sum())
+
     def to(self, device: torch.device | str) -> "MicroBatch":
         """Return the same batch on another device.
 

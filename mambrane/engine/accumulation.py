@@ -51,8 +51,8 @@ class StepSums:
     """What was back-propagated on this rank."""
     activities: list[Any] = field(default_factory=list)
     """Detached activity of the model for each of them; filled when an after-step extension will read it."""
-    targets_by_batch: list[int] = field(default_factory=list)
-    """Counted targets of each of them."""
+    read_by_batch: list[int] = field(default_factory=list)
+    """Tokens of each of them that were read, all but padding."""
 
     def fold_in(self, parameters: dict[str, nn.Parameter]) -> None:
         """Move the gradients of the last backward pass from the parameters into the sums."""
@@ -117,7 +117,7 @@ class Accumulator:
         before = Snapshot(self.model)
         if self._fits(sums, batch.to(self.device), parameters, expected_targets):
             sums.num_targets += num_targets
-            sums.targets_by_batch.append(num_targets)
+            sums.read_by_batch.append(batch.num_read)
             return
         before.restore()
         self.events.emit("out_of_memory", samples=num_samples, tokens=batch.inputs_BT.numel())

@@ -30,8 +30,9 @@ class StepView(NamedTuple):
     several processes each sees its own rows, and may see none."""
     activities: list[Any]
     """The detached `activity` of the model's output for each of them."""
-    targets_by_batch: list[int]
-    """Counted targets of each of them, as the host has counted them: asking a batch on a GPU would wait for the GPU."""
+    read_by_batch: list[int]
+    """Tokens that were read in each of them, all but padding, as the host has counted them: asking a batch on a GPU
+    would wait for the GPU."""
     num_targets: int
     """Counted targets of the step, over all ranks."""
     applied_step: int

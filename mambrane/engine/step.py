@@ -223,7 +223,7 @@ class TrainingStep:
             model=self.model,
             micro_batches=sums.micro_batches,
             activities=sums.activities,
-            targets_by_batch=sums.targets_by_batch,
+            read_by_batch=sums.read_by_batch,
             num_targets=sums.num_targets,
             applied_step=applied_step,
             learning_rate=learning_rate,

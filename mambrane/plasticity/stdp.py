@@ -138,14 +138,13 @@ class Stdp(Method):
         weights, before, after = view.model.plastic_synapses(), [], []
         spikes = [view.model.synapse_spikes(activity) for activity in view.activities]
         changed: dict[str, Tensor] = {}
-        num_tokens = _num_read(view)
+        num_tokens = sum(view.ranks.gather(sum(view.read_by_batch)))
         # What a control draws follows from the step, so that a resumed run draws the same.
         drawn = make_generator(self._seed, "stdp control", view.applied_step)
         for synapses in self.synapses:
             observed = Observed()
-            counts = view.targets_by_batch
-            for batch, num_targets, batch_spikes in zip(view.micro_batches, counts, spikes, strict=True):
-                trains = self._trains(batch, num_targets, [batch_spikes[name] for name in synapses.names])
+            for batch, num_read, batch_spikes in zip(view.micro_batches, view.read_by_batch, spikes, strict=True):
+                trains = self._trains(batch, num_read, [batch_spikes[name] for name in synapses.names])
                 if self.config.stdp_control == "shuffled":
                     post = [shuffled_in_time(each_BTU, trains.counted_BT, drawn) for each_BTU in trains.post]
                     trains = replace(trains, post=post)
@@ -169,10 +168,10 @@ class Stdp(Method):
         if self.config.use_meta_plasticity:
             observed.both_high_NUS += trains.pairs.both_high_NUS
 
-    def _trains(self, batch: MicroBatch, num_targets: int, spikes: list[tuple[Spikes, Spikes]]) -> rules.SpikeTrains:
+    def _trains(self, batch: MicroBatch, num_read: int, spikes: list[tuple[Spikes, Spikes]]) -> rules.SpikeTrains:
         """Return the spikes of a micro-batch. Padding, which no target follows, does not count."""
         ticks = Ticks(self.ticks_per_token)
-        all_count = num_targets == batch.targets_BT.numel()
+        all_count = num_read == batch.targets_BT.numel()
         return rules.SpikeTrains(
             [pre_BTS.float() for pre_BTS, _ in spikes],
             [post_BTU.float() for _, post_BTU in spikes],
@@ -277,13 +276,6 @@ class Stdp(Method):
     @property
     def _target_per_tick(self) -> float:
         return self.config.stdp_target_rate / self.ticks_per_token
-
-
-def _num_read(view: StepView) -> int:
-    """Return the tokens of a step that were read, over all ranks: all but padding."""
-    batches = zip(view.micro_batches, view.targets_by_batch, strict=True)
-    num_read = sum(n if n == batch.targets_BT.numel() else int(batch.is_read_BT.sum()) for batch, n in batches)
-    return sum(view.ranks.gather(num_read))
 
 
 def _sum_over_ticks(units: list[Tensor]) -> Float[Tensor, "N U"]:

@@ -9,9 +9,9 @@ from typing import Any, Literal, NamedTuple
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.core.errors import UserError
-from mambrane.run.config import RunConfig, defaults_for_old_runs, to_dict
+from mambrane.run.config import RunConfig, defaults_for_old_runs, from_dict, to_dict
 from mambrane.run.run import Run
-from mambrane.storage.run_folder import filled_in
+from mambrane.storage.run_folder import RunFolder, filled_in
 from mambrane.watch.table import metric_title
 
 Kind = Literal["setting", "metric", "matrix"]
@@ -99,11 +99,17 @@ def compare(runs: Sequence[Path | str]) -> Comparison:
     opened = [Run.open(run) for run in runs]
     matrices = [run.matrix for run in opened]
     rows = [
-        *_setting_rows([run.saved_config for run in opened]),
+        *_setting_rows([_configuration(run) for run in opened]),
         *_metric_rows(matrices),
         *_matrix_rows(matrices),
     ]
     return Comparison(tuple(_names([Path(run) for run in runs])), tuple(rows))
+
+
+def _configuration(run: Run) -> RunConfig:
+    """Return the settings of a run, also of one that has no checkpoint yet."""
+    folder = RunFolder(run.folder)
+    return from_dict(folder.read_config(), source=str(folder.config_file), base=defaults_for_old_runs())
 
 
 def _setting_rows(configs: Sequence[RunConfig]) -> list[Row]:

@@ -26,7 +26,7 @@ from mambrane.report.data import Sample, read_report_data
 from mambrane.report.report import write_report
 from mambrane.run.arithmetic import evaluating
 from mambrane.run.build import build_task_kind
-from mambrane.run.config import ExportKind, RunConfig, Weights, defaults_for_old_runs, from_dict
+from mambrane.run.config import ExportKind, RunConfig, Weights
 from mambrane.run.export import Exported, export_run
 from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import compile_token_program
@@ -107,11 +107,6 @@ class Run:
     def config(self) -> RunConfig:
         """Every setting of the run."""
         return self.saved.config
-
-    @property
-    def saved_config(self) -> RunConfig:
-        """The same, also of a run that has no checkpoint yet."""
-        return from_dict(self._files.read_config(), source=str(self._files.config_file), base=defaults_for_old_runs())
 
     @property
     def model(self) -> LanguageModel:
@@ -230,11 +225,10 @@ class Run:
         """
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         options: dict[str, Any] = {"max_tokens": max_tokens, "seed": seed, "stop": stop}
-        model, text, place = self._writing_model(), as_bytes(prompt), None if state is None else Path(state)
-        if place is not None:
-            yield from stream_with_state(
-                model, self.tokenizer, text, sampling, state=place, events=self._log, **options
-            )
+        model, text = self._writing_model(), as_bytes(prompt)
+        if state is not None:
+            options |= {"state": Path(state), "events": self._log}
+            yield from stream_with_state(model, self.tokenizer, text, sampling, **options)
             return
         for writing in begin_writing(model, self.tokenizer, text, sampling, num_samples=1, **options):
             yield from writing
@@ -251,13 +245,11 @@ class Run:
     def score(self, lines: Iterable[bytes | str]) -> Iterator[LineScore]:
         """Yield how surprising each line is, as it comes: `.bits_per_byte`, at constant memory, for ever.
 
-        Args:
-            lines: lines with their ends, such as an open file. All are one document.
+        All lines, which come with their ends, as those of an open file do, are one document.
         """
         return score_text(self._writing_model(), self.tokenizer, lines)
 
     def _writing_model(self) -> LanguageModel:
-        """Return the model, once the kernels that read it token by token are there."""
         compile_token_program(self._log)
         return self.usable_model
 

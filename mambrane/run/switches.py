@@ -109,6 +109,13 @@ def on_and_off(config: RunConfig) -> tuple[list[str], list[str]]:
         "distillation": continual.distillation_strength > 0,
         "averaged weights": config.engine.ema_decay > 0,
     }
+    # How it is computed is worth a word only where it is not as usual.
+    unusual = {
+        "sums in one order": config.run.deterministic,
+        "compiled blocks": config.engine.compile,
+        "checkpointed activations": config.engine.checkpoint_activations,
+    }
+    switches |= {name: True for name, is_on in unusual.items() if is_on}
     return [name for name, is_on in switches.items() if is_on], [name for name, is_on in switches.items() if not is_on]
 
 

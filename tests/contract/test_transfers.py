@@ -44,13 +44,13 @@ class Text:
 def everything_on(**continual: Any) -> RunConfig:
     """Return a run of the smallest sizes with every method."""
     config = tiny()
-    on = {"regularizer_strength": 1.0, "distillation_strength": 1.0, "fisher_sequences": 2} | continual
+    on = {"regularizer_strength": 1.0, "distillation_strength": 1.0, "reptile_strength": 0.1, "fisher_sequences": 2}
     return replace(
         config,
         data=replace(config.data, sequence_length=TOKENS),
         model=replace(config.model, hidden_dim=32, num_layers=1, spiking_units=16),
         engine=replace(config.engine, accumulation_steps=MICRO_BATCHES, ema_decay=0.99),
-        continual=replace(config.continual, **on),
+        continual=replace(config.continual, **on | continual),
     )
 
 

@@ -127,7 +127,7 @@ with mock.patch.object(compiler_process, "compile_elsewhere", refuse):
     for name in ("homeostatic", "classical", "triplet", "bcm"):
         view = StepView(
             model=model, micro_batches=[batch], activities=[output.activity],
-            targets_by_batch=[tokens.numel()], num_targets=tokens.numel(),
+            read_by_batch=[tokens.numel()], num_targets=tokens.numel(),
             applied_step=1, learning_rate=1e-3,
         )
         Stdp(replace(rule, stdp_type=name), model).after_step(view)

@@ -60,7 +60,7 @@ def view_of() -> Callable[..., StepView]:
             model=model,
             micro_batches=list(batches),
             activities=activities,
-            targets_by_batch=[batch.num_targets for batch in batches],
+            read_by_batch=[batch.num_read for batch in batches],
             num_targets=sum(batch.num_targets for batch in batches),
             applied_step=1,
             learning_rate=1e-3,

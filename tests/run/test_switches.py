@@ -87,3 +87,16 @@ def test_other_blocks_are_named_and_what_only_hybrid_ones_have_is_left_out():
     on, off = on_and_off(config)
     assert on[0] == "blocks mamba"
     assert not {"Mamba", "adaptive gating", "cross-attention", "liquid cells"} & {*on, *off}
+
+
+def test_how_it_is_computed_is_named_where_it_is_not_as_usual():
+    usual_on, usual_off = on_and_off(tiny())
+    words = ["sums in one order", "compiled blocks", "checkpointed activations"]
+    assert not set(words) & {*usual_on, *usual_off}
+    config = tiny()
+    config = replace(
+        config,
+        run=replace(config.run, deterministic=True),
+        engine=replace(config.engine, compile=True, checkpoint_activations=True),
+    )
+    assert [name for name in on_and_off(config)[0] if name not in usual_on] == words
