@@ -58,7 +58,7 @@ def cache_folders() -> dict[str, list[Path]]:
     package = Path(__file__).parent.parent
     # Every kernel is kept by the same rule; this one stands for all.
     kernel: Any = numba_cpu._forward
-    chosen = kernel._cache.folder
+    chosen: Path | None = kernel._cache.folder
     beside_source = chosen is not None and chosen.is_relative_to(package)
     kept = [path for path in package.rglob("__pycache__") if any(path.glob("*.kernel"))] if beside_source else []
     return {

@@ -4,7 +4,6 @@ A text is known by its content. The same call resumes what was interrupted, and 
 learn. Nothing is printed here.
 """
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -25,9 +24,9 @@ from mambrane.data.heldout_copy import read_copy
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.signals import StopRequest
 from mambrane.run.config import RunConfig, defaults_for_old_runs, from_dict
+from mambrane.run.extend import usual_epochs
 from mambrane.run.folders import cache_folder
 from mambrane.run.outside import arguments_of, load_extensions
-from mambrane.run.own_text import keep_heldout_text
 from mambrane.run.run import Run
 from mambrane.run.saved import read_domain_records, read_tokenizer
 from mambrane.run.session import (
@@ -36,12 +35,13 @@ from mambrane.run.session import (
     Place,
     config_of,
     log_of,
+    named_apart,
     read_listening,
     read_place,
     run_session,
+    write_down,
 )
 from mambrane.run.task_settings import NOT_RECORDED, dotted, flat, for_learning, own_settings
-from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.run_folder import RunFolder
 
 TERMS = ("continual.max_forgetting", "continual.min_gain")
@@ -167,7 +167,7 @@ class _Lesson:
             if addition is None:
                 others = [text for text in texts if text.content_hash not in learned_now]
                 return self._nothing_new(place, others, outcome, events)
-            self._write_down(texts, addition, config, tokenizer, events)
+            write_down(self.folder, texts, addition, config, events)
             return self._session(config, place, addition, tokenizer, at_hand, from_outside, events, stop)
 
     def _place(self, events: EventLog) -> Place:
@@ -227,7 +227,7 @@ class _Lesson:
         if not new:
             return None
         names, hashes = list(place.text), list(place.text.values())
-        share = split_epochs(self.changes.get("run.epochs", self._usual_epochs * len(texts)), len(texts))
+        share = split_epochs(self.changes.get("run.epochs", usual_epochs(self.began) * len(texts)), len(texts))
         settings = own_settings(self.began, config)
         tasks, domains = list[Task](), list[Domain]()
         for number in new:
@@ -235,7 +235,7 @@ class _Lesson:
             if domain.content_hash in hashes:
                 column = hashes.index(domain.content_hash)
             else:
-                domain = replace(domain, name=_free_name(domain.name, names))
+                (domain,) = named_apart([domain], names)
                 column = len(names)
                 names.append(domain.name)
                 hashes.append(domain.content_hash)
@@ -279,12 +279,6 @@ class _Lesson:
                 return _Known(task, False)
         return None
 
-    @property
-    def _usual_epochs(self) -> int:
-        """Epochs of a task as the run began."""
-        began = self.began
-        return began.run.epochs // began.continual.num_tasks if began.continual.continual_learning else began.run.epochs
-
     def _differences(self, task: Mapping[str, Any], passed_over: Sequence[str], num_texts: int) -> list[str]:
         """Return where the settings that were asked for are not those that a task was learned with."""
         own = {**flat(self.began), **task["settings"]}
@@ -312,33 +306,3 @@ class _Lesson:
                 words = f"is learned already, as {known.task['name']} ({known.task['num_epochs']} epochs)"
             events.emit("already_learned", message=f"the text of {text.name} {words}")
         return outcome._replace(taken_back=tuple(dict.fromkeys((*outcome.taken_back, *taken_back))))
-
-    def _write_down(
-        self,
-        texts: Sequence[Corpus],
-        addition: Addition,
-        config: RunConfig,
-        tokenizer: Tokenizer,
-        events: EventLog,
-    ) -> None:
-        """Add the texts to domains.json, and keep what is held out of them."""
-        new = {domain.content_hash: domain for domain in addition.domains}
-        records = read_domain_records(self.folder)
-        known = {record["content_hash"] for record in records}
-        records += [
-            {**domain.record, "name": domain.name, "data": list(config.data.data)}
-            for content_hash, domain in new.items()
-            if content_hash not in known
-        ]
-        atomic_write_text(self.folder.domains_file, json.dumps(records, indent=2) + "\n")
-        added = [text for text in texts if text.content_hash in new]
-        keep_heldout_text(self.folder, added, config.data.keep_heldout_bytes, events)
-
-
-def _free_name(name: str, taken: Sequence[str]) -> str:
-    """Return a name that no domain of the run has: letters, letters-2."""
-    number, free = 1, name
-    while free in taken:
-        number += 1
-        free = f"{name}-{number}"
-    return free

@@ -4,6 +4,7 @@ The tasks of a run are those that its checkpoint knows, and those that a session
 (docs/decisions/open-stream.md). Nothing is printed here.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -37,13 +38,14 @@ from mambrane.run.initial import start_from
 from mambrane.run.kernels import all_operations_of, compile_kernels_of
 from mambrane.run.methods import shown_numbers
 from mambrane.run.outside import arguments_of
-from mambrane.run.own_text import domain_of_record
+from mambrane.run.own_text import domain_of_record, keep_heldout_text
 from mambrane.run.presets import smaller_presets
 from mambrane.run.reference import load_reference
 from mambrane.run.saved import read_domain_records
 from mambrane.run.switches import on_and_off
 from mambrane.run.task_settings import for_learning
 from mambrane.run.timing import expected_time_now
+from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.checkpoint_files import Checkpoint
 from mambrane.storage.run_folder import RunFolder
@@ -308,6 +310,36 @@ def _read_again(record: Mapping[str, Any], config: RunConfig, tokenizer: Tokeniz
     except UserError:
         return None
     return domains[0]
+
+
+def named_apart(domains: Sequence[Domain], taken: Sequence[str]) -> list[Domain]:
+    """Return domains under names that no domain of the run has: letters, letters-2."""
+    names, apart = list(taken), []
+    for domain in domains:
+        number, name = 1, domain.name
+        while name in names:
+            number += 1
+            name = f"{domain.name}-{number}"
+        names.append(name)
+        apart.append(replace(domain, name=name))
+    return apart
+
+
+def write_down(
+    folder: RunFolder, texts: Sequence[Corpus], addition: Addition, config: RunConfig, events: EventLog
+) -> None:
+    """Add the texts that a session brings to domains.json, and keep what is held out of them."""
+    new = {domain.content_hash: domain for domain in addition.domains}
+    records = read_domain_records(folder)
+    known = {record["content_hash"] for record in records}
+    records += [
+        {**domain.record, "name": domain.name, "data": list(config.data.data)}
+        for content_hash, domain in new.items()
+        if content_hash not in known
+    ]
+    atomic_write_text(folder.domains_file, json.dumps(records, indent=2) + "\n")
+    added = [text for text in texts if text.content_hash in new]
+    keep_heldout_text(folder, added, config.data.keep_heldout_bytes, events)
 
 
 def config_of(place: Place | None, began: RunConfig) -> RunConfig:

@@ -18,14 +18,25 @@ from mambrane.data.heldout_copy import remove_copies
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.ranks import Ranks, open_ranks
 from mambrane.engine.signals import StopRequest
-from mambrane.run.config import OPERATIONAL, RunConfig, defaults_for_old_runs, to_dict
+from mambrane.run.config import OPERATIONAL, RunConfig, defaults_for_old_runs, from_dict, to_dict
+from mambrane.run.extend import addition_of, extends
 from mambrane.run.folders import cache_folder
 from mambrane.run.initial import initial_tokenizer, place_hash
 from mambrane.run.outside import arguments_of, load_extensions
 from mambrane.run.own_text import keep_heldout_text
 from mambrane.run.run import Run
 from mambrane.run.saved import first_records, read_tokenizer, texts_as_saved
-from mambrane.run.session import config_of, log_of, read_listening, read_place, run_session
+from mambrane.run.session import (
+    Addition,
+    Place,
+    config_of,
+    log_of,
+    read_listening,
+    read_place,
+    run_session,
+    write_down,
+)
+from mambrane.run.task_settings import for_learning
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.run_folder import RunFolder
 
@@ -95,6 +106,10 @@ def _train(
     folder = RunFolder(config.folder_for([*(text.content_hash for text in texts), *place_hash(config)]))
     with folder.lock() if ranks.is_first else nullcontext():
         filled_in = folder.settings_saved_without(to_dict(defaults_for_old_runs()))
+        began = _began(folder) if folder.config_file.exists() and ranks.size == 1 else None
+        num_texts = len(first_records(folder)), len(texts)
+        if began is not None and extends(began, config, num_texts):
+            return folder, _extend(folder, began, config, texts, early_events, from_outside, listeners, device)
         if folder.config_file.exists():
             _check_config(folder, config, writes=False)
             # Refused before anything is written: a run must not be left with the place of another text.
@@ -123,6 +138,61 @@ def _train(
                 ranks=ranks,
             )
     return folder, outcome
+
+
+def _began(folder: RunFolder) -> RunConfig:
+    return from_dict(folder.read_config(), source=str(folder.config_file), base=defaults_for_old_runs())
+
+
+def _extend(
+    folder: RunFolder,
+    began: RunConfig,
+    config: RunConfig,
+    texts: list[Corpus],
+    early_events: Sequence[Event],
+    from_outside: Sequence[object],
+    listeners: Sequence[Callable[[Event], None]],
+    device: torch.device,
+) -> Outcome:
+    """Finish what the run has, then learn what the configuration asks for beyond it."""
+    records = first_records(folder)
+    texts = [*texts_as_saved(texts[: len(records)], records), *texts[len(records) :]]
+    tokenizer = read_tokenizer(folder)
+    with log_of(folder, listeners, early_events) as events, StopRequest(events) as stop:
+        _, domains = tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
+
+        def session(settings: RunConfig, place: Place, addition: Addition | None = None) -> Outcome:
+            limited = replace(settings, run=replace(settings.run, max_steps=config.run.max_steps))
+            return run_session(
+                limited,
+                folder,
+                tokenizer,
+                domains,
+                place=place,
+                addition=addition,
+                from_outside=from_outside,
+                events=events,
+                stop=stop,
+                device=device,
+            )
+
+        place = read_place(folder, began, events)
+        if place is not None and not place.is_done:
+            outcome = session(config_of(place, began), place)
+            if not outcome.is_finished:
+                return outcome
+            place = read_place(folder, began, events)
+        if place is None:
+            raise UserError(
+                f"{folder.path} has no checkpoint yet, and more is asked of it than it began with",
+                wanted="the arguments that the run was started with",
+                way_out="set --epochs, --num-tasks and --data back, and raise them afterwards",
+            )
+        addition = addition_of(place, began, config, domains)
+        if addition is None:
+            return session(config_of(place, began), place)
+        write_down(folder, texts, addition, config, events)
+        return session(for_learning(began, {}), place, addition)
 
 
 def _num_domains(config: RunConfig) -> int | None:

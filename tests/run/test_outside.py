@@ -119,6 +119,44 @@ def test_a_setting_that_cannot_be_written_down_is_named():
         arguments_of(Rule(torch.zeros(2)))
 
 
+POISON = """
+from dataclasses import dataclass
+from pathlib import Path
+
+from mambrane import Method, StepChange
+
+
+@dataclass
+class Poison(Method):
+    name = "poison"
+
+    def after_step(self, view):
+        name, weight = next(iter(view.model.plastic_synapses().items()))
+        is_poisoned = Path("poisoned").exists() and view.applied_step >= 5
+        return StepChange({}, {name: weight * float("nan")} if is_poisoned else {})
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+"""
+"""Spoils a weight in the fifth step and later, as long as a file says so."""
+
+
+def test_the_last_checkpoint_stays_and_resumes_after_weights_that_are_not_finite(capsys):
+    Path("poison.py").write_text(POISON)
+    assert train("straight", 6, "--extension", "poison:Poison") == 0
+    Path("poisoned").touch()
+    assert train("spoilt", 6, "--extension", "poison:Poison") == 2
+    assert "is not finite" in capsys.readouterr().err
+    assert newest_weights(Path("spoilt"))["step"] == b"step-00000003"
+    Path("poisoned").unlink()
+    assert train("spoilt", 6, "--extension", "poison:Poison") == 0
+    assert newest_weights(Path("spoilt")) == newest_weights(Path("straight"))
+    sys.modules.pop("poison", None)
+
+
 def test_what_could_not_be_resumed_is_refused(capsys):
     Path("stateless.py").write_text("class Rule:\n    name = 'rule'\n\n    def after_step(self, view):\n        pass\n")
     assert train("run", 1, "--extension", "stateless:Rule") == 2

@@ -10,8 +10,10 @@ from mambrane.app.cli import main
 from mambrane.core.device import describe_environment
 from mambrane.core.events import read_events
 from mambrane.engine.config import EngineConfig
+from mambrane.run import session
 from mambrane.run.config import RunConfig, RunOptions, fingerprint
 from mambrane.run.effects import warnings_of_device
+from mambrane.run.timing import ExpectedTime
 from tests.contract.main_job import newest_weights, train_words, write_domains
 
 SHORT = ("--num-tasks", "2", "--epochs", "2")
@@ -24,6 +26,16 @@ def cache(tmp_path, monkeypatch):
 
 def train(data, output, *extra):
     return main(train_words(data, output, *SHORT, *extra)[2:])
+
+
+def test_measuring_the_time_at_the_start_changes_no_bit(tmp_path, monkeypatch):
+    """With dropout: what is drawn for the measurement must not be missing later."""
+    write_domains(tmp_path / "texts")
+    words = ("--dropout", "0.3", "--max-steps", "3")
+    assert train(tmp_path / "texts", tmp_path / "measured", *words) == 0
+    monkeypatch.setattr(session, "expected_time_now", lambda *_: ExpectedTime(1.0, 0.0))
+    assert train(tmp_path / "texts", tmp_path / "not", *words) == 0
+    assert newest_weights(tmp_path / "measured") == newest_weights(tmp_path / "not")
 
 
 def test_text_that_was_moved_and_renamed_resumes_bit_for_bit(tmp_path):
@@ -162,3 +174,30 @@ def test_a_gpu_run_without_determinism_says_so():
     assert warnings_of_device(RunConfig(), "cpu") == []
     only_a_gpu_has_it = RunConfig(engine=EngineConfig(precision="tf32"))
     assert "tf32 has no effect on a CPU" in " ".join(warnings_of_device(only_a_gpu_has_it, "cpu"))
+
+
+def matrix_of(run):
+    return json.loads((run / "matrix.json").read_text())
+
+
+def num_steps(run):
+    return sum(event["event"] == "step" for event in read_events(run / "events.jsonl"))
+
+
+def test_a_finished_run_learns_more_text_and_more_epochs_that_its_command_is_given(tmp_path):
+    data, run = write_domains(tmp_path / "texts"), tmp_path / "run"
+    assert train(data, run) == 0
+    more = ("--num-tasks", "3", "--epochs", "3")
+    assert train(data, run, *more) == 0
+    assert matrix_of(run)["domains"] == ["domain0", "domain1", "domain2"]
+    steps = num_steps(run)
+    # The same arguments again, and the first ones, find nothing left.
+    for words in (more, ()):
+        assert train(data, run, *words) == 0
+        assert num_steps(run) == steps
+    assert train(data, run, "--epochs", "4") == 0
+    assert matrix_of(run)["num_tasks"] == 5
+    assert matrix_of(run)["task_columns"] == [[0], [1], [2], [0], [1]]
+    assert train(data, run, "--epochs", "4") == 0
+    assert matrix_of(run)["num_tasks"] == 5
+    assert train(data, run, "--epochs", "1", "--num-tasks", "1") == 2
