@@ -11,7 +11,19 @@ import torch
 from torch import Tensor
 
 from mambrane.kernels.triton.launch import Launch, rehearsal
-from mambrane.ops import causal_conv, causal_trace, gated_skip, lif, selective_scan, spike_pairs, ssd
+from mambrane.ops import (
+    CfcWeights,
+    LtcWeights,
+    causal_conv,
+    causal_trace,
+    cfc,
+    gated_skip,
+    lif,
+    ltc,
+    selective_scan,
+    spike_pairs,
+    ssd,
+)
 
 BATCH, TOKENS, EXPANDED, STATES, TAPS, UNITS, HEADS, LAYERS = 8, 256, 1024, 32, 4, 128, 16, 8
 
@@ -60,6 +72,18 @@ def _ssd() -> tuple[Tensor, ...]:
     return ssd(x_BTHP, delta_BTH, whole(HEADS), B_BTN, C_BTN, resets_BT=_resets())[:1]
 
 
+def _cfc() -> tuple[Tensor, ...]:
+    heads = [part for _ in range(4) for part in (whole(UNITS, UNITS), whole(UNITS))]
+    weights = CfcWeights(whole(UNITS, 2 * UNITS), whole(UNITS), *heads)
+    return cfc(whole(BATCH, TOKENS, UNITS), weights, resets_BT=_resets())[:1]
+
+
+def _ltc() -> tuple[Tensor, ...]:
+    inputs, synapses, units = [UNITS] * 2, [(UNITS, UNITS)] * 8, [UNITS] * 3
+    weights = LtcWeights(*map(whole, inputs), *(whole(*shape) for shape in synapses), *map(whole, units))
+    return ltc(whole(BATCH, TOKENS, UNITS), weights, resets_BT=_resets())[:1]
+
+
 def _resets() -> Tensor:
     return torch.empty(BATCH, TOKENS, dtype=torch.bool, device="meta")
 
@@ -72,6 +96,8 @@ CALLS: dict[str, Callable[[], tuple[Tensor, ...]]] = {
     "gated_skip": _gated_skip,
     "spike_pairs": _spike_pairs,
     "ssd": _ssd,
+    "cfc": _cfc,
+    "ltc": _ltc,
 }
 """One call of each operation; the outputs that training reads."""
 

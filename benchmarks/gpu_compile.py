@@ -1,6 +1,6 @@
 """Compile every kernel of ours for GPUs that are not here, and read what came out.
 
-    python -m benchmarks.gpu_compile [--targets sm_90 gfx942] [--only selective_scan] [--write]
+    python -m benchmarks.gpu_compile [--targets sm_90 gfx942] [--only selective_scan] [--check | --write]
 
 Triton compiles without a driver, and its wheel brings NVIDIA's assembler and disassembler. For each kernel that the
 base preset starts (`benchmarks.gpu_calls`): registers, what did not fit into them (spills), shared memory, warps on
@@ -24,11 +24,18 @@ import torch
 
 from benchmarks.environments import ROOT
 from benchmarks.gpu_calls import launches
-from mambrane.kernels.triton.launch import Launch, is_interpreting
+from mambrane.kernels.triton.launch import NVIDIA_OPTIONS, Launch, is_interpreting
 
 TARGETS = ("sm_80", "sm_90", "sm_100", "sm_120", "gfx942")
 RESULTS, PAGE = ROOT / "benchmarks/results/gpu_compile.json", ROOT / "docs/gpu.md"
 HEADING = "## Compiled kernels"
+INTRODUCTION = """\
+`python -m benchmarks.gpu_compile --write`, on a machine without a GPU: what Triton 3.7.1 and its assemblers make of the
+kernels that the base preset starts (8 sequences of 256 tokens, bfloat16). Instructions are those of a warp in the loops
+of the kernel, for a token of its tile (16 channels and 32 states of the scan, 32 neurons or units, 64 channels of the
+convolution; of a cell without unrolled tokens, of a tile of weights). Compiled, not measured."""
+EXACT = {("lif", "forward"), ("causal_trace", "forward"), ("spike_pairs", "traces")}
+"""Kernels whose products and sums must not be fused: their numbers equal the reference's bit for bit."""
 
 POINTERS = {
     torch.float32: "*fp32",
@@ -95,7 +102,9 @@ def compile_one(operation: str, launch: Launch, target: str) -> Compiled:
     source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=attributes)
     is_amd = target.startswith("gfx")
     gpu = GPUTarget("hip", target, 64) if is_amd else GPUTarget("cuda", int(target.removeprefix("sm_")), 32)
-    binary = triton.compile(source, target=gpu, options=dict(launch.options))
+    left_out = NVIDIA_OPTIONS if is_amd else ()
+    options = {name: value for name, value in launch.options.items() if name not in left_out}
+    binary = triton.compile(source, target=gpu, options=options)
     read = _read_amd if is_amd else _read_nvidia
     warps = launch.options.get("num_warps", 4)
     return Compiled(operation, launch.kernel, target, **read(binary, warps, _tokens(launch)))
@@ -206,10 +215,11 @@ def as_table(rows: Sequence[Compiled]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; return 1 if a kernel spills."""
+    """Print the table; return 1 where something is wrong with a kernel."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--targets", nargs="+", default=TARGETS, choices=TARGETS)
     parser.add_argument("--only", default="", help="part of operation.kernel")
+    parser.add_argument("--check", action="store_true", help="compare with the JSON file too")
     parser.add_argument("--write", action="store_true", help="renew the JSON file and the page")
     options = parser.parse_args(arguments)
     if is_interpreting():
@@ -218,7 +228,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(as_table(rows))
     if options.write:
         RESULTS.write_text(json.dumps([row._asdict() for row in rows], indent=1) + "\n")
-    return int(any(row.spills for row in rows))
+        write_section(PAGE, HEADING, f"{INTRODUCTION}\n\n{as_table(rows)}\n")
+    before = [Compiled(**row) for row in json.loads(RESULTS.read_text())] if options.check else rows
+    found = complaints(rows, before)
+    print(*found, sep="\n", file=sys.stderr)
+    return int(bool(found))
+
+
+def complaints(rows: Sequence[Compiled], before: Sequence[Compiled]) -> list[str]:
+    """Return what is wrong with kernels, by themselves and against the same ones before: a sentence each."""
+    known = _numbered(before)
+    found = []
+    for key, row in _numbered(rows).items():
+        name, old = f"{row.operation}.{row.kernel} on {row.target}", known.get(key)
+        if row.spills:
+            found.append(f"{name}: {row.spills} bytes of a thread do not fit into registers")
+        if (row.operation, row.kernel) in EXACT and row.fused:
+            found.append(f"{name}: {row.fused} fused multiply-adds, which would move spikes")
+        if old is None:
+            found.append(f"{name}: not among the results that are kept")
+            continue
+        if row.wide_loads < old.wide_loads:
+            found.append(f"{name}: {row.wide_loads} loads of 8 bytes and more, {old.wide_loads} before")
+        if row.registers > old.registers:
+            found.append(f"{name}: {row.registers} registers, {old.registers} before")
+    return found
+
+
+def _numbered(rows: Sequence[Compiled]) -> dict[tuple, Compiled]:
+    """Return the rows by name, target and number: a kernel may be compiled for more than one kind of launch."""
+    numbered: dict[tuple, Compiled] = {}
+    for row in rows:
+        name = (row.operation, row.kernel, row.target)
+        numbered[*name, sum(key[:3] == name for key in numbered)] = row
+    return numbered
+
+
+def write_section(page: Path, heading: str, text: str) -> None:
+    """Put the text under its heading on a page, in place of what stood there; a new section stands last."""
+    old = page.read_text() if page.exists() else "# On a GPU\n"
+    before, _, rest = old.partition(f"{heading}\n")
+    after = rest[rest.index("\n## ") + 1 :] if "\n## " in rest else ""
+    page.write_text(f"{before.rstrip()}\n\n{heading}\n\n{text.strip()}\n" + (f"\n{after}" if after else ""))
 
 
 if __name__ == "__main__":

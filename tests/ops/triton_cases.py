@@ -12,7 +12,19 @@ import torch
 from torch import Tensor
 
 from mambrane.core.seeding import make_generator
-from mambrane.ops import causal_conv, causal_trace, gated_skip, lif, selective_scan, ssd
+from mambrane.ops import (
+    CfcWeights,
+    LtcWeights,
+    causal_conv,
+    causal_trace,
+    cfc,
+    gated_skip,
+    lif,
+    ltc,
+    selective_scan,
+    ssd,
+)
+from tests.ops.tolerances import RATIO
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 BATCH = 2
@@ -28,6 +40,10 @@ class Case(NamedTuple):
     """Shape of each input; -1 stands for the number of tokens."""
     state: str | None = None
     """The input that holds the state before; the last output is the state behind."""
+    tokens: int = 11
+    """What the tests run: fewer where a token takes the interpreter long."""
+    ratio: float = RATIO[torch.float32]
+    """How far float32 may be from the reference."""
     is_exact: bool = False
     """The numbers of a text in pieces are those of the whole, and those of the reference, bit for bit."""
 
@@ -51,8 +67,12 @@ def make_inputs(
 def _in_range(name: str, normal: Tensor) -> Tensor:
     if name.startswith("delta"):
         return normal.exp() * 0.3
+    if name.startswith("elapsed") or name in ("w", "sensory_w", "cm", "gleak"):
+        return normal.exp()
     if name in ("A_EN", "A_H"):
         return -normal.exp()
+    if name.endswith("weight") and not name.endswith("_EK"):
+        return normal * 0.5
     return normal.sigmoid() if name.startswith("decay") else normal
 
 
@@ -72,6 +92,8 @@ SMALL_BLOCKS = {
     "causal_trace": {"BLOCK_UNITS": 4, "UNROLLED_TOKENS": 4},
     "gated_skip": {"BLOCK_TOKENS": 4, "BLOCK_CHANNELS": 4},
     "spike_pairs": {"BLOCK_UNITS": 4, "UNROLLED_TICKS": 4},
+    "cfc": {"LARGEST_BLOCK": 4},
+    "ltc": {"BLOCK_UNITS": 4, "PROGRAMS": 4},
     "ssd": {"BLOCK_NUMBERS": 4, "CHUNK_TOKENS": 4},
     "causal_conv": {"BLOCK_TOKENS": 4, "BLOCK_CHANNELS": 4},
 }
@@ -133,6 +155,34 @@ def _gated_skip(**inputs: Any) -> tuple[Tensor, ...]:
 
 _SKIP = {"y_BTE": (BATCH, -1, 5), "x_BTE": (BATCH, -1, 5), "skip_E": (5,), "gate_BTE": (BATCH, -1, 5)}
 
+
+def _cfc_case(*elapsed: int) -> Case:
+    heads = ("ff1", "ff2", "time_a", "time_b")
+    shapes = {"x_BTI": (BATCH, -1, 3), "backbone_weight": (5, 3 + 3), "backbone_bias": (5,)}
+    shapes |= {f"{head}_weight": (3, 5) for head in heads} | {f"{head}_bias": (3,) for head in heads}
+    shapes |= {"elapsed_BT": elapsed} if elapsed else {}
+
+    def run(**inputs: Any) -> tuple[Tensor, ...]:
+        weights = CfcWeights(**{name: inputs.pop(name) for name in CfcWeights._fields})
+        return cfc(inputs.pop("x_BTI"), weights, **inputs)
+
+    return Case("cfc", run, shapes | {"state_BL": (BATCH, 3)}, "state_BL", tokens=5)
+
+
+def _ltc_case(*elapsed: int) -> Case:
+    synapses, units = ("w", "mu", "sigma", "erev"), ("cm", "gleak", "vleak")
+    shapes = {"x_BTI": (BATCH, -1, 5), "input_weight": (5,), "input_bias": (5,), "state_BL": (BATCH, 3)}
+    shapes |= {f"sensory_{name}": (5, 3) for name in synapses} | dict.fromkeys(synapses, (3, 3))
+    shapes |= dict.fromkeys(units, (3,)) | ({"elapsed_BT": elapsed} if elapsed else {})
+
+    def run(**inputs: Any) -> tuple[Tensor, ...]:
+        weights = LtcWeights(**{name: inputs.pop(name) for name in LtcWeights._fields})
+        return ltc(inputs.pop("x_BTI"), weights, **inputs)
+
+    # The gradient of cm is a sum that cancels almost to nothing.
+    return Case("ltc", run, shapes, "state_BL", tokens=3, ratio=1e-4)
+
+
 CASES = {
     "scan": Case("selective_scan", selective_scan, _SCAN, "state_BEN"),
     "lif": _lif_case((5,)),
@@ -143,6 +193,12 @@ CASES = {
     ),
     "trace, one decay": Case("causal_trace", _trace_with_number, _TRACE, "state_BS", is_exact=True),
     "trace, decays": Case("causal_trace", _trace_with_tensor, _TRACE | {"decay_S": (5,)}, "state_BS", is_exact=True),
+    "cfc": _cfc_case(BATCH, -1),
+    "cfc, time of units": _cfc_case(BATCH, -1, 3),
+    "cfc, even time": _cfc_case(),
+    "ltc": _ltc_case(BATCH, -1),
+    "ltc, time of units": _ltc_case(BATCH, -1, 3),
+    "ltc, even time": _ltc_case(),
     "ssd": Case("ssd", ssd, _SSD, "state_BHPN"),
     "gated skip": Case("gated_skip", _gated_skip, _SKIP),
     "conv": _conv_case(4, "silu"),

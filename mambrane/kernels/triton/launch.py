@@ -21,8 +21,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion")
+OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion", "maxnreg")
 """What is said to the compiler and not to the kernel."""
+NVIDIA_OPTIONS = ("maxnreg",)
+"""What only NVIDIA's compiler takes."""
 
 
 class Launch(NamedTuple):
@@ -89,6 +91,8 @@ class Kernels:
             return
         if first.device.type == "cpu" and not is_interpreting():
             raise RuntimeError(f"kernel {kernel} of {self._module} is for a GPU; its tensors are on the CPU")
+        if torch.version.hip:
+            named = {name: value for name, value in named.items() if name not in NVIDIA_OPTIONS}
         # An unused pointer still has to be one.
         filled = (_as_pointer(first if each is None else each) for each in arguments)
         with _device_of(first):

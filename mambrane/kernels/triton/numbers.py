@@ -33,7 +33,7 @@ def tanh(x):
     """Return the hyperbolic tangent: 1 - 2 / (exp(2 |x|) + 1), or its series for a small x, which loses no digits."""
     size = tl.abs(x)
     square = x * x
-    series = size * (1.0 + square * (-1.0 / 3 + square * (2.0 / 15 - square * (17.0 / 315))))
+    series = size * (1.0 + square * (-1.0 / 3 + square * (2.0 / 15 + square * (-17.0 / 315 + square * (62.0 / 2835)))))
     large = 1.0 - 2.0 / (tl.exp2(size * (2.0 * LOG2_E)) + 1.0)
     result = tl.where(size < 0.25, series, large)
     return tl.where(x < 0, -result, result)

@@ -62,7 +62,7 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
 
 def _constants(channels: int) -> dict[str, Any]:
     """Return what both kernels are compiled for."""
-    return {"E": channels, "BLOCK_R": BLOCK_TOKENS, "BLOCK_E": BLOCK_CHANNELS, "num_warps": NUM_WARPS}
+    return {"E": channels, "BLOCK_T": BLOCK_TOKENS, "BLOCK_E": BLOCK_CHANNELS, "num_warps": NUM_WARPS}
 
 
 _gate = gpu_operator(

@@ -15,11 +15,11 @@ def forward(
     out_ptr,
     R,
     E: tl.constexpr,
-    BLOCK_R: tl.constexpr,
+    BLOCK_T: tl.constexpr,
     BLOCK_E: tl.constexpr,
 ):
     """Write a tile of rows (tokens) and channels."""
-    r = tl.program_id(1).to(tl.int64) * BLOCK_R + tl.arange(0, BLOCK_R)
+    r = tl.program_id(1).to(tl.int64) * BLOCK_T + tl.arange(0, BLOCK_T)
     e = tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
     in_e = (e < E) | (E % BLOCK_E == 0)
     places, inside = r[:, None] * E + e[None, :], (r < R)[:, None] & in_e[None, :]
@@ -41,12 +41,12 @@ def backward(
     grad_gate_ptr,
     R,
     E: tl.constexpr,
-    BLOCK_R: tl.constexpr,
+    BLOCK_T: tl.constexpr,
     BLOCK_E: tl.constexpr,
 ):
     """Write the gradients of a tile, and its share of the one of the skip."""
     block = tl.program_id(1).to(tl.int64)
-    r, e = block * BLOCK_R + tl.arange(0, BLOCK_R), tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
+    r, e = block * BLOCK_T + tl.arange(0, BLOCK_T), tl.program_id(0) * BLOCK_E + tl.arange(0, BLOCK_E)
     in_e = (e < E) | (E % BLOCK_E == 0)
     places, inside = r[:, None] * E + e[None, :], (r < R)[:, None] & in_e[None, :]
     gate, grad = load(gate_ptr, places, inside), load(grad_ptr, places, inside)

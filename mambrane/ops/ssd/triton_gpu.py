@@ -67,9 +67,9 @@ def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
 
 
 def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
-    decay_BGH, before_BGHPN = saved
+    first_BHPN, decay_BGH, before_BGHPN = saved
     grid, num_chunks, constants = _sizes(before_BGHPN)
-    grad_added_BGHPN, grad_first_BHPN = torch.empty_like(before_BGHPN), torch.empty_like(before_BGHPN[:, 0])
+    grad_added_BGHPN, grad_first_BHPN = torch.empty_like(before_BGHPN), torch.empty_like(first_BHPN)
     partial_decay = decay_BGH.new_empty(*decay_BGH.shape, grid[0])
     _KERNELS.start(
         "backward",
@@ -97,8 +97,8 @@ _operator = gpu_operator(
     _make_outputs,
     _run_forward,
     _run_backward,
-    saves=("decay_BGH", "before_BGHPN"),
-    gradients={"first_BHPN": "last_BHPN", "decay_BGH": "decay_BGH", "added_BGHPN": "before_BGHPN"},
+    saves=("first_BHPN", "decay_BGH", "before_BGHPN"),
+    gradients={"first_BHPN": "first_BHPN", "decay_BGH": "decay_BGH", "added_BGHPN": "before_BGHPN"},
 )
 
 
