@@ -137,7 +137,8 @@ class Arguments:
 
 def require_option(operation: str, name: str, value: object, options: Sequence[object]) -> None:
     """Raise UserError unless the value is one of the options."""
-    if value not in options:
+    # An array would answer a comparison with an array.
+    if not any(type(value) is type(option) and value == option for option in options):
         refuse(operation, f"{name} is {_named(value)}", " or ".join(_named(option) for option in options))
 
 

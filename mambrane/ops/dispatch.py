@@ -110,6 +110,8 @@ class Operation:
             UserError: the backend asked for does not exist, or cannot run on this device or with these arguments.
         """
         x = arguments[0] if isinstance(arguments[0], Tensor) else arguments[0][0]
+        if not isinstance(backend, str):
+            raise _refusal(self._name, f"of type {type(backend).__name__}", "a backend is called by its name")
         key = (backend, x.device.type, x.dtype)
         reason: str | None = None
         for implementation in self._implementations.get(key) or self._load(*key):

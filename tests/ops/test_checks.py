@@ -2,6 +2,7 @@
 
 import math
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -287,3 +288,15 @@ def floats(values):
 def test_the_backends_compared_are_those_that_a_cpu_runs():
     for name in NAMES:
         assert choose_backend(FOLDERS.get(name, name), torch.device("cpu")) in backends_of(name)
+
+
+@pytest.mark.parametrize(
+    "value", [[], {}, ("auto",), torch.ones(2), 5, None, b"auto"], ids=lambda value: type(value).__name__
+)
+def test_a_backend_or_an_option_that_is_no_text_is_refused(monkeypatch, value):
+    # Without the type checker of the tests, as users are.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    run, arguments = right("lif")
+    for name in ("backend", "surrogate", "reset"):
+        with pytest.raises(UserError, match="lif"):
+            run(**arguments | {name: value})
