@@ -23,14 +23,14 @@ TAU_TICKS, TARGET_RATE, PAIRS = 20.0, 0.1, 10
 INK, COLOURS = "#1f2933", ("#1f6f8b", "#d9822b", "#4c8c4a")
 
 
-def trains(pre_T: Tensor, post_T: Tensor) -> rules.Trains:
+def trains(pre_T: Tensor, post_T: Tensor) -> rules.SpikeTrains:
     """Return spike trains of one synapse."""
     pre, post = (spikes_T.double().view(1, -1, 1) for spikes_T in (pre_T, post_T))
     resets = torch.zeros(1, len(pre_T), dtype=torch.bool)
-    return rules.Trains([pre], [post], resets, tau_plus_ticks=TAU_TICKS, tau_minus_ticks=TAU_TICKS)
+    return rules.SpikeTrains([pre], [post], resets, tau_plus_ticks=TAU_TICKS, tau_minus_ticks=TAU_TICKS)
 
 
-def pairs(delay_ticks: int, interval_ticks: int) -> rules.Trains:
+def pairs(delay_ticks: int, interval_ticks: int) -> rules.SpikeTrains:
     """Return pairs of spikes, the output's `delay_ticks` behind the input's, one pair every `interval_ticks`."""
     pre_T, post_T = torch.zeros(2, 100 + PAIRS * interval_ticks + 100)
     places = 100 + interval_ticks * torch.arange(PAIRS)

@@ -54,7 +54,7 @@ class Change(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Trains:
+class SpikeTrains:
     """Spike trains on both sides of synapses, 0 or 1, a row for each tick; what rules read is made when asked for."""
 
     pre: Sequence[Pre]
@@ -122,7 +122,7 @@ def trace_over_rate(tau_ticks: float) -> float:
     return 1.0 / (1.0 - decay_of(tau_ticks))
 
 
-def pair(trains: Trains, *, a_minus: float | None = None) -> Change:
+def pair(trains: SpikeTrains, *, a_minus: float | None = None) -> Change:
     """Return the change of classical pair STDP, all pairs counted, for a potentiation of 1 at coincidence.
 
     Args:
@@ -134,7 +134,7 @@ def pair(trains: Trains, *, a_minus: float | None = None) -> Change:
     return Change(trains.pairs.causal_NUS, a_minus * trains.pairs.acausal_NUS)
 
 
-def triplet(trains: Trains, *, balanced_rate_per_tick: float) -> Change:
+def triplet(trains: SpikeTrains, *, balanced_rate_per_tick: float) -> Change:
     """Return the change of minimal triplet STDP, for a depression of 1 per pair.
 
     Potentiation needs a presynaptic spike and an earlier postsynaptic one, so it grows with the square of the
@@ -150,7 +150,7 @@ def triplet(trains: Trains, *, balanced_rate_per_tick: float) -> Change:
     return Change(a_plus * _correlate(triples, trains.x), trains.pairs.acausal_NUS)
 
 
-def bcm(trains: Trains, theta_NU: Float[Tensor, "N U"], *, target_rate_per_tick: float) -> Change:
+def bcm(trains: SpikeTrains, theta_NU: Float[Tensor, "N U"], *, target_rate_per_tick: float) -> Change:
     """Return the change of BCM: x y (y - theta) / rho, with rates y read from the postsynaptic trace.
 
     Args:

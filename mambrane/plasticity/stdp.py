@@ -156,7 +156,7 @@ class Stdp(Method):
             changed |= zip(synapses.names, after[-1].unbind(), strict=True)
         return StepChange(self._numbers(before, after), changed)
 
-    def _observe(self, synapses: Synapses, observed: Observed, trains: rules.Trains) -> None:
+    def _observe(self, synapses: Synapses, observed: Observed, trains: rules.SpikeTrains) -> None:
         """Add the spikes of a micro-batch."""
         change = self._rule(synapses, trains)
         observed.potentiation_NUS += change.potentiation_NUS
@@ -168,11 +168,11 @@ class Stdp(Method):
         if self.config.use_meta_plasticity:
             observed.both_high_NUS += trains.pairs.both_high_NUS
 
-    def _trains(self, batch: MicroBatch, num_read: int, spikes: list[tuple[Spikes, Spikes]]) -> rules.Trains:
+    def _trains(self, batch: MicroBatch, num_read: int, spikes: list[tuple[Spikes, Spikes]]) -> rules.SpikeTrains:
         """Return the spikes of a micro-batch. Padding, which no target follows, does not count."""
         ticks = Ticks(self.ticks_per_token)
         all_count = num_read == batch.targets_BT.numel()
-        return rules.Trains(
+        return rules.SpikeTrains(
             [pre_BTS.float() for pre_BTS, _ in spikes],
             [post_BTU.float() for _, post_BTU in spikes],
             ticks.spread_resets(batch.resets_BT),
@@ -182,7 +182,7 @@ class Stdp(Method):
             high_rate_per_tick=HIGH_OVER_TARGET * self._target_per_tick,
         )
 
-    def _rule(self, synapses: Synapses, trains: rules.Trains) -> rules.Change:
+    def _rule(self, synapses: Synapses, trains: rules.SpikeTrains) -> rules.Change:
         if self.config.stdp_type == "triplet":
             return rules.triplet(trains, balanced_rate_per_tick=self._target_per_tick)
         if self.config.stdp_type == "bcm":

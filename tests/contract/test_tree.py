@@ -27,6 +27,7 @@ def test_no_file_of_the_package_is_longer_than_the_limit():
 
 KNOWN_LONG = {
     "mambrane/continual/matrix.py",
+    "mambrane/continual/replay.py",
     "mambrane/continual/runner.py",
     "mambrane/data/domains.py",
     "mambrane/engine/trainer.py",

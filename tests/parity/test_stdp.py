@@ -71,7 +71,7 @@ def brian2_pair_stdp(pre_TS: np.ndarray, post_TU: np.ndarray) -> np.ndarray:
 def changes_by_the_pair_rule(spikes: tuple[torch.Tensor, torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
     pre, post = (train.to(dtype) for train in spikes)
     no_resets = torch.zeros(1, NUM_TICKS, dtype=torch.bool)
-    trains = rules.Trains([pre], [post], no_resets, tau_plus_ticks=TAU_PLUS, tau_minus_ticks=TAU_MINUS)
+    trains = rules.SpikeTrains([pre], [post], no_resets, tau_plus_ticks=TAU_PLUS, tau_minus_ticks=TAU_MINUS)
     change = rules.pair(trains, a_minus=A_MINUS)
     return (change.potentiation_NUS - change.depression_NUS)[0].double()
 
@@ -176,10 +176,10 @@ def brian2_homeostatic(pre_TS: np.ndarray, post_TU: np.ndarray) -> np.ndarray:
     return change_in(synapses)
 
 
-def trains_of(spikes: tuple[torch.Tensor, torch.Tensor]) -> rules.Trains:
+def trains_of(spikes: tuple[torch.Tensor, torch.Tensor]) -> rules.SpikeTrains:
     pre, post = spikes
     no_resets = torch.zeros(1, NUM_TICKS, dtype=torch.bool)
-    return rules.Trains([pre], [post], no_resets, tau_plus_ticks=TAU_PLUS, tau_minus_ticks=TAU_MINUS)
+    return rules.SpikeTrains([pre], [post], no_resets, tau_plus_ticks=TAU_PLUS, tau_minus_ticks=TAU_MINUS)
 
 
 def our_triplet(spikes: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:

@@ -16,9 +16,9 @@ def trains(*names: str, shape: tuple[int, ...] = (2, 50, 3), rate: float = 0.3) 
     return (torch.rand(shape, generator=make_generator(0, *names), dtype=torch.float64) < rate).double()
 
 
-def observed(pre: Tensor, post: Tensor) -> rules.Trains:
+def observed(pre: Tensor, post: Tensor) -> rules.SpikeTrains:
     """Return the trains with their traces, as one document each."""
-    return rules.Trains([pre], [post], torch.zeros(pre.shape[:2], dtype=torch.bool), **TAUS)
+    return rules.SpikeTrains([pre], [post], torch.zeros(pre.shape[:2], dtype=torch.bool), **TAUS)
 
 
 def one_pair(
@@ -32,21 +32,21 @@ def one_pair(
 
 @pytest.mark.parametrize("delay", [0, 1, 4, 20])
 def test_presynaptic_first_potentiates_by_an_exponential_of_the_delay(delay: int):
-    change = rules.pair(rules.Trains(*one_pair(3, 3 + delay), **TAUS))
+    change = rules.pair(rules.SpikeTrains(*one_pair(3, 3 + delay), **TAUS))
     assert change.potentiation_NUS.item() == pytest.approx(math.exp(-delay / 5.0), rel=1e-5)
     assert change.depression_NUS.item() == 0.0
 
 
 @pytest.mark.parametrize("delay", [1, 4, 20])
 def test_postsynaptic_first_depresses_by_an_exponential_of_the_delay(delay: int):
-    change = rules.pair(rules.Trains(*one_pair(3 + delay, 3), **TAUS), a_minus=0.5)
+    change = rules.pair(rules.SpikeTrains(*one_pair(3 + delay, 3), **TAUS), a_minus=0.5)
     assert change.potentiation_NUS.item() == 0.0
     assert change.depression_NUS.item() == pytest.approx(0.5 * math.exp(-delay / 8.0), rel=1e-5)
 
 
 @pytest.mark.parametrize(("pre_tick", "post_tick"), [(3, 6), (6, 3)])
 def test_no_pair_crosses_the_start_of_a_document(pre_tick: int, post_tick: int):
-    trains = rules.Trains(*one_pair(pre_tick, post_tick, resets_at=(5,)), **TAUS)
+    trains = rules.SpikeTrains(*one_pair(pre_tick, post_tick, resets_at=(5,)), **TAUS)
     for change in (rules.pair(trains), rules.triplet(trains, balanced_rate_per_tick=0.1)):
         assert change.potentiation_NUS.item() == change.depression_NUS.item() == 0.0
 
@@ -63,7 +63,7 @@ def test_pair_rule_equals_a_loop_over_all_pairs_of_spikes():
 
 
 def test_default_depression_has_five_percent_more_area():
-    a_minus = rules.pair(rules.Trains(*one_pair(1, 0), **TAUS)).depression_NUS.item() / math.exp(-1 / 8.0)
+    a_minus = rules.pair(rules.SpikeTrains(*one_pair(1, 0), **TAUS)).depression_NUS.item() / math.exp(-1 / 8.0)
     assert a_minus * TAUS["tau_minus_ticks"] == pytest.approx(1.05 * TAUS["tau_plus_ticks"], rel=1e-5)
 
 
@@ -94,7 +94,7 @@ def test_triplet_weakens_below_the_balanced_rate_and_strengthens_above(rate: flo
 def test_triplet_is_near_balance_at_the_balanced_rate():
     pre, post = (trains(name, shape=(8, 8000, 2), rate=0.1) for name in ("pre", "post"))
     no_resets = torch.zeros(8, 8000, dtype=torch.bool)
-    trains_with_traces = rules.Trains([pre], [post], no_resets, tau_plus_ticks=40.0, tau_minus_ticks=40.0)
+    trains_with_traces = rules.SpikeTrains([pre], [post], no_resets, tau_plus_ticks=40.0, tau_minus_ticks=40.0)
     change = rules.triplet(trains_with_traces, balanced_rate_per_tick=0.1)
     torch.testing.assert_close(change.potentiation_NUS, change.depression_NUS, rtol=0.1, atol=0.0)
 
@@ -103,7 +103,7 @@ def test_bcm_equals_its_formula_token_by_token():
     pre, post, theta = trains("pre"), trains("post"), torch.tensor([0.1, 0.2, 0.4], dtype=torch.float64)
     resets = torch.zeros(2, 50, dtype=torch.bool)
     resets[1, 20] = True
-    change = rules.bcm(rules.Trains([pre], [post], resets, **TAUS), theta[None], target_rate_per_tick=0.25)
+    change = rules.bcm(rules.SpikeTrains([pre], [post], resets, **TAUS), theta[None], target_rate_per_tick=0.25)
     expected = torch.zeros(3, 3, dtype=torch.float64)
     for b in range(2):
         x, y = torch.zeros(3, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
@@ -127,7 +127,7 @@ def test_synapses_are_looked_at_together_and_change_as_each_would_alone():
     counted = torch.rand(2, 50) < 0.9
 
     def changes(synapses: slice) -> list[rules.Change]:
-        some = rules.Trains(pre[synapses], post[synapses], resets, counted_BT=counted, **TAUS)
+        some = rules.SpikeTrains(pre[synapses], post[synapses], resets, counted_BT=counted, **TAUS)
         return [
             rules.pair(some),
             rules.triplet(some, balanced_rate_per_tick=0.1),

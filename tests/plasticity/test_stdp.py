@@ -77,7 +77,7 @@ def test_the_change_is_the_rule_averaged_over_the_tokens_of_the_step(
         for batch, activity in zip(batches, view.activities, strict=True):
             counted = (batch.targets_BT != -100).float()[..., None]
             spikes = ([activity[index].pre_spikes_BTS * counted], [activity[index].post_spikes_BTS * counted])
-            trains = rules.Trains(*spikes, batch.resets_BT, tau_plus_ticks=6.0, tau_minus_ticks=9.0)
+            trains = rules.SpikeTrains(*spikes, batch.resets_BT, tau_plus_ticks=6.0, tau_minus_ticks=9.0)
             part = rules.pair(trains)
             expected += (part.potentiation_NUS - part.depression_NUS)[0]
         expected *= 0.01 / sum(batch.num_targets for batch in batches)
@@ -122,7 +122,7 @@ def test_with_several_ticks_a_token_time_constants_and_rates_are_still_per_token
     change = change_of(model, stdp, view)[0]
     activity = view.activities[0][0]
     spikes = ([activity.pre_spikes_BTS], [activity.post_spikes_BTS])
-    part = rules.pair(rules.Trains(*spikes, resets, tau_plus_ticks=18.0, tau_minus_ticks=27.0))
+    part = rules.pair(rules.SpikeTrains(*spikes, resets, tau_plus_ticks=18.0, tau_minus_ticks=27.0))
     expected = 0.01 * (part.potentiation_NUS - part.depression_NUS)[0] / batch.num_targets
     torch.testing.assert_close(change, expected, rtol=1e-4, atol=1e-7)
 
@@ -293,7 +293,7 @@ def test_blocks_without_a_plastic_synapse_stand_between_those_that_have_one(
     assert list(stdp.state_dict()) == ["blocks.0.plastic.weight", "blocks.2.plastic.weight"]
     for index, change in zip((0, 2), changes, strict=True):
         did = view.activities[0][index]
-        trains = rules.Trains(
+        trains = rules.SpikeTrains(
             [did.pre_spikes_BTS], [did.post_spikes_BTS], batch.resets_BT, tau_plus_ticks=6.0, tau_minus_ticks=9.0
         )
         pair = rules.pair(trains)
