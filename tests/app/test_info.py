@@ -2,6 +2,7 @@
 
 from mambrane.app.cli import main
 from mambrane.app.info import last_firing_rates, parts_table
+from mambrane.core.events import read_events
 from mambrane.layers.cost import ComponentCost
 from mambrane.run.saved import open_run
 
@@ -24,6 +25,7 @@ def test_a_run_shows_its_model_its_switches_and_its_matrix(run_folder, capsys):
 
 
 def test_firing_rates_are_those_of_the_last_applied_step(run_folder):
-    (rates,) = last_firing_rates(open_run(run_folder))
+    saved = open_run(run_folder)
+    (rates,) = last_firing_rates(saved, read_events(saved.folder.events_file))
     assert 0.0 <= rates.first <= 1.0
     assert 0.0 <= rates.second <= 1.0

@@ -115,10 +115,11 @@ def test_text_in_utf32_that_passes_for_utf8_is_recognized(tmp_path, encoding):
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
-        (gzip.compress(b"text" * 99), "a gz file"),
+        (gzip.compress(b"text" * 99, mtime=0), "a gz file"),
         (bytes(range(256)) * 4, "no text at all"),
         (b"PK\x03\x04" + b"\xff" * 9, "a zip file"),
     ],
+    ids=["gz", "bytes", "zip"],
 )
 def test_nobody_is_told_to_convert_what_is_no_text(tmp_path, content, kind):
     with pytest.raises(UserError, match=f"it looks like {kind}(.|\n)*leave the file out") as error:
