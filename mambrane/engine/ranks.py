@@ -191,6 +191,8 @@ def open_ranks(device: torch.device, *, timeout_s: float) -> Iterator[Ranks]:
     try:
         store, rank, size = next(iter(dist.rendezvous("env://", timeout=timeout)))
         backend = "nccl" if device.type == "cuda" else "gloo"
+        # A run that torchrun starts again finds the same store: what the first start left there is not for this one.
+        store = dist.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         group_store = dist.PrefixStore("torch", store)
         dist.init_process_group(backend, store=group_store, rank=rank, world_size=size, timeout=timeout)
         control = None if backend == "gloo" else dist.new_group(backend="gloo", timeout=timeout)

@@ -38,7 +38,7 @@ class ActivityProbe(Method):
         if not names:
             return StepChange({})
         weights = [float(len(batch.inputs_BT)) for batch in view.micro_batches]
-        device = next(view.model.parameters()).device
+        device = next((value.device for batch in per_batch for value in batch.values()), torch.device("cpu"))
         # A row for each micro-batch: a few small operations for all numbers of the step.
         rows = [
             torch.stack(list(batch.values())).double() * weight

@@ -69,9 +69,21 @@ NOTES: dict[str, Words] = {
 }
 
 WITHOUT_MESSAGE = frozenset(
-    {"task_finished", "task_decided", "checkpoint_loaded", "checkpoint_removed", "step_aborted", "text_read"}
+    {
+        "study_started",
+        "study_finished",
+        "cell_started",
+        "cell_finished",
+        "cell_failed",
+        "task_finished",
+        "task_decided",
+        "checkpoint_loaded",
+        "checkpoint_removed",
+        "step_aborted",
+        "text_read",
+    }
 )
-"""Kinds that say nothing new to a reader who saw the others."""
+"""Kinds that say nothing new to a reader who saw the others; those of a study are told by its own table."""
 
 
 def warning_of(event: Event) -> str | None:

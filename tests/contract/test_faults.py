@@ -16,7 +16,7 @@ from mambrane.core.events import Event, EventLog, EventLogError, read_events
 from mambrane.data.loader import SequenceLoader
 from mambrane.engine.signals import StopRequest
 from mambrane.run.config import RunConfig
-from mambrane.storage import checkpoint as checkpoint_module
+from mambrane.storage import checkpoint_files as checkpoint_module
 from mambrane.storage.atomic_files import StorageError
 from tests.contract.whole_run import CONFIG, domains_of, sit, whole_state
 from tests.engine.tiny_training import training_differences

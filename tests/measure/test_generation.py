@@ -25,7 +25,7 @@ def build(**changes):
     with torch.no_grad():
         model.embedding.weight.mul_(5)
         for block in model.blocks:
-            block.output.weight.mul_(20)
+            (block.mixer.out_proj if hasattr(block, "mixer") else block.output).weight.mul_(20)
     return model
 
 

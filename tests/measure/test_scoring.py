@@ -26,6 +26,9 @@ class TwoBitsAToken:
     def scores(self):
         return torch.zeros(257)
 
+    def draw(self, sampling, generator, num_tokens):
+        raise NotImplementedError
+
     def state(self):
         raise NotImplementedError
 

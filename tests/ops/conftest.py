@@ -3,6 +3,7 @@
 import jaxtyping
 import pytest
 import torch
+from torch.utils import _device
 
 
 @pytest.fixture(autouse=True)
@@ -17,6 +18,8 @@ def _poison_uninitialised_memory(monkeypatch):
 
         return make_poisoned
 
+    # Torch remembers at its first use what `with torch.device(...)` acts on: nothing of it may be poisoned then.
+    _device._device_constructors()
     monkeypatch.setattr(torch, "empty", poisoned(torch.empty))
     monkeypatch.setattr(torch, "empty_like", poisoned(torch.empty_like))
     monkeypatch.setattr(torch.Tensor, "new_empty", poisoned(torch.Tensor.new_empty))

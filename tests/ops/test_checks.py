@@ -23,6 +23,7 @@ from mambrane.ops import (
     linear_cross_entropy,
     ltc,
     note_usage_,
+    rms_norm,
     selective_scan,
     spike_pairs,
     ssd,
@@ -93,6 +94,7 @@ def right(name, B=2, T=T):
             {"query_BTI": x_BTS, "key_BTI": x_BTS, "value_BTI": x_BTS, "heads": 2, "window": W, "state": ring(B)}
             | {"resets_BT": resets_BT},
         ),
+        "rms_norm": (rms_norm, {"x": x_BTS, "weight_D": ones(S)}),
         "linear": (linear, {"x": x_BTS, "weight_OI": ones(N, S), "bias_O": ones(N)}),
         "linear_cross_entropy": (
             linear_cross_entropy,
@@ -117,7 +119,7 @@ def right(name, B=2, T=T):
 
 FOLDERS = {"note_usage_": "update_gate", "hold_back_": "update_gate"}
 NAMES = [name for name in OPERATIONS if name != "update_gate"] + list(FOLDERS)
-WITH_TOKENS = [name for name in NAMES if name not in ("linear", *FOLDERS)]
+WITH_TOKENS = [name for name in NAMES if name not in ("linear", "rms_norm", *FOLDERS)]
 
 meta, double, whole = {"device": "meta"}, {"dtype": torch.float64}, {"dtype": torch.int64}
 HOSTILE = [

@@ -169,7 +169,7 @@ def test_what_was_switched_off_is_said_and_not_drawn(tmp_path, whole):
     model = LanguageModel(ModelConfig(hidden_dim=16, num_layers=1, liquid_backbone="cfc"), 257, torch.Generator())
     probe = probe_model(model, [256, 65, 66], BytesTokenizer())
     html = report_page(dataclasses.replace(read_report_data(tmp_path), probe=probe))
-    for words in ("STDP was not at work", "Meta-plasticity was not at work", "no Mamba path", "liquid cell"):
+    for words in ("STDP was not at work", "Meta-plasticity was not at work", "no Mamba that spikes", "liquid cell"):
         assert words in html, words
     assert "second population</text>" not in html
 

@@ -26,7 +26,7 @@ def test_every_method_has_a_name_of_its_own_and_numbers_with_titles():
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_a_method_that_is_used_is_built_under_its_name(method):
     config = tiny()
-    strengths = {"regularizer_strength": 1.0, "distillation_strength": 1.0}
+    strengths = {"regularizer_strength": 1.0, "distillation_strength": 1.0, "reptile_strength": 0.1}
     config = replace(config, continual=replace(config.continual, **strengths))
     assert method.is_used(config)
     assert build_extensions(config, build_model(config, 257)).by_name()[method.name].name == method.name

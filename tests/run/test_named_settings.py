@@ -4,6 +4,7 @@ import pytest
 
 from mambrane.app.train_settings import parse_train
 from mambrane.core.errors import UserError
+from mambrane.data.config import DataConfig
 from mambrane.run.named_settings import config_of, num_domains_in, settings_by_name
 
 
@@ -43,5 +44,5 @@ def test_every_flag_of_a_run_has_its_section():
 def test_domains_are_counted_without_reading_them(tmp_path):
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.txt").write_text("text")
-    assert num_domains_in((str(tmp_path),)) == 3
-    assert num_domains_in(("builtin",)) == 5
+    assert num_domains_in(DataConfig(data=(str(tmp_path),))) == 3
+    assert num_domains_in(DataConfig()) == 5

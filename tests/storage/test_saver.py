@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mambrane.core.events import EventLog
-from mambrane.storage import checkpoint as checkpoint_module
+from mambrane.storage import checkpoint_files as checkpoint_module
 from mambrane.storage.atomic_files import StorageError
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.saver import BackgroundSaver
