@@ -167,6 +167,11 @@ ONE_RANK = Ranks()
 """One process alone."""
 
 
+def num_processes() -> int:
+    """Return how many processes torchrun has started for the run; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def is_first_process() -> bool:
     """Return whether this process speaks for the run: rank 0 of torchrun's, or the only one."""
     return int(os.environ.get("RANK", "0")) == 0
@@ -183,7 +188,7 @@ def open_ranks(device: torch.device, *, timeout_s: float) -> Iterator[Ranks]:
     Raises:
         RankLostError: the processes do not find each other in that time.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = num_processes()
     if size == 1:
         yield ONE_RANK
         return

@@ -71,7 +71,7 @@ def build_runner(
 ) -> Runner:
     """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands.
 
-    Of several processes the first one saves, after all have agreed on weights and extension states bit for bit.
+    Of several processes the first one writes; it saves after all have agreed on weights and extension states.
 
     Args:
         config: the run, or the session of a run that is taught more.
@@ -139,14 +139,14 @@ def build_runner(
         save=save,
         poll_save=saver.poll,
         events=events,
-        matrix_path=matrix_path,
+        matrix_path=matrix_path if ranks.is_first else None,
         max_steps=config.run.max_steps,
         terms=Terms(max_forgetting=config.continual.max_forgetting, min_gain=config.continual.min_gain),
         pin=pin,
         put_back=put_back,
         # Weights that the run started from may be gone.
         evaluate_untrained=None if config.run.init_from else evaluate_untrained,
-        tasks_path=tasks_path,
+        tasks_path=tasks_path if ranks.is_first else None,
         reference=reference,
     )
     return runner

@@ -4,7 +4,6 @@ A text is known by its content. The same call resumes what was interrupted, and 
 learn. Nothing is printed here.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from mambrane.data.corpus import Corpus
 from mambrane.data.domains import Domain, tokenize_texts, warn_of_overlap
 from mambrane.data.heldout_copy import read_copy
 from mambrane.data.tokenizer import Tokenizer
+from mambrane.engine.ranks import num_processes
 from mambrane.engine.signals import StopRequest
 from mambrane.run.config import RunConfig, defaults_for_old_runs, from_dict
 from mambrane.run.extend import usual_epochs
@@ -90,10 +90,9 @@ def learn(
     device = resolve_device(changes.get("run.device", began.run.device))
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if num_processes > 1:
+    if num_processes() > 1:
         raise UserError(
-            f"mambrane learn in {num_processes} processes",
+            f"mambrane learn in {num_processes()} processes",
             wanted="one process",
             way_out="start it without torchrun",
         )

@@ -1,14 +1,19 @@
 """From a configuration to the parts of a run."""
 
+import pytest
 import torch
 
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.stream import build_stream
+from mambrane.core.events import EventLog
 from mambrane.engine.config import EngineConfig
+from mambrane.engine.ranks import Ranks
 from mambrane.models.config import ModelConfig
-from mambrane.run.build import build_model, build_task_kind, steps_by_task
+from mambrane.run.build import build_model, build_runner, build_task_kind, steps_by_task
 from mambrane.run.config import RunConfig, RunOptions
 from mambrane.run.run import Run
+from mambrane.storage.checkpoint import Checkpoints
+from mambrane.storage.saver import BackgroundSaver
 
 SMALL = ModelConfig(hidden_dim=16, num_layers=1, spiking_units=8, num_gate_heads=4)
 
@@ -32,3 +37,22 @@ def test_a_task_takes_the_steps_of_its_epochs(run_folder):
     assert [task.num_epochs for task in stream.tasks] == [3, 2]
     assert by_one == [3 * batches[0], 2 * batches[1]]
     assert by_three == [3 * -(-batches[0] // 3), 2 * -(-batches[1] // 3)]
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_of_several_processes_the_first_one_alone_writes_what_is_read_without_a_checkpoint(run_folder, tmp_path, rank):
+    run = Run.open(run_folder)
+    matrix_path, tasks_path = tmp_path / "matrix.json", tmp_path / "tasks.json"
+    runner = build_runner(
+        run.config,
+        run.domains,
+        run.model,
+        device=torch.device("cpu"),
+        events=EventLog(),
+        should_stop=lambda: False,
+        saver=BackgroundSaver(Checkpoints(tmp_path, keep=2, events=EventLog())),
+        matrix_path=matrix_path,
+        tasks_path=tasks_path,
+        ranks=Ranks(rank, 2),
+    )
+    assert (runner.matrix_path, runner.tasks_path) == ((matrix_path, tasks_path) if rank == 0 else (None, None))
