@@ -12,7 +12,8 @@ from mambrane.continual.stream import Task, split_epochs
 from mambrane.core.errors import UserError
 from mambrane.data.domains import Domain
 from mambrane.run.config import OPERATIONAL, RunConfig, to_dict
-from mambrane.run.session import Addition, Place, named_apart
+from mambrane.run.place import Place
+from mambrane.run.session import Addition, named_apart
 from mambrane.storage.run_folder import config_differences
 
 MAY_GROW = ("run.epochs", "continual.num_tasks")

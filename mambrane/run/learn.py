@@ -27,20 +27,10 @@ from mambrane.run.config import RunConfig, defaults_for_old_runs, from_dict
 from mambrane.run.extend import usual_epochs
 from mambrane.run.folders import cache_folder
 from mambrane.run.outside import arguments_of, load_extensions
+from mambrane.run.place import Place, config_of, read_place
 from mambrane.run.run import Run
 from mambrane.run.saved import read_domain_records, read_tokenizer
-from mambrane.run.session import (
-    Addition,
-    Listeners,
-    Place,
-    config_of,
-    log_of,
-    named_apart,
-    read_listening,
-    read_place,
-    run_session,
-    write_down,
-)
+from mambrane.run.session import Addition, Listeners, log_of, named_apart, read_listening, run_session, write_down
 from mambrane.run.task_settings import NOT_RECORDED, dotted, flat, for_learning, own_settings
 from mambrane.storage.run_folder import RunFolder
 

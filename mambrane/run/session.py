@@ -8,84 +8,40 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from mambrane.continual.matrix import JOINT_NAME
-from mambrane.continual.runner import Outcome, Phase, Runner
-from mambrane.continual.stream import Stream, Task, build_stream, split_epochs, stream_of_records
+from mambrane.continual.runner import Outcome
+from mambrane.continual.stream import Stream, Task, build_stream, stream_of_records
 from mambrane.core.device import describe_environment
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog
-from mambrane.core.renamed import with_present_state_names
 from mambrane.data.config import DataConfig
 from mambrane.data.corpus import Corpus
 from mambrane.data.domains import Domain, read_texts, tokenize_texts
 from mambrane.data.tokenizer import Tokenizer
-from mambrane.engine.precision import dtype_of_products
 from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.signals import StopRequest
-from mambrane.models.language_model import LanguageModel
-from mambrane.ops.dispatch import explain
+from mambrane.run.announcements import announce, announce_time
 from mambrane.run.arithmetic import arithmetic_of
-from mambrane.run.build import build_model, build_runner, restore, steps_by_task
-from mambrane.run.config import RunConfig, to_dict
-from mambrane.run.effects import warnings_of_device
+from mambrane.run.build import build_model, build_runner, restore
+from mambrane.run.config import RunConfig
 from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
 from mambrane.run.initial import start_from
-from mambrane.run.kernels import all_operations_of, compile_kernels_of
-from mambrane.run.methods import shown_numbers
-from mambrane.run.outside import arguments_of
+from mambrane.run.kernels import compile_kernels_of
 from mambrane.run.own_text import domain_of_record, keep_heldout_text
-from mambrane.run.presets import smaller_presets
+from mambrane.run.place import Place
 from mambrane.run.reference import load_reference
 from mambrane.run.saved import read_domain_records
-from mambrane.run.switches import on_and_off
-from mambrane.run.task_settings import for_learning
-from mambrane.run.timing import expected_time_now
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.checkpoint import Checkpoints
-from mambrane.storage.checkpoint_files import Checkpoint
 from mambrane.storage.run_folder import RunFolder
 from mambrane.storage.saver import BackgroundSaver
 from mambrane.watch.tensorboard import TensorBoardListener
 
 Listeners = Sequence[Callable[[Event], None]]
-
-
-class Place(NamedTuple):
-    """Where a run stands, by its newest checkpoint."""
-
-    checkpoint: Checkpoint
-    state: dict[str, Any]
-    """The runner's part of it."""
-
-    @property
-    def is_done(self) -> bool:
-        """Whether every task that the run knows is learned."""
-        return self.state["phase"] == Phase.DONE.value
-
-    @property
-    def tasks(self) -> list[dict[str, Any]]:
-        """What is known of each task, learned or left, in order."""
-        return self.state["tasks"]
-
-    @property
-    def tasks_left(self) -> list[dict[str, Any]]:
-        """The task that is being learned, and those behind it."""
-        return self.tasks[self.state["num_learned"] :]
-
-    @property
-    def text(self) -> dict[str, str]:
-        """Content hash of each domain by name, in the order of the matrix."""
-        return {name: self.state["text"][name] for name in self.state["matrix"]["domains"]}
-
-    def hashes_of(self, task: Mapping[str, Any]) -> list[str]:
-        """Return the content hashes of a task's text."""
-        hashes = list(self.text.values())
-        return [hashes[column] for column in task["columns"]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,63 +60,6 @@ def read_listening(
     events = EventLog()
     events.listeners += [*listeners, early_events.append]
     return read_texts(config, cache_folder(), events, num_domains), early_events
-
-
-def read_place(folder: RunFolder, began: RunConfig, events: EventLog) -> Place | None:
-    """Return where the run stands; None before its first checkpoint.
-
-    Args:
-        folder: of the run.
-        began: what the run began with; versions that could not add tasks saved no more.
-        events: receives what is damaged.
-
-    Raises:
-        UserError: its checkpoints are damaged.
-    """
-    checkpoint = Checkpoints(folder.checkpoints_folder, keep=2, events=events).load_newest()
-    if checkpoint is None:
-        if folder.matrix_file.exists():
-            message = f"there is no checkpoint in {folder.checkpoints_folder}: the run begins anew"
-            events.emit("warning", message=message)
-        return None
-    state = with_present_state_names(dict(checkpoint.parts))["runner"]
-    if "tasks" not in state:
-        state = {**state, "tasks": _tasks_of(began, state["matrix"]), "attempts": []}
-    return Place(checkpoint, state)
-
-
-def _tasks_of(began: RunConfig, matrix: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the records of the tasks that a run began with."""
-    names, curriculum = matrix["domains"], began.continual.curriculum
-    if matrix["num_tasks"] == 1 or not began.continual.continual_learning:
-        columns = list(range(len(names)))
-        name = names[0] if began.continual.continual_learning and len(names) == 1 else JOINT_NAME
-        return [_first_record(name, columns, columns, began.run.epochs)]
-    epochs = split_epochs(began.run.epochs, len(names))
-    return [
-        _first_record(
-            name,
-            [column],
-            list(range(column + 1)) if curriculum == "cumulative" else [column],
-            epochs[column],
-            starts_over=curriculum == "single-task",
-        )
-        for column, name in enumerate(names)
-    ]
-
-
-def _first_record(
-    name: str, columns: list[int], read_columns: list[int], num_epochs: int, *, starts_over: bool = False
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "columns": columns,
-        "read_columns": read_columns,
-        "starts_over": starts_over,
-        "num_epochs": num_epochs,
-        "visit": 0,
-        "settings": {},
-    }
 
 
 @contextmanager
@@ -224,7 +123,7 @@ def run_session(
     whole = stream if addition is None else stream.extended(addition.tasks, addition.domains)
     model = build_model(config, tokenizer.vocab_size)
     steps_taken = [] if place is None else place.state.get("steps_taken", [])
-    _announce(config, from_outside, warnings, folder, whole, steps_taken, model, device, events)
+    announce(config, from_outside, warnings, folder, whole, steps_taken, model, device, events)
     ranks.first_before_others(lambda: compile_kernels_of(config, device, events))
     ranks.first_before_others(lambda: start_from(config, folder, model, tokenizer, events))
     if addition is not None and place is not None:
@@ -253,7 +152,7 @@ def run_session(
         if addition is not None:
             runner.extend(addition.tasks, addition.domains)
         if ranks.is_first:
-            _announce_time(config, runner, tokenizer.vocab_size, device, events)
+            announce_time(config, runner, tokenizer.vocab_size, device, events)
         with arithmetic_of(config, device):
             outcome = runner.run()
     # Behind the last save, so that every process finds the run as it ends.
@@ -340,73 +239,3 @@ def write_down(
     atomic_write_text(folder.domains_file, json.dumps(records, indent=2) + "\n")
     added = [text for text in texts if text.content_hash in new]
     keep_heldout_text(folder, added, config.data.keep_heldout_bytes, events)
-
-
-def config_of(place: Place | None, began: RunConfig) -> RunConfig:
-    """Return the configuration that the task that is next is learned with: what the run began with, and its own."""
-    left = [] if place is None else place.tasks_left
-    return for_learning(began, left[0]["settings"]) if left and left[0]["settings"] else began
-
-
-def _announce(
-    config: RunConfig,
-    from_outside: Sequence[object],
-    warnings: Sequence[str],
-    folder: RunFolder,
-    stream: Stream,
-    steps_taken: Sequence[int],
-    model: LanguageModel,
-    device: torch.device,
-    events: EventLog,
-) -> None:
-    """Say what will run, before the first step."""
-    left = Stream(tasks=stream.tasks[len(steps_taken) :], domains=stream.domains)
-    events.emit(
-        "run_started",
-        config=to_dict(config),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        num_tasks=len(stream.tasks),
-        total_steps=sum(steps_taken) + sum(steps_by_task(config, left)),
-        output_dir=str(folder.path),
-        device=str(device),
-        shown_numbers=shown_numbers(config, from_outside),
-        environment=describe_environment(device, is_compiled=config.engine.compile),
-    )
-    on, off = on_and_off(_with_all_tasks(config, len(stream.tasks)))
-    events.emit("switches", on=on, off=off)
-    for extension in from_outside:
-        events.emit("extension", message=f"extension {' '.join(arguments_of(extension))}")
-    for sentence in (*warnings, *warnings_of_device(config, device.type)):
-        events.emit("warning", message=sentence)
-    reasons = explain(device, dtype_of_products(config.engine, device))
-    events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})
-
-
-def _with_all_tasks(config: RunConfig, num_tasks: int) -> RunConfig:
-    """Return the configuration as that of a run of so many tasks, for what is said of it."""
-    run, continual = config.run, config.continual
-    if not continual.continual_learning:
-        return config
-    return replace(
-        config,
-        run=replace(run, epochs=max(run.epochs, num_tasks)),
-        continual=replace(continual, num_tasks=num_tasks),
-    )
-
-
-def _announce_time(config: RunConfig, runner: Runner, vocab_size: int, device: torch.device, events: EventLog) -> None:
-    """Say about how long what is left will take; a finished run has nothing left."""
-    left = Stream(tasks=runner.stream.tasks[runner.num_learned :], domains=runner.stream.domains)
-    steps = steps_by_task(config, left)
-    steps_left = sum(steps) - runner.steps_closed
-    if config.run.max_steps > 0:
-        steps_left = min(steps_left, config.run.max_steps - runner.trainer.counters.applied)
-    if steps_left <= 0 or not left.tasks:
-        return
-    time = expected_time_now(config, left, vocab_size, device)
-    events.emit(
-        "expected_time",
-        seconds=time.seconds * steps_left / sum(steps),
-        steps_left=steps_left,
-        smaller_presets=smaller_presets(config),
-    )

@@ -24,18 +24,10 @@ from mambrane.run.folders import cache_folder
 from mambrane.run.initial import initial_tokenizer, place_hash
 from mambrane.run.outside import arguments_of, load_extensions
 from mambrane.run.own_text import keep_heldout_text
+from mambrane.run.place import Place, config_of, read_place
 from mambrane.run.run import Run
 from mambrane.run.saved import first_records, read_tokenizer, texts_as_saved
-from mambrane.run.session import (
-    Addition,
-    Place,
-    config_of,
-    log_of,
-    read_listening,
-    read_place,
-    run_session,
-    write_down,
-)
+from mambrane.run.session import Addition, log_of, read_listening, run_session, write_down
 from mambrane.run.task_settings import for_learning
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.run_folder import RunFolder

@@ -1,23 +1,53 @@
-"""Where a run stands, and with what its next task is learned."""
+"""What a session needs of a run's text, and the log that it writes to."""
 
-from mambrane.core.events import EventLog
+from dataclasses import replace
+
+import pytest
+
+from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog, read_events
+from mambrane.run.place import read_place
 from mambrane.run.run import Run
-from mambrane.run.session import config_of, read_place
+from mambrane.run.saved import read_tokenizer
+from mambrane.run.session import known_stream, log_of, named_apart
 from mambrane.storage.run_folder import RunFolder
 
 
-def test_a_finished_run_has_learned_every_task_and_knows_its_text(run_folder):
-    run = Run.open(run_folder)
-    place = read_place(RunFolder(run_folder), run.config, EventLog())
-    assert place.is_done
-    assert [task["name"] for task in place.tasks] == ["domain0", "domain1"]
-    assert place.tasks_left == []
-    assert list(place.text) == ["domain0", "domain1"]
-    assert place.hashes_of(place.tasks[1]) == [place.text["domain1"]]
+def stream_of(run_folder, change=lambda text: text):
+    """Return the stream of a finished run whose text hashes are changed in what the checkpoint says."""
+    folder, config = RunFolder(run_folder), Run.open(run_folder).config
+    place = read_place(folder, config, EventLog())
+    place = place._replace(state={**place.state, "text": change(place.state["text"])})
+    return known_stream(place, folder, config, read_tokenizer(folder), at_hand=[])
 
 
-def test_before_the_first_checkpoint_there_is_no_place_and_the_run_is_what_it_began_as(run_folder, tmp_path):
-    began = Run.open(run_folder).config
-    place = read_place(RunFolder(tmp_path / "new"), began, EventLog())
-    assert place is None
-    assert config_of(place, began) is began
+def test_a_finished_run_is_measured_on_its_own_copies_of_what_is_held_out(run_folder):
+    stream = stream_of(run_folder)
+    assert [domain.name for domain in stream.domains] == ["domain0", "domain1"]
+    assert all(domain.is_measurable for domain in stream.domains)
+
+
+def test_text_that_the_folder_does_not_know_is_refused_by_its_name(run_folder):
+    with pytest.raises(UserError, match="the text of domain1 changed since the run was saved"):
+        stream_of(run_folder, lambda text: {**text, "domain1": "0" * 32})
+
+
+def test_domains_of_known_names_are_told_apart_by_a_number(run_folder):
+    (domain, _) = Run.open(run_folder).domains
+    letters = replace(domain, name="letters")
+    apart = named_apart([letters, letters, replace(domain, name="notes")], ["letters"])
+    assert [each.name for each in apart] == ["letters-2", "letters-3", "notes"]
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_what_happened_before_the_log_was_open_stands_first_in_it_and_in_that_of_one_process_only(tmp_path, is_first):
+    heard, folder = [], RunFolder(tmp_path)
+    early = [{"time_s": 1.0, "event": "text_read", "domain": "a", "files": 1}]
+    with log_of(folder, [heard.append], early, is_first=is_first) as events:
+        events.emit("resumed", step=3)
+    if not is_first:
+        assert not folder.events_file.exists()
+        assert heard == []
+        return
+    assert [event["event"] for event in read_events(folder.events_file)] == ["text_read", "resumed"]
+    assert [event["event"] for event in heard] == ["resumed"]
