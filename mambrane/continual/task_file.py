@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mambrane.core.errors import UserError
+from mambrane.core.errors import damaged_file
+from mambrane.core.ordinary_files import read_ordinary
 from mambrane.storage.atomic_files import atomic_write_text
 
 
@@ -35,7 +36,7 @@ def read_tasks(path: Path) -> TaskRecords:
         UserError: the file cannot be read, or is no such file.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_ordinary(path))
         for task in (*content["tasks"], *content["attempts"]):
             _check(task)
         for attempt in content["attempts"]:
@@ -45,8 +46,9 @@ def read_tasks(path: Path) -> TaskRecords:
         return TaskRecords([], [])
     # A file of any content: every wrong type or shape shows as one of these.
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(
-            f"{path} is damaged ({type(error).__name__}: {str(error)[:100]})",
+        raise damaged_file(
+            path,
+            error,
             wanted="the tasks of the run",
             way_out="run the train command again, which writes it anew, or restore the file from a copy",
         ) from error

@@ -1,5 +1,7 @@
 """Errors that a user can act on. The command line prints them in red without a traceback."""
 
+from pathlib import Path
+
 from mambrane.core.printable import printable
 
 INTERRUPTED_EXIT_CODE = 130
@@ -19,6 +21,11 @@ class UserError(MambraneError, ValueError):
     def __init__(self, found: str, *, wanted: str, way_out: str) -> None:
         self.found, self.wanted, self.way_out = (_printable_lines(text) for text in (found, wanted, way_out))
         super().__init__(f"{self.found}\n  wanted:  {self.wanted}\n  way out: {self.way_out}")
+
+
+def damaged_file(path: Path, error: Exception, *, wanted: str, way_out: str) -> UserError:
+    """Return what to say of a file whose content made a reader fail with this error."""
+    return UserError(f"{path} is damaged ({type(error).__name__}: {str(error)[:100]})", wanted=wanted, way_out=way_out)
 
 
 def _printable_lines(text: str) -> str:

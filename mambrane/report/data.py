@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mambrane.continual.matrix import ForgettingMatrix, load_matrix
+from mambrane.continual.matrix import ForgettingMatrix
+from mambrane.continual.matrix_file import load_matrix
 from mambrane.continual.task_file import read_tasks
 from mambrane.core.errors import UserError
 from mambrane.core.events import read_events

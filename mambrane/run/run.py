@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from mambrane.continual.matrix import ForgettingMatrix, load_matrix
+from mambrane.continual.matrix import ForgettingMatrix
+from mambrane.continual.matrix_file import load_matrix
 from mambrane.continual.measure import Measurement
 from mambrane.continual.runner import Outcome
 from mambrane.continual.task_file import TaskRecords, read_tasks

@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import lock_descriptor
 
-from mambrane.core.errors import UserError
+from mambrane.core.errors import UserError, damaged_file
 from mambrane.core.ordinary_files import read_ordinary
 from mambrane.core.renamed import with_present_settings
 from mambrane.storage.atomic_files import BINARY, atomic_write_text, make_folder, storage_errors
@@ -133,8 +133,9 @@ class RunFolder:
             return with_present_settings(config)
         # A file of any content: every wrong type or shape shows as one of these.
         except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-            raise UserError(
-                f"{self.config_file} is damaged ({type(error).__name__}: {str(error)[:100]})",
+            raise damaged_file(
+                self.config_file,
+                error,
                 wanted="the configuration of a run",
                 way_out="restore the file from a copy, or choose another folder",
             ) from error

@@ -3,7 +3,7 @@
 import pytest
 
 from mambrane.app.cli import main
-from mambrane.continual.matrix import load_matrix
+from mambrane.continual.matrix_file import load_matrix
 
 
 def test_every_domain_stands_with_the_last_row_of_the_matrix(run_folder, capsys):

@@ -2,15 +2,14 @@
 
 import errno
 import io
-import json
 import os
 
 import pytest
 from rich.console import Console
 
-from mambrane.continual.matrix import ForgettingMatrix, Metric, gap_closed, load_matrix
-from mambrane.continual.measure import BITS_PER_BYTE, Measure
-from mambrane.core.errors import UserError
+from mambrane.continual.matrix import ForgettingMatrix, Metric, gap_closed
+from mambrane.continual.matrix_file import load_matrix
+from mambrane.continual.measure import Measure
 from mambrane.storage.atomic_files import StorageError
 from mambrane.watch.table import matrix_tables, metrics_table
 from tests.measured import Accuracy, Loss
@@ -59,28 +58,6 @@ def test_the_metrics_of_an_accuracy_are_those_of_the_loss_that_it_stands_for():
     expected |= {name: losses[name] / 10 for name in losses if name not in averages}
     expected["lost_gain_fraction"] = losses["lost_gain_fraction"]
     assert got == pytest.approx(expected)
-
-
-def test_a_matrix_of_another_measure_is_read_back_with_it(tmp_path):
-    accuracy = Measure(name="accuracy", title="accuracy", unit="of 1", is_lower_better=False)
-    matrix = ForgettingMatrix(("digits",), 1, accuracy)
-    matrix.record(0, 0, Accuracy(0.1))
-    matrix.record(1, 0, Accuracy(0.9))
-    matrix.save(tmp_path / "matrix.json")
-    read = load_matrix(tmp_path / "matrix.json")
-    assert (read.measure, read.values, read.details) == (accuracy, [[0.1], [0.9]], {})
-
-
-def test_a_matrix_of_an_earlier_version_is_one_of_bits_per_byte(tmp_path):
-    path = tmp_path / "matrix.json"
-    old = {"domains": ["prose"], "num_tasks": 1, "bits_per_byte": [[8.0], [2.0]], "perplexity": [[256.0], [4.0]]}
-    path.write_text(json.dumps(old))
-    read = load_matrix(path)
-    assert (read.measure, read.values, read.details) == (
-        BITS_PER_BYTE,
-        [[8.0], [2.0]],
-        {"perplexity": [[256.0], [4.0]]},
-    )
 
 
 def test_intransigence_is_left_out_without_a_joint_model_to_compare_with(tmp_path):
@@ -158,15 +135,6 @@ def test_gap_closed_is_zero_for_naive_and_one_for_joint():
     assert gap_closed(4.0, 2.0, 2.0).value == 1.0
     assert gap_closed(4.0, 2.5, 2.0).value == 0.75
     assert "no gap" in gap_closed(2.0, 2.0, 2.0).reason
-
-
-def test_matrix_json_gives_the_same_matrix_back(tmp_path):
-    matrix = filled(FORGETS)
-    matrix.save(tmp_path / "matrix.json")
-    again = load_matrix(tmp_path / "matrix.json")
-    assert again.state_dict() == matrix.state_dict()
-    assert again.metrics() == matrix.metrics()
-    assert [path.name for path in tmp_path.iterdir()] == ["matrix.json"]
 
 
 def test_a_matrix_that_cannot_be_written_is_a_clear_error_and_the_old_one_stays(tmp_path, monkeypatch):
@@ -265,12 +233,3 @@ def test_a_domain_after_a_joint_task_has_transfer():
     got = values(matrix)
     assert got["forgetting"] == pytest.approx(0.5)
     assert got["forward_transfer"] == pytest.approx(8.5 - 6.0)
-
-
-@pytest.mark.parametrize("columns", [[[0], [5]], [[0]], [[0], ["prose"]], [[0], [True]], 3])
-def test_columns_of_tasks_that_do_not_fit_are_damage(tmp_path, columns):
-    path = tmp_path / "matrix.json"
-    filled([[8.0, 8.0], [2.0, 7.0], [3.0, 1.0]], ("prose", "code")).save(path)
-    path.write_text(json.dumps({**json.loads(path.read_text()), "task_columns": columns}))
-    with pytest.raises(UserError, match="is damaged"):
-        load_matrix(path)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mambrane.continual.config import ContinualConfig
-from mambrane.continual.matrix import load_matrix
+from mambrane.continual.matrix_file import load_matrix
 from mambrane.continual.regularizer import Regularizer
 from mambrane.continual.replay import Replay
 from mambrane.continual.runner import Outcome, Runner, steps_of_task

@@ -1,6 +1,7 @@
 """tasks.json: what a run has learned, and what it took back."""
 
 import json
+import os
 
 import pytest
 
@@ -35,5 +36,12 @@ def test_a_run_of_a_version_that_wrote_none_has_none(tmp_path):
 def test_a_damaged_file_is_refused_by_its_name(tmp_path, content):
     text = content if isinstance(content, str) else json.dumps(content)
     (tmp_path / "tasks.json").write_text(text)
+    with pytest.raises(UserError, match=r"tasks\.json is damaged"):
+        read_tasks(tmp_path / "tasks.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in its file system")
+def test_a_pipe_in_its_place_is_refused_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "tasks.json")
     with pytest.raises(UserError, match=r"tasks\.json is damaged"):
         read_tasks(tmp_path / "tasks.json")
