@@ -32,9 +32,7 @@ KNOWN_LONG = {
     "mambrane/data/domains.py",
     "mambrane/engine/trainer.py",
     "mambrane/models/token_program/numba_cpu.py",
-    "mambrane/run/learn.py",
     "mambrane/run/run.py",
-    "mambrane/run/session.py",
 }
 """Longer than the limit since runs can learn more; the list may only shrink."""
 

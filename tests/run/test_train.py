@@ -10,7 +10,7 @@ from mambrane.app.cli import main
 from mambrane.core.device import describe_environment
 from mambrane.core.events import read_events
 from mambrane.engine.config import EngineConfig
-from mambrane.run import session
+from mambrane.run import announcements
 from mambrane.run.config import RunConfig, RunOptions, fingerprint
 from mambrane.run.effects import warnings_of_device
 from mambrane.run.timing import ExpectedTime
@@ -33,7 +33,7 @@ def test_measuring_the_time_at_the_start_changes_no_bit(tmp_path, monkeypatch):
     write_domains(tmp_path / "texts")
     words = ("--dropout", "0.3", "--max-steps", "3")
     assert train(tmp_path / "texts", tmp_path / "measured", *words) == 0
-    monkeypatch.setattr(session, "expected_time_now", lambda *_: ExpectedTime(1.0, 0.0))
+    monkeypatch.setattr(announcements, "expected_time_now", lambda *_: ExpectedTime(1.0, 0.0))
     assert train(tmp_path / "texts", tmp_path / "not", *words) == 0
     assert newest_weights(tmp_path / "measured") == newest_weights(tmp_path / "not")
 
