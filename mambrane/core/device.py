@@ -42,6 +42,15 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
+def take_device(name: str) -> torch.device:
+    """Return the device of that name for a program to train on; see `resolve_device`."""
+    device = resolve_device(name)
+    if device.type == "cuda":
+        # What asks for "the" GPU, such as the state of its generator, then asks for this one and touches no other.
+        torch.cuda.set_device(device)
+    return device
+
+
 def describe_environment(device: torch.device, *, is_compiled: bool = False) -> dict[str, Any]:
     """Return versions, processor, threads and arithmetic: what must be equal for runs to be compared bit for bit."""
     return {

@@ -13,7 +13,7 @@ import torch
 
 from mambrane.continual.runner import Outcome
 from mambrane.continual.stream import Task, split_epochs
-from mambrane.core.device import resolve_device
+from mambrane.core.device import take_device
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.core.seeding import seed_global_generators
@@ -26,7 +26,7 @@ from mambrane.engine.signals import StopRequest
 from mambrane.run.config import RunConfig, defaults_for_old_runs, from_dict
 from mambrane.run.extend import usual_epochs
 from mambrane.run.folders import cache_folder
-from mambrane.run.outside import arguments_of, load_extensions
+from mambrane.run.outside import load_extensions, with_extensions
 from mambrane.run.place import Place, config_of, read_place
 from mambrane.run.run import Run
 from mambrane.run.saved import read_domain_records, read_tokenizer
@@ -77,9 +77,7 @@ def learn(
     changes = {dotted(name): value for name, value in settings.items()} | {"data.data": locations}
     folder = RunFolder(path)
     began = configuration_of(folder)
-    device = resolve_device(changes.get("run.device", began.run.device))
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    device = take_device(changes.get("run.device", began.run.device))
     if num_processes() > 1:
         raise UserError(
             f"mambrane learn in {num_processes()} processes",
@@ -132,9 +130,7 @@ class _Lesson:
         """Finish what was interrupted, then learn what is new."""
         place = self._place(EventLog())
         config = for_learning(self.began, self.changes)
-        from_outside = [*load_extensions(config.run.extension), *self.extensions]
-        arguments = tuple(word for extension in from_outside for word in arguments_of(extension))
-        config = replace(config, run=replace(config.run, extension=arguments))
+        config, from_outside = with_extensions(config, self.extensions)
         texts, early_events = read_listening(replace(config.data, task_order=()), self.listeners, None)
         tokenizer = read_tokenizer(self.folder)
         with log_of(self.folder, self.listeners, early_events) as events, StopRequest(events) as stop:

@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 
 from mambrane.core.bounds import check_settings
 from mambrane.core.errors import UserError
+from mambrane.run.config import RunConfig
 from mambrane.run.setting_values import checked_value
 
 
@@ -26,6 +27,13 @@ def load_extensions(arguments: Sequence[str]) -> list[object]:
         UserError: a class that cannot be imported, a setting that it does not have, or a value that it does not take.
     """
     return [_made(path, settings) for path, settings in _grouped(arguments)]
+
+
+def with_extensions(config: RunConfig, given: Sequence[object]) -> tuple[RunConfig, list[object]]:
+    """Return a configuration that names all extensions of a run, and these: what it names, then the objects given."""
+    extensions = [*load_extensions(config.run.extension), *given]
+    arguments = tuple(argument for extension in extensions for argument in arguments_of(extension))
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, extension=arguments)), extensions
 
 
 def arguments_of(extension: object) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from mambrane.continual.runner import Outcome
-from mambrane.core.device import resolve_device
+from mambrane.core.device import take_device
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog
 from mambrane.core.seeding import seed_global_generators
@@ -22,7 +22,7 @@ from mambrane.run.config import OPERATIONAL, RunConfig, defaults_for_old_runs, f
 from mambrane.run.extend import addition_of, extends
 from mambrane.run.folders import cache_folder
 from mambrane.run.initial import initial_tokenizer, place_hash
-from mambrane.run.outside import arguments_of, load_extensions
+from mambrane.run.outside import with_extensions
 from mambrane.run.own_text import keep_heldout_text
 from mambrane.run.place import Place, config_of, read_place
 from mambrane.run.run import Run
@@ -70,10 +70,7 @@ def train(
             wanted="a whole configuration",
             way_out="train(presets.tiny()), or what from_dict and dataclasses.replace make of it",
         )
-    device = resolve_device(config.run.device)
-    if device.type == "cuda":
-        # What asks for "the" GPU, such as the state of its generator, then asks for this one and touches no other.
-        torch.cuda.set_device(device)
+    device = take_device(config.run.device)
     with open_ranks(device, timeout_s=config.run.rank_timeout_s) as ranks:
         _refuse_dropout_of_own_rows(config, ranks)
         folder, outcome = _train(config, extensions, listeners if ranks.is_first else (), warnings, device, ranks)
@@ -89,9 +86,7 @@ def _train(
     ranks: Ranks,
 ) -> tuple[RunFolder, Outcome]:
     seed_global_generators(config.run.seed)
-    from_outside = [*load_extensions(config.run.extension), *extensions]
-    words = [word for extension in from_outside for word in arguments_of(extension)]
-    config = replace(config, run=replace(config.run, extension=tuple(words)))
+    config, from_outside = with_extensions(config, extensions)
     texts, early_events = ranks.first_before_others(
         lambda: read_listening(config.data, listeners, _num_domains(config))
     )

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mambrane.core.device import describe_environment, resolve_device
+from mambrane.core.device import describe_environment, resolve_device, take_device
 from mambrane.core.errors import UserError
 
 
@@ -29,6 +29,16 @@ def test_a_gpu_beyond_the_last_is_refused(monkeypatch):
     assert resolve_device("cuda:1") == torch.device("cuda:1")
     with pytest.raises(UserError, match=r"last CUDA device here is cuda:1(.|\n)*--device cuda:1"):
         resolve_device("cuda:9")
+
+
+def test_a_gpu_that_is_taken_becomes_the_gpu_of_the_process_and_a_cpu_changes_nothing(monkeypatch):
+    taken = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    assert take_device("cuda:1") == torch.device("cuda:1")
+    assert take_device("cpu") == torch.device("cpu")
+    assert taken == [torch.device("cuda:1")]
 
 
 def test_the_environment_names_what_decides_the_bits():

@@ -12,7 +12,8 @@ import mambrane
 from mambrane.app.cli import main, parse_train
 from mambrane.core.errors import UserError
 from mambrane.core.events import read_events
-from mambrane.run.outside import arguments_of, load_extensions
+from mambrane.run.config import RunConfig, RunOptions
+from mambrane.run.outside import arguments_of, load_extensions, with_extensions
 from tests.contract.main_job import newest_weights, train_words, write_domains
 
 PAGE = Path(__file__).parents[2] / "docs" / "extending.md"
@@ -79,6 +80,13 @@ def test_words_and_objects_are_each_other():
     [first, second] = load_extensions(["oja:Oja", "rate=0.5", "oja:Oja"])
     assert (first.rate, second.rate) == (0.5, 0.001)
     assert arguments_of(first) == ["oja:Oja", "rate=0.5"]
+
+
+def test_objects_that_are_given_stand_behind_the_words_of_a_configuration():
+    named = RunConfig(run=RunOptions(extension=("oja:Oja", "rate=0.5")))
+    config, extensions = with_extensions(named, load_extensions(["oja:Oja"]))
+    assert [extension.rate for extension in extensions] == [0.5, 0.001]
+    assert config.run.extension == ("oja:Oja", "rate=0.5", *arguments_of(extensions[1]))
 
 
 @pytest.mark.parametrize(
