@@ -104,6 +104,11 @@ SWITCHES = {
     "d_state of plain Mamba": (ModelConfig(**SMALL, block_pattern="mamba"), {"mamba_d_state": 4}),
     "gate heads": (ModelConfig(**SMALL, use_mamba=True, use_adaptive_gating=True), {"num_gate_heads": 2}),
     "attention heads": (ModelConfig(**SMALL, use_mamba=True, use_cross_attention=True), {"cross_attn_heads": 2}),
+    "head of its own": (ModelConfig(**SMALL, use_mamba=True), {"tie_embeddings": False}),
+    "vocabulary": (ModelConfig(**SMALL, use_mamba=True), {"vocab_size": VOCAB_SIZE + 8}),
+    "rank of the step size": (ModelConfig(**SMALL, use_mamba=True), {"mamba_dt_rank": 5}),
+    "head channels": (ModelConfig(**SMALL, use_mamba=True, mamba_version=2), {"mamba_head_dim": 16}),
+    "groups": (ModelConfig(**SMALL, use_mamba=True, mamba_version=2, mamba_head_dim=16), {"mamba_groups": 2}),
     "attention window": (ModelConfig(**SMALL, use_mamba=True, use_cross_attention=True), {"cross_attn_window": 3}),
 }
 
