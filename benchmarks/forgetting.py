@@ -17,7 +17,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from mambrane.continual.matrix import load_matrix
+from mambrane.continual.matrix_file import load_matrix
 
 MODEL = [
     "--preset",

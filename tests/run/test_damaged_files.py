@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mambrane.app.cli import main
-from mambrane.continual.matrix import load_matrix
+from mambrane.continual.matrix_file import load_matrix
 from mambrane.core.errors import UserError
 from mambrane.report.data import read_report_data
 from mambrane.report.report import report_page
