@@ -24,7 +24,7 @@ def copies_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     copies = {name: torch.empty_like(tensor, requires_grad=False) for name, tensor in tensors.items()}
     if copies:
         with torch.no_grad():
-            torch._foreach_copy_(*(list(map(own_numbers, each.values())) for each in (copies, tensors)))
+            torch._foreach_copy_(list(map(own_numbers, copies.values())), list(map(own_numbers, tensors.values())))
     return copies
 
 
