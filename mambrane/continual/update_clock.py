@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mambrane.engine.shards import whole
+
 
 class UpdateClock:
     """The size of each update beside the mean of those before."""
@@ -35,7 +37,7 @@ class UpdateClock:
     @torch.no_grad()
     def tick(self, model: nn.Module) -> None:
         """Measure how far the weights have come since the last call; waits for a GPU."""
-        now = {name: weight.detach().clone() for name, weight in model.named_parameters()}
+        now = {name: whole(weight.detach()).clone() for name, weight in model.named_parameters()}
         if self.before.keys() == now.keys():
             # What a checkpoint brought back lies on the CPU.
             before = [self.before[name].to(weight.device) for name, weight in now.items()]
