@@ -20,6 +20,7 @@ from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.compiling import compile_blocks
 from mambrane.run.config import RunConfig
+from mambrane.run.configuration import SETTINGS_PART, settings_of
 from mambrane.run.methods import build_extensions
 from mambrane.storage.checkpoint_files import Checkpoint
 from mambrane.storage.saver import BackgroundSaver
@@ -68,6 +69,7 @@ def build_runner(
     tasks_path: Path | None = None,
     reference: Sequence[Domain] = (),
     ranks: Ranks = ONE_RANK,
+    began: RunConfig | None = None,
 ) -> Runner:
     """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands.
 
@@ -87,6 +89,7 @@ def build_runner(
         tasks_path: of tasks.json.
         reference: text outside the tasks, measured beside each row of the matrix.
         ranks: the processes that train together.
+        began: what the run began with, which every checkpoint keeps; `config` where not given.
     """
     model.to(device)
     if config.engine.compile:
@@ -109,7 +112,8 @@ def build_runner(
             equal = {"weights": parts.weights, "extensions": parts.states["extensions"]}
             ranks.require_equal(encode_state(equal).tensors)
         if ranks.is_first:
-            saver.save_async(trainer.counters.applied, parts.states, weights=parts.weights)
+            states = {**parts.states, SETTINGS_PART: settings_of(began or config)}
+            saver.save_async(trainer.counters.applied, states, weights=parts.weights)
 
     def put_back(step: int, runner_state: dict[str, Any]) -> None:
         # Behind every save of the task: from here on the checkpoint before it is the newest.
@@ -180,7 +184,8 @@ def restore(runner: Runner, checkpoint: Checkpoint, *, take_up: bool = False) ->
 def restore_trainer(trainer: Trainer, checkpoint: Checkpoint, *, take_up: TakeUpView | None = None) -> None:
     """Bring a trainer to where the checkpoint stands."""
     states = with_present_state_names(dict(checkpoint.parts))
-    del states["runner"]
+    for of_the_run in ("runner", SETTINGS_PART):
+        states.pop(of_the_run, None)
     whole = {**states.pop("trainer"), **states, "weights": checkpoint.weights}
     trainer.load_state_dict(whole, take_up=take_up)
 

@@ -25,7 +25,14 @@ from torch import Tensor
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.storage.atomic_files import make_folder, remove_folder, require_space, storage_errors, sync_folder
-from mambrane.storage.checkpoint_files import Checkpoint, PreparedSave, prepare, read_folder, write_folder
+from mambrane.storage.checkpoint_files import (
+    Checkpoint,
+    PreparedSave,
+    prepare,
+    read_folder,
+    read_verified_part,
+    write_folder,
+)
 from mambrane.storage.manifest import CheckpointDamaged, CheckpointVersionError, check_folder, read_manifest
 from mambrane.storage.state_files import StateTree
 
@@ -117,6 +124,16 @@ class Checkpoints:
                 wanted="one checkpoint that agrees with its manifest",
                 way_out="restore one from a copy, or start anew in another --output-dir",
             )
+        return None
+
+    def read_part(self, name: str) -> StateTree | None:
+        """Return one part of the newest checkpoint whose manifest and file of it are whole; None where none has it.
+
+        The other files are not looked at, so this is cheap, whatever the size of the model.
+        """
+        for folder in self._newest_first():
+            with suppress(CheckpointDamaged, CheckpointVersionError):
+                return read_verified_part(folder, name)
         return None
 
     def load_step(self, step: int) -> Checkpoint:
