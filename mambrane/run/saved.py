@@ -41,6 +41,8 @@ class SavedRun(NamedTuple):
     """Applied steps behind these weights."""
     text: dict[str, str]
     """Content hash of each domain that the run was trained on, by name, in the order of the matrix."""
+    num_tasks: int
+    """Tasks that the run has, learned or left, those that it did not begin with too."""
     events: EventLog
     """Receives warnings about the run's files and text."""
 
@@ -91,6 +93,7 @@ def open_run(
         WEIGHTS_LABELS[kind],
         checkpoint.step,
         _text_of(checkpoint.parts["runner"]),
+        checkpoint.parts["runner"]["matrix"]["num_tasks"],
         events,
     )
 

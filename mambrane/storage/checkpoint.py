@@ -24,7 +24,14 @@ from torch import Tensor
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
-from mambrane.storage.atomic_files import make_folder, remove_folder, require_space, storage_errors, sync_folder
+from mambrane.storage.atomic_files import (
+    make_folder,
+    remove_folder,
+    require_kind,
+    require_space,
+    storage_errors,
+    sync_folder,
+)
 from mambrane.storage.checkpoint_files import (
     Checkpoint,
     PreparedSave,
@@ -183,6 +190,7 @@ class Checkpoints:
 
     def _newest_first(self) -> list[Path]:
         """Return the checkpoint folders, the highest step first, one being replaced after its replacement."""
+        require_kind(self.folder, "folder")
         if not self.folder.is_dir():
             return []
         with storage_errors("reading", self.folder):
