@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 
@@ -54,7 +55,9 @@ def test_a_rule_from_outside_acts_is_shown_and_survives_a_restart_like_a_rule_of
     assert any("oja:Oja rate=0.05" in event.get("message", "") for event in events)
 
 
-def test_a_dry_run_checks_and_lists_the_extensions_and_names_the_folder_of_the_real_run(capsys):
+def test_a_dry_run_checks_and_lists_the_extensions_and_names_the_folder_of_the_real_run(capsys, monkeypatch):
+    # Without the type checker of the tests, as users are.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
     words = train_words("texts", "unused", *SHORT, "1", "--dry-run")[2:]
     at = words.index("--output-dir")
     del words[at : at + 2]
