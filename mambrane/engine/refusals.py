@@ -12,6 +12,7 @@ from mambrane.engine.counters import Counters
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.precision import Precision
 from mambrane.engine.ranks import Ranks
+from mambrane.engine.shards import piece_of
 
 
 class DivergedError(UserError, ArithmeticError):
@@ -69,8 +70,10 @@ def refuse_another_average(weights: Mapping[str, Any], config: EngineConfig) -> 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     """Give a model the weights of a saved run; refuse those of another model."""
+    own = model.state_dict()
     try:
-        model.load_state_dict(weights)
+        # What the model does not have is left for torch to name.
+        model.load_state_dict({name: piece_of(saved, like=own.get(name, saved)) for name, saved in weights.items()})
     except RuntimeError as error:
         raise UserError(
             f"the saved weights do not fit this model: {error}",

@@ -42,6 +42,7 @@ from mambrane.engine.refusals import (
     refuse_sight_of_one_rank,
 )
 from mambrane.engine.schedule import Schedule
+from mambrane.engine.shards import is_sharded, refuse_without_shards
 from mambrane.engine.snapshot import evaluation_without_trace, global_random_state, set_global_random_state
 from mambrane.engine.step import TrainingStep
 from mambrane.engine.step_result import StepResult
@@ -85,6 +86,9 @@ class Trainer:
         self.ranks = ranks
         if ranks.size > 1:
             refuse_sight_of_one_rank(self.extensions, ranks)
+        self.is_sharded = is_sharded(model)
+        if self.is_sharded:
+            refuse_without_shards(list(self.extensions.by_name().values()))
         kind = choose_precision(config.precision, mixed_precision=config.mixed_precision, device=device)
         self.precision = Precision(kind, device) if precision is None else precision
         self.optimizers = (build_optimizer(model, config),) if optimizers is None else optimizers

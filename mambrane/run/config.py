@@ -48,6 +48,8 @@ class RunOptions:
     """Extensions from other packages, package.module:Class, each followed by its settings as name=value."""
     init_from: str = ""
     """Weights to start from, with their sizes and tokenizer: a run, a folder that left one, or hf:OWNER/MODEL."""
+    logger: tuple[str, ...] = ("tensorboard",)
+    """Where the numbers go beside events.jsonl: tensorboard, csv, wandb, mlflow, or none; several may be named."""
     output_dir: str = ""
     """Folder of the run; left out: runs/NAME, where NAME follows from the configuration."""
     require_same_environment: bool = False
@@ -60,7 +62,22 @@ class RunOptions:
     def __post_init__(self) -> None:
         check_settings(self)
         check_task_kind(self.task)
+        _check_loggers(self.logger)
         _check_folder_name(self.output_dir)
+
+
+LOGGER_NAMES = ("tensorboard", "csv", "wandb", "mlflow", "none")
+
+
+def _check_loggers(names: tuple[str, ...]) -> None:
+    """Raise UserError for a logger that does not exist, and for `none` beside others."""
+    unknown = [name for name in names if name not in LOGGER_NAMES]
+    if unknown or ("none" in names and len(set(names)) > 1):
+        raise UserError(
+            f"--logger {' '.join(names)}",
+            wanted="some of " + ", ".join(LOGGER_NAMES[:-1]) + "; or none alone",
+            way_out="--logger tensorboard",
+        )
 
 
 def _check_folder_name(name: str) -> None:
@@ -110,6 +127,12 @@ class RunConfig:
                 wanted="at least one epoch for each task",
                 way_out=f"--epochs {tasks}, fewer --num-tasks, or --no-continual-learning",
             )
+        if self.engine.shard and self.continual.use_replay and self.continual.replay_source != "memory":
+            raise UserError(
+                f"--shard with --replay-source {self.continual.replay_source}: a model in pieces does not write",
+                wanted="replay of text that was read",
+                way_out="--replay-source memory, or leave --shard out",
+            )
         if self.plasticity.use_stdp and self.model.liquid_backbone != "lif":
             raise UserError(
                 f"--use-stdp with --liquid-backbone {self.model.liquid_backbone}: that population does not spike",
@@ -150,6 +173,7 @@ OPERATIONAL = (
     "data.keep_heldout_bytes",
     "run.max_steps",
     "run.init_from",
+    "run.logger",
     "run.output_dir",
     "run.dry_run",
     "run.device",
@@ -160,6 +184,7 @@ OPERATIONAL = (
     "engine.keep_checkpoints",
     "engine.checkpoint_activations",
     "engine.compile",
+    "engine.shard",
 )
 """Settings that do not change what is learned: a run may be resumed with other values of these. Where the text lies is
 one of them, as a run knows its text by its content. Device, determinism and compiling may change the last bits, which
