@@ -15,7 +15,7 @@ Sources: rules.py; soft bounds: van Rossum, Bi, Turrigiano, J. Neurosci. 20 (200
 both traces are high: TACOS (arXiv 2409.00021).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -155,6 +155,15 @@ class Stdp(Method):
             after.append(self._changed(synapses, before[-1], observed, num_tokens, drawn))
             changed |= zip(synapses.names, after[-1].unbind(), strict=True)
         return StepChange(self._numbers(before, after), changed)
+
+    def revocation_point(self) -> Callable[[], None]:
+        """Return what brings rates, thresholds and consolidation back; a step makes new ones and changes none."""
+        held = [replace(synapses) for synapses in self.synapses]
+
+        def take_back() -> None:
+            self.synapses = held
+
+        return take_back
 
     def _observe(self, synapses: Synapses, observed: Observed, trains: rules.SpikeTrains) -> None:
         """Add the spikes of a micro-batch."""
