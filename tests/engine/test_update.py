@@ -1,4 +1,4 @@
-"""An update that runs before the host knows whether it counts, as on a GPU: the same bits as one that is asked first."""
+"""An update that runs before the host knows whether it counts, as on a GPU: the bits of one that is asked first."""
 
 import copy
 import math
@@ -129,7 +129,7 @@ def test_a_weight_that_an_extension_leaves_not_finite_is_refused_all_the_same():
         def after_step(self, view):
             return StepChange({}, {"scores.bias": view.model.scores.bias.detach() * math.nan})
 
-    with pytest.raises(ArithmeticError, match="the weight of scores.bias is not finite"):
+    with pytest.raises(ArithmeticError, match=r"the weight of scores\.bias is not finite"):
         run(make_batches(2), decides_on_device=True, extensions=Extensions(after_steps=(Spoils(),)))
 
 
