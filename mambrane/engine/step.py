@@ -4,8 +4,8 @@
     -> clip -> optimizer's update and its gates -> plasticity after the step -> EMA
 
 A step that is not finite leaves weights, moments, EMA, schedule, plasticity and buffers bit-identical. A GPU is not
-asked in the midst of a step: there the update runs under the flag on the device (`update.py`), and the host reads the flag
-with all other numbers of the step, once, before the EMA.
+asked in the midst of a step: there the update runs under the flag on the device (`update.py`), and the host reads the
+flag with all other numbers of the step, once, before the EMA.
 """
 
 import math
