@@ -1,8 +1,8 @@
 """The update of one step: the gates' look at the gradient, clipping, the optimizer's move, the gates, and plasticity.
 
 Whether a gradient is finite is known where it was computed. A CPU is asked first, and nothing below runs for a step
-that is not applied. Asking a GPU would stop it in the midst of the step, so there the update runs before the host knows,
-and no number of it may stay if the gradient was not finite:
+that is not applied. Asking a GPU would stop it in the midst of the step, so there the update runs before the host
+knows, and no number of it may stay if the gradient was not finite:
 
     weights, moments     the optimizer itself leaves them alone (`found_inf`, as torch's GradScaler asks it)
     gates, plasticity    what they wrote is taken back, bit for bit, when the host learns of it at the end of the step
