@@ -139,9 +139,8 @@ class TrainingStep:
         decides_on_device = self.decides_on_device
         if not decides_on_device:
             losses, penalties, known = to_host(*waiting)
-            result_of = partial(result_of, losses, penalties=penalties, **known)
             if not self.ranks.all_true(math.isfinite(known["gradient_norm"])):
-                return self._skip(transaction, before, result_of)
+                return self._skip(transaction, before, partial(result_of, losses, penalties=penalties, **known))
 
         update = WeightUpdate(parameters, self.optimizers, self.extensions, decides_on_device=decides_on_device)
         update.clip(loss_gradients, norm, gradient_clip=self.gradient_clip)
@@ -154,17 +153,16 @@ class TrainingStep:
         weight_norm = {"weight_norm": get_total_norm(list(written.values()))}
         if decides_on_device:
             losses, penalties, known, numbers, size = to_host(*waiting, change.numbers, weight_norm)
-            result_of = partial(result_of, losses, penalties=penalties, **known)
             if not math.isfinite(known["gradient_norm"]):
                 update.take_back()
-                return self._skip(transaction, before, result_of)
+                return self._skip(transaction, before, partial(result_of, losses, penalties=penalties, **known))
         else:
             numbers, size = to_host(change.numbers, weight_norm)
         self.precision.update(is_finite=True)
         require_finite(written, size["weight_norm"])
         if self.ema is not None:
             self.ema.update(self.model)
-        return result_of(state=StepState.COMMITTED, numbers=numbers)
+        return result_of(losses, state=StepState.COMMITTED, penalties=penalties, **known, numbers=numbers)
 
     def _skip(
         self, transaction: StepTransaction, before: "StepStart", result_of: Callable[..., StepResult]
