@@ -162,7 +162,13 @@ class TrainingStep:
         require_finite(written, size["weight_norm"])
         if self.ema is not None:
             self.ema.update(self.model)
-        return result_of(losses, state=StepState.COMMITTED, penalties=penalties, **known, numbers=numbers)
+        return result_of(
+            losses,
+            state=StepState.COMMITTED,
+            penalties=penalties,
+            numbers=numbers,
+            gradient_norm=known["gradient_norm"],
+        )
 
     def _skip(
         self, transaction: StepTransaction, before: "StepStart", result_of: Callable[..., StepResult]
