@@ -50,6 +50,7 @@ class Replay(Method):
 
     name = "replay"
     across_ranks = True
+    across_shards = True
     numbers = (
         Number("fraction", "replay: part of the rows that is replayed", "{} replayed text"),
         Number("sequences_remembered", "replay: sequences in memory"),

@@ -34,6 +34,9 @@ class Method:
     """Whether several processes may train with it: all that it draws and learns is then the same on every rank, because
     it comes from what is global (micro-batches before they are cut, reduced gradients, weights) or goes through
     `view.ranks`."""
+    across_shards: ClassVar[bool] = False
+    """Whether a run may hold weights in pieces (`--shard`) with it: it reads no weights and gradients, or makes them
+    whole by `engine.shards.whole`."""
 
     @classmethod
     def is_used(cls, config: Any) -> bool:  # noqa: ANN401 -- a run's configuration

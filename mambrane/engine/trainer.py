@@ -36,6 +36,7 @@ from mambrane.engine.precision import Precision, choose_precision
 from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.refusals import DivergedError, TornStateError, refuse_half_weights, refuse_sight_of_one_rank
 from mambrane.engine.schedule import Schedule
+from mambrane.engine.shards import is_sharded, piece_of, refuse_without_shards
 from mambrane.engine.snapshot import evaluation_without_trace, global_random_state, set_global_random_state
 from mambrane.engine.step import TrainingStep
 from mambrane.engine.step_result import StepResult
@@ -79,6 +80,9 @@ class Trainer:
         self.ranks = ranks
         if ranks.size > 1:
             refuse_sight_of_one_rank(self.extensions, ranks)
+        self.is_sharded = is_sharded(model)
+        if self.is_sharded:
+            refuse_without_shards(list(self.extensions.by_name().values()))
         kind = choose_precision(config.precision, mixed_precision=config.mixed_precision, device=device)
         self.precision = Precision(kind, device) if precision is None else precision
         self.optimizers = (build_optimizer(model, config),) if optimizers is None else optimizers
@@ -214,7 +218,10 @@ class Trainer:
                 way_out="the --ema-decay that the run started with, or another --output-dir",
             )
         try:
-            self.model.load_state_dict(weights["model"])
+            own = self.model.state_dict()
+            # What the model does not have is left for torch to name.
+            pieces = {name: piece_of(saved, like=own.get(name, saved)) for name, saved in weights["model"].items()}
+            self.model.load_state_dict(pieces)
         except RuntimeError as error:
             raise UserError(
                 f"the saved weights do not fit this model: {error}",

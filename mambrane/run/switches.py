@@ -113,6 +113,7 @@ def on_and_off(config: RunConfig) -> tuple[list[str], list[str]]:
     unusual = {
         "sums in one order": config.run.deterministic,
         "compiled blocks": config.engine.compile,
+        "weights in pieces": config.engine.shard,
         "checkpointed activations": config.engine.checkpoint_activations,
     }
     switches |= {name: True for name, is_on in unusual.items() if is_on}
