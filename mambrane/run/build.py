@@ -21,6 +21,7 @@ from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.compiling import compile_blocks
 from mambrane.run.config import RunConfig
+from mambrane.run.memory_share import with_replay_size
 from mambrane.run.methods import build_extensions, methods_of
 from mambrane.storage.checkpoint_files import Checkpoint
 from mambrane.storage.saver import BackgroundSaver
@@ -93,12 +94,13 @@ def build_runner(
     """
     _place(model, config, device, from_outside, ranks)
     kind = build_task_kind(config, device)
+    stream = stream or build_stream(domains, config.continual, config.run.epochs)
     trainer = Trainer(
         model,
         config.engine,
         device=device,
         events=events,
-        extensions=build_extensions(config, model, from_outside),
+        extensions=build_extensions(with_replay_size(config, stream), model, from_outside),
         objective=kind.objective,
         should_stop=should_stop,
         ranks=ranks,
@@ -135,7 +137,7 @@ def build_runner(
         return kind.evaluate(untrained, domain)
 
     runner = Runner(
-        stream or build_stream(domains, config.continual, config.run.epochs),
+        stream,
         trainer,
         make_loader=kind.make_loader,
         evaluate=kind.evaluate,
