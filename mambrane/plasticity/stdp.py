@@ -17,6 +17,7 @@ both traces are high: TACOS (arXiv 2409.00021).
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -160,12 +161,7 @@ class Stdp(Method):
 
     def revocation_point(self) -> Callable[[], None]:
         """Return what brings rates, thresholds and consolidation back; a step makes new ones and changes none."""
-        held = [replace(synapses) for synapses in self.synapses]
-
-        def take_back() -> None:
-            self.synapses = held
-
-        return take_back
+        return partial(setattr, self, "synapses", [replace(synapses) for synapses in self.synapses])
 
     def _observe(self, synapses: Synapses, observed: Observed, trains: rules.SpikeTrains) -> None:
         """Add the spikes of a micro-batch."""
