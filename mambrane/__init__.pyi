@@ -51,6 +51,7 @@ from .run.export import Exported as Exported
 from .run.harness import harness_model as harness_model
 from .run.initial import shaped_like as shaped_like
 from .run.learn import learn as learn
+from .run.named_settings import configure as configure
 from .run.run import Run as Run
 from .run.text import Written as Written
 from .run.train import train as train
