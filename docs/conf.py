@@ -1,5 +1,6 @@
 """The documentation site: pages are the Markdown files of this folder, tutorials are run when it is built."""
 
+import os
 from typing import Any
 
 import sphinx.builders
@@ -22,7 +23,9 @@ html_static_path: list[str] = []
 # Formulas are MathML, made when the site is built: no page needs a script for them, and nothing is fetched.
 html_math_renderer = "mathml"
 
-# Tutorials run from the first cell to the last; a cell that fails is an error of the build.
+# Tutorials run from the first cell to the last; a cell that fails is an error of the build. One thread each: the models
+# are small, and `-j 2` runs two of them side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 nb_execution_mode = "cache"
 nb_execution_cache_path = "docs/_build/executed"
 nb_execution_timeout = 400
