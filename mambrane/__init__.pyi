@@ -42,6 +42,7 @@ from .models.language_model import LanguageModel as LanguageModel
 from .models.pretrained import pretrained_tokenizer as pretrained_tokenizer
 from .models.published import from_published as from_published
 from .plasticity.config import PlasticityConfig as PlasticityConfig
+from .report.notebook import NotebookListener as NotebookListener
 from .run import presets as presets
 from .run.compare import Comparison as Comparison
 from .run.compare import compare as compare

@@ -154,6 +154,22 @@ class ReportArguments:
     """File to write; left out: report.html in the run's folder."""
 
 
+Port = Annotated[int, Bounds(0, 65_535, meaning_of_0="any that is free")]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WatchArguments:
+    """Show the report page in a browser of this machine, following the run while it trains. Ctrl-C ends it."""
+
+    run: Run
+    """Folder of the run; it may train, or have ended."""
+    port: Port = 8642
+    """Port on 127.0.0.1; 0 takes any that is free."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExportArguments:
     """Write a run's model so that it can leave: a folder, the hub, transformers' format, or NIR of its neurons."""

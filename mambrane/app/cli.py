@@ -18,6 +18,7 @@ from mambrane.app.arguments import (
     ScoreArguments,
     StudyArguments,
     TrainArguments,
+    WatchArguments,
     asks_for_help,
     parse,
 )
@@ -40,6 +41,7 @@ Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained ta
   mambrane evaluate RUN                       bits per byte of every domain
   mambrane generate RUN --prompt "..."        write text
   mambrane report   RUN                       one HTML page about the run
+  mambrane watch    RUN                       the same page in a browser, following the run while it trains
   mambrane score    RUN FILE                  bits per byte of each line as it comes
   mambrane compare  RUN RUN                   settings, metrics, matrices side by side
   mambrane export   RUN --to folder           the model for others: hub, transformers, NIR
@@ -218,6 +220,13 @@ def _report(argv: Sequence[str]) -> int:
     return report(arguments.run, arguments.output)
 
 
+def _watch(argv: Sequence[str]) -> int:
+    arguments = parse(WatchArguments, argv, command="watch")
+    from mambrane.app.watch import watch
+
+    return watch(arguments.run, arguments.port)
+
+
 def _score(argv: Sequence[str]) -> int:
     arguments = parse(ScoreArguments, argv, command="score")
     from mambrane.app.score import score
@@ -269,6 +278,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "score": _score,
     "compare": _compare,
     "report": _report,
+    "watch": _watch,
     "export": _export,
     "info": _info,
     "study": _study,

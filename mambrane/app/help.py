@@ -31,6 +31,7 @@ PLACEHOLDERS = {
     "task_order": "DOMAIN ...",
     "reference_text": "PATH ...",
     "extension": "MODULE:CLASS NAME=VALUE ...",
+    "logger": "NAME ...",
     "output_dir": "FOLDER",
     "prompt": "TEXT",
     "config": "FILE",

@@ -6,11 +6,25 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
+from mambrane.core.events import Event
 from mambrane.report.data import Sample
 from mambrane.watch.formatting import visible
 
 GIVEN, WRITTEN = "given    | ", "written  | "
 """Left margins, so that a log without colours shows too where the model begins."""
+
+
+class SampleListener:
+    """Keeps the texts that a run says its model has written."""
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+
+    def __call__(self, event: Event) -> None:
+        """Keep what a "sample" event holds."""
+        if event["event"] == "sample":
+            fields = (event[name] for name in ("prompt", "continuation", "settings", "domain"))
+            self.samples.append(Sample(*fields))
 
 
 def print_samples(samples: Sequence[Sample]) -> None:

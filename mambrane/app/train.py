@@ -8,7 +8,7 @@ from rich.console import Console
 
 from mambrane.app.info import print_learned
 from mambrane.app.plan import print_plan
-from mambrane.app.samples import print_samples
+from mambrane.app.samples import SampleListener, print_samples
 from mambrane.app.streams import flush_or_give_up
 from mambrane.core.memory import keep_freed_memory
 from mambrane.engine.ranks import is_first_process
@@ -27,16 +27,15 @@ def train(config: RunConfig, warnings: list[str], *, plan_as_json: bool = False)
     keep_freed_memory()
     if config.run.dry_run:
         return print_plan(config, warnings, as_json=plan_as_json)
-    console = ConsoleListener()
+    console, samples = ConsoleListener(), SampleListener()
     with closing(console):
-        run = train_run(config, listeners=[console], warnings=warnings)
+        run = train_run(config, listeners=[console, samples], warnings=warnings)
     assert run.outcome is not None, "a run that was trained has one"
     if run.outcome.is_finished and is_first_process():
-        samples = run.samples()
         with suppress(OSError, SystemExit):
             # The console has shown the matrix at the end of the training.
             print_learned(run, Console(highlight=False), with_matrix=False)
-            print_samples(samples)
+            print_samples(samples.samples)
             sys.stdout.write(NEXT.format(run=shlex.quote(str(run.folder))))
     # Whether anybody could read along changes nothing about the run.
     flush_or_give_up("stdout")

@@ -36,8 +36,10 @@ class Parts(NamedTuple):
 
 
 def build_model(config: RunConfig, vocab_size: int) -> LanguageModel:
-    """Return the model with its initial weights, on the CPU."""
-    model = LanguageModel(config.model, vocab_size, make_generator(config.run.seed, "weights"))
+    """Return the model with its initial weights, on the CPU; the global generator stays as it is."""
+    # Modules draw weights of their own as they are made, which ours then replace.
+    with torch.random.fork_rng(devices=[]):
+        model = LanguageModel(config.model, vocab_size, make_generator(config.run.seed, "weights"))
     model.checkpoint_activations = config.engine.checkpoint_activations
     return model
 

@@ -48,6 +48,8 @@ class RunOptions:
     """Extensions from other packages, package.module:Class, each followed by its settings as name=value."""
     init_from: str = ""
     """Weights to start from, with their sizes and tokenizer: a run, a folder that left one, or hf:OWNER/MODEL."""
+    logger: tuple[str, ...] = ("tensorboard",)
+    """Where the numbers go beside events.jsonl: tensorboard, csv, wandb, mlflow, or none; several may be named."""
     output_dir: str = ""
     """Folder of the run; left out: runs/NAME, where NAME follows from the configuration."""
     require_same_environment: bool = False
@@ -60,7 +62,22 @@ class RunOptions:
     def __post_init__(self) -> None:
         check_settings(self)
         check_task_kind(self.task)
+        _check_loggers(self.logger)
         _check_folder_name(self.output_dir)
+
+
+LOGGER_NAMES = ("tensorboard", "csv", "wandb", "mlflow", "none")
+
+
+def _check_loggers(names: tuple[str, ...]) -> None:
+    """Raise UserError for a logger that does not exist, and for `none` beside others."""
+    unknown = [name for name in names if name not in LOGGER_NAMES]
+    if unknown or ("none" in names and len(set(names)) > 1):
+        raise UserError(
+            f"--logger {' '.join(names)}",
+            wanted="some of " + ", ".join(LOGGER_NAMES[:-1]) + "; or none alone",
+            way_out="--logger tensorboard",
+        )
 
 
 def _check_folder_name(name: str) -> None:
@@ -150,6 +167,7 @@ OPERATIONAL = (
     "data.keep_heldout_bytes",
     "run.max_steps",
     "run.init_from",
+    "run.logger",
     "run.output_dir",
     "run.dry_run",
     "run.device",

@@ -33,6 +33,7 @@ from mambrane.run.saved import read_domain_records, read_tokenizer
 from mambrane.run.session import Addition, Listeners, log_of, named_apart, read_listening, run_session, write_down
 from mambrane.run.task_settings import NOT_RECORDED, dotted, flat, for_learning, own_settings
 from mambrane.storage.run_folder import RunFolder
+from mambrane.watch.loggers import require_packages_of
 
 TERMS = ("continual.max_forgetting", "continual.min_gain")
 """Settings that decide whether a task is kept, and nothing about what it learns."""
@@ -130,10 +131,14 @@ class _Lesson:
         """Finish what was interrupted, then learn what is new."""
         place = self._place(EventLog())
         config = for_learning(self.began, self.changes)
+        require_packages_of(config.run.logger)
         config, from_outside = with_extensions(config, self.extensions)
         texts, early_events = read_listening(replace(config.data, task_order=()), self.listeners, None)
         tokenizer = read_tokenizer(self.folder)
-        with log_of(self.folder, self.listeners, early_events) as events, StopRequest(events) as stop:
+        with (
+            log_of(self.folder, self.listeners, early_events, loggers=config.run.logger) as events,
+            StopRequest(events) as stop,
+        ):
             _, at_hand = tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
             outcome, learned_now = Outcome(True, "learned already"), set()
             if not place.is_done:

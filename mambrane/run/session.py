@@ -6,7 +6,7 @@ The tasks of a run are those that its checkpoint knows, and those that a session
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +25,7 @@ from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.signals import StopRequest
 from mambrane.run.announcements import announce, announce_time
 from mambrane.run.arithmetic import arithmetic_of
-from mambrane.run.build import build_model, build_runner, restore
+from mambrane.run.build import build_model, build_runner, build_task_kind, restore
 from mambrane.run.config import RunConfig
 from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
@@ -35,11 +35,12 @@ from mambrane.run.own_text import domain_of_record, keep_heldout_text
 from mambrane.run.place import Place
 from mambrane.run.reference import load_reference
 from mambrane.run.saved import read_domain_records
+from mambrane.run.shown_model import show_samples, weights_shown
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.run_folder import RunFolder
 from mambrane.storage.saver import BackgroundSaver
-from mambrane.watch.tensorboard import TensorBoardListener
+from mambrane.watch.loggers import make_loggers
 
 Listeners = Sequence[Callable[[Event], None]]
 
@@ -64,18 +65,24 @@ def read_listening(
 
 @contextmanager
 def log_of(
-    folder: RunFolder, listeners: Listeners, early_events: Sequence[Event] = (), *, is_first: bool = True
+    folder: RunFolder,
+    listeners: Listeners,
+    early_events: Sequence[Event] = (),
+    *,
+    loggers: Sequence[str],
+    is_first: bool = True,
 ) -> Iterator[EventLog]:
-    """Open the log of a run, with the events from before it was open, for listeners and TensorBoard."""
+    """Open the log of a run, with the events from before it was open, for listeners and loggers (by name)."""
     events = EventLog(folder.events_file if is_first else None)
     for event in early_events:
         fields = {name: value for name, value in event.items() if name not in ("time_s", "event")}
         events.emit(event["event"], **fields)
     with closing(events), ExitStack() as at_end:
         if is_first:
-            tensorboard = TensorBoardListener(folder.tensorboard_folder)
-            events.listeners += [*listeners, tensorboard]
-            at_end.callback(events.close_listener, tensorboard)
+            made = make_loggers(loggers, folder)
+            events.listeners += [*listeners, *made]
+            for logger in made:
+                at_end.callback(events.close_listener, logger)
         yield events
 
 
@@ -153,8 +160,10 @@ def run_session(
             runner.extend(addition.tasks, addition.domains)
         if ranks.is_first:
             announce_time(config, runner, tokenizer.vocab_size, device, events)
-        with arithmetic_of(config, device):
+        with arithmetic_of(config, device), weights_shown(runner, events) if ranks.is_first else nullcontext():
             outcome = runner.run()
+        if outcome.is_finished and ranks.is_first and build_task_kind(config, device).is_text:
+            show_samples(runner, model, tokenizer, events)
     # Behind the last save, so that every process finds the run as it ends.
     signal_number = max(ranks.gather(stop.signal_number or 0)) or None
     return outcome._replace(signal_number=signal_number)

@@ -13,6 +13,7 @@ PER_TASK = (
     "run.device",
     "run.deterministic",
     "run.extension",
+    "run.logger",
     "run.require_same_environment",
     "data.data",
     "data.batch_size",

@@ -31,6 +31,7 @@ from mambrane.run.session import Addition, log_of, read_listening, run_session, 
 from mambrane.run.task_settings import for_learning
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.run_folder import RunFolder
+from mambrane.watch.loggers import require_packages_of
 
 
 def train(
@@ -71,6 +72,7 @@ def train(
             way_out="train(presets.tiny()), or what from_dict and dataclasses.replace make of it",
         )
     device = take_device(config.run.device)
+    require_packages_of(config.run.logger)
     with open_ranks(device, timeout_s=config.run.rank_timeout_s) as ranks:
         _refuse_dropout_of_own_rows(config, ranks)
         folder, outcome = _train(config, extensions, listeners if ranks.is_first else (), warnings, device, ranks)
@@ -103,7 +105,7 @@ def _train(
             texts_as_saved(texts, first_records(folder))
             _check_config(folder, config, writes=ranks.is_first)
         with (
-            log_of(folder, listeners, early_events, is_first=ranks.is_first) as events,
+            log_of(folder, listeners, early_events, loggers=config.run.logger, is_first=ranks.is_first) as events,
             StopRequest(events) as stop,
         ):
             if filled_in:
@@ -145,7 +147,7 @@ def _extend(
     records = first_records(folder)
     texts = [*texts_as_saved(texts[: len(records)], records), *texts[len(records) :]]
     tokenizer = read_tokenizer(folder)
-    with log_of(folder, listeners, early_events) as events, StopRequest(events) as stop:
+    with log_of(folder, listeners, early_events, loggers=config.run.logger) as events, StopRequest(events) as stop:
         _, domains = tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
 
         def session(settings: RunConfig, place: Place, addition: Addition | None = None) -> Outcome:

@@ -1,7 +1,7 @@
 """The folder of a run: where each file is, the lock that keeps a second process out, and the run's configuration.
 
     config.json  environment.json  domains.json  tokenizer.json  events.jsonl  matrix.json  tasks.json  heldout/
-    tensorboard/  report.html  checkpoints/  run.lock
+    tensorboard/  metrics.csv  report.html  checkpoints/  run.lock
 
 The lock is the system's own on run.lock (flock; LockFileEx on Windows): it is given back when its holder ends, however
 it ends, so the file itself staying behind means nothing. There is no fallback to a lock that only counts as long as its
@@ -50,6 +50,7 @@ class RunFolder:
         self.tasks_file = path / "tasks.json"
         self.heldout_folder = path / "heldout"
         self.tensorboard_folder = path / "tensorboard"
+        self.numbers_file = path / "metrics.csv"
         self.checkpoints_folder = path / "checkpoints"
         self.lock_file = path / "run.lock"
 

@@ -37,6 +37,7 @@ from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.core.events import Event
 from mambrane.watch import formatting
 from mambrane.watch.event_messages import note_of, warning_of
+from mambrane.watch.numbers import matrix_of
 from mambrane.watch.progress import RunProgress
 from mambrane.watch.table import matrix_tables, metrics_table
 
@@ -168,10 +169,7 @@ class ConsoleListener:
 
     def _matrix_measured(self, event: Event) -> None:
         """Keep the matrix; where a task has just been learned, put its training and held-out loss side by side."""
-        self._matrix = matrix = ForgettingMatrix(
-            event["domains"], event["num_tasks"], task_columns=event.get("task_columns")
-        )
-        matrix.load_state_dict(event)
+        self._matrix = matrix = matrix_of(event)
         task, training = self.progress.task, self.progress.mean(matrix.measure.name)
         value = matrix.value_after(task)
         if training is None or value is None or matrix.missing(task + 1):

@@ -81,6 +81,8 @@ WITHOUT_MESSAGE = frozenset(
         "checkpoint_removed",
         "step_aborted",
         "text_read",
+        "weights_measured",
+        "sample",
     }
 )
 """Kinds that say nothing new to a reader who saw the others; those of a study are told by its own table."""

@@ -27,6 +27,7 @@ ROUTINE_KINDS = frozenset(
         "evaluation",
         "matrix",
         "domain",
+        "sample",
         "checkpoint_saved",
         "checkpoint_removed",
         "checkpoint_loaded",
@@ -40,6 +41,7 @@ NEEDED_FIELDS = {
     "task_started": ("task", "name"),
     "step": ("state", "step"),
     "task_taken_back": ("task", "step"),
+    "weights_measured": ("step", "weights"),
     "stopped": ("reason",),
 }
 """Without one of these an event cannot be placed and is left out."""
@@ -76,6 +78,8 @@ class RunHistory:
     """Applied steps before each task."""
     skipped_steps: list[int] = field(default_factory=list)
     """Applied steps before each step that was skipped."""
+    weights: dict[int, Event] = field(default_factory=dict)
+    """Histograms of the weights by the step at which they were measured: before the first one, after each task."""
     num_resumes: int = 0
     seconds: float = 0.0
     """Time during which events came in."""
@@ -166,6 +170,8 @@ def _take_in(event: Event, history: RunHistory) -> None:
         history.steps[event["step"]] = event
     elif kind == "step" and event["state"] == "SKIPPED":
         history.skipped_steps.append(event["step"])
+    elif kind == "weights_measured":
+        history.weights[event["step"]] = event["weights"]
     elif kind in ("run_finished", "stopped"):
         history.end = event
     elif kind not in ROUTINE_KINDS:
@@ -189,6 +195,7 @@ def _timed(events: Iterable[Event], history: RunHistory) -> Iterator[Event]:
 def _take_back(history: RunHistory, step: int) -> None:
     history.steps = {number: event for number, event in history.steps.items() if number <= step}
     history.task_first_steps = {task: first for task, first in history.task_first_steps.items() if first <= step}
+    history.weights = {number: weights for number, weights in history.weights.items() if number <= step}
     history.skipped_steps = [number for number in history.skipped_steps if number <= step]
 
 

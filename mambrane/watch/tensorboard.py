@@ -1,28 +1,21 @@
-"""The run's numbers as TensorBoard scalars, from the same events as the log file."""
+"""A run in TensorBoard: numbers, the texts that it wrote, settings, and how its weights are distributed."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from mambrane.core.events import Event
 from mambrane.storage.atomic_files import storage_errors
+from mambrane.watch.formatting import visible
+from mambrane.watch.numbers import LoggedNumbers, edges_of, flat_settings
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
-STEP_SCALARS = {
-    "loss": "train/loss_nats_per_token",
-    "bits_per_byte": "train/bits_per_byte",
-    "gradient_norm": "train/gradient_norm",
-    "learning_rate": "train/learning_rate",
-    "scale": "train/loss_scale",
-    "tokens_per_s": "speed/tokens_per_s",
-    "task": "train/task",
-}
-GROUPS_OF_NUMBERS = ("terms", "penalties", "numbers")
-
 
 class TensorBoardListener:
-    """Writes scalars under a folder: the numbers of each applied step, evaluations by domain.
+    """Writes under a folder: numbers as scalars, samples as text, settings as hparams, weights as histograms.
 
     After a resume, TensorBoard is told to drop the steps that an interrupted run had written beyond its checkpoint.
     """
@@ -30,7 +23,9 @@ class TensorBoardListener:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._writer: SummaryWriter | None = None
-        self._step = 0
+        self._numbers = LoggedNumbers()
+        self._settings: dict[str, str | int | float | bool] = {}
+        """Those of the run that are not written yet."""
 
     def __call__(self, event: Event) -> None:
         """Write what one event says.
@@ -49,30 +44,43 @@ class TensorBoardListener:
                 writer.close()
 
     def _take(self, event: Event) -> None:
-        if event["event"] == "resumed":
-            self._step = event["step"]
-        elif event["event"] == "step" and event["state"] == "COMMITTED":
-            self._add_step(event)
-        elif event["event"] == "evaluation":
-            self._write(f"heldout_{event['measure']}/{event['domain']}", event[event["measure"]])
+        kind = event["event"]
+        for name, number in self._numbers(event).items():
+            self._open().add_scalar(name, number, self._numbers.step)
+        if kind == "run_started":
+            self._settings = flat_settings(event.get("config", {}))
+        elif kind == "sample":
+            given, written = (visible(event[part], keep="\n") for part in ("prompt", "continuation"))
+            # Indented text is shown as it is, whatever Markdown would make of it.
+            text = "\n".join(f"    {line}" for line in f"{given}[...]{written}".split("\n"))
+            self._open().add_text(f"sample/{event['domain']}", text, self._numbers.step)
+        elif kind == "weights_measured":
+            for name, histogram in event["weights"].items():
+                self._add_histogram(f"weights/{name}", histogram, event["step"])
 
-    def _add_step(self, event: Event) -> None:
-        self._open()
-        self._step = event["step"]
-        for field, tag in STEP_SCALARS.items():
-            if event.get(field) is not None:
-                self._write(tag, event[field])
-        for group in GROUPS_OF_NUMBERS:
-            for name, number in event.get(group, {}).items():
-                self._write(name if "/" in name else f"{group}/{name}", number)
-
-    def _write(self, tag: str, number: float | int | str) -> None:
-        self._open().add_scalar(tag, float(number), self._step)
+    def _add_histogram(self, name: str, histogram: Event, step: int) -> None:
+        counts, edges = np.array(histogram["counts"]), np.array(edges_of(histogram))
+        middles = (edges[1:] + edges[:-1]) / 2
+        self._open().add_histogram_raw(
+            name,
+            min=histogram["low"],
+            max=histogram["high"],
+            num=int(counts.sum()),
+            sum=float(counts @ middles),
+            sum_squares=float(counts @ middles**2),
+            bucket_limits=edges[1:].tolist(),
+            bucket_counts=counts.tolist(),
+            global_step=step,
+        )
 
     def _open(self) -> "SummaryWriter":
         """Return the writer, opened at the first number: importing it takes seconds that --help should not."""
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter
+            from torch.utils.tensorboard.summary import hparams
 
-            self._writer = SummaryWriter(str(self.folder), purge_step=self._step + 1)
+            self._writer = SummaryWriter(str(self.folder), purge_step=self._numbers.step + 1)
+            # SummaryWriter.add_hparams would put them into a folder, and a run, of their own.
+            for summary in hparams(self._settings, {"continual/final_average": 0.0, "continual/forgetting": 0.0}):
+                self._writer._get_file_writer().add_summary(summary)
         return self._writer

@@ -43,7 +43,7 @@ def test_domains_of_known_names_are_told_apart_by_a_number(run_folder):
 def test_what_happened_before_the_log_was_open_stands_first_in_it_and_in_that_of_one_process_only(tmp_path, is_first):
     heard, folder = [], RunFolder(tmp_path)
     early = [{"time_s": 1.0, "event": "text_read", "domain": "a", "files": 1}]
-    with log_of(folder, [heard.append], early, is_first=is_first) as events:
+    with log_of(folder, [heard.append], early, loggers=("none",), is_first=is_first) as events:
         events.emit("resumed", step=3)
     if not is_first:
         assert not folder.events_file.exists()

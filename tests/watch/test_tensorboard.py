@@ -1,10 +1,11 @@
-"""TensorBoard scalars."""
+"""TensorBoard: scalars, texts, settings, histograms."""
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mambrane.storage.atomic_files import StorageError
 from mambrane.watch.tensorboard import TensorBoardListener
+from tests.watch.logged import tell
 
 
 def step_event(step, **fields):
@@ -60,3 +61,18 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="tensorboard"):
         write(tmp_path / "file" / "tensorboard", [step_event(1)])
+
+
+def test_samples_settings_and_histograms_stand_beside_the_numbers(tmp_path):
+    tell(TensorBoardListener(tmp_path))
+    accumulator = EventAccumulator(str(tmp_path))
+    accumulator.Reload()
+    tags = accumulator.Tags()
+    (text,) = accumulator.Tensors("sample/my <prose>/text_summary")
+    assert text.tensor_proto.string_val == [b"    once <b>[...] upon\n    a time"]
+    (histogram,) = accumulator.Histograms("weights/blocks.0.plastic.weight")
+    assert histogram.histogram_value.bucket_limit == [-0.5, 0.0, 0.5, 1.0]
+    assert histogram.histogram_value.bucket == [1, 2, 3, 4]
+    assert "_hparams_/session_start_info" in str(accumulator.summary_metadata.keys())
+    assert "train/loss_nats_per_token" in tags["scalars"]
+    assert [path.is_file() for path in tmp_path.iterdir()] == [True]
