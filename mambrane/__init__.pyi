@@ -2,8 +2,8 @@
 from . import layers as layers
 from . import ops as ops
 from .continual.config import ContinualConfig as ContinualConfig
+from .continual.forgetting_metrics import Metric as Metric
 from .continual.matrix import ForgettingMatrix as ForgettingMatrix
-from .continual.matrix import Metric as Metric
 from .continual.measure import Measure as Measure
 from .continual.measure import Measurement as Measurement
 from .continual.replay import Replay as Replay

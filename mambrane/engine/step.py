@@ -30,6 +30,7 @@ from mambrane.engine.optimizer import set_learning_rate
 from mambrane.engine.precision import Precision
 from mambrane.engine.ranks import Ranks
 from mambrane.engine.schedule import Schedule
+from mambrane.engine.shards import is_sharded, whole
 from mambrane.engine.snapshot import Snapshot
 from mambrane.engine.step_result import StepResult
 from mambrane.engine.transaction import StepState, StepTransaction
@@ -75,6 +76,7 @@ class TrainingStep:
         self.device = device
         self.should_stop = should_stop
         self.ranks = ranks
+        self.is_sharded = is_sharded(model)
         self.transaction: StepTransaction | None = None
         self._accumulator = Accumulator(
             model,
@@ -84,6 +86,7 @@ class TrainingStep:
             events=events,
             device=device,
             ranks=ranks,
+            is_sharded=self.is_sharded,
         )
 
     @property
@@ -118,7 +121,9 @@ class TrainingStep:
 
         transaction.advance(StepState.ACCUMULATING)
         sums = self._accumulate(micro_batches, parameters, expected_targets)
-        reduce_over_ranks_(sums, parameters, self.extensions, self.device, self.ranks)
+        reduce_over_ranks_(
+            sums, parameters, self.extensions, self.device, self.ranks, are_gradients_summed=self.is_sharded
+        )
         result_of = partial(StepResult.of, sums, learning_rate=learning_rate, scale=scale)
         if sums.was_interrupted:
             transaction.advance(StepState.ABORTED)
@@ -134,7 +139,7 @@ class TrainingStep:
         transaction.advance(StepState.UNSCALED)
         loss_gradients = self._loss_gradients(sums)
         penalties_on_device = self._add_penalties()
-        norm = get_total_norm([parameter.grad for parameter in parameters.values() if parameter.grad is not None])
+        norm = whole(get_total_norm([each.grad for each in parameters.values() if each.grad is not None]))
         losses, penalties, known = to_host(sums.mean_losses(), penalties_on_device, {"gradient_norm": norm})
         is_finite = self.ranks.all_true(math.isfinite(known["gradient_norm"]))
         result_of = partial(result_of, losses, penalties=penalties, **known)
@@ -155,7 +160,7 @@ class TrainingStep:
         self._update_weights(parameters, learning_rate)
         change = self._act_after_step(before.parameters, sums, applied + 1, learning_rate)
         written = parameters | {name: before.parameters[name] for name in change.weights}
-        numbers, size = to_host(change.numbers, {"weight_norm": get_total_norm(list(written.values()))})
+        numbers, size = to_host(change.numbers, {"weight_norm": whole(get_total_norm(list(written.values())))})
         require_finite(written, size["weight_norm"])
         if self.ema is not None:
             self.ema.update(self.model)
@@ -167,11 +172,17 @@ class TrainingStep:
         """Run the step's micro-batches; a stop that is asked for before the last one interrupts it."""
         sums = StepSums()
         for batch in micro_batches:
-            if self.should_stop():
+            if self._stop_is_asked():
                 sums.was_interrupted = True
                 break
             self._accumulator.add(sums, batch, parameters, expected_targets)
         return sums
+
+    def _stop_is_asked(self) -> bool:
+        """Return whether this rank is asked to stop, or any, where none can run a micro-batch without the others."""
+        if self.is_sharded:
+            return not self.ranks.all_true(not self.should_stop())
+        return self.should_stop()
 
     @torch.no_grad()
     def _divide(self, sums: StepSums, parameters: dict[str, nn.Parameter], expected_targets: int) -> None:

@@ -18,6 +18,7 @@ class ActivityProbe(Method):
 
     name = "activity"
     across_ranks = True
+    across_shards = True
     numbers = (Number("firing_rate", "firing rate, spikes per neuron and tick", "firing {}"),)
 
     @classmethod
@@ -38,7 +39,9 @@ class ActivityProbe(Method):
         if not names:
             return StepChange({})
         weights = [float(len(batch.inputs_BT)) for batch in view.micro_batches]
-        device = next((value.device for batch in per_batch for value in batch.values()), torch.device("cpu"))
+        # A rank without a row has no activity, and nccl takes tensors on GPUs only.
+        seen = (value.device for batch in per_batch for value in batch.values())
+        device = next(seen, None) or next(view.model.parameters()).device
         # A row for each micro-batch: a few small operations for all numbers of the step.
         rows = [
             torch.stack(list(batch.values())).double() * weight

@@ -34,10 +34,12 @@ SCENARIOS = {
 """The micro-batches of the run, the same on every rank."""
 
 
-def train(batches, precision="fp32", *, ranks=ONE_RANK, should_stop=lambda: False, extensions=None):
-    """Train one epoch; returns what can be compared."""
+def train(
+    batches, precision="fp32", *, ranks=ONE_RANK, should_stop=lambda: False, extensions=None, model=None, state=None
+):
+    """Train one epoch, from a state of a trainer on where one is given; returns what can be compared."""
     trainer = make_trainer(
-        TinyModel(),
+        TinyModel() if model is None else model,
         precision=precision,
         events=EventList(),
         should_stop=should_stop,
@@ -46,10 +48,13 @@ def train(batches, precision="fp32", *, ranks=ONE_RANK, should_stop=lambda: Fals
         total_steps=TOTAL_STEPS,
         ranks=ranks,
     )
+    if state is not None:
+        trainer.load_state_dict(state)
     loader = ListLoader(batches)
     results = list(trainer.steps(loader))
     state = trainer.state_dict()
     return {
+        "state": state,
         "states": [result.state.name for result in results],
         "losses": [result.loss for result in results],
         "norms": [result.gradient_norm for result in results],
