@@ -16,11 +16,13 @@ from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
 from mambrane.engine.extensions import TakeUpView
 from mambrane.engine.ranks import ONE_RANK, Ranks
+from mambrane.engine.shards import refuse_without_shards, shard_, whole_state
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.compiling import compile_blocks
 from mambrane.run.config import RunConfig
-from mambrane.run.methods import build_extensions
+from mambrane.run.memory_share import with_replay_size
+from mambrane.run.methods import build_extensions, methods_of
 from mambrane.storage.checkpoint_files import Checkpoint
 from mambrane.storage.saver import BackgroundSaver
 from mambrane.storage.state_files import encode_state
@@ -36,8 +38,10 @@ class Parts(NamedTuple):
 
 
 def build_model(config: RunConfig, vocab_size: int) -> LanguageModel:
-    """Return the model with its initial weights, on the CPU."""
-    model = LanguageModel(config.model, vocab_size, make_generator(config.run.seed, "weights"))
+    """Return the model with its initial weights, on the CPU; the global generator stays as it is."""
+    # Modules draw weights of their own as they are made, which ours then replace.
+    with torch.random.fork_rng(devices=[]):
+        model = LanguageModel(config.model, vocab_size, make_generator(config.run.seed, "weights"))
     model.checkpoint_activations = config.engine.checkpoint_activations
     return model
 
@@ -88,16 +92,15 @@ def build_runner(
         reference: text outside the tasks, measured beside each row of the matrix.
         ranks: the processes that train together.
     """
-    model.to(device)
-    if config.engine.compile:
-        compile_blocks(model, device)
+    _place(model, config, device, from_outside, ranks)
     kind = build_task_kind(config, device)
+    stream = stream or build_stream(domains, config.continual, config.run.epochs)
     trainer = Trainer(
         model,
         config.engine,
         device=device,
         events=events,
-        extensions=build_extensions(config, model, from_outside),
+        extensions=build_extensions(with_replay_size(config, stream), model, from_outside),
         objective=kind.objective,
         should_stop=should_stop,
         ranks=ranks,
@@ -105,7 +108,11 @@ def build_runner(
 
     def save() -> None:
         parts = parts_of(runner)
-        if ranks.size > 1:
+        if trainer.is_sharded:
+            # No rank has another's pieces to differ from.
+            ranks.require_equal(encode_state(parts.states["extensions"]).tensors)
+            parts = Parts(*(whole_state(part, keeps=ranks.is_first) for part in parts))
+        elif ranks.size > 1:
             equal = {"weights": parts.weights, "extensions": parts.states["extensions"]}
             ranks.require_equal(encode_state(equal).tensors)
         if ranks.is_first:
@@ -130,7 +137,7 @@ def build_runner(
         return kind.evaluate(untrained, domain)
 
     runner = Runner(
-        stream or build_stream(domains, config.continual, config.run.epochs),
+        stream,
         trainer,
         make_loader=kind.make_loader,
         evaluate=kind.evaluate,
@@ -150,6 +157,20 @@ def build_runner(
         reference=reference,
     )
     return runner
+
+
+def _place(
+    model: LanguageModel, config: RunConfig, device: torch.device, from_outside: Sequence[object], ranks: Ranks
+) -> None:
+    """Bring the model, or this rank's pieces of it, to the device."""
+    if config.engine.shard and ranks.size > 1:
+        # Before extensions are built: one that knows no pieces would take them for whole weights.
+        refuse_without_shards([*methods_of(config), *from_outside])
+        shard_(model, model.blocks, ranks, device)
+    else:
+        model.to(device)
+    if config.engine.compile:
+        compile_blocks(model, device)
 
 
 def parts_of(runner: Runner) -> Parts:

@@ -18,8 +18,9 @@ from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.core.seeding import seed_global_generators
 from mambrane.data.corpus import Corpus
-from mambrane.data.domains import Domain, tokenize_texts, warn_of_overlap
+from mambrane.data.domains import Domain, tokenize_texts
 from mambrane.data.heldout_copy import read_copy
+from mambrane.data.overlap_warnings import warn_of_overlap
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.ranks import num_processes
 from mambrane.engine.signals import StopRequest

@@ -18,6 +18,7 @@ from mambrane.run.config import RunConfig, to_dict
 from mambrane.run.folders import cache_folder
 from mambrane.run.gpu_time import H100, predict
 from mambrane.run.initial import initial_tokenizer, place_hash
+from mambrane.run.memory_share import with_replay_size
 from mambrane.run.methods import methods_of
 from mambrane.run.rehearsal import META, Rehearsal, loops_over_tokens, rehearse
 from mambrane.run.timing import ExpectedTime, MicroBatchCost, expected_time, measure_micro_batch, product_rate
@@ -145,6 +146,8 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
         # Which one is faster depends on processor and sizes; only the user may give up exactness for it.
         in_bf16 = expected_time(config, stream, measure_micro_batch(config, model, batch, device, "bf16").seconds)
     memory = {what: BYTES_PER_NUMBER * number * num_parameters for what, number in kept_by_parameter(config).items()}
+    for what, num_bytes in kept_bytes(with_replay_size(config, stream)).items():
+        memory[what] = memory.get(what, 0) + num_bytes
     return Plan(
         config=config,
         folder=config.folder_for([*(domain.content_hash for domain in domains), *place_hash(config)]),
@@ -189,3 +192,9 @@ def kept_by_parameter(config: RunConfig) -> dict[str, int]:
         if number := method.kept_per_parameter(config):
             kept[method.name.replace("_", " ")] = number
     return kept
+
+
+def kept_bytes(config: RunConfig) -> dict[str, int]:
+    """Return what methods keep beside that, in bytes: buffers of a size of their own."""
+    found = {method.name.replace("_", " "): method.kept_bytes(config) for method in methods_of(config)}
+    return {name: num_bytes for name, num_bytes in found.items() if num_bytes}

@@ -102,6 +102,8 @@ def on_and_off(config: RunConfig) -> tuple[list[str], list[str]]:
     switches |= {
         tasks if continual.continual_learning else "continual learning": continual.continual_learning,
         "replay": continual.use_replay,
+        "dark replay": continual.use_replay and continual.dark_replay_strength > 0,
+        "plasticity of rows": plasticity.use_meta_plasticity and plasticity.meta_row_rate > 0,
         "STDP": plasticity.use_stdp,
         "meta-plasticity": plasticity.use_meta_plasticity,
         f"regularizer ({continual.regularizer})": continual.regularizer_strength > 0,
@@ -113,6 +115,7 @@ def on_and_off(config: RunConfig) -> tuple[list[str], list[str]]:
     unusual = {
         "sums in one order": config.run.deterministic,
         "compiled blocks": config.engine.compile,
+        "weights in pieces": config.engine.shard,
         "checkpointed activations": config.engine.checkpoint_activations,
     }
     switches |= {name: True for name, is_on in unusual.items() if is_on}

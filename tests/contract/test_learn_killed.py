@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mambrane.core.events import read_events
-from tests.contract.main_job import ROOT, environment, newest_weights, train_words, write_domains
+from tests.contract.main_job import ROOT, environment, train_words, write_domains
 
 SHORT = ("--num-tasks", "2", "--epochs", "2")
 KILLED_LESSON = """
@@ -31,6 +31,14 @@ def lesson(run: Path, texts: Path, min_gain: float, kind: str = "", number: int 
     words = [sys.executable, "-c", KILLED_LESSON, run, texts / "domain2.txt", min_gain, kind, number]
     process = subprocess.run(list(map(str, words)), check=False, env=environment(texts.parent / "cache"), cwd=ROOT)
     return process.returncode
+
+
+def newest_state(run: Path) -> dict[str, bytes]:
+    """Return weights, optimizer, memories and generators of the newest checkpoint, and its step."""
+    newest = max(path for path in (run / "checkpoints").iterdir() if path.name[5:].isdigit())
+    files = {path.name: path.read_bytes() for path in newest.iterdir()}
+    state = {name: content for name, content in files.items() if not name.startswith(("runner", "manifest"))}
+    return state | {"step": newest.name.encode()}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +65,7 @@ def straight(texts, made) -> dict[int, dict[str, bytes]]:
         run = texts.parent / f"straight-{exit_code}"
         shutil.copytree(made, run)
         assert lesson(run, texts, min_gain) == exit_code
-        ends[exit_code] = newest_weights(run)
+        ends[exit_code] = newest_state(run)
     return ends
 
 
@@ -79,6 +87,6 @@ def test_a_lesson_killed_around_its_decision_ends_as_if_it_had_not_been(
     assert lesson(run, texts, min_gain, kind, number) == -signal.SIGKILL
     assert sum(event["event"] == kind for event in read_events(run / "events.jsonl")) >= number
     assert lesson(run, texts, min_gain) == exit_code
-    assert newest_weights(run) == straight[exit_code]
+    assert newest_state(run) == straight[exit_code]
     if exit_code == 3:
-        assert newest_weights(run) == newest_weights(made)
+        assert newest_state(run) == newest_state(made)

@@ -24,6 +24,12 @@ def test_the_seed_decides_every_initial_weight():
     assert not torch.equal(first.embedding.weight, other.embedding.weight)
 
 
+def test_building_a_model_leaves_the_global_generator_as_it_is():
+    before = torch.get_rng_state()
+    build_model(RunConfig(model=SMALL), 11)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_a_task_takes_the_steps_of_its_epochs(run_folder):
     domains = Run.open(run_folder).domains
     config = Run.open(run_folder).config
