@@ -19,8 +19,9 @@ from mambrane.core.events import EventLog
 from mambrane.core.seeding import seed_global_generators
 from mambrane.data.corpus import Corpus
 from mambrane.data.domain_records import read_domain_records
-from mambrane.data.domains import Domain, tokenize_texts, warn_of_overlap
+from mambrane.data.domains import Domain, tokenize_texts
 from mambrane.data.heldout_copy import read_copy
+from mambrane.data.overlap_warnings import warn_of_overlap
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.ranks import num_processes
 from mambrane.engine.signals import StopRequest

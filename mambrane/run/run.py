@@ -33,6 +33,7 @@ from mambrane.run.export import Exported, export_run
 from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import compile_token_program
 from mambrane.run.own_text import own_domains
+from mambrane.run.report_parts import model_parts
 from mambrane.run.samples import write_samples
 from mambrane.run.saved import SavedRun, open_run, require_finite_weights
 from mambrane.run.text import Written, as_bytes, begin_writing, check_samples, finished, score_text, stream_with_state
@@ -299,6 +300,7 @@ class Run:
             energy=estimate_energy(count_costs(model, probe.firing_rates)),
             samples=self.samples(),
             weights=self.saved.weights,
+            **model_parts(self.saved),
         )
         path = output or self._files.report_file
         write_report(data, path)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from mambrane.continual.matrix import ForgettingMatrix, Metric, gap_closed
+from mambrane.continual.forgetting_metrics import Metric, gap_closed
+from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.matrix_file import load_matrix
 from mambrane.continual.measure import BITS_PER_BYTE, Measure
 from mambrane.core.errors import UserError
