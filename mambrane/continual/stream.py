@@ -187,7 +187,7 @@ def split_epochs(num_epochs: int, num_tasks: int) -> tuple[int, ...]:
         raise UserError(
             f"--epochs {num_epochs} for {num_tasks} tasks",
             wanted="at least one epoch for each task",
-            way_out=f"--epochs {num_tasks}, or fewer --num-tasks",
+            way_out=f"--epochs {num_tasks}, fewer --num-tasks, or fewer files: each file or sub-folder is a task",
         )
     share, remainder = divmod(num_epochs, num_tasks)
     return tuple(share + (index < remainder) for index in range(num_tasks))
