@@ -5,6 +5,7 @@ learn. Nothing is printed here.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from mambrane.data.corpus import Corpus
 from mambrane.data.domains import Domain, tokenize_texts, warn_of_overlap
 from mambrane.data.heldout_copy import read_copy
 from mambrane.data.tokenizer import Tokenizer
-from mambrane.engine.ranks import num_processes
+from mambrane.engine.ranks import Ranks, open_ranks
 from mambrane.engine.signals import StopRequest
 from mambrane.run.config import RunConfig, defaults_for_old_runs, from_dict
 from mambrane.run.extend import usual_epochs
@@ -30,7 +31,16 @@ from mambrane.run.outside import load_extensions, with_extensions
 from mambrane.run.place import Place, config_of, read_place
 from mambrane.run.run import Run
 from mambrane.run.saved import read_domain_records, read_tokenizer
-from mambrane.run.session import Addition, Listeners, log_of, named_apart, read_listening, run_session, write_down
+from mambrane.run.session import (
+    Addition,
+    Listeners,
+    log_of,
+    named_apart,
+    read_listening,
+    refuse_dropout_of_own_rows,
+    run_session,
+    write_down,
+)
 from mambrane.run.task_settings import NOT_RECORDED, dotted, flat, for_learning, own_settings
 from mambrane.storage.run_folder import RunFolder
 from mambrane.watch.loggers import require_packages_of
@@ -79,15 +89,13 @@ def learn(
     folder = RunFolder(path)
     began = configuration_of(folder)
     device = take_device(changes.get("run.device", began.run.device))
-    if num_processes() > 1:
-        raise UserError(
-            f"mambrane learn in {num_processes()} processes",
-            wanted="one process",
-            way_out="start it without torchrun",
-        )
     seed_global_generators(began.run.seed)
-    with folder.lock():
-        outcome = _Lesson(folder, began, changes, tuple(extensions), listeners, tuple(warnings), device).run()
+    with open_ranks(device, timeout_s=changes.get("run.rank_timeout_s", began.run.rank_timeout_s)) as ranks:
+        refuse_dropout_of_own_rows(began, ranks)
+        listeners = listeners if ranks.is_first else ()
+        with folder.lock() if ranks.is_first else nullcontext():
+            lesson = _Lesson(folder, began, changes, tuple(extensions), listeners, tuple(warnings), device, ranks)
+            outcome = lesson.run()
     return Run.open(path, device=device, outcome=outcome)
 
 
@@ -123,9 +131,11 @@ class _Lesson:
         listeners: Listeners,
         warnings: tuple[str, ...],
         device: torch.device,
+        ranks: Ranks,
     ) -> None:
         self.folder, self.began, self.changes = folder, began, changes
-        self.extensions, self.listeners, self.warnings, self.device = extensions, listeners, warnings, device
+        self.extensions, self.listeners, self.warnings = extensions, listeners, warnings
+        self.device, self.ranks = device, ranks
 
     def run(self) -> Outcome:
         """Finish what was interrupted, then learn what is new."""
@@ -157,7 +167,9 @@ class _Lesson:
             if addition is None:
                 others = [text for text in texts if text.content_hash not in learned_now]
                 return self._nothing_new(place, others, outcome, events)
-            write_down(self.folder, texts, addition, config, events)
+            # Behind what every process read of the run to find out what is new.
+            self.ranks.gather(None)
+            write_down(self.folder, texts, addition, config, events, self.ranks)
             return self._session(config, place, addition, tokenizer, at_hand, from_outside, events, stop)
 
     def _place(self, events: EventLog) -> Place:
@@ -193,6 +205,7 @@ class _Lesson:
             events=events,
             stop=stop,
             device=self.device,
+            ranks=self.ranks,
         )
 
     def _refuse_other_settings(self, place: Place, texts: Sequence[Corpus]) -> None:

@@ -7,6 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import mambrane
+from mambrane.app.cli import main
 from tests.engine.test_ranks import torchrun
 
 SETTINGS = {
@@ -147,3 +149,28 @@ def test_torchrun_starts_a_killed_run_again_by_itself(tmp_path, text, with_fault
     require_success(train(2, tmp_path / "run", text, *failing(tmp_path, "kill"), before=before))
     assert (tmp_path / "failed").exists()
     assert_same_bits(last_weights(tmp_path / "run"), with_faulty_extension)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns_and_take_back_bit_for_bit(tmp_path, text):
+    """One start of torchrun teaches two runs that one process has trained: what it decides, all processes do."""
+    third = tmp_path / "days.txt"
+    third.write_text(
+        "\n".join(f"{day} {number * 7919 % 1000}" for number in range(150) for day in ("mon", "tue", "sun"))
+    )
+    assert main(["train", *WORDS, "--data", *text, "--output-dir", str(tmp_path / "alone")]) == 0
+    for name in ("taken-back", "kept"):
+        shutil.copytree(tmp_path / "alone", tmp_path / name)
+    before = last_weights(tmp_path / "alone")
+    folders = map(str, (tmp_path / "taken-back", tmp_path / "kept", third))
+    ended = torchrun(2, "-m", "tests.contract.learning_ranks", *folders)
+    require_success(ended)
+    assert sorted(ended.stdout.split("\n"))[-4:] == ["exit code 0"] * 2 + ["exit code 3"] * 2
+    assert_same_bits(last_weights(tmp_path / "taken-back"), before)
+
+    mambrane.learn(tmp_path / "alone", third)
+    alone, together = losses(tmp_path / "alone"), losses(tmp_path / "kept")
+    assert len(alone) == len(together)
+    torch.testing.assert_close(torch.tensor(together), torch.tensor(alone), rtol=0.0, atol=1e-3)
+    for row, expected in zip(matrix(tmp_path / "kept"), matrix(tmp_path / "alone"), strict=True):
+        assert row == pytest.approx(expected, abs=2e-2)
