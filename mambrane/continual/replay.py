@@ -16,6 +16,8 @@ With the source "generated" no text is stored: when a task begins, the model as 
 itself (own_text_writing.py), which stand for that task from then on, in a buffer of their own whose shares shrink as
 those of the stored ones. With "both", each buffer has half of the room and is drawn from in proportion to its weights.
 
+With the timing "updates" rows are due as the weights move and not as steps pass (update_clock.py).
+
 The loss of a sequence is what it cost in the last applied step that it was part of, if that was finite.
 
 Sources: Vitter, Random Sampling with a Reservoir, ACM TOMS 11 (1985), algorithm R; a share for each task by default as
@@ -31,7 +33,8 @@ from torch import Tensor, nn
 
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.own_text_writing import write_sequences
-from mambrane.continual.replay_buffer import ReplayBuffer
+from mambrane.continual.replay_buffer import ReplayBuffer, bytes_per_sequence, stored_capacity
+from mambrane.continual.update_clock import UpdateClock
 from mambrane.core.seeding import make_generator
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
@@ -50,6 +53,7 @@ class Replay(Method):
 
     name = "replay"
     across_ranks = True
+    across_shards = True
     numbers = (
         Number("fraction", "replay: part of the rows that is replayed", "{} replayed text"),
         Number("sequences_remembered", "replay: sequences in memory"),
@@ -65,6 +69,16 @@ class Replay(Method):
         """Return it for a run."""
         return cls(config.continual, sequence_length=config.data.sequence_length, seed=config.run.seed, model=model)
 
+    @classmethod
+    def kept_per_parameter(cls, config: Any) -> int:  # noqa: ANN401 -- a run's configuration
+        """Return the weights after the last step, where time is told by updates."""
+        return int(config.continual.replay_timing == "updates")
+
+    @classmethod
+    def kept_bytes(cls, config: Any) -> int:  # noqa: ANN401 -- a run's configuration
+        """Return what the buffer takes."""
+        return config.continual.replay_buffer_size * bytes_per_sequence(config.data.sequence_length)
+
     def __init__(
         self, config: ContinualConfig, *, sequence_length: int, seed: int, model: nn.Module | None = None
     ) -> None:
@@ -79,8 +93,8 @@ class Replay(Method):
         self.config = config
         self.model = model
         self.sequence_length = sequence_length
-        stored = {"memory": config.replay_buffer_size, "generated": 0, "both": config.replay_buffer_size // 2}
-        self.buffer = ReplayBuffer(stored[config.replay_source], sequence_length)
+        self.clock = UpdateClock() if config.replay_timing == "updates" else None
+        self.buffer = ReplayBuffer(stored_capacity(config), sequence_length)
         """Text that was learned."""
         self.written = ReplayBuffer(config.replay_buffer_size - self.buffer.capacity, sequence_length)
         """Text that the model wrote."""
@@ -89,8 +103,8 @@ class Replay(Method):
         self.task_index = 0
         self.num_seen: list[int] = [0]
         """Sequences seen by the reservoir, by task."""
-        self.rows_seen = 0
-        """Rows of micro-batches mixed since there are earlier tasks."""
+        self.rows_seen: float = 0
+        """Rows of micro-batches mixed since there are earlier tasks, each times the pace at which time went."""
         self.rows_replayed = 0
         self._rows_since_step = 0
         self._replayed_since_step = 0
@@ -137,9 +151,23 @@ class Replay(Method):
         """Note the losses seen; shows the share of rows replayed since the last applied step, and the fill."""
         if self.config.replay_strategy == "importance":
             self._record_losses(view)
+        if self.clock is not None:
+            self.clock.tick(view.model)
         fraction = self._replayed_since_step / max(1, self._rows_since_step)
         self._rows_since_step = self._replayed_since_step = 0
         return StepChange({"fraction": fraction, "sequences_remembered": float(self.buffer.size + self.written.size)})
+
+    def revocation_point(self) -> Callable[[], None]:
+        """Return what brings the losses, and the counts since the last applied step, back."""
+        losses = [(buffer, buffer.losses.clone()) for buffer in (self.buffer, self.written)]
+        counts = self._rows_since_step, self._replayed_since_step, self._seen
+
+        def take_back() -> None:
+            for buffer, held in losses:
+                buffer.losses.copy_(held)
+            self._rows_since_step, self._replayed_since_step, self._seen = counts
+
+        return take_back
 
     def _record_losses(self, view: StepView) -> None:
         """Note the finite losses of the step on all ranks, and forget what was seen of steps that were not applied."""
@@ -175,12 +203,21 @@ class Replay(Method):
         self.task_index = index
         self.num_seen += [0] * (index + 1 - len(self.num_seen))
 
+    def replays(self, fingerprints_B: Tensor) -> Tensor:
+        """Return which sequences, given by fingerprint, are of an earlier task or were written by the model, [B]."""
+        place_B, is_replayed_B = self.buffer.places_of(fingerprints_B), self.written.places_of(fingerprints_B) >= 0
+        is_stored_B = place_B >= 0
+        is_replayed_B[is_stored_B] |= self.buffer.tasks[place_B[is_stored_B]] < self.task_index
+        return is_replayed_B
+
     def _rows_to_replay(self, num_rows: int) -> int:
         if not any((buffer.tasks < self.task_index).any() for buffer in (self.buffer, self.written)):
             return 0
-        self.rows_seen += num_rows
+        self.rows_seen += num_rows if self.clock is None else num_rows * self.clock.pace
         # The small number keeps a product such as 0.7 * 10 from falling just short of a whole row.
-        num_replayed = int(self.config.replay_fraction * self.rows_seen + 1e-6) - self.rows_replayed
+        num_due = int(self.config.replay_fraction * self.rows_seen + 1e-6) - self.rows_replayed
+        # What a batch has no room for stays due.
+        num_replayed = max(0, min(num_due, num_rows))
         self.rows_replayed += num_replayed
         return num_replayed
 
@@ -269,7 +306,8 @@ class Replay(Method):
     def state_dict(self) -> dict[str, Any]:
         """Return the buffer, every counter and the generator."""
         written = {"written": self.written.state_dict()} if self.written.capacity else {}
-        return {"buffer": self.buffer.state_dict(), **written, **self._counts()}
+        clock = {} if self.clock is None else {"clock": self.clock.state_dict()}
+        return {"buffer": self.buffer.state_dict(), **written, **clock, **self._counts()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them back; a memory that is larger than this one's room gives up sequences, the largest task first."""
@@ -277,6 +315,8 @@ class Replay(Method):
         self._load_buffer(self.buffer, state["buffer"])
         if "written" in state:
             self._load_buffer(self.written, state["written"])
+        if self.clock is not None and "clock" in state:
+            self.clock.load_state_dict(state["clock"])
 
     def _load_buffer(self, buffer: ReplayBuffer, saved: dict[str, Tensor]) -> None:
         kept = torch.arange(len(saved["tasks"])) if buffer.capacity else torch.arange(0)

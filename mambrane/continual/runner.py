@@ -325,7 +325,9 @@ class Runner:
         with self.trainer.evaluation():
             self._leave_out_what_is_gone(row)
             # Each process measures another domain; one alone measures them one after the other.
-            for columns in batched(self.matrix.missing(row), self.trainer.ranks.size):
+            # Sharded, all measure each together: a pass needs the pieces of every rank.
+            together = 1 if self.trainer.is_sharded else self.trainer.ranks.size
+            for columns in batched(self.matrix.missing(row), together):
                 if self.trainer.stop_is_asked():
                     raise _StopError("a stop was asked for")
                 for column, measured in zip(columns, self._measured(columns), strict=True):
@@ -412,6 +414,8 @@ class Runner:
     def _measured(self, columns: Sequence[int]) -> list[Measurement]:
         """Return what all processes measured, one domain each; those without a domain return nothing."""
         ranks = self.trainer.ranks
+        if self.trainer.is_sharded:
+            return [self.evaluate(self.trainer.model, self.stream.domains[column]) for column in columns]
         own = columns[ranks.rank : ranks.rank + 1]
         found = [self.evaluate(self.trainer.model, self.stream.domains[column]) for column in own]
         return [measured for of_rank in ranks.gather(found) for measured in of_rank]

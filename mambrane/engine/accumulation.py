@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
+from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.objective import ObjectiveFunction
@@ -88,6 +89,7 @@ class Accumulator:
         events: EventLog,
         device: torch.device,
         ranks: Ranks,
+        is_sharded: bool = False,
     ) -> None:
         self.model = model
         self.objective = objective
@@ -96,6 +98,7 @@ class Accumulator:
         self.events = events
         self.device = device
         self.ranks = ranks
+        self.is_sharded = is_sharded
 
     def add(
         self, sums: StepSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
@@ -103,10 +106,23 @@ class Accumulator:
         """Mix a micro-batch, run this rank's rows of it and add them to the sums of the step."""
         for mixer in self.extensions.batch_mixers:
             batch = mixer.mix(batch)
-        batch = self.ranks.rows(batch)
-        self._run_whole_or_halves(sums, batch, parameters, expected_targets)
+        own = self.ranks.rows(batch)
+        if self.is_sharded and own.num_targets == 0 and batch.num_targets > 0:
+            self._run_for_the_others(sums, batch, parameters, expected_targets)
+        else:
+            self._run_whole_or_halves(sums, own, parameters, expected_targets)
         sums.num_micro_batches += 1
-        sums.num_samples += batch.inputs_BT.shape[0]
+        sums.num_samples += own.inputs_BT.shape[0]
+
+    def _run_for_the_others(
+        self, sums: StepSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
+    ) -> None:
+        """Run a row without a target: the others need this rank's pieces, and it takes its part of their gradients."""
+        row = MicroBatch(*(part[:1] for part in batch))
+        row = row._replace(targets_BT=torch.full_like(row.targets_BT, IGNORED_TARGET)).to(self.device)
+        losses, _ = self._forward(row)
+        self.precision.scaled(torch.stack(list(losses.values())).sum(), expected_targets).backward()
+        sums.fold_in(parameters)
 
     def _run_whole_or_halves(
         self, sums: StepSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
@@ -119,6 +135,13 @@ class Accumulator:
             sums.num_targets += num_targets
             sums.read_by_batch.append(batch.num_read)
             return
+        if self.is_sharded:
+            raise MicroBatchTooLargeError(
+                f"memory ran out on rank {self.ranks.rank}, on {num_samples} sequences of {batch.inputs_BT.shape[1]} "
+                "tokens; with --shard no rank can run them in halves by itself",
+                wanted="a micro-batch that fits in memory on all ranks",
+                way_out="a smaller --batch-size with more --accumulation-steps, or --checkpoint-activations",
+            )
         before.restore()
         self.events.emit("out_of_memory", samples=num_samples, tokens=batch.inputs_BT.numel())
         if num_samples == 1:
@@ -156,7 +179,7 @@ class Accumulator:
 
     def _forward(self, batch: MicroBatch) -> tuple[dict[str, Tensor], Any]:
         """Return the summed losses by name, and the model's output."""
-        with self.precision.autocast():
+        with self.precision.autocast(keeps_casts=not self.is_sharded):
             loss_sum, output = self.objective(self.model, batch)
             assert loss_sum.dtype in (torch.float32, torch.float64), f"a loss summed in {loss_sum.dtype}"
             losses = {"loss": loss_sum}
@@ -168,9 +191,18 @@ class Accumulator:
 
 
 def reduce_over_ranks_(
-    sums: StepSums, parameters: dict[str, nn.Parameter], extensions: Extensions, device: torch.device, ranks: Ranks
+    sums: StepSums,
+    parameters: dict[str, nn.Parameter],
+    extensions: Extensions,
+    device: torch.device,
+    ranks: Ranks,
+    *,
+    are_gradients_summed: bool = False,
 ) -> None:
-    """Replace every sum by its sum over all ranks; a rank without a gradient that another has counts as zero."""
+    """Replace every sum by its sum over all ranks; a rank without a gradient that another has counts as zero.
+
+    Gradients of sharded weights are summed where they arise, and are left alone.
+    """
     if ranks.size == 1:
         return
     present = [name in sums.gradients for name in parameters]
@@ -180,7 +212,8 @@ def reduce_over_ranks_(
     if sums.was_interrupted:
         return
     used = [name for name, held in zip(parameters, zip(*presents, strict=True), strict=True) if any(held)]
-    ranks.sum_(*(sums.gradients.setdefault(name, torch.zeros_like(parameters[name])) for name in used))
+    if not are_gradients_summed:
+        ranks.sum_(*(sums.gradients.setdefault(name, torch.zeros_like(parameters[name])) for name in used))
     names = ("loss", *(extension.name for extension in extensions.loss_terms))
     zero = torch.zeros((), dtype=torch.float64, device=device)
     ranks.sum_(*(sums.loss_sums.setdefault(name, zero.clone()) for name in names))

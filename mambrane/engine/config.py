@@ -49,6 +49,8 @@ class EngineConfig:
     """Keep only what enters each block and run the block again in the backward pass: less memory, the same bits."""
     compile: bool = False
     """Compile the blocks with torch's compiler; the first steps wait for it, and the last bits are its own."""
+    shard: bool = False
+    """Of several processes (torchrun) each holds a piece of weights, gradients and moments in place of all of them."""
     tail_policy: Literal["step", "drop", "carry"] = "step"
     """A last step with fewer micro-batches: step with it, drop it, or carry it into the next epoch of the task."""
     max_consecutive_skips: Count = 25
@@ -60,6 +62,13 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.shard and (self.compile or self.patience):
+            other = "--compile" if self.compile else f"--patience {self.patience}"
+            raise UserError(
+                f"--shard with {other}: that takes each process to hold the whole weights",
+                wanted="one of the two",
+                way_out="leave one of the two flags out",
+            )
         if not self.mixed_precision and self.precision in ("bf16", "fp16"):
             raise UserError(
                 f"--no-mixed-precision with --precision {self.precision}",

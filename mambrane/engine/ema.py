@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mambrane.engine.shards import own_numbers, piece_of
+
 
 class ExponentialMovingAverage:
     """Average of a model's floating-point parameters, updated once for each applied step."""
@@ -37,8 +39,9 @@ class ExponentialMovingAverage:
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         self.add_new_parameters(model)
         weights = dict(_weights(model))
-        averages = [self.average[name] for name in weights]
-        torch._foreach_lerp_(averages, [weights[name].to(self.average[name]) for name in weights], 1 - decay)
+        averages = [own_numbers(self.average[name]) for name in weights]
+        own = [own_numbers(weights[name]).to(average) for name, average in zip(weights, averages, strict=True)]
+        torch._foreach_lerp_(averages, own, 1 - decay)
         self.num_updates += 1
 
     @contextmanager
@@ -69,7 +72,8 @@ class ExponentialMovingAverage:
         for name, average in state["average"].items():
             if fitting.get(name) != tuple(average.shape):
                 raise ValueError(f"average of {name}: shape {tuple(average.shape)}, the model has {fitting.get(name)}")
-            self.average[name] = average.to(self.average[name]).clone()
+            own = self.average[name]
+            self.average[name] = piece_of(average, like=own).to(own.device, own.dtype, copy=True)
         self.num_updates = int(state["num_updates"])
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from mambrane.engine.config import EngineConfig
+from mambrane.engine.shards import piece_of
 
 WITHOUT_DECAY = ("A_log", "D")
 """Last part of the names that never decay."""
@@ -86,16 +87,24 @@ def load_optimizer_state(optimizers: Sequence[Optimizer], model: nn.Module, stat
         for key, value in entry.items():
             if isinstance(value, Tensor) and value.ndim > 0 and value.shape != shapes.get(name):
                 raise ValueError(f"{key} of {name}: shape {tuple(value.shape)}, the model has {shapes.get(name)}")
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    parameters = dict(model.named_parameters())
+    names = {id(parameter): name for name, parameter in parameters.items()}
     for optimizer in optimizers:
         own = optimizer.state_dict()
         ordered = [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
-        own["state"] = {number: _copied(state[name]) for number, name in enumerate(ordered) if name in state}
+        own["state"] = {
+            number: _copied(state[name], parameters[name]) for number, name in enumerate(ordered) if name in state
+        }
         optimizer.load_state_dict(own)
 
 
-def _copied(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: value.clone() if isinstance(value, Tensor) else value for key, value in entry.items()}
+def _copied(entry: dict[str, Any], parameter: Tensor) -> dict[str, Any]:
+    """Return the state of a parameter, copied; what has a number for each weight lies where the weights lie."""
+    return {key: _copy(value, parameter) if isinstance(value, Tensor) else value for key, value in entry.items()}
+
+
+def _copy(value: Tensor, parameter: Tensor) -> Tensor:
+    return (piece_of(value, like=parameter) if value.ndim > 0 else value).clone()
 
 
 def _split(model: nn.Module, known: set[int]) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

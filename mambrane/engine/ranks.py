@@ -92,6 +92,21 @@ class Ranks:
         for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.detach().copy_(total.view_as(tensor))
 
+    def gather_pieces_(self, whole: Tensor, piece: Tensor) -> None:
+        """Fill `whole` with the pieces of all ranks, one after the other in their order; all pieces are of one size."""
+        with self._told("a gathering of weights"):
+            dist.all_gather(list(whole.chunk(self.size)), piece)
+
+    def sum_pieces_(self, piece: Tensor, whole: Tensor) -> None:
+        """Fill `piece` with this rank's part of the sum of `whole` over all ranks, added in their order."""
+        parts = torch.empty_like(whole)
+        with self._told("a sum of gradients"):
+            dist.all_to_all_single(parts, whole)
+        first, *others = parts.view(self.size, *piece.shape).unbind()
+        piece.copy_(first)
+        for part in others:
+            piece += part
+
     def gather(self, value: Value) -> list[Value]:
         """Return the values of all ranks, in their order; anything that pickle takes, sent between own processes."""
         if self.size == 1:

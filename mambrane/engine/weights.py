@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from mambrane.core.errors import UserError
 from mambrane.engine.extensions import ExtensionRefusedError
+from mambrane.engine.shards import own_numbers, piece_of, whole
 
 
 class NonFiniteWeightsError(UserError, ArithmeticError):
@@ -23,15 +24,20 @@ def copies_of(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     copies = {name: torch.empty_like(tensor, requires_grad=False) for name, tensor in tensors.items()}
     if copies:
         with torch.no_grad():
-            torch._foreach_copy_(list(copies.values()), list(tensors.values()))
+            torch._foreach_copy_(list(map(own_numbers, copies.values())), list(map(own_numbers, tensors.values())))
     return copies
 
 
 def write_weights(parameters: Mapping[str, nn.Parameter], weights: Mapping[str, Tensor]) -> None:
-    """Copy new values into parameters, by name; values that were made in a parameter's own memory are there."""
-    new = {name: weight for name, weight in weights.items() if not _is_the_same_memory(weight, parameters[name])}
+    """Copy new values into parameters, by name; values that were made in a parameter's own memory are there.
+
+    Where parameters are pieces, whole values are cut alike.
+    """
+    values = {name: own_numbers(piece_of(weight, like=parameters[name])) for name, weight in weights.items()}
+    targets = {name: own_numbers(parameters[name]) for name in weights}
+    new = [name for name in values if not _is_the_same_memory(values[name], targets[name])]
     if new:
-        torch._foreach_copy_([parameters[name] for name in new], list(new.values()))
+        torch._foreach_copy_([targets[name] for name in new], [values[name] for name in new])
 
 
 def refuse_misfit(
@@ -107,6 +113,7 @@ def require_finite(weights: Mapping[str, Tensor], norm: float) -> None:
 
 def first_nonfinite(tensors: Mapping[str, Tensor], kind: str) -> str:
     """Return which of the tensors is the first that is not finite, as text: "the gradient of x is not finite"."""
+    tensors = {name: whole(tensor) for name, tensor in tensors.items()}
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             return f"{kind} of {name} is not finite"

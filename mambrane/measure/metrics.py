@@ -68,7 +68,7 @@ def heldout_loss(
     from the logits of a model that gives nothing else.
     """
     nats_sum, num_targets = torch.zeros((), dtype=torch.float64, device=device), 0
-    with evaluation_mode(model), torch.inference_mode():
+    with evaluation_mode(model), torch.no_grad():
         for batch in heldout_batches(token_file, sequence_length, batch_size):
             num_targets += batch.num_targets
             batch = batch.to(device)

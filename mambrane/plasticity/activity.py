@@ -1,5 +1,6 @@
 """A probe that changes nothing: how often neurons fire and how much the gate listens to them, step by step."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ class ActivityProbe(Method):
 
     name = "activity"
     across_ranks = True
+    across_shards = True
     numbers = (Number("firing_rate", "firing rate, spikes per neuron and tick", "firing {}"),)
 
     @classmethod
@@ -38,7 +40,9 @@ class ActivityProbe(Method):
         if not names:
             return StepChange({})
         weights = [float(len(batch.inputs_BT)) for batch in view.micro_batches]
-        device = next((value.device for batch in per_batch for value in batch.values()), torch.device("cpu"))
+        # A rank without a row has no activity, and nccl takes tensors on GPUs only.
+        seen = (value.device for batch in per_batch for value in batch.values())
+        device = next(seen, None) or next(view.model.parameters()).device
         # A row for each micro-batch: a few small operations for all numbers of the step.
         rows = [
             torch.stack(list(batch.values())).double() * weight
@@ -51,6 +55,10 @@ class ActivityProbe(Method):
         rates = [mean for name, mean in zip(names, means_N, strict=True) if "rate" in name]
         overall = {"firing_rate": torch.stack(rates).mean()} if rates else {}
         return StepChange(overall | dict(zip(names, means_N, strict=True)))
+
+    def revocation_point(self) -> Callable[[], None]:
+        """Return what has nothing to take back."""
+        return lambda: None
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: a probe remembers nothing."""

@@ -15,8 +15,9 @@ Sources: rules.py; soft bounds: van Rossum, Bi, Turrigiano, J. Neurosci. 20 (200
 both traces are high: TACOS (arXiv 2409.00021).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,6 +31,7 @@ from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import StepChange, StepView
 from mambrane.engine.method import Method, Number
 from mambrane.engine.ranks import Ranks
+from mambrane.engine.shards import whole
 from mambrane.layers.spiking import Ticks
 from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity import rules
@@ -86,6 +88,7 @@ class Stdp(Method):
 
     name = "stdp"
     across_ranks = True
+    across_shards = True
     operations = ("spike_pairs", "causal_trace")
     """Operations with compiled kernels that the rules call."""
     numbers = (
@@ -111,7 +114,7 @@ class Stdp(Method):
         Raises:
             UserError: the model has no plastic synapse, or its second population does not spike.
         """
-        weights = model.plastic_synapses()
+        weights = _whole_synapses(model)
         if not weights:
             raise UserError(
                 f"STDP with --block-pattern {model.config.block_pattern}: no block has a plastic synapse",
@@ -135,7 +138,7 @@ class Stdp(Method):
     @torch.no_grad()
     def after_step(self, view: StepView) -> StepChange:
         """Return the new weights, how much they changed, how many stand at a bound, and the firing rate."""
-        weights, before, after = view.model.plastic_synapses(), [], []
+        weights, before, after = _whole_synapses(view.model), [], []
         spikes = [view.model.synapse_spikes(activity) for activity in view.activities]
         changed: dict[str, Tensor] = {}
         num_tokens = sum(view.ranks.gather(sum(view.read_by_batch)))
@@ -155,6 +158,10 @@ class Stdp(Method):
             after.append(self._changed(synapses, before[-1], observed, num_tokens, drawn))
             changed |= zip(synapses.names, after[-1].unbind(), strict=True)
         return StepChange(self._numbers(before, after), changed)
+
+    def revocation_point(self) -> Callable[[], None]:
+        """Return what brings rates, thresholds and consolidation back; a step makes new ones and changes none."""
+        return partial(setattr, self, "synapses", [replace(synapses) for synapses in self.synapses])
 
     def _observe(self, synapses: Synapses, observed: Observed, trains: rules.SpikeTrains) -> None:
         """Add the spikes of a micro-batch."""
@@ -276,6 +283,11 @@ class Stdp(Method):
     @property
     def _target_per_tick(self) -> float:
         return self.config.stdp_target_rate / self.ticks_per_token
+
+
+def _whole_synapses(model: LanguageModel) -> dict[str, Tensor]:
+    """Return the plastic synapses, whole also where the model's weights lie in pieces."""
+    return {name: whole(weight) for name, weight in model.plastic_synapses().items()}
 
 
 def _sum_over_ticks(units: list[Tensor]) -> Float[Tensor, "N U"]:

@@ -125,7 +125,14 @@ class RunConfig:
             raise UserError(
                 f"--epochs {self.run.epochs} for {tasks} tasks",
                 wanted="at least one epoch for each task",
-                way_out=f"--epochs {tasks}, fewer --num-tasks, or --no-continual-learning",
+                way_out=f"--epochs {tasks}, fewer --num-tasks, --no-continual-learning, or fewer files: each file or "
+                "sub-folder of --data is a task",
+            )
+        if self.engine.shard and self.continual.use_replay and self.continual.replay_source != "memory":
+            raise UserError(
+                f"--shard with --replay-source {self.continual.replay_source}: a model in pieces does not write",
+                wanted="replay of text that was read",
+                way_out="--replay-source memory, or leave --shard out",
             )
         if self.plasticity.use_stdp and self.model.liquid_backbone != "lif":
             raise UserError(
@@ -178,6 +185,7 @@ OPERATIONAL = (
     "engine.keep_checkpoints",
     "engine.checkpoint_activations",
     "engine.compile",
+    "engine.shard",
 )
 """Settings that do not change what is learned: a run may be resumed with other values of these. Where the text lies is
 one of them, as a run knows its text by its content. Device, determinism and compiling may change the last bits, which

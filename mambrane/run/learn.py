@@ -19,18 +19,21 @@ from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.core.seeding import seed_global_generators
 from mambrane.data.corpus import Corpus
-from mambrane.data.domains import Domain, tokenize_texts, warn_of_overlap
+from mambrane.data.domain_records import read_domain_records
+from mambrane.data.domains import Domain, tokenize_texts
 from mambrane.data.heldout_copy import read_copy
+from mambrane.data.overlap_warnings import warn_of_overlap
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.ranks import Ranks, open_ranks
 from mambrane.engine.signals import StopRequest
-from mambrane.run.config import RunConfig, defaults_for_old_runs, from_dict
+from mambrane.run.config import RunConfig
+from mambrane.run.configuration import read_configuration
 from mambrane.run.extend import usual_epochs
 from mambrane.run.folders import cache_folder
 from mambrane.run.outside import load_extensions, with_extensions
 from mambrane.run.place import Place, config_of, read_place
 from mambrane.run.run import Run
-from mambrane.run.saved import read_domain_records, read_tokenizer
+from mambrane.run.saved import mend_records, read_tokenizer
 from mambrane.run.session import (
     Addition,
     Listeners,
@@ -39,6 +42,7 @@ from mambrane.run.session import (
     read_listening,
     refuse_dropout_of_own_rows,
     run_session,
+    text_of_beginning,
     write_down,
 )
 from mambrane.run.task_settings import NOT_RECORDED, dotted, flat, for_learning, own_settings
@@ -62,7 +66,7 @@ def learn(
 
     Replay memory, importances, anchors, teacher, rates of the neurons, averaged weights and matrix go on; the learning
     rate rises anew. A run that was interrupted is finished first. The same call resumes, or, where everything is
-    learned, changes nothing.
+    learned, changes nothing. Started by torchrun, all processes learn together; the first one locks, logs and saves.
 
     Args:
         run: the run or its folder.
@@ -87,7 +91,7 @@ def learn(
     locations = tuple(map(str, [data] if isinstance(data, str | Path) else data))
     changes = {dotted(name): value for name, value in settings.items()} | {"data.data": locations}
     folder = RunFolder(path)
-    began = configuration_of(folder)
+    began = read_configuration(folder)
     device = take_device(changes.get("run.device", began.run.device))
     seed_global_generators(began.run.seed)
     with open_ranks(device, timeout_s=changes.get("run.rank_timeout_s", began.run.rank_timeout_s)) as ranks:
@@ -97,19 +101,6 @@ def learn(
             lesson = _Lesson(folder, began, changes, tuple(extensions), listeners, tuple(warnings), device, ranks)
             outcome = lesson.run()
     return Run.open(path, device=device, outcome=outcome)
-
-
-def configuration_of(folder: RunFolder) -> RunConfig:
-    """Return what a run began with.
-
-    Raises:
-        UserError: there is no run, or its configuration is damaged.
-    """
-    if not folder.config_file.exists():
-        raise UserError(
-            f"{folder.path} is not the folder of a run", wanted="a folder with a config.json", way_out="ls runs"
-        )
-    return from_dict(folder.read_config(), source=str(folder.config_file), base=defaults_for_old_runs())
 
 
 class _Known(NamedTuple):
@@ -143,13 +134,20 @@ class _Lesson:
         config = for_learning(self.began, self.changes)
         require_packages_of(config.run.logger)
         config, from_outside = with_extensions(config, self.extensions)
-        texts, early_events = read_listening(replace(config.data, task_order=()), self.listeners, None)
+        data, is_first = replace(config.data, task_order=()), self.ranks.is_first
+        texts, early_events = self.ranks.first_before_others(lambda: read_listening(data, self.listeners, None))
         tokenizer = read_tokenizer(self.folder)
         with (
-            log_of(self.folder, self.listeners, early_events, loggers=config.run.logger) as events,
+            log_of(self.folder, self.listeners, early_events, loggers=config.run.logger, is_first=is_first) as events,
             StopRequest(events) as stop,
         ):
-            _, at_hand = tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
+            _, at_hand = self.ranks.first_before_others(
+                lambda: tokenize_texts(texts, data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
+            )
+            if is_first and read_domain_records(self.folder.domains_file).damage:
+                mend_records(self.folder, [*at_hand, *text_of_beginning(self.began, tokenizer)], events)
+            # Behind what the first process mends.
+            self.ranks.gather(None)
             outcome, learned_now = Outcome(True, "learned already"), set()
             if not place.is_done:
                 self._refuse_other_settings(place, texts)
@@ -257,7 +255,7 @@ class _Lesson:
             )
         known = [
             (record["name"], copy)
-            for record in read_domain_records(self.folder)
+            for record in read_domain_records(self.folder.domains_file).records
             if (copy := read_copy(self.folder.heldout_folder, record["heldout"]["content_hash"])) is not None
         ]
         warn_of_overlap(known, [texts[number] for number in new], events)

@@ -1,0 +1,36 @@
+"""Which methods of a run know weights in pieces, and which are refused by name."""
+
+from dataclasses import replace
+
+import pytest
+
+from mambrane.core.errors import UserError
+from mambrane.engine.shards import refuse_without_shards
+from mambrane.run import presets
+from mambrane.run.methods import METHODS, methods_of
+
+KNOWING = {"stdp", "replay", "activity"}
+
+
+def sharded(config, **continual):
+    changed = replace(config.continual, **continual)
+    return replace(config, engine=replace(config.engine, shard=True), continual=changed)
+
+
+def test_the_methods_that_know_pieces_are_those_that_the_manual_names():
+    assert {method.name for method in METHODS if method.across_shards} == KNOWING
+
+
+def test_a_run_with_another_method_is_refused_by_its_name():
+    config = sharded(presets.tiny())
+    with pytest.raises(UserError, match="--shard with meta_plasticity"):
+        refuse_without_shards(methods_of(config))
+    without = replace(config, plasticity=replace(config.plasticity, use_meta_plasticity=False))
+    refuse_without_shards([method for method in methods_of(without) if method.name in KNOWING])
+
+
+@pytest.mark.parametrize("source", ["generated", "both"])
+def test_a_model_in_pieces_does_not_write_its_replay(source):
+    sharded(presets.tiny(), replay_source="memory")
+    with pytest.raises(UserError, match=f"--shard with --replay-source {source}"):
+        sharded(presets.tiny(), replay_source=source)
