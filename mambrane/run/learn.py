@@ -142,7 +142,7 @@ class _Lesson:
             StopRequest(events) as stop,
         ):
             _, at_hand = self.ranks.first_before_others(
-                lambda: tokenize_texts(texts, data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
+                lambda: tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
             )
             if is_first and read_domain_records(self.folder.domains_file).damage:
                 mend_records(self.folder, [*at_hand, *text_of_beginning(self.began, tokenizer)], events)
