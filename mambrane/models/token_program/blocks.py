@@ -137,8 +137,11 @@ def _liquid(layout: Layout, population: LiquidPopulation, currents: Sequence[int
     units = population.units
     width = -(-units // LANES) * LANES
     hidden = layout.space(len(currents) * width)
-    tick_of = _cfc if isinstance(population.cell, CfcCell) else _ltc
-    take_tick = tick_of(layout, population.cell, units, state, scale)
+    cell = population.cell
+    if isinstance(cell, CfcCell):
+        take_tick = _cfc(layout, cell, units, state, scale)
+    else:
+        take_tick = _ltc(layout, cell, units, state, scale)
     for tick, current in enumerate(currents):
         take_tick(hidden + tick * width, current)
     return _Ticks(layout, hidden, vp.NOWHERE, units, len(currents))
