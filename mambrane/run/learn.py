@@ -7,6 +7,7 @@ learn. Nothing is printed here.
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +24,6 @@ from mambrane.data.domain_records import read_domain_records
 from mambrane.data.domains import Domain, tokenize_texts
 from mambrane.data.heldout_copy import read_copy
 from mambrane.data.overlap_warnings import warn_of_overlap
-from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.ranks import Ranks, open_ranks
 from mambrane.engine.signals import StopRequest
 from mambrane.run.config import RunConfig
@@ -148,6 +148,17 @@ class _Lesson:
                 mend_records(self.folder, [*at_hand, *text_of_beginning(self.began, tokenizer)], events)
             # Behind what the first process mends.
             self.ranks.gather(None)
+            session = partial(
+                run_session,
+                folder=self.folder,
+                tokenizer=tokenizer,
+                at_hand=at_hand,
+                warnings=self.warnings,
+                events=events,
+                stop=stop,
+                device=self.device,
+                ranks=self.ranks,
+            )
             outcome, learned_now = Outcome(True, "learned already"), set()
             if not place.is_done:
                 self._refuse_other_settings(place, texts)
@@ -157,7 +168,7 @@ class _Lesson:
                 max_steps = self.changes.get("run.max_steps", 0)
                 pending = replace(pending, run=replace(pending.run, max_steps=max_steps))
                 own = [*load_extensions(pending.run.extension), *self.extensions]
-                outcome = self._session(pending, place, None, tokenizer, at_hand, own, events, stop)
+                outcome = session(pending, place=place, from_outside=own)
                 if not outcome.is_finished:
                     return outcome
                 place = self._place(events)
@@ -168,7 +179,7 @@ class _Lesson:
             # Behind what every process read of the run to find out what is new.
             self.ranks.gather(None)
             write_down(self.folder, texts, addition, config, events, self.ranks)
-            return self._session(config, place, addition, tokenizer, at_hand, from_outside, events, stop)
+            return session(config, place=place, addition=addition, from_outside=from_outside)
 
     def _place(self, events: EventLog) -> Place:
         place = read_place(self.folder, self.began, events)
@@ -179,32 +190,6 @@ class _Lesson:
                 way_out="run its train command again",
             )
         return place
-
-    def _session(
-        self,
-        config: RunConfig,
-        place: Place,
-        addition: Addition | None,
-        tokenizer: Tokenizer,
-        at_hand: Sequence[Domain],
-        from_outside: Sequence[object],
-        events: EventLog,
-        stop: StopRequest,
-    ) -> Outcome:
-        return run_session(
-            config,
-            self.folder,
-            tokenizer,
-            at_hand,
-            place=place,
-            addition=addition,
-            from_outside=from_outside,
-            warnings=self.warnings,
-            events=events,
-            stop=stop,
-            device=self.device,
-            ranks=self.ranks,
-        )
 
     def _refuse_other_settings(self, place: Place, texts: Sequence[Corpus]) -> None:
         """Refuse to go on with an interrupted task under settings that are not its own."""
