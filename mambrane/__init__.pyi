@@ -27,6 +27,7 @@ from .engine.extensions import Extension as Extension
 from .engine.extensions import Extensions as Extensions
 from .engine.extensions import LossTerm as LossTerm
 from .engine.extensions import Penalty as Penalty
+from .engine.extensions import Revocable as Revocable
 from .engine.extensions import StepChange as StepChange
 from .engine.extensions import StepView as StepView
 from .engine.extensions import UpdateGate as UpdateGate

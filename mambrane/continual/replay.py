@@ -157,6 +157,18 @@ class Replay(Method):
         self._rows_since_step = self._replayed_since_step = 0
         return StepChange({"fraction": fraction, "sequences_remembered": float(self.buffer.size + self.written.size)})
 
+    def revocation_point(self) -> Callable[[], None]:
+        """Return what brings the losses, and the counts since the last applied step, back."""
+        losses = [(buffer, buffer.losses.clone()) for buffer in (self.buffer, self.written)]
+        counts = self._rows_since_step, self._replayed_since_step, self._seen
+
+        def take_back() -> None:
+            for buffer, held in losses:
+                buffer.losses.copy_(held)
+            self._rows_since_step, self._replayed_since_step, self._seen = counts
+
+        return take_back
+
     def _record_losses(self, view: StepView) -> None:
         """Note the finite losses of the step on all ranks, and forget what was seen of steps that were not applied."""
         losses: dict[int, float] = {}

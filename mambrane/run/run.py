@@ -15,6 +15,7 @@ from mambrane.continual.runner import Outcome
 from mambrane.continual.task_file import TaskRecords, read_tasks
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog, read_events
+from mambrane.data.domain_records import read_domain_records
 from mambrane.data.domains import Domain, load_domains
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.measure.energy import estimate_energy
@@ -32,6 +33,7 @@ from mambrane.run.export import Exported, export_run
 from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import compile_token_program
 from mambrane.run.own_text import own_domains
+from mambrane.run.report_parts import model_parts
 from mambrane.run.samples import write_samples
 from mambrane.run.saved import SavedRun, open_run, require_finite_weights
 from mambrane.run.text import Written, as_bytes, begin_writing, check_samples, finished, score_text, stream_with_state
@@ -133,7 +135,10 @@ class Run:
     @cached_property
     def saved(self) -> SavedRun:
         """Configuration, tokenizer and model, read from the newest valid checkpoint at the first use."""
-        return open_run(self.folder, weights=self._weights, device=self._device, events=self._log)
+        opened = open_run(self.folder, weights=self._weights, device=self._device, events=self._log)
+        if damage := read_domain_records(self._files.domains_file).damage:
+            self._warn(damage)
+        return opened
 
     @property
     def matrix(self) -> ForgettingMatrix | None:
@@ -295,6 +300,7 @@ class Run:
             energy=estimate_energy(count_costs(model, probe.firing_rates)),
             samples=self.samples(),
             weights=self.saved.weights,
+            **model_parts(self.saved),
         )
         path = output or self._files.report_file
         write_report(data, path)
