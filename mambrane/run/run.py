@@ -15,6 +15,7 @@ from mambrane.continual.outcome import Outcome
 from mambrane.continual.task_file import TaskRecords, read_tasks
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog, read_events
+from mambrane.data.domain_records import read_domain_records
 from mambrane.data.domains import Domain, load_domains
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.measure.sampling import Sampling
@@ -129,7 +130,10 @@ class Run:
     @cached_property
     def saved(self) -> SavedRun:
         """Configuration, tokenizer and model, read from the newest valid checkpoint at the first use."""
-        return open_run(self.folder, weights=self._weights, device=self._device, events=self._log)
+        opened = open_run(self.folder, weights=self._weights, device=self._device, events=self._log)
+        if damage := read_domain_records(self._files.domains_file).damage:
+            self._warn(damage)
+        return opened
 
     @property
     def matrix(self) -> ForgettingMatrix | None:
