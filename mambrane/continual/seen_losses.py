@@ -32,7 +32,7 @@ class SeenLosses:
         entries, self._entries = self._entries, []
         if not entries or not applied:
             return {}
-        wanted, numbers, losses = (torch.cat(parts) for parts in (applied, *zip(*entries, strict=True)))
+        wanted, (numbers, losses) = torch.cat(applied), (torch.cat(parts) for parts in zip(*entries, strict=True))
         # Losses travel as the bits they are, so that one copy brings all from the device.
         lengths = [len(wanted), len(numbers), len(losses)]
         fetched = torch.cat([wanted, numbers, losses.view(torch.int32).long()]).cpu().split(lengths)
