@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mambrane.continual.runner import Outcome
+from mambrane.continual.outcome import Outcome
 from mambrane.continual.stream import Task, split_epochs
 from mambrane.core.device import take_device
 from mambrane.core.errors import UserError

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mambrane.continual.runner import Outcome
+from mambrane.continual.outcome import Outcome
 from mambrane.continual.stream import Stream, Task, build_stream, stream_of_records
 from mambrane.core.device import describe_environment
 from mambrane.core.errors import UserError

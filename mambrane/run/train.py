@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mambrane.continual.runner import Outcome
+from mambrane.continual.outcome import Outcome
 from mambrane.core.device import take_device
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog
