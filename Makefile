@@ -19,7 +19,7 @@ test:
 
 # The site, tutorials run; a warning is an error. Into docs/_build/html, from requirements/docs.txt and nothing from the network.
 docs:
-	$(PYTHON) -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	$(PYTHON) -m sphinx -W --keep-going -q -j 2 -b html docs docs/_build/html
 
 # The oldest allowed versions, in an environment of their own; what they warn of is not an error.
 oldest:

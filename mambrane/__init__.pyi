@@ -2,12 +2,12 @@
 from . import layers as layers
 from . import ops as ops
 from .continual.config import ContinualConfig as ContinualConfig
+from .continual.forgetting_metrics import Metric as Metric
 from .continual.matrix import ForgettingMatrix as ForgettingMatrix
-from .continual.matrix import Metric as Metric
 from .continual.measure import Measure as Measure
 from .continual.measure import Measurement as Measurement
+from .continual.outcome import Outcome as Outcome
 from .continual.replay import Replay as Replay
-from .continual.runner import Outcome as Outcome
 from .continual.stream import Stream as Stream
 from .continual.stream import Task as Task
 from .continual.stream import build_stream as build_stream
@@ -27,6 +27,7 @@ from .engine.extensions import Extension as Extension
 from .engine.extensions import Extensions as Extensions
 from .engine.extensions import LossTerm as LossTerm
 from .engine.extensions import Penalty as Penalty
+from .engine.extensions import Revocable as Revocable
 from .engine.extensions import StepChange as StepChange
 from .engine.extensions import StepView as StepView
 from .engine.extensions import UpdateGate as UpdateGate
@@ -52,6 +53,7 @@ from .run.export import Exported as Exported
 from .run.harness import harness_model as harness_model
 from .run.initial import shaped_like as shaped_like
 from .run.learn import learn as learn
+from .run.named_settings import configure as configure
 from .run.run import Run as Run
 from .run.text import Written as Written
 from .run.train import train as train

@@ -14,12 +14,9 @@ change without notice. Nothing is imported before its first use, and nothing her
 listeners.
 
 ```python
-from dataclasses import replace
-
 import mambrane
 
-config = mambrane.presets.tiny()
-config = replace(config, run=replace(config.run, output_dir="runs/mine", epochs=5))
+config = mambrane.configure(preset="tiny", output_dir="runs/mine", epochs=5)
 run = mambrane.train(config, listeners=[mambrane.ConsoleListener()])  # the same call resumes
 
 run.matrix.metrics()["forgetting"]

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.checked_types import check_shapes_only_where_there_are_some
+
 # Before torch is imported, and inherited by the programs that tests start: tensors are tiny here, and the processes
 # share the cores (pytest -n).
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,9 +18,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if not Path("/dev/nvidiactl").exists() and not Path("/dev/kfd").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+check_shapes_only_where_there_are_some()
+
 # What Hypothesis is set to already stays: where the variable CI is set it draws the same examples in each run.
 settings.register_profile("mambrane", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mambrane")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Keep each file in one process of `pytest -n`: what its tests share is made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    config.option.loadscopereorder = False
+    return LoadFileScheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """Run the files that hold slow tests first, so that no process waits for another at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
 
 SMALL_RUN = (
     "--preset tiny --epochs 2 --tokenizer bytes --hidden-dim 16 --num-layers 1 --spiking-units 8 --num-gate-heads 4 "

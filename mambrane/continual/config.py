@@ -13,6 +13,9 @@ from mambrane.core.needs import Needs
 _CONTINUAL = Needs("--continual-learning", lambda run: run.continual.continual_learning)
 _EARLIER_TASKS = Needs("--continual-learning with --num-tasks 2 or more", lambda run: run.has_earlier_tasks)
 _REPLAY = Needs("--use-replay", lambda run: run.continual.use_replay)
+_NO_SHARE = Needs("--replay-share 0", lambda run: run.continual.replay_share == 0)
+_STORED = Needs("--replay-source memory or both", lambda run: run.continual.replay_source != "generated")
+_DARK = Needs("--dark-replay-strength above 0", lambda run: run.continual.dark_replay_strength > 0)
 _REGULARIZER = Needs("--regularizer-strength above 0", lambda run: run.continual.regularizer_strength > 0)
 _ESTIMATE = Needs("--regularizer ewc, mas or isi-cv", lambda run: run.continual.regularizer != "si")
 _REPTILE = Needs("--reptile-strength above 0", lambda run: run.continual.reptile_strength > 0)
@@ -36,8 +39,11 @@ class ContinualConfig:
     so far; single-task, each domain by a model of its own. The last three are bounds for what keeps earlier tasks."""
     use_replay: Annotated[bool, _EARLIER_TASKS] = False
     """Mix sequences of earlier tasks from a replay buffer into each micro-batch."""
-    replay_buffer_size: Annotated[int, Bounds(1, 100_000_000), _REPLAY] = 512
+    replay_buffer_size: Annotated[int, Bounds(1, 100_000_000), _REPLAY, _NO_SHARE] = 512
     """Sequences kept in the replay buffer, over all tasks."""
+    replay_share: Annotated[float, Bounds(0, 1, meaning_of_0="--replay-buffer-size says how many"), _REPLAY] = 0.0
+    """Size of the replay buffer as a part of all distinct tokens that the tasks are trained on, in place of a number
+    of sequences."""
     replay_source: Annotated[Literal["memory", "generated", "both"], _REPLAY] = "memory"
     """Replay text that was stored as it was learned (memory); text that the model itself writes when a task begins, as
     the last task left it, so that none is stored (generated); or half of each (both)."""
@@ -45,6 +51,15 @@ class ContinualConfig:
     """Draw with equal chance of every earlier task, of every sequence, or by the loss a sequence last had."""
     replay_fraction: Annotated[Decay, _REPLAY] = 0.5
     """Part of the sequences that is replayed once there are earlier tasks, in place of as much new text."""
+    replay_timing: Annotated[Literal["steps", "updates"], _REPLAY] = "steps"
+    """Replay as steps pass, or as the weights move: more after large updates, less after small ones."""
+    replay_label_strength: Annotated[Strength, _REPLAY] = 1.0
+    """Weight of replayed text in the loss, beside new text at 1 (beta of DER++)."""
+    dark_replay_strength: Annotated[Strength, _REPLAY, _STORED] = 0.0
+    """Weight of the divergence from what was predicted when a replayed sequence was first read (alpha of DER++); 0 is
+    off."""
+    dark_replay_top_k: Annotated[Count, _DARK] = 8
+    """Likeliest next tokens of each position that are kept for it, 6 bytes each."""
     regularizer_strength: Annotated[Strength, _EARLIER_TASKS] = 0.0
     """Strength (lambda) of the quadratic penalty on moving weights away from the last task's; 0 is off."""
     regularizer: Annotated[Literal["ewc", "mas", "si", "isi-cv"], _REGULARIZER] = "ewc"

@@ -7,6 +7,8 @@ Which Fisher: labels are sampled from the model's own distribution and the gradi
 squared, which estimates the true Fisher information. True labels would give the empirical Fisher, and squaring the
 gradient of a batch mean would shrink it by the batch size (van de Ven, arXiv 2502.11756).
 
+Several processes share the sequences; each sequence has a generator of its own, so whoever looks at it draws the same.
+
 Sources: Kirkpatrick et al., PNAS 114 (2017); Aljundi et al., Memory Aware Synapses (arXiv 1711.09601), equation 3.
 """
 
@@ -21,46 +23,61 @@ from torch.nn.functional import nll_loss
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.epoch import Loader
+from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.snapshot import evaluation_mode
 
 
 def sampled_fisher(
-    model: nn.Module, sequences: Sequence[MicroBatch], *, generator: torch.Generator, device: torch.device
+    model: nn.Module,
+    sequences: Sequence[MicroBatch],
+    *,
+    generator: torch.Generator,
+    device: torch.device,
+    ranks: Ranks = ONE_RANK,
 ) -> dict[str, Tensor]:
     """Return the mean squared gradient of the log-likelihood of labels that the model itself draws; {} without text.
 
     Args:
         model: its gradients are overwritten and dropped.
-        sequences: micro-batches of one row; positions without a target do not count.
-        generator: draws the labels.
+        sequences: micro-batches of one row, the same on all ranks; positions without a target do not count.
+        generator: draws a seed for the labels of each sequence.
         device: where the model is.
+        ranks: the processes that share the sequences; all of them get the mean over all sequences.
     """
+    seeds = torch.randint(2**62, (len(sequences),), generator=generator).tolist()
+    # Drawn where they are: a copy of N x V numbers for each sequence would take longer than the rest of it.
+    drawing_device = device if device.type == "cuda" else torch.device("cpu")
 
-    def log_likelihood(logits_NV: Tensor) -> Tensor:
+    def log_likelihood(logits_NV: Tensor, index: int) -> Tensor:
         log_probabilities_NV = logits_NV.log_softmax(dim=-1)
-        probabilities_NV = log_probabilities_NV.detach().exp()
-        if device.type == "cuda":
-            # Drawn where they are: a copy of N x V numbers for each sequence would take longer than the rest of it.
-            seed = int(torch.randint(2**62, (), generator=generator))
-            drawing = torch.Generator(device).manual_seed(seed)
-            labels_N1 = torch.multinomial(probabilities_NV, 1, generator=drawing)
-        else:
-            labels_N1 = torch.multinomial(probabilities_NV.cpu(), 1, generator=generator)
+        drawing = torch.Generator(drawing_device).manual_seed(seeds[index])
+        probabilities_NV = log_probabilities_NV.detach().exp().to(drawing_device)
+        labels_N = torch.multinomial(probabilities_NV, 1, generator=drawing).squeeze(1)
         # A sum over the right entries whose gradient a GPU writes in the same order each time, which gather's is not.
-        return -nll_loss(log_probabilities_NV, labels_N1.squeeze(1).to(device), reduction="sum")
+        return -nll_loss(log_probabilities_NV, labels_N.to(device), reduction="sum")
 
-    return _mean_over_sequences(model, sequences, device, log_likelihood, Tensor.square)
+    return _mean_over_sequences(model, sequences, device, log_likelihood, Tensor.square, ranks)
 
 
 def output_sensitivity(
-    model: nn.Module, sequences: Sequence[MicroBatch], *, generator: torch.Generator, device: torch.device
+    model: nn.Module,
+    sequences: Sequence[MicroBatch],
+    *,
+    generator: torch.Generator,
+    device: torch.device,
+    ranks: Ranks = ONE_RANK,
 ) -> dict[str, Tensor]:
     """Return the mean size of the gradient of the squared logits; needs no labels, so `generator` is not used."""
 
-    def squared_length(logits_NV: Tensor) -> Tensor:
+    def squared_length(logits_NV: Tensor, index: int) -> Tensor:
         return logits_NV.square().sum()
 
-    return _mean_over_sequences(model, sequences, device, squared_length, Tensor.abs)
+    return _mean_over_sequences(model, sequences, device, squared_length, Tensor.abs, ranks)
+
+
+def share_of(ranks: Ranks, num_sequences: int) -> range:
+    """Return the indices of the sequences that this process looks at."""
+    return range(ranks.rank * num_sequences // ranks.size, (ranks.rank + 1) * num_sequences // ranks.size)
 
 
 def normalised(importance: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -89,23 +106,25 @@ def _mean_over_sequences(
     model: nn.Module,
     sequences: Sequence[MicroBatch],
     device: torch.device,
-    scalar_of: Callable[[Tensor], Tensor],
+    scalar_of: Callable[[Tensor, int], Tensor],
     size_of: Callable[[Tensor], Tensor],
+    ranks: Ranks,
 ) -> dict[str, Tensor]:
-    """Return the mean of size_of(gradient of scalar_of(logits at the counted positions)), one sequence a time."""
+    """Return the mean of size_of(gradient of scalar_of(logits, index)), one sequence at a time, targets that count."""
     if not sequences:
         return {}
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     sums = {name: torch.zeros_like(parameter, requires_grad=False) for name, parameter in parameters.items()}
-    for sequence in sequences:
-        inputs_BT, targets_BT, resets_BT = sequence.to(device)
+    for index in share_of(ranks, len(sequences)):
+        inputs_BT, targets_BT, resets_BT = sequences[index].to(device)
         model.zero_grad(set_to_none=True)
         # The model that has learned is looked at, without dropout.
         with evaluation_mode(model):
             logits_BTV = model(inputs_BT, resets_BT=resets_BT).logits_BTV
-        scalar_of(logits_BTV[targets_BT != IGNORED_TARGET].float()).backward()
+        scalar_of(logits_BTV[targets_BT != IGNORED_TARGET].float(), index).backward()
         for name, parameter in parameters.items():
             if parameter.grad is not None:
                 sums[name].add_(size_of(parameter.grad))
     model.zero_grad(set_to_none=True)
+    ranks.sum_(*sums.values())
     return {name: total / len(sequences) for name, total in sums.items()}

@@ -103,7 +103,7 @@ class Regularizer(Method):
             return self.path.finish(view.model)
         sequences = peek_sequences(view.loader, self.config.fisher_sequences)
         estimate = ESTIMATES[self.config.regularizer]
-        return estimate(view.model, sequences, generator=self._generator, device=view.device)
+        return estimate(view.model, sequences, generator=self._generator, device=view.device, ranks=view.ranks)
 
     def state_dict(self) -> dict[str, Any]:
         """Return importance, anchor, the path of the task and the generator of sampled labels."""

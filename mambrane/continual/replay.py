@@ -16,13 +16,13 @@ With the source "generated" no text is stored: when a task begins, the model as 
 itself (own_text_writing.py), which stand for that task from then on, in a buffer of their own whose shares shrink as
 those of the stored ones. With "both", each buffer has half of the room and is drawn from in proportion to its weights.
 
+With the timing "updates" rows are due as the weights move and not as steps pass (update_clock.py).
+
 The loss of a sequence is what it cost in the last applied step that it was part of, if that was finite.
 
-Sources: Vitter, Random Sampling with a Reservoir, ACM TOMS 11 (1985), algorithm R; a share for each task by default as
-in Avalanche's ExperienceBalancedBuffer (Carta et al., JMLR 24, 2023).
+reservoir.py says which sequence enters where, with the sources.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -31,13 +31,14 @@ from torch import Tensor, nn
 
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.own_text_writing import write_sequences
-from mambrane.continual.replay_buffer import ReplayBuffer
+from mambrane.continual.replay_buffer import ReplayBuffer, bytes_per_sequence, stored_capacity
+from mambrane.continual.reservoir import fitting, index_in_share, index_in_whole, index_of_largest_task
+from mambrane.continual.seen_losses import SeenLosses
+from mambrane.continual.update_clock import UpdateClock
 from mambrane.core.seeding import make_generator
-from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import BoundaryView, StepChange, StepView, TakeUpView
 from mambrane.engine.method import Method, Number
-from mambrane.engine.objective import nats_of
 from mambrane.models.state import ModelOutput
 
 
@@ -66,6 +67,16 @@ class Replay(Method):
         """Return it for a run."""
         return cls(config.continual, sequence_length=config.data.sequence_length, seed=config.run.seed, model=model)
 
+    @classmethod
+    def kept_per_parameter(cls, config: Any) -> int:  # noqa: ANN401 -- a run's configuration
+        """Return the weights after the last step, where time is told by updates."""
+        return int(config.continual.replay_timing == "updates")
+
+    @classmethod
+    def kept_bytes(cls, config: Any) -> int:  # noqa: ANN401 -- a run's configuration
+        """Return what the buffer takes."""
+        return config.continual.replay_buffer_size * bytes_per_sequence(config.data.sequence_length)
+
     def __init__(
         self, config: ContinualConfig, *, sequence_length: int, seed: int, model: nn.Module | None = None
     ) -> None:
@@ -80,8 +91,8 @@ class Replay(Method):
         self.config = config
         self.model = model
         self.sequence_length = sequence_length
-        stored = {"memory": config.replay_buffer_size, "generated": 0, "both": config.replay_buffer_size // 2}
-        self.buffer = ReplayBuffer(stored[config.replay_source], sequence_length)
+        self.clock = UpdateClock() if config.replay_timing == "updates" else None
+        self.buffer = ReplayBuffer(stored_capacity(config), sequence_length)
         """Text that was learned."""
         self.written = ReplayBuffer(config.replay_buffer_size - self.buffer.capacity, sequence_length)
         """Text that the model wrote."""
@@ -90,14 +101,12 @@ class Replay(Method):
         self.task_index = 0
         self.num_seen: list[int] = [0]
         """Sequences seen by the reservoir, by task."""
-        self.rows_seen = 0
-        """Rows of micro-batches mixed since there are earlier tasks."""
+        self.rows_seen: float = 0
+        """Rows of micro-batches mixed since there are earlier tasks, each times the pace at which time went."""
         self.rows_replayed = 0
         self._rows_since_step = 0
         self._replayed_since_step = 0
-        self._seen: list[tuple[Tensor, Tensor]] = []
-        """Fingerprints and losses of the sequences of each micro-batch since the last applied step, on its device; not
-        saved, as only the losses of the step that is applied are used."""
+        self._seen = SeenLosses()
         self._generator = make_generator(seed, "replay")
 
     def mix(self, batch: MicroBatch) -> MicroBatch:
@@ -127,42 +136,39 @@ class Replay(Method):
         """Add nothing; look at the loss of each sequence. A micro-batch that runs again is seen as it ran last."""
         if self.config.replay_strategy != "importance":
             return None
-        with torch.no_grad():
-            nats_BT = nats_of(output, batch)
-            num_targets_B = (batch.targets_BT != IGNORED_TARGET).sum(dim=1).clamp(min=1)
-            losses_B = nats_BT.sum(dim=1) / num_targets_B
-            self._seen.append((self.buffer.fingerprints_of(batch), losses_B.float()))
+        self._seen.look(self.buffer.fingerprints_of(batch), output, batch)
         return None
 
     def after_step(self, view: StepView) -> StepChange:
         """Note the losses seen; shows the share of rows replayed since the last applied step, and the fill."""
         if self.config.replay_strategy == "importance":
             self._record_losses(view)
+        if self.clock is not None:
+            self.clock.tick(view.model)
         fraction = self._replayed_since_step / max(1, self._rows_since_step)
         self._rows_since_step = self._replayed_since_step = 0
         return StepChange({"fraction": fraction, "sequences_remembered": float(self.buffer.size + self.written.size)})
 
+    def revocation_point(self) -> Callable[[], None]:
+        """Return what brings the losses, and the counts since the last applied step, back."""
+        losses = [(buffer, buffer.losses.clone()) for buffer in (self.buffer, self.written)]
+        counts, seen = (self._rows_since_step, self._replayed_since_step), self._seen.copy()
+
+        def take_back() -> None:
+            for buffer, held in losses:
+                buffer.losses.copy_(held)
+            (self._rows_since_step, self._replayed_since_step), self._seen = counts, seen
+
+        return take_back
+
     def _record_losses(self, view: StepView) -> None:
         """Note the finite losses of the step on all ranks, and forget what was seen of steps that were not applied."""
         losses: dict[int, float] = {}
-        for of_rank in view.ranks.gather(self._losses_seen(view.micro_batches)):
+        applied = [self.buffer.fingerprints_of(batch) for batch in view.micro_batches]
+        for of_rank in view.ranks.gather(self._seen.take(applied)):
             losses |= of_rank
         for buffer in (self.buffer, self.written):
             buffer.record_losses(losses)
-
-    def _losses_seen(self, micro_batches: list[MicroBatch]) -> dict[int, float]:
-        """Return the finite losses of the sequences of these micro-batches, by fingerprint."""
-        seen, self._seen = self._seen, []
-        if not seen or not micro_batches:
-            return {}
-        applied = torch.cat([self.buffer.fingerprints_of(batch) for batch in micro_batches])
-        numbers, losses = (torch.cat(parts) for parts in zip(*seen, strict=True))
-        # Losses travel as the bits they are, so that one copy brings all from the device.
-        lengths = [len(applied), len(numbers), len(losses)]
-        fetched = torch.cat([applied, numbers, losses.view(torch.int32).long()]).cpu().split(lengths)
-        wanted, known = set(fetched[0].tolist()), fetched[2].int().view(torch.float32).tolist()
-        last = dict(zip(fetched[1].tolist(), known, strict=True))
-        return {n: loss for n, loss in last.items() if n in wanted and math.isfinite(loss)}
 
     def boundary(self, view: BoundaryView) -> None:
         """Count the ended task among the earlier ones."""
@@ -176,12 +182,21 @@ class Replay(Method):
         self.task_index = index
         self.num_seen += [0] * (index + 1 - len(self.num_seen))
 
+    def replays(self, fingerprints_B: Tensor) -> Tensor:
+        """Return which sequences, given by fingerprint, are of an earlier task or were written by the model, [B]."""
+        place_B, is_replayed_B = self.buffer.places_of(fingerprints_B), self.written.places_of(fingerprints_B) >= 0
+        is_stored_B = place_B >= 0
+        is_replayed_B[is_stored_B] |= self.buffer.tasks[place_B[is_stored_B]] < self.task_index
+        return is_replayed_B
+
     def _rows_to_replay(self, num_rows: int) -> int:
         if not any((buffer.tasks < self.task_index).any() for buffer in (self.buffer, self.written)):
             return 0
-        self.rows_seen += num_rows
+        self.rows_seen += num_rows if self.clock is None else num_rows * self.clock.pace
         # The small number keeps a product such as 0.7 * 10 from falling just short of a whole row.
-        num_replayed = int(self.config.replay_fraction * self.rows_seen + 1e-6) - self.rows_replayed
+        num_due = int(self.config.replay_fraction * self.rows_seen + 1e-6) - self.rows_replayed
+        # What a batch has no room for stays due.
+        num_replayed = max(0, min(num_due, num_rows))
         self.rows_replayed += num_replayed
         return num_replayed
 
@@ -222,45 +237,22 @@ class Replay(Method):
             self.model, share, self.sequence_length, end_of_text=self.end_of_text, generator=self._generator
         )
         for row in range(share):
-            index = self.written.size
-            if index == self.written.capacity:
-                of_largest = self.written.indices_of(int(self.written.tasks.bincount().argmax()))
-                index = int(of_largest[self._random_below(len(of_largest))])
+            is_full = self.written.size == self.written.capacity
+            index = index_of_largest_task(self.written, self._generator) if is_full else self.written.size
             self.written.write(index, MicroBatch(*(part[row : row + 1] for part in sequences)), last_task)
 
     def _offer(self, sequences: MicroBatch) -> None:
         """Show new sequences to the reservoir, one after the other; it keeps each or not."""
         if self.buffer.capacity == 0:
             return
-        next_index = (
-            self._reservoir_index if self.config.replay_strategy == "uniform" else self._reservoir_index_of_task
-        )
         for row in range(len(sequences.inputs_BT)):
             self.num_seen[self.task_index] += 1
-            index = next_index()
+            if self.config.replay_strategy == "uniform":
+                index = index_in_whole(self.buffer, sum(self.num_seen), self._generator)
+            else:
+                index = index_in_share(self.buffer, self.task_index, self.num_seen[self.task_index], self._generator)
             if index is not None:
                 self.buffer.write(index, MicroBatch(*(part[row : row + 1] for part in sequences)), self.task_index)
-
-    def _reservoir_index(self) -> int | None:
-        if self.buffer.size < self.buffer.capacity:
-            return self.buffer.size
-        index = self._random_below(sum(self.num_seen))
-        return index if index < self.buffer.capacity else None
-
-    def _reservoir_index_of_task(self) -> int | None:
-        """Return an index in the task's share of the buffer; earlier tasks give up what is above theirs."""
-        share = max(1, self.buffer.capacity // (self.task_index + 1))
-        own = self.buffer.indices_of(self.task_index)
-        if len(own) == share:
-            index = self._random_below(self.num_seen[self.task_index])
-            return int(own[index]) if index < share else None
-        if self.buffer.size < self.buffer.capacity:
-            return self.buffer.size
-        largest = self.buffer.indices_of(int(self.buffer.tasks.bincount().argmax()))
-        return int(largest[self._random_below(len(largest))])
-
-    def _random_below(self, end: int) -> int:
-        return int(torch.randint(end, (), generator=self._generator))
 
     @staticmethod
     def _joined(new: MicroBatch, remembered: MicroBatch) -> MicroBatch:
@@ -270,23 +262,17 @@ class Replay(Method):
     def state_dict(self) -> dict[str, Any]:
         """Return the buffer, every counter and the generator."""
         written = {"written": self.written.state_dict()} if self.written.capacity else {}
-        return {"buffer": self.buffer.state_dict(), **written, **self._counts()}
+        clock = {} if self.clock is None else {"clock": self.clock.state_dict()}
+        return {"buffer": self.buffer.state_dict(), **written, **clock, **self._counts()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them back; a memory that is larger than this one's room gives up sequences, the largest task first."""
         self._load_counts(state)
-        self._load_buffer(self.buffer, state["buffer"])
+        self.buffer.load_state_dict(fitting(state["buffer"], self.buffer.capacity, self._generator))
         if "written" in state:
-            self._load_buffer(self.written, state["written"])
-
-    def _load_buffer(self, buffer: ReplayBuffer, saved: dict[str, Tensor]) -> None:
-        kept = torch.arange(len(saved["tasks"])) if buffer.capacity else torch.arange(0)
-        while len(kept) > buffer.capacity:
-            tasks = saved["tasks"][kept]
-            of_largest = (tasks == tasks.bincount().argmax()).nonzero().flatten()
-            given_up = int(of_largest[self._random_below(len(of_largest))])
-            kept = torch.cat([kept[:given_up], kept[given_up + 1 :]])
-        buffer.load_state_dict({name: column[kept] for name, column in saved.items()})
+            self.written.load_state_dict(fitting(state["written"], self.written.capacity, self._generator))
+        if self.clock is not None and "clock" in state:
+            self.clock.load_state_dict(state["clock"])
 
     def _counts(self) -> dict[str, Any]:
         return {
@@ -301,7 +287,7 @@ class Replay(Method):
         }
 
     def _load_counts(self, state: dict[str, Any]) -> None:
-        self._seen = []
+        self._seen = SeenLosses()
         self.task_index = state["task_index"]
         self.end_of_text = state.get("end_of_text", -1)
         self.num_seen = list(state["num_seen"])

@@ -10,10 +10,22 @@ import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
 
+from mambrane.continual.config import ContinualConfig
 from mambrane.core.seeding import make_generator
 from mambrane.data.batch import MicroBatch
 
 Indices = Int64[Tensor, " N"]
+
+
+def stored_capacity(config: ContinualConfig) -> int:
+    """Return for how many sequences of text that was learned there is room; the rest is for text that models write."""
+    shares = {"memory": config.replay_buffer_size, "generated": 0, "both": config.replay_buffer_size // 2}
+    return shares[config.replay_source]
+
+
+def bytes_per_sequence(sequence_length: int) -> int:
+    """Return what a buffer takes for a sequence: tokens and targets as int32, resets, task, loss and fingerprint."""
+    return 9 * sequence_length + 20
 
 
 class ReplayBuffer:
@@ -44,6 +56,18 @@ class ReplayBuffer:
     def losses(self) -> Float32[Tensor, " N"]:
         """The loss, in nats per token, that each remembered sequence last had; nan where it is not known."""
         return self._losses[: self.size]
+
+    @property
+    def fingerprints(self) -> Int64[Tensor, " N"]:
+        """The fingerprint of each remembered sequence."""
+        return self._fingerprints[: self.size]
+
+    def places_of(self, fingerprints_B: Int64[Tensor, " B"]) -> Int64[Tensor, " B"]:
+        """Return the index of each sequence, given by fingerprint; -1 where it is not remembered."""
+        if self.size == 0:
+            return torch.full_like(fingerprints_B, -1)
+        is_same_BN = fingerprints_B[:, None] == self.fingerprints
+        return torch.where(is_same_BN.any(dim=1), is_same_BN.int().argmax(dim=1), -1)
 
     def indices_of(self, task: int) -> Indices:
         """Return the indices that hold sequences of a task."""

@@ -9,6 +9,7 @@ Sources: Nichol et al., On First-Order Meta-Learning Algorithms (arXiv 1803.0299
 training of language models: Abbes et al. (arXiv 2508.01908), epsilon 0.1 every 500 steps.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -66,6 +67,15 @@ class Reptile(Method):
         self.before = {name: weight.clone() for name, weight in zip(self.names, after, strict=True)}
         size = torch.stack([each.abs().sum() for each in retractions]).sum() / sum(each.numel() for each in retractions)
         return StepChange({"retraction": size}, dict(zip(self.names, after, strict=True)))
+
+    def revocation_point(self) -> Callable[[], None]:
+        """Return what brings the weights of the last time and the count back; a retraction makes new ones."""
+        before, num_steps = self.before, self.num_steps
+
+        def take_back() -> None:
+            self.before, self.num_steps = before, num_steps
+
+        return take_back
 
     def state_dict(self) -> dict[str, Any]:
         """Return the weights of the last time and the steps since."""

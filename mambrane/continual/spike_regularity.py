@@ -18,7 +18,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mambrane.continual.importance import share_of
 from mambrane.data.batch import MicroBatch
+from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.snapshot import evaluation_mode
 from mambrane.layers.spiking import Ticks
 
@@ -31,18 +33,26 @@ def spike_regularity(
     *,
     generator: torch.Generator,
     device: torch.device,
+    ranks: Ranks = ONE_RANK,
 ) -> dict[str, Tensor]:
-    """Return r_u r_s of every plastic synapse [U, S] by name; draws nothing, so `generator` is not used."""
+    """Return r_u r_s of every plastic synapse [U, S] by name; draws nothing, so `generator` is not used.
+
+    Several processes share the sequences, and all of them get what all sequences show.
+    """
     ticks = Ticks(model.config.num_spike_steps)
-    sums: dict[str, list[Tensor]] = {}
-    for sequence in sequences:
-        sequence = sequence.to(device)
+    sums = {
+        name: [torch.zeros(3, num_units, dtype=torch.float64, device=device) for num_units in reversed(weight_US.shape)]
+        for name, weight_US in model.plastic_synapses().items()
+    }
+    for index in share_of(ranks, len(sequences)):
+        sequence = sequences[index].to(device)
         with evaluation_mode(model), torch.no_grad():
             activity = model.hidden_states(sequence.inputs_BT, resets_BT=sequence.resets_BT).activity
         resets_BT, read_BT = ticks.spread_resets(sequence.resets_BT), ticks.spread(sequence.is_read_BT)
         for name, sides in model.synapse_spikes(activity).items():
             found = [interval_sums(spikes_BTN, resets_BT, read_BT) for spikes_BTN in sides]
-            sums[name] = [old + new for old, new in zip(sums[name], found, strict=True)] if name in sums else found
+            sums[name] = [old + new for old, new in zip(sums[name], found, strict=True)]
+    ranks.sum_(*(each for sides in sums.values() for each in sides))
     return {
         name: regularity(post_3N)[:, None] * regularity(pre_3N)[None, :] for name, (pre_3N, post_3N) in sums.items()
     }

@@ -99,6 +99,21 @@ class Stream:
         return Stream(tasks=tuple(tasks), domains=tuple(self.domains[column] for column in kept))
 
 
+def distinct_tokens(stream: Stream, most: int) -> int:
+    """Return how many different tokens the tasks train on, those that repeat a text counted once.
+
+    Args:
+        stream: the tasks; text that a task reads beside that of its own domains is counted with theirs.
+        most: tokens of an epoch, as `Task.epoch_tokens` takes it; epochs go on where the last one ended.
+    """
+    read = dict.fromkeys(range(len(stream.domains)), 0)
+    for task in stream.tasks:
+        for column in task.columns:
+            in_a_pass = stream.domains[column].train.num_tokens
+            read[column] = min(in_a_pass, read[column] + task.num_epochs * (most or in_a_pass))
+    return sum(read.values())
+
+
 def stream_of_records(records: Sequence[Mapping[str, Any]], domains: Sequence[Domain]) -> Stream:
     """Return the stream that `Task.record` of each task described, over these domains."""
     tasks = (
@@ -172,7 +187,7 @@ def split_epochs(num_epochs: int, num_tasks: int) -> tuple[int, ...]:
         raise UserError(
             f"--epochs {num_epochs} for {num_tasks} tasks",
             wanted="at least one epoch for each task",
-            way_out=f"--epochs {num_tasks}, or fewer --num-tasks",
+            way_out=f"--epochs {num_tasks}, fewer --num-tasks, or fewer files: each file or sub-folder is a task",
         )
     share, remainder = divmod(num_epochs, num_tasks)
     return tuple(share + (index < remainder) for index in range(num_tasks))

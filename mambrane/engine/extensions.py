@@ -148,6 +148,22 @@ class AfterStep(Extension, Protocol):
 
 
 @runtime_checkable
+class Revocable(Extension, Protocol):
+    """A gate or an after-step extension that can take back what it did in a step.
+
+    On a GPU the host reads once a step where all of a run's gates and after-step extensions are Revocable: they are
+    called before it is known whether the gradient was finite. With another among them it reads twice.
+    """
+
+    def revocation_point(self) -> Callable[[], None]:
+        """Return what brings back, bit for bit, all that `observe`, `gate` and `after_step` change from here on.
+
+        It is asked for in each step, before they act; what it returns is called before the step closes, or never.
+        """
+        ...
+
+
+@runtime_checkable
 class Boundary(Extension, Protocol):
     """Acts when a task ends (Fisher information, memory)."""
 

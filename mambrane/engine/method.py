@@ -5,6 +5,7 @@ Replay, regularisers, distillation, STDP, meta-plasticity and probes are methods
 how it is built, what it costs in memory, which operations it calls, and what the numbers it shows are.
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 
@@ -56,3 +57,11 @@ class Method:
     def kept_per_parameter(cls, config: Any) -> int:  # noqa: ANN401 -- a run's configuration
         """Return how many numbers it keeps for each parameter of the model from the second task on."""
         return 0
+
+    @classmethod
+    def kept_bytes(cls, config: Any) -> int:  # noqa: ANN401 -- a run's configuration
+        """Return what it keeps beside that, in bytes."""
+        return 0
+
+    def meet(self, others: "Sequence[Method]") -> None:
+        """Remember what it needs of the other methods of the run, which are all built; it reads them only."""

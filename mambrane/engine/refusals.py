@@ -1,11 +1,18 @@
-"""What the engine does not train: diverged runs, torn states, half weights, and processes that would drift apart."""
+"""What the engine does not train: diverged runs, torn states, weights that do not fit, processes that drift apart."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mambrane.core.errors import UserError
+from mambrane.engine.config import EngineConfig
+from mambrane.engine.counters import Counters
 from mambrane.engine.extensions import Extensions
+from mambrane.engine.precision import Precision
 from mambrane.engine.ranks import Ranks
+from mambrane.engine.shards import piece_of
 
 
 class DivergedError(UserError, ArithmeticError):
@@ -37,3 +44,39 @@ def refuse_half_weights(model: nn.Module) -> None:
                 wanted="float32 weights; --precision decides the arithmetic of the forward pass",
                 way_out="model.float()",
             )
+
+
+def refuse_divergence(reason: str, counters: Counters, precision: Precision, config: EngineConfig) -> None:
+    """Refuse to skip one step more: too many in a row, or a loss scale that can fall no further."""
+    if counters.skips_in_a_row >= config.max_consecutive_skips or precision.is_exhausted:
+        raise DivergedError(
+            f"{counters.skips_in_a_row} steps in a row were not finite; {reason}, "
+            f"at step {counters.applied}, loss scale {precision.scale:g}",
+            wanted="finite gradients",
+            way_out="a lower --learning-rate, a longer --warmup-ratio, or --precision fp32",
+        )
+
+
+def refuse_another_average(weights: Mapping[str, Any], config: EngineConfig) -> None:
+    """Refuse saved weights that come with an average where the run keeps none, or the reverse."""
+    if ("ema" in weights) != (config.ema_decay > 0):
+        saved = "an average" if "ema" in weights else "no average"
+        raise UserError(
+            f"--ema-decay {config.ema_decay}, and the saved run has {saved}",
+            wanted="averaged weights in both, or in neither",
+            way_out="the --ema-decay that the run started with, or another --output-dir",
+        )
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Give a model the weights of a saved run; refuse those of another model."""
+    own = model.state_dict()
+    try:
+        # What the model does not have is left for torch to name.
+        model.load_state_dict({name: piece_of(saved, like=own.get(name, saved)) for name, saved in weights.items()})
+    except RuntimeError as error:
+        raise UserError(
+            f"the saved weights do not fit this model: {error}",
+            wanted="the model that the run started with",
+            way_out="the model flags that the run started with, or another --output-dir",
+        ) from error

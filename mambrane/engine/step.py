@@ -3,7 +3,9 @@
     accumulate sums -> reduce over ranks -> divide once by the targets -> add penalties -> norm -> one finite flag
     -> clip -> optimizer's update and its gates -> plasticity after the step -> EMA
 
-A step that is not finite leaves weights, moments, EMA, schedule, plasticity and buffers bit-identical.
+A step that is not finite leaves weights, moments, EMA, schedule, plasticity and buffers bit-identical. A GPU is not
+asked in the midst of a step: there the update runs under the flag on the device (`update.py`), and the host reads the
+flag with all other numbers of the step, once, before the EMA.
 """
 
 import math
@@ -12,7 +14,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
 from mambrane.core.events import EventLog
@@ -24,9 +26,8 @@ from mambrane.engine.accumulation import (
     reduce_over_ranks_,
 )
 from mambrane.engine.ema import ExponentialMovingAverage
-from mambrane.engine.extensions import Extensions, StepChange, StepView
+from mambrane.engine.extensions import Extensions, StepView
 from mambrane.engine.objective import ObjectiveFunction
-from mambrane.engine.optimizer import set_learning_rate
 from mambrane.engine.precision import Precision
 from mambrane.engine.ranks import Ranks
 from mambrane.engine.schedule import Schedule
@@ -35,16 +36,11 @@ from mambrane.engine.snapshot import Snapshot
 from mambrane.engine.step_result import StepResult
 from mambrane.engine.transaction import StepState, StepTransaction
 from mambrane.engine.transfer import to_host
-from mambrane.engine.weights import (
-    copies_of,
-    first_nonfinite,
-    refuse_misfit,
-    refuse_second_change,
-    refuse_writing,
-    require_finite,
-    write_weights,
-    writes_to,
-)
+from mambrane.engine.update import WeightUpdate, can_be_taken_back
+from mambrane.engine.weights import copies_of, first_nonfinite, require_finite
+
+DECIDING_DEVICES = ("cuda", "meta")
+"""Where a flag is dear to read and the fused optimizer obeys it; elsewhere the host reads it and decides."""
 
 
 class TrainingStep:
@@ -77,6 +73,10 @@ class TrainingStep:
         self.should_stop = should_stop
         self.ranks = ranks
         self.is_sharded = is_sharded(model)
+        self.decides_on_device = (
+            device.type in DECIDING_DEVICES and ranks.size == 1 and can_be_taken_back(optimizers, extensions)
+        )
+        """Whether the update runs before the host knows that it counts; several processes ask each other first."""
         self.transaction: StepTransaction | None = None
         self._accumulator = Accumulator(
             model,
@@ -140,31 +140,62 @@ class TrainingStep:
         loss_gradients = self._loss_gradients(sums)
         penalties_on_device = self._add_penalties()
         norm = whole(get_total_norm([each.grad for each in parameters.values() if each.grad is not None]))
-        losses, penalties, known = to_host(sums.mean_losses(), penalties_on_device, {"gradient_norm": norm})
-        is_finite = self.ranks.all_true(math.isfinite(known["gradient_norm"]))
-        result_of = partial(result_of, losses, penalties=penalties, **known)
-        if not is_finite:
-            transaction.advance(StepState.SKIPPED)
-            self.precision.update(is_finite=False)
-            before.restore_buffers()
-            return result_of(state=StepState.SKIPPED, reason=first_nonfinite(_gradients(parameters), "the gradient"))
+        waiting = (sums.mean_losses(), penalties_on_device, {"gradient_norm": norm})
+        decides_on_device = self.decides_on_device
+        if not decides_on_device:
+            losses, penalties, known = to_host(*waiting)
+            if not self.ranks.all_true(math.isfinite(known["gradient_norm"])):
+                return self._skip(transaction, before, partial(result_of, losses, penalties=penalties, **known))
 
-        for gate in self.extensions.update_gates:
-            gate.observe(loss_gradients)
-        if self.gradient_clip > 0:
-            clip_grads_with_norm_(parameters.values(), self.gradient_clip, norm)
+        update = WeightUpdate(parameters, self.optimizers, self.extensions, decides_on_device=decides_on_device)
+        update.clip(loss_gradients, norm, gradient_clip=self.gradient_clip)
         transaction.advance(StepState.CLIPPED)
 
         transaction.advance(StepState.COMMITTED)
-        self.precision.update(is_finite=True)
-        self._update_weights(parameters, learning_rate)
-        change = self._act_after_step(before.parameters, sums, applied + 1, learning_rate)
+        update.step(learning_rate)
+        change = update.act_after_step(before.parameters, self._view(sums, applied + 1, learning_rate))
         written = parameters | {name: before.parameters[name] for name in change.weights}
-        numbers, size = to_host(change.numbers, {"weight_norm": whole(get_total_norm(list(written.values())))})
+        weight_norm = {"weight_norm": whole(get_total_norm(list(written.values())))}
+        if decides_on_device:
+            losses, penalties, known, numbers, size = to_host(*waiting, change.numbers, weight_norm)
+            if not math.isfinite(known["gradient_norm"]):
+                update.take_back()
+                return self._skip(transaction, before, partial(result_of, losses, penalties=penalties, **known))
+        else:
+            numbers, size = to_host(change.numbers, weight_norm)
+        self.precision.update(is_finite=True)
         require_finite(written, size["weight_norm"])
         if self.ema is not None:
             self.ema.update(self.model)
-        return result_of(state=StepState.COMMITTED, numbers=numbers)
+        return result_of(
+            losses,
+            state=StepState.COMMITTED,
+            penalties=penalties,
+            numbers=numbers,
+            gradient_norm=known["gradient_norm"],
+        )
+
+    def _skip(
+        self, transaction: StepTransaction, before: "StepStart", result_of: Callable[..., StepResult]
+    ) -> StepResult:
+        """Leave the step unapplied, and say which gradient was not finite."""
+        transaction.advance(StepState.SKIPPED)
+        self.precision.update(is_finite=False)
+        before.restore_buffers()
+        reason = first_nonfinite(_gradients(before.trainable), "the gradient")
+        return result_of(state=StepState.SKIPPED, reason=reason)
+
+    def _view(self, sums: StepSums, applied_step: int, learning_rate: float) -> StepView:
+        return StepView(
+            model=self.model,
+            micro_batches=sums.micro_batches,
+            activities=sums.activities,
+            read_by_batch=sums.read_by_batch,
+            num_targets=sums.num_targets,
+            applied_step=applied_step,
+            learning_rate=learning_rate,
+            ranks=self.ranks,
+        )
 
     def _accumulate(
         self, micro_batches: Iterable[MicroBatch], parameters: dict[str, nn.Parameter], expected_targets: int
@@ -209,49 +240,6 @@ class TrainingStep:
                 penalty.backward()
                 penalties[extension.name] = penalty.detach()
         return penalties
-
-    @torch.no_grad()
-    def _update_weights(self, parameters: dict[str, nn.Parameter], learning_rate: float) -> None:
-        """Let the optimizers move the weights, and the gates decide how far."""
-        moved = {name: parameter for name, parameter in parameters.items() if parameter.grad is not None}
-        gates = self.extensions.update_gates
-        before = copies_of(moved) if gates else {}
-        set_learning_rate(self.optimizers, learning_rate)
-        for optimizer in self.optimizers:
-            optimizer.step()
-        after: dict[str, Tensor] = {name: weight.detach() for name, weight in moved.items()}
-        for extension in gates:
-            after = extension.gate(before, after)
-            refuse_misfit(extension.name, after, moved, are_all=True)
-        write_weights(moved, after)
-
-    @torch.no_grad()
-    def _act_after_step(
-        self, parameters: dict[str, nn.Parameter], sums: StepSums, applied_step: int, learning_rate: float
-    ) -> StepChange:
-        """Put into effect what plasticity changes; returns all changes, and all numbers as "extension/number"."""
-        view = StepView(
-            model=self.model,
-            micro_batches=sums.micro_batches,
-            activities=sums.activities,
-            read_by_batch=sums.read_by_batch,
-            num_targets=sums.num_targets,
-            applied_step=applied_step,
-            learning_rate=learning_rate,
-            ranks=self.ranks,
-        )
-        numbers: dict[str, float | Tensor] = {}
-        weights: dict[str, Tensor] = {}
-        for extension in self.extensions.after_steps:
-            writes = writes_to(parameters)
-            change = extension.after_step(view)
-            refuse_writing(extension.name, parameters, writes)
-            refuse_misfit(extension.name, change.weights, parameters)
-            refuse_second_change(extension.name, weights.keys() & change.weights.keys())
-            numbers |= {f"{extension.name}/{name}": number for name, number in change.numbers.items()}
-            weights |= change.weights
-        write_weights(parameters, weights)
-        return StepChange(numbers, weights)
 
 
 class StepStart:

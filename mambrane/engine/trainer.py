@@ -16,7 +16,6 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.config import EngineConfig
@@ -34,9 +33,16 @@ from mambrane.engine.optimizer import (
 )
 from mambrane.engine.precision import Precision, choose_precision
 from mambrane.engine.ranks import ONE_RANK, Ranks
-from mambrane.engine.refusals import DivergedError, TornStateError, refuse_half_weights, refuse_sight_of_one_rank
+from mambrane.engine.refusals import (
+    TornStateError,
+    load_weights,
+    refuse_another_average,
+    refuse_divergence,
+    refuse_half_weights,
+    refuse_sight_of_one_rank,
+)
 from mambrane.engine.schedule import Schedule
-from mambrane.engine.shards import is_sharded, piece_of, refuse_without_shards
+from mambrane.engine.shards import is_sharded, refuse_without_shards
 from mambrane.engine.snapshot import evaluation_without_trace, global_random_state, set_global_random_state
 from mambrane.engine.step import TrainingStep
 from mambrane.engine.step_result import StepResult
@@ -210,24 +216,8 @@ class Trainer:
             ValueError: the saved run had other extensions.
         """
         weights = state["weights"]
-        if ("ema" in weights) != (self.ema is not None):
-            saved = "an average" if "ema" in weights else "no average"
-            raise UserError(
-                f"--ema-decay {self.config.ema_decay}, and the saved run has {saved}",
-                wanted="averaged weights in both, or in neither",
-                way_out="the --ema-decay that the run started with, or another --output-dir",
-            )
-        try:
-            own = self.model.state_dict()
-            # What the model does not have is left for torch to name.
-            pieces = {name: piece_of(saved, like=own.get(name, saved)) for name, saved in weights["model"].items()}
-            self.model.load_state_dict(pieces)
-        except RuntimeError as error:
-            raise UserError(
-                f"the saved weights do not fit this model: {error}",
-                wanted="the model that the run started with",
-                way_out="the model flags that the run started with, or another --output-dir",
-            ) from error
+        refuse_another_average(weights, self.config)
+        load_weights(self.model, weights["model"])
         if self.ema is not None:
             self.ema.load_state_dict({"average": weights["ema"], "num_updates": state["ema_updates"]})
         load_optimizer_state(self.optimizers, self.model, state["optimizer"])
@@ -293,19 +283,9 @@ class Trainer:
         elif result.loss is not None and self.loss_watch.is_spike(result.loss):
             self.counters.loss_spikes += 1
             self.events.emit("loss_spike", step=self.counters.applied, loss=result.loss, usual=self.loss_watch.mean)
-        self._stop_if_diverged(result)
+        if result.state is StepState.SKIPPED:
+            refuse_divergence(result.reason, self.counters, self.precision, self.config)
         return result
-
-    def _stop_if_diverged(self, result: StepResult) -> None:
-        if result.state is not StepState.SKIPPED:
-            return
-        if self.counters.skips_in_a_row >= self.config.max_consecutive_skips or self.precision.is_exhausted:
-            raise DivergedError(
-                f"{self.counters.skips_in_a_row} steps in a row were not finite; {result.reason}, "
-                f"at step {self.counters.applied}, loss scale {self.precision.scale:g}",
-                wanted="finite gradients",
-                way_out="a lower --learning-rate, a longer --warmup-ratio, or --precision fp32",
-            )
 
     def _require_whole(self, doing: str) -> None:
         if not self.training_step.is_closed:

@@ -2,13 +2,15 @@
 
     OPEN -> ACCUMULATING -> REDUCED -> UNSCALED -> CLIPPED -> COMMITTED --> CLOSED
                                |           |                                ^
-                               |           +------------> SKIPPED ----------+   a gradient was not finite
+                               |           |           |
+                               |           +-----------+-> SKIPPED ---------+   a gradient was not finite
                                +------------------------> EMPTY ------------+   nothing to learn from
      any state before COMMITTED ------------------------> ABORTED ----------+   interrupted, or an exception
 
 A step has at least one micro-batch: it is opened by the one that shows that there is another step. No length, no modulo
 and no loss value decides. COMMITTED is the point of no return: what fails after it leaves the
-transaction open for ever, and nothing can be saved from it.
+transaction open for ever, and nothing can be saved from it. Where a GPU decides (step.py), the host learns behind it
+whether the step is SKIPPED.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -94,7 +96,7 @@ NEXT_STATES: dict[StepState, frozenset[StepState]] = {
     StepState.REDUCED: frozenset({StepState.UNSCALED, StepState.EMPTY, StepState.ABORTED}),
     StepState.UNSCALED: frozenset({StepState.CLIPPED, StepState.SKIPPED, StepState.ABORTED}),
     StepState.CLIPPED: frozenset({StepState.COMMITTED, StepState.ABORTED}),
-    StepState.COMMITTED: frozenset({StepState.CLOSED}),
+    StepState.COMMITTED: frozenset({StepState.CLOSED, StepState.SKIPPED}),
     StepState.SKIPPED: frozenset({StepState.CLOSED}),
     StepState.EMPTY: frozenset({StepState.CLOSED}),
     StepState.ABORTED: frozenset({StepState.CLOSED}),

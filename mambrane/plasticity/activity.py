@@ -1,5 +1,6 @@
 """A probe that changes nothing: how often neurons fire and how much the gate listens to them, step by step."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -54,6 +55,10 @@ class ActivityProbe(Method):
         rates = [mean for name, mean in zip(names, means_N, strict=True) if "rate" in name]
         overall = {"firing_rate": torch.stack(rates).mean()} if rates else {}
         return StepChange(overall | dict(zip(names, means_N, strict=True)))
+
+    def revocation_point(self) -> Callable[[], None]:
+        """Return what has nothing to take back."""
+        return lambda: None
 
     def state_dict(self) -> dict[str, Any]:
         """Return nothing: a probe remembers nothing."""

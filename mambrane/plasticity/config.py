@@ -12,6 +12,7 @@ _TARGET = Needs(
     lambda run: run.plasticity.stdp_type != "classical" or run.plasticity.use_meta_plasticity,
 )
 _META = Needs("--use-meta-plasticity", lambda run: run.plasticity.use_meta_plasticity)
+_REPLAY = Needs("--use-replay", lambda run: run.continual.use_replay)
 _EARLIER_TASKS = Needs("--continual-learning with --num-tasks 2 or more", lambda run: run.has_earlier_tasks)
 _GATE_OR_CONSOLIDATION = Needs(
     "--continual-learning with --num-tasks 2 or more (to gate) or --use-stdp (to consolidate)",
@@ -47,6 +48,8 @@ class PlasticityConfig:
     """Rate at which a weight's importance and a synapse's consolidation are learned."""
     meta_kappa: Annotated[Strength, _META, _EARLIER_TASKS] = 3.0
     """Strength of the gate on the optimizer's update; 0 equals off."""
+    meta_row_rate: Annotated[Strength, _META, _REPLAY] = 0.0
+    """Rate at which a row's plasticity follows the agreement of new and replayed gradients; 0 is off."""
     meta_control: Annotated[Literal["none", "uniform", "permuted", "decay"], _META, _EARLIER_TASKS] = "none"
     """In place of the importance, what it must beat: all weights alike, importance at other weights, decay by task."""
 

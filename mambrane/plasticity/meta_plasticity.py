@@ -16,6 +16,7 @@ squared gradients for the precision; gating one direction only: Laborieux et al.
 """
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -91,6 +92,15 @@ class MetaPlasticity(Method):
         A run without the gate whose learning rate is lower by this factor is the control that the gate must beat.
         """
         return StepChange({"mean_plasticity": self.mean_plasticity})
+
+    def revocation_point(self) -> Callable[[], None]:
+        """Return what takes back the note of a gradient."""
+        held_W = self.usage_W.clone()
+
+        def take_back() -> None:
+            self.usage_W.copy_(held_W)
+
+        return take_back
 
     @torch.no_grad()
     def boundary(self, view: BoundaryView) -> None:

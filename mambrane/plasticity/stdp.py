@@ -15,8 +15,9 @@ Sources: rules.py; soft bounds: van Rossum, Bi, Turrigiano, J. Neurosci. 20 (200
 both traces are high: TACOS (arXiv 2409.00021).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -157,6 +158,10 @@ class Stdp(Method):
             after.append(self._changed(synapses, before[-1], observed, num_tokens, drawn))
             changed |= zip(synapses.names, after[-1].unbind(), strict=True)
         return StepChange(self._numbers(before, after), changed)
+
+    def revocation_point(self) -> Callable[[], None]:
+        """Return what brings rates, thresholds and consolidation back; a step makes new ones and changes none."""
+        return partial(setattr, self, "synapses", [replace(synapses) for synapses in self.synapses])
 
     def _observe(self, synapses: Synapses, observed: Observed, trains: rules.SpikeTrains) -> None:
         """Add the spikes of a micro-batch."""

@@ -25,6 +25,13 @@ FIRST_POPULATION, SECOND_POPULATION, MAMBA = "#1f6f8b", "#d9822b", "#7a5c99"
 ALARM = "#c0392b"
 DOMAIN_COLOURS = ("#1f6f8b", "#d9822b", "#4c8c4a", "#a8487a", "#7a5c99", "#8c7a3d", "#4a90c2", "#b5523b")
 
+DARK = {
+    INK: "#e6eaee", SOFT_INK: "#a9b4bf", RULE: "#3a4550", PAPER: "#14191f", ALARM: "#ff7a6b",
+    "#1f6f8b": "#55b3d3", "#d9822b": "#f0a04b", "#7a5c99": "#b799da", "#4c8c4a": "#80c67d",
+    "#a8487a": "#e284b6", "#8c7a3d": "#cfba6c", "#4a90c2": "#83bfe9", "#b5523b": "#f28d73",
+}  # fmt: skip
+"""What each colour is on a dark page; one unit of contrast or more stays between it and the paper."""
+
 WIDE_PX, NARROW_PX = 760, 350
 PX_PER_INCH = 72
 PX_PER_LETTER = 6
@@ -65,23 +72,36 @@ _STYLE: dict[Any, Any] = {
 Draw = Callable[["Figure"], None]
 
 
+class Numbers(NamedTuple):
+    """What a picture shows, as a table."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
 class Picture(NamedTuple):
-    """A finished picture: SVG for a page and for a phone."""
+    """A finished picture: SVG for a page and for a phone; for download a file of its own, and its numbers."""
 
     wide: str
     narrow: str
+    name: str = ""
+    file: str = ""
+    """SVG with its own colours and prologue."""
+    numbers: Numbers | None = None
 
 
-def picture(name: str, height_px: int, draw: Draw, *, description: str) -> Picture:
+def picture(name: str, height_px: int, draw: Draw, *, description: str, numbers: Numbers | None = None) -> Picture:
     """Return a picture.
 
     Args:
         name: unlike that of any other picture on the page; keeps references inside the SVG apart.
         height_px: height in both forms.
         draw: draws on an empty figure; looks at the figure's width if the form matters.
-        description: what one would hear in place of the picture.
+        description: what one would hear in place of the picture: what it shows, and what one sees in it.
+        numbers: what it shows, as a table.
     """
-    return Picture(*(_svg(f"{name}-{width}", width, height_px, draw, description) for width in (WIDE_PX, NARROW_PX)))
+    wide, narrow = (_svg(f"{name}-{width}", width, height_px, draw) for width in (WIDE_PX, NARROW_PX))
+    return Picture(_inline(wide, description), _inline(narrow, description), name, wide, numbers)
 
 
 def is_narrow(figure: "Figure") -> bool:
@@ -89,7 +109,7 @@ def is_narrow(figure: "Figure") -> bool:
     return bool(figure.get_figwidth() * PX_PER_INCH < WIDE_PX)
 
 
-def _svg(name: str, width_px: int, height_px: int, draw: Draw, description: str) -> str:
+def _svg(name: str, width_px: int, height_px: int, draw: Draw) -> str:
     with _style(name):
         # The figure is made without pyplot: no window system, nothing global.
         from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -102,7 +122,12 @@ def _svg(name: str, width_px: int, height_px: int, draw: Draw, description: str)
         file = io.StringIO()
         no_metadata = {"Creator": None, "Date": None, "Format": None, "Type": None}
         FigureCanvasSVG(figure).print_svg(file, metadata=no_metadata)
-    return _inline(file.getvalue(), description)
+    return file.getvalue()
+
+
+def variable(colour: str) -> str:
+    """Return a colour of the drawing table as the page's own, which a dark page changes; any other as it is."""
+    return f"var(--c{colour[1:]})" if colour in DARK else colour
 
 
 @contextmanager
@@ -114,15 +139,18 @@ def _style(name: str) -> Iterator[None]:
 
 
 def _inline(svg: str, description: str) -> str:
-    """Return SVG for the inside of a page: no prologue, the page's typeface, short numbers."""
+    """Return SVG for the inside of a page: no prologue, the page's typeface and colours, short numbers."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", svg, count=1)
-    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', rf'\1 role="img" aria-label="{escape(description)}"', svg, count=1)
+    svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r'\1 role="img"', svg, count=1)
     svg = re.sub(r' xmlns(:xlink)?="[^"]*"', "", svg)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
     svg = re.sub(r"font-family: [^;\"]*;? ?", "", svg)
-    return re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d)\d+", r"\1", tag.group()), svg)
+    svg = re.sub(r"(?<=: )#[0-9a-f]{6}", lambda found: variable(found.group()), svg)
+    svg = re.sub(r"<[^>]+>", lambda tag: re.sub(r"(\d\.\d)\d+", r"\1", tag.group()), svg)
+    # Last, so that the numbers in it stay as they are.
+    return svg.replace('role="img"', f'role="img" aria-label="{escape(description)}"', 1)
 
 
 def smooth(series: Series, num_points: int) -> tuple[Series, np.ndarray, np.ndarray]:

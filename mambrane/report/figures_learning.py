@@ -12,12 +12,14 @@ from mambrane.report.figures import (
     FIRST_POPULATION,
     POINTS_PER_CURVE,
     PX_PER_INCH,
+    Numbers,
     Picture,
     domain_colour,
     draw_series,
     mark_tasks,
     picture,
     shades,
+    smooth,
     spread,
 )
 from mambrane.watch import formatting
@@ -110,8 +112,30 @@ def panels_picture(name: str, history: RunHistory, panels: Sequence[Panel]) -> P
         name,
         70 + sum(round(42 + 62 * panel.height) for panel in panels),
         partial(_draw_panels, history=history, panels=panels),
-        description="; ".join(panel.title for panel in panels) + ", by optimizer step",
+        description="By optimizer step: " + "; ".join(map(_in_words, panels)),
+        numbers=Numbers(
+            ("panel", "curve", "step", "mean", "lowest", "highest"), [row for panel in panels for row in _rows(panel)]
+        ),
     )
+
+
+def _in_words(panel: Panel) -> str:
+    """Return what the curves of a panel do."""
+    ways = [
+        f"{curve.series.values[0]:.3g} at first, {curve.series.values[-1]:.3g} at the end" for curve in panel.curves
+    ]
+    heldout = [f"{loss:.3g}" for loss in panel.heldout if loss is not None]
+    rings = f", held out after each task: {', '.join(heldout)}" if heldout else ""
+    return f"{panel.title}: {', then '.join(ways)}{rings}"
+
+
+def _rows(panel: Panel) -> list[tuple[str, int, float, float, float, float]]:
+    rows = []
+    for number, curve in enumerate(panel.curves, start=1):
+        means, lowest, highest = smooth(curve.series, POINTS_PER_CURVE)
+        shown = zip(means.steps.tolist(), means.values.tolist(), lowest.tolist(), highest.tolist(), strict=True)
+        rows += [(panel.title, number, *each) for each in shown]
+    return rows
 
 
 def _draw_panels(figure: "Figure", *, history: RunHistory, panels: Sequence[Panel]) -> None:
@@ -189,8 +213,21 @@ def forgetting_picture(matrix: ForgettingMatrix) -> Picture:
         "forgetting",
         340,
         partial(_draw_forgetting, matrix=matrix),
-        description=f"Held-out {matrix.measure.title} of each domain after each task",
+        description=f"Held-out {matrix.measure.title} by tasks learned. " + "; ".join(_ways(matrix)),
+        numbers=Numbers(("tasks learned", *matrix.domains), [(row, *each) for row, each in enumerate(matrix.values)]),
     )
+
+
+def _ways(matrix: ForgettingMatrix) -> list[str]:
+    """Return what became of each domain: untrained, when it was learned, at the end."""
+    ways = []
+    for column, name in enumerate(matrix.domains):
+        own = matrix.own_row(column)
+        seen = [(row, each[column]) for row, each in enumerate(matrix.values) if each[column] is not None]
+        words = [f"{loss:.2f} {'untrained' if row == 0 else f'after task {row}'}" for row, loss in seen]
+        kept = [word for (row, _), word in zip(seen, words, strict=True) if row in (0, own, seen[-1][0])]
+        ways.append(f"{name}: {', '.join(kept)}")
+    return ways
 
 
 def _draw_forgetting(figure: "Figure", *, matrix: ForgettingMatrix) -> None:

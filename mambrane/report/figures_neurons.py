@@ -12,10 +12,12 @@ from mambrane.report.figures import (
     RULE,
     SECOND_POPULATION,
     SOFT_INK,
+    Numbers,
     Picture,
     is_narrow,
     picture,
 )
+from mambrane.watch.formatting import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,7 +33,15 @@ class _Panel:
 
     def __init__(self, title: str, spikes_TS: np.ndarray, colour: str) -> None:
         self.title, self.spikes_TS, self.colour = title, spikes_TS, colour
-        self.height_px = int(np.clip(PX_PER_NEURON * spikes_TS.shape[1], SMALLEST_PANEL_PX, LARGEST_PANEL_PX))
+
+    def rows(self) -> list[tuple[str, int, int]]:
+        """Return each spike: population, tick, neuron."""
+        return [(self.title, tick, unit) for tick, unit in np.argwhere(self.spikes_TS).tolist()]
+
+    @property
+    def height_px(self) -> int:
+        """Height of the panel."""
+        return int(np.clip(PX_PER_NEURON * self.spikes_TS.shape[1], SMALLEST_PANEL_PX, LARGEST_PANEL_PX))
 
 
 def raster_picture(probe: Probe, blocks: Sequence[int]) -> Picture:
@@ -41,7 +51,11 @@ def raster_picture(probe: Probe, blocks: Sequence[int]) -> Picture:
         "raster",
         sum(panel.height_px + 26 for panel in panels) + TEXT_PX,
         partial(_draw_raster, probe=probe, panels=panels),
-        description="Spikes of each neuron at each token of a text",
+        description="Spikes of each neuron at each token of a text. "
+        + "; ".join(
+            f"{panel.title}: {percent(float(panel.spikes_TS.mean()))} of all ticks and neurons" for panel in panels
+        ),
+        numbers=Numbers(("population", "tick", "neuron"), [row for panel in panels for row in panel.rows()]),
     )
 
 
@@ -118,11 +132,22 @@ def _few_ticks():  # noqa: ANN202 -- a matplotlib locator
 
 def rates_picture(probe: Probe) -> Picture:
     """Return how often neurons fire, block by block: mean, and the range that holds four neurons in five."""
+    populations = [
+        (f"block {number + 1}, {which} population", rates)
+        for number, block in enumerate(probe.blocks)
+        for which, rates in (("first", block.first_rates), ("second", block.second_rates))
+        if rates is not None
+    ]
     return picture(
         "rates",
         60 + 52 * len(probe.spiking_blocks),
         partial(_draw_rates, probe=probe),
-        description="Firing rates by block",
+        description="Firing rates. "
+        + "; ".join(f"{name}: mean {percent(float(rates.mean()))}" for name, rates in populations),
+        numbers=Numbers(
+            ("population", "neuron", "spikes per tick"),
+            [(name, unit, rate) for name, rates in populations for unit, rate in enumerate(rates.tolist())],
+        ),
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.report import page
 from mambrane.report.data import ReportData
+from mambrane.report.figures_forgetting import Kept, kept_domains, kept_picture
 from mambrane.report.figures_learning import forgetting_picture, heldout_by_task, loss_series, training_picture
 from mambrane.watch import formatting
 from mambrane.watch.history import RunHistory
@@ -38,9 +39,15 @@ def head(data: ReportData) -> str:
     if rate is not None:
         facts.append(("firing rate at the end", formatting.percent(rate.values[-20:].mean()), ""))
     lead = page.paragraph(_how_it_ended(history), "lead")
-    model = page.paragraph(f"Neurons, gates and texts below are those of the {data.weights}.") if data.weights else ""
+    model = page.paragraph(_of_which_model(data), "note")
     damages = "\n".join(page.paragraph(f"Damaged: {sentence}.") for sentence in data.damages)
     return f"<h1>{page.escape(data.title)}</h1>\n{lead}\n{damages}\n{page.tiles(facts)}\n{model}".rstrip()
+
+
+def _of_which_model(data: ReportData) -> str:
+    if data.weights:
+        return f"Neurons, gates and texts below are those of the {data.weights}."
+    return "The model was not run for this page; `mambrane report` shows its neurons, gates, texts and energy too."
 
 
 def _how_it_ended(history: RunHistory) -> str:
@@ -97,8 +104,21 @@ def memory(data: ReportData) -> str:
             f"curve that {turn} is a domain that is being forgotten. Names stand with the last value."
         )
         pieces.append(page.figure(forgetting_picture(matrix), caption))
+    if kept := kept_domains(matrix, data.bounds):
+        pieces.append(page.figure(kept_picture(matrix, kept), _kept_caption(matrix, kept)))
     pieces += [_attempt(attempt, matrix.measure.unit) for attempt in data.attempts]
     return page.section("matrix", title, *pieces, _metrics(matrix))
+
+
+def _kept_caption(matrix: ForgettingMatrix, kept: Sequence[Kept]) -> str:
+    worse = "right" if matrix.measure.is_lower_better else "left"
+    caption = f"Forgetting by domain: a dot to the {worse} of its ring has been forgotten by that much."
+    if any(each.bounds for each in kept):
+        caption += (
+            " The marks are the ends of the study's runs of the same seed and order without protection (cross) and on "
+            "all domains at once (diamond)."
+        )
+    return caption
 
 
 def _attempt(attempt: dict[str, Any], unit: str) -> str:

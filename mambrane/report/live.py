@@ -185,4 +185,4 @@ class _Handler(BaseHTTPRequestHandler):
 def _made_live(html: str, version: str) -> str:
     """Return a report page that follows the run."""
     html = html.replace("<html ", f'<html data-version="{version}" ', 1)
-    return html.replace("<main>", f"{BAR}<main>", 1).replace("</body>", f"<script>{SCRIPT}</script>\n</body>", 1)
+    return html.replace("<main", f"{BAR}<main", 1).replace("</body>", f"<script>{SCRIPT}</script>\n</body>", 1)

@@ -23,7 +23,7 @@ def neurons(data: ReportData) -> str:
     """Return the section on spikes and firing rates."""
     probe, title = data.probe, "The neurons at work"
     if probe is None:
-        return page.section("neurons", title, page.paragraph("The model was not run for this report."))
+        return ""
     spiking = probe.spiking_blocks
     if not spiking:
         return page.section("neurons", title, page.paragraph("The blocks of this model have no spiking neurons."))
@@ -69,13 +69,12 @@ def paths(data: ReportData) -> str:
     title = "How far spikes are let in"
     blocks = data.probe.blocks if data.probe is not None else ()
     rows = [(f"block {n + 1}", block.gate.tolist()) for n, block in enumerate(blocks) if block.gate is not None]
+    if not blocks:
+        return ""
     if not rows:
-        reason = (
-            "There is no Mamba that spikes could be let into, so no gate."
-            if blocks
-            else "The model was not run for this report."
+        return page.section(
+            "gates", title, page.paragraph("There is no Mamba that spikes could be let into, so no gate.")
         )
-        return page.section("gates", title, page.paragraph(reason))
     header = ["head", *(str(head + 1) for head in range(len(rows[0][1])))]
     caption = (
         "Gate of the spikes in each head of each block that has one, mean over the tokens read: 0 is Mamba alone, 1 "
@@ -124,16 +123,18 @@ def samples(data: ReportData) -> str:
     """Return the section with texts that the model wrote."""
     title = "What it writes"
     if not data.samples:
-        return page.section("samples", title, page.paragraph("No text was generated for this report."))
+        return ""
     words = f"Pale: the given beginning. Dark: what the model wrote ({data.samples[0].settings})."
-    texts = [page.sample(sample.title, sample.prompt, sample.continuation) for sample in data.samples]
+    if any(sample.truth for sample in data.samples):
+        words += " Beside it, how the text itself goes on; the model has never seen it."
+    texts = [page.sample(sample.title, sample.prompt, sample.continuation, sample.truth) for sample in data.samples]
     return page.section("samples", title, page.paragraph(words, "note"), *texts)
 
 
 def energy(data: ReportData) -> str:
     """Return the section on estimated energy, with its caveats."""
     if data.energy is None:
-        return page.section("energy", "Energy by counting", page.paragraph("No energy was estimated for this report."))
+        return ""
     energy = data.energy
     header = ["per token, nJ", "as built", "event-driven", "int8 dense", "memory, as built", "memory, event-driven"]
     rows = [_energy_row(component) for component in (*energy.components, energy.total)]

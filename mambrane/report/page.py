@@ -1,15 +1,23 @@
 """Pieces of the report's page: sections, pictures, tables, in plain HTML. Everything is inline: nothing is fetched."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from html import escape
 
-from mambrane.report.figures import INK, NARROW_PX, PAPER, RULE, SOFT_INK, WIDE_PX, Picture
+from mambrane.report import figures
+from mambrane.report.downloads import csv_link, svg_link
+from mambrane.report.figures import DARK, NARROW_PX, WIDE_PX, Picture
 from mambrane.watch.formatting import visible
 
+INK, SOFT_INK, RULE, PAPER = map(figures.variable, (figures.INK, figures.SOFT_INK, figures.RULE, figures.PAPER))
+_LIGHT_COLOURS = " ".join(f"--c{colour[1:]}: {colour};" for colour in DARK)
+_DARK_COLOURS = " ".join(f"--c{colour[1:]}: {dark};" for colour, dark in DARK.items())
+
 STYLE = f"""
-:root {{ color-scheme: light; }}
+:root {{ color-scheme: light dark; {_LIGHT_COLOURS} }}
+@media screen and (prefers-color-scheme: dark) {{ :root {{ {_DARK_COLOURS} }} }}
 * {{ box-sizing: border-box; }}
 body {{ margin: 0; background: {PAPER}; color: {INK}; font: 16px/1.55 "Helvetica Neue", Helvetica, Arial, sans-serif;
   -webkit-text-size-adjust: 100%; }}
@@ -21,6 +29,18 @@ p {{ margin: 0 0 12px; max-width: 66ch; }}
 .note, figcaption {{ color: {SOFT_INK}; font-size: 14px; line-height: 1.5; max-width: 74ch; }}
 figure {{ margin: 24px 0 36px; }}
 figcaption {{ margin-top: 10px; }}
+a {{ color: {figures.variable(figures.FIRST_POPULATION)}; }}
+a:focus-visible, [tabindex]:focus-visible, button:focus-visible {{ outline: 3px solid
+  {figures.variable(figures.SECOND_POPULATION)}; outline-offset: 2px; }}
+.skip {{ position: absolute; left: -9999px; }}
+.skip:focus {{ position: static; }}
+nav ul {{ list-style: none; display: flex; flex-wrap: wrap; gap: 4px 18px; padding: 0; margin: 20px 0 0;
+  font-size: 14px; }}
+nav li {{ margin: 0; }}
+.files {{ display: inline; margin-left: 6px; white-space: nowrap; }}
+#live {{ position: sticky; top: 0; padding: 8px 24px; background: {PAPER}; color: {SOFT_INK}; font-size: 14px;
+  border-bottom: 1px solid {RULE}; text-align: center; }}
+.beside {{ display: grid; grid-template-columns: 1fr 1fr; gap: 24px; }}
 svg {{ display: block; width: 100%; height: auto; font-family: inherit; }}
 .narrow {{ display: none; max-width: {NARROW_PX + 60}px; }}
 .tiles {{ display: grid; grid-template-columns: repeat(4, 1fr); gap: 1px; border: 1px solid {RULE}; border-radius: 6px;
@@ -48,6 +68,7 @@ tr.total th, tr.total td {{ font-weight: bold; border-bottom: 0; }}
 .settings {{ columns: 2; column-gap: 48px; margin-top: 18px; }}
 .settings section {{ break-inside: avoid; margin-bottom: 24px; }}
 h3 {{ font-size: 14px; margin: 0 0 4px; }}
+h4 {{ font-size: 13px; font-weight: normal; color: {SOFT_INK}; margin: 0; }}
 .settings dl {{ margin: 0; font-size: 13px; display: grid; grid-template-columns: auto 1fr; gap: 1px 16px; }}
 .settings dt {{ color: {SOFT_INK}; }}
 .settings dd {{ margin: 0; text-align: right; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }}
@@ -63,7 +84,7 @@ li {{ margin-bottom: 6px; }}
   h2 {{ margin-top: 52px; }}
   .wide {{ display: none; }}
   .narrow {{ display: block; }}
-  .settings {{ columns: 1; }}
+  .settings, .beside {{ columns: 1; grid-template-columns: 1fr; }}
   .tiles {{ grid-template-columns: 1fr 1fr; }}
   th, td {{ padding: 6px 8px; }}
   .heat td {{ padding: 8px 2px; font-size: 13px; }}
@@ -74,14 +95,22 @@ li {{ margin-bottom: 6px; }}
 
 
 def page(title: str, sections: Iterable[str]) -> str:
-    """Return a whole HTML page."""
+    """Return a whole HTML page; its sections are linked at its top, behind the first one, which is the head."""
+    pieces = list(sections)
+    links = [f'<li><a href="#{anchor}">{heading}</a></li>' for anchor, heading in _HEADINGS.findall("\n".join(pieces))]
+    if links:
+        pieces.insert(1, f'<nav aria-label="Sections"><ul>{"".join(links)}</ul></nav>')
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(sections)
+        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        '<a class="skip" href="#content">To the content</a>\n<main id="content">\n'
+        + "\n".join(pieces)
         + "\n</main>\n</body>\n</html>\n"
     )
+
+
+_HEADINGS = re.compile(r'<section id="([\w-]+)">\n<h2>(.*?)</h2>')
 
 
 def section(anchor: str, title: str, *pieces: str) -> str:
@@ -104,7 +133,9 @@ def paragraph(text: str, kind: str = "") -> str:
 def figure(pictured: Picture, caption: str) -> str:
     """Return a picture in both forms, of which the page shows the one that fits, and what one sees in it."""
     forms = f'<div class="wide">{pictured.wide}</div>\n<div class="narrow">{pictured.narrow}</div>'
-    return f"<figure>\n{forms}\n<figcaption>{prose(caption)}</figcaption>\n</figure>"
+    links = [svg_link(pictured), csv_link(pictured)]
+    files = f' <span class="files">{" ".join(filter(None, links))}</span>' if any(links) else ""
+    return f"<figure>\n{forms}\n<figcaption>{prose(caption)}{files}</figcaption>\n</figure>"
 
 
 def tiles(items: Sequence[tuple[str, str, str]]) -> str:
@@ -118,16 +149,15 @@ def tiles(items: Sequence[tuple[str, str, str]]) -> str:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, kind: str = "", total: bool = False) -> str:
     """Return a table whose first column names the rows; `total` marks the last row."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
     body = []
     for number, (name, *cells) in enumerate(rows):
         mark = ' class="total"' if total and number == len(rows) - 1 else ""
         columns = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        body.append(f"<tr{mark}><th>{escape(name)}</th>{columns}</tr>")
+        body.append(f'<tr{mark}><th scope="row">{escape(name)}</th>{columns}</tr>')
     attribute = f' class="{kind}"' if kind else ""
     return (
-        f'<div class="scroll"><table{attribute}><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
+        f"{_scroll(header)}<table{attribute}><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
@@ -156,12 +186,17 @@ def heat_table(
     body = []
     for row, (name, numbers) in enumerate(rows):
         cells = [_heat_cell(n, position, digits, (row, column) in own) for column, n in enumerate(numbers)]
-        body.append(f"<tr><th>{escape(name)}</th>{''.join(cells)}</tr>")
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+        body.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>')
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
     return (
-        f'<div class="scroll"><table class="heat"><thead><tr>{head}</tr></thead>'
+        f'{_scroll(header)}<table class="heat"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
+
+
+def _scroll(header: Sequence[str]) -> str:
+    """Return the opening of what a wide table scrolls in, also by keyboard."""
+    return f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(", ".join(header))}">'
 
 
 _LIGHTEST, _DARKEST = (240, 246, 249), (31, 111, 139)
@@ -181,7 +216,7 @@ def _heat_cell(number: float | None, position: Callable[[float], float], digits:
         return "<td>&ndash;</td>"
     depth = position(number)
     red, green, blue = (round(a + (b - a) * depth) for a, b in zip(_LIGHTEST, _DARKEST, strict=True))
-    ink = PAPER if depth > 0.6 else INK
+    ink = figures.PAPER if depth > 0.6 else figures.INK
     frame = ' class="own"' if framed else ""
     return f'<td{frame} style="background:rgb({red},{green},{blue});color:{ink}">{number:.{digits}f}</td>'
 
@@ -195,11 +230,16 @@ def settings(sections: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> str:
     return f'<div class="settings">{"".join(blocks)}</div>'
 
 
-def sample(title: str, prompt: str, continuation: str) -> str:
-    """Return a text that the model went on with; the given part is pale."""
+def sample(title: str, prompt: str, continuation: str, truth: str = "") -> str:
+    """Return a text that the model went on with, the given part pale; beside it, if known, how it goes on by itself."""
     heading = f"<h3>{escape(title)}</h3>" if title else ""
-    given, written = (visible(text, keep="\n") for text in (prompt, continuation))
-    return f'{heading}<div class="sample"><span>{escape(given)}</span>{escape(written)}</div>'
+    given, written, true = (visible(text, keep="\n") for text in (prompt, continuation, truth))
+    text = f'<div class="sample"><span>{escape(given)}</span>{escape(written)}</div>'
+    if not true:
+        return heading + text
+    beside = f'<div class="sample"><span>{escape(given)}</span>{escape(true)}</div>'
+    columns = f"<div><h4>the model</h4>{text}</div><div><h4>the text itself</h4>{beside}</div>"
+    return f'{heading}<div class="beside">{columns}</div>'
 
 
 def bullets(items: Sequence[str]) -> str:

@@ -4,12 +4,12 @@
     + probe, energy, sample   what its model does (made by the caller, who has built the model)
     write_report(data, path)  the page
 
-What a run does not have is said in a sentence; there is never an empty picture.
+What a run does not have is said in a sentence, or left out; there is never an empty picture.
 """
 
 from pathlib import Path
 
-from mambrane.report import learning, neurons, page
+from mambrane.report import learning, neurons, page, synapses
 from mambrane.report.data import ReportData, Sample, read_report_data
 from mambrane.storage.atomic_files import atomic_write_text
 
@@ -22,6 +22,7 @@ SECTIONS = (
     neurons.neurons,
     neurons.paths,
     neurons.plasticity,
+    synapses.synapses,
     neurons.extensions,
     neurons.samples,
     neurons.energy,

@@ -125,7 +125,8 @@ class RunConfig:
             raise UserError(
                 f"--epochs {self.run.epochs} for {tasks} tasks",
                 wanted="at least one epoch for each task",
-                way_out=f"--epochs {tasks}, fewer --num-tasks, or --no-continual-learning",
+                way_out=f"--epochs {tasks}, fewer --num-tasks, --no-continual-learning, or fewer files: each file or "
+                "sub-folder of --data is a task",
             )
         if self.engine.shard and self.continual.use_replay and self.continual.replay_source != "memory":
             raise UserError(

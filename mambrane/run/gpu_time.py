@@ -75,7 +75,7 @@ SEQUENTIAL = ("lif.forward", "lif.backward", "causal_trace.forward", "causal_tra
 """Kernels that take a sequence tick by tick."""
 PASSES_OVER_WEIGHTS = {"add up gradients": 3, "norm and clip": 3, "AdamW": 7, "copy before the gate": 2, "check": 1}
 """Reads and writes of float32 numbers for each weight, in every step."""
-PASSES_OF_METHODS = {"meta-plasticity": 8, "average": 3}
+PASSES_OF_METHODS = {"meta-plasticity": 10, "average": 3}
 """The same for what may be switched on."""
 
 

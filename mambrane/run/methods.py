@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from mambrane.continual.dark_replay import DarkReplay
 from mambrane.continual.distillation import Distillation
 from mambrane.continual.regularizer import Regularizer
 from mambrane.continual.replay import Replay
 from mambrane.continual.reptile import Reptile
+from mambrane.continual.row_plasticity import RowPlasticity
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.method import Method
 from mambrane.plasticity.activity import ActivityProbe
@@ -15,7 +17,17 @@ from mambrane.plasticity.meta_plasticity import MetaPlasticity
 from mambrane.plasticity.stdp import Stdp
 from mambrane.run.config import RunConfig
 
-METHODS: tuple[type[Method], ...] = (Stdp, MetaPlasticity, Replay, Regularizer, Distillation, Reptile, ActivityProbe)
+METHODS: tuple[type[Method], ...] = (
+    Stdp,
+    MetaPlasticity,
+    RowPlasticity,
+    Replay,
+    DarkReplay,
+    Regularizer,
+    Distillation,
+    Reptile,
+    ActivityProbe,
+)
 
 
 def methods_of(config: RunConfig) -> list[type[Method]]:
@@ -25,7 +37,10 @@ def methods_of(config: RunConfig) -> list[type[Method]]:
 
 def build_extensions(config: RunConfig, model: nn.Module, from_outside: Sequence[object] = ()) -> Extensions:
     """Return the methods of a run and the extensions from other packages, each in every seam that it fills."""
-    return Extensions.of(*(method.build(config, model) for method in methods_of(config)), *from_outside)
+    own = [method.build(config, model) for method in methods_of(config)]
+    for method in own:
+        method.meet(own)
+    return Extensions.of(*own, *from_outside)
 
 
 def shown_numbers(config: RunConfig, from_outside: Sequence[object] = ()) -> list[dict[str, str]]:

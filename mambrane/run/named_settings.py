@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from mambrane.continual.config import ContinualConfig
@@ -44,6 +45,26 @@ def config_of(settings: Mapping[str, Any], *, source: str) -> RunConfig:
     chosen = {name: value for values in sections.values() for name, value in values.items()}
     base = fitted_to(PRESETS[preset](), chosen, given=chosen)
     return from_dict(sections, source=source, base=base)
+
+
+def configure(**settings: Any) -> RunConfig:  # noqa: ANN401 -- any setting's value
+    """Return the configuration that `mambrane train` would have with these settings as flags.
+
+    What a flag's value fits of itself is fitted here too: the number of tasks to the text, heads to the width.
+
+    Args:
+        **settings: values by the name of the flag, with _ for -; `preset` is the recipe to start from, base where it is
+            left out. Paths and lists of them are taken as they are.
+
+    Raises:
+        UserError: an unknown setting, a value that it does not take, or settings that do not go together.
+
+    Example:
+        >>> config = configure(preset="tiny", learning_rate=2e-3, use_stdp=False)
+        >>> config.engine.learning_rate, config.plasticity.use_stdp
+        (0.002, False)
+    """
+    return config_of({name: _without_paths(value) for name, value in settings.items()}, source="configure")
 
 
 def settings_by_name() -> dict[str, tuple[str, Any]]:
@@ -127,6 +148,13 @@ def _of_data(chosen: Mapping[str, Any]) -> dict[str, Any]:
     names = ("data", "image_tokens", "scenario", "classes_per_task")
     found = {name: chosen[name] for name in names if name in chosen}
     return found | ({"data": tuple(found["data"])} if "data" in found else {})
+
+
+def _without_paths(value: Any) -> Any:  # noqa: ANN401 -- any setting's value
+    """Return paths, alone or in a list, as text."""
+    if isinstance(value, (list, tuple)):
+        return [_without_paths(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
 
 
 def _flag_name(name: str) -> str:

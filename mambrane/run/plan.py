@@ -10,6 +10,7 @@ import torch
 from mambrane.continual.stream import Stream, build_stream
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain, load_domains
+from mambrane.engine.extensions import Extensions
 from mambrane.layers.cost import ComponentCost
 from mambrane.models.cost import count_costs
 from mambrane.run.arithmetic import precision_of
@@ -18,7 +19,9 @@ from mambrane.run.config import RunConfig, to_dict
 from mambrane.run.folders import cache_folder
 from mambrane.run.gpu_time import H100, predict
 from mambrane.run.initial import initial_tokenizer, place_hash
+from mambrane.run.memory_share import with_replay_size
 from mambrane.run.methods import methods_of
+from mambrane.run.outside import with_extensions
 from mambrane.run.rehearsal import META, Rehearsal, loops_over_tokens, rehearse
 from mambrane.run.timing import ExpectedTime, MicroBatchCost, expected_time, measure_micro_batch, product_rate
 
@@ -66,6 +69,7 @@ class Plan:
     """What a run would do."""
 
     config: RunConfig
+    """Every setting, those of extensions with all of their own."""
     folder: Path
     """Folder of the run."""
     domains: tuple[DomainPlan, ...]
@@ -98,6 +102,7 @@ class Plan:
         return {
             "config": to_dict(self.config),
             "output_dir": str(self.folder),
+            "extensions": list(self.config.run.extension),
             "domains": [domain._asdict() for domain in self.domains],
             "tasks": [task._asdict() for task in self.tasks],
             "steps": self.steps,
@@ -116,9 +121,13 @@ class Plan:
 def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan:
     """Read the text, build the model and measure a few micro-batches; nothing is left behind but the text's cache.
 
+    Extensions from other packages are loaded and looked at as a run would, and do nothing.
+
     Raises:
         UserError: a setting or a text that a run would be refused for.
     """
+    config, from_outside = with_extensions(config, ())
+    Extensions.of(*from_outside)
     num_domains = config.continual.num_tasks if config.continual.continual_learning else None
     tokenizer, domains = load_domains(
         config.data, cache_folder(), events, num_domains, tokenizer=initial_tokenizer(config)
@@ -145,6 +154,8 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
         # Which one is faster depends on processor and sizes; only the user may give up exactness for it.
         in_bf16 = expected_time(config, stream, measure_micro_batch(config, model, batch, device, "bf16").seconds)
     memory = {what: BYTES_PER_NUMBER * number * num_parameters for what, number in kept_by_parameter(config).items()}
+    for what, num_bytes in kept_bytes(with_replay_size(config, stream)).items():
+        memory[what] = memory.get(what, 0) + num_bytes
     return Plan(
         config=config,
         folder=config.folder_for([*(domain.content_hash for domain in domains), *place_hash(config)]),
@@ -189,3 +200,9 @@ def kept_by_parameter(config: RunConfig) -> dict[str, int]:
         if number := method.kept_per_parameter(config):
             kept[method.name.replace("_", " ")] = number
     return kept
+
+
+def kept_bytes(config: RunConfig) -> dict[str, int]:
+    """Return what methods keep beside that, in bytes: buffers of a size of their own."""
+    found = {method.name.replace("_", " "): method.kept_bytes(config) for method in methods_of(config)}
+    return {name: num_bytes for name, num_bytes in found.items() if num_bytes}

@@ -45,6 +45,14 @@ def write_samples(
             continuation=tokenizer.decode(continuation).decode(errors="replace"),
             settings=f"temperature {TEMPERATURE}, seed 0, {weights}",
             title=domain.name,
+            truth=tokenizer.decode(_what_follows(domain)).decode(errors="replace"),
         )
         for domain, prompt, continuation in zip(domains, prompts, written, strict=True)
     )
+
+
+def _what_follows(domain: Domain) -> list[int]:
+    """Return the tokens of the held-out text behind the beginning, as many as are written, up to the document's end."""
+    following = domain.heldout.tokens[PROMPT_TOKENS : PROMPT_TOKENS + SAMPLE_TOKENS].astype(np.int64).tolist()
+    end = domain.heldout.end_of_text
+    return following[: following.index(end)] if end in following else following

@@ -7,7 +7,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from mambrane.continual.matrix import JOINT_NAME, ForgettingMatrix, Metric
+from mambrane.continual.forgetting_metrics import Metric
+from mambrane.continual.matrix import JOINT_NAME, ForgettingMatrix
 from mambrane.continual.measure import Measure
 from mambrane.watch.formatting import percent, shortened
 from mambrane.watch.history import RunHistory

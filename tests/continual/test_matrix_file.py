@@ -8,7 +8,8 @@ from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.matrix_file import load_matrix
 from mambrane.continual.measure import BITS_PER_BYTE, Measure
 from mambrane.core.errors import UserError
-from tests.continual.test_matrix import FORGETS, Accuracy, filled
+from tests.continual.matrices import FORGETS, filled
+from tests.measured import Accuracy
 
 
 def test_matrix_json_gives_the_same_matrix_back(tmp_path):

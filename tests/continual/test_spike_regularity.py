@@ -10,6 +10,7 @@ from mambrane.continual.spike_regularity import interval_sums, regularity, spike
 from mambrane.core.errors import UserError
 from mambrane.core.seeding import make_generator
 from mambrane.engine.extensions import BoundaryView
+from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.storage.state_files import decode_state, encode_state
 from tests.continual.conftest import loader_of, move
 
@@ -62,6 +63,36 @@ def test_every_plastic_synapse_gets_an_importance_and_nothing_else(build_model, 
         name: weight.shape for name, weight in model.plastic_synapses().items()
     }
     assert all(0 < tensor.max() <= 1 for tensor in found.values())
+
+
+class Others(Ranks):
+    """A process whose others have added up this, in the order in which it asks."""
+
+    def __init__(self, rank, size, others=()):
+        super().__init__(rank, size)
+        self.others, self.own = others, []
+
+    def sum_(self, *tensors):
+        self.own = [tensor.clone() for tensor in tensors]
+        for tensor, other in zip(tensors, self.others, strict=False):
+            tensor += other
+
+
+def test_processes_that_share_the_sequences_find_what_one_finds(build_model, domains):
+    model = model_that_fires(build_model)
+    sequences = peek_sequences(loader_of(domains[0]), 2)
+
+    def found(ranks):
+        return spike_regularity(model, sequences, generator=make_generator(0, "none"), device=CPU, ranks=ranks)
+
+    others = []
+    for rank in (0, 1):
+        # One of them has no sequence.
+        other = Others(rank, 3)
+        found(other)
+        others.append(other.own)
+    together = found(Others(2, 3, [sum(parts) for parts in zip(*others, strict=True)]))
+    torch.testing.assert_close(together, found(ONE_RANK))
 
 
 def boundary(model, regularizer, domain):

@@ -1,4 +1,4 @@
-"""An extension that makes one process of a run fail, once: a file says that it has."""
+"""An extension that makes one process of a run fail in every way, each once: a file says that it has."""
 
 import os
 import signal
@@ -8,26 +8,26 @@ from pathlib import Path
 
 from mambrane.engine.extensions import StepChange
 
+FAULTS = {"kill": 5, "raise": 6, "drift": 8, "stop": 9, "hang": 10}
+"""After which step each comes; a run that saves every four steps sees the drift when it saves the eighth, at once."""
+
 
 @dataclass
 class Fail:
-    """After-step extension: in step `step`, the process `rank` does `how`, unless the file is there already."""
+    """After-step extension: rank 1 does each fault at its step, unless a file of that name lies in `folder` already."""
 
-    file: str
-    how: str
-    rank: int = 1
-    step: int = 5
+    folder: str
 
     name = "fail"
     across_ranks = True
 
     def after_step(self, view):
         """Fail, or do nothing."""
-        if view.applied_step == self.step and view.ranks.rank == self.rank and not Path(self.file).exists():
-            Path(self.file).touch()
-            {"kill": self._kill, "raise": self._raise, "stop": self._stop, "hang": self._hang, "drift": self._drift}[
-                self.how
-            ](view)
+        for how, step in FAULTS.items():
+            happened = Path(self.folder) / how
+            if view.applied_step == step and view.ranks.rank == 1 and not happened.exists():
+                happened.touch()
+                getattr(self, f"_{how}")(view)
         return StepChange({})
 
     def _kill(self, view):

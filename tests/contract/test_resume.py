@@ -1,4 +1,7 @@
-"""Killed, stopped, interrupted: the same command goes on, and the weights end byte for byte the same."""
+"""Killed, stopped, interrupted: the same command goes on, and the weights end byte for byte the same.
+
+What begins a run, or is killed, is a process; what follows runs in this one, which spares it the start.
+"""
 
 import json
 import os
@@ -26,6 +29,14 @@ def straight(data):
     result = train(data, output)
     assert result.returncode == 0, result.stderr
     return output
+
+
+@pytest.fixture
+def train_here(data, monkeypatch):
+    """The command in this process; it returns the exit code."""
+    monkeypatch.setenv("MAMBRANE_CACHE", str(data.parent / "cache"))
+    monkeypatch.setenv("COLUMNS", "160")
+    return lambda data, output, *extra: main(train_words(data, output, *extra)[2:])
 
 
 def start_and_signal(data, output, number, at_step):
@@ -65,37 +76,38 @@ def test_a_run_leaves_what_the_readme_says(straight):
 
 
 @pytest.mark.parametrize("at_step", [2, 17, 30])
-def test_a_killed_run_ends_with_the_same_weights(data, straight, tmp_path, at_step):
+def test_a_killed_run_ends_with_the_same_weights(data, straight, tmp_path, train_here, at_step):
     output = tmp_path / "killed"
     assert start_and_signal(data, output, signal.SIGKILL, at_step) == -signal.SIGKILL
-    assert train(data, output).returncode == 0
+    assert train_here(data, output) == 0
     assert newest_weights(output) == newest_weights(straight)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stopped_run_says_so_by_its_exit_code_and_goes_on(data, straight, tmp_path, number):
+def test_a_stopped_run_says_so_by_its_exit_code_and_goes_on(data, straight, tmp_path, train_here, capsys, number):
     output = tmp_path / "stopped"
     assert start_and_signal(data, output, number, 9) == 128 + number
-    result = train(data, output)
-    assert result.returncode == 0
-    assert "resumed after step" in result.stdout
+    assert train_here(data, output) == 0
+    assert "resumed after step" in capsys.readouterr().out
     assert newest_weights(output) == newest_weights(straight)
 
 
-def test_max_steps_stops_there_and_the_rest_follows(data, straight, tmp_path):
+def test_max_steps_stops_there_and_the_rest_follows(data, straight, tmp_path, train_here):
     output = tmp_path / "limited"
     for limit in ("7", "26", "0"):
-        assert train(data, output, "--max-steps", limit).returncode == 0
+        assert train_here(data, output, "--max-steps", limit) == 0
     assert newest_weights(output) == newest_weights(straight)
 
 
-def test_a_finished_run_has_nothing_left_to_do(data, straight):
+def test_a_finished_run_has_nothing_left_to_do(data, straight, train_here):
     before = newest_weights(straight)
-    assert train(data, straight).returncode == 0
+    assert train_here(data, straight) == 0
     assert newest_weights(straight) == before
 
 
-def test_a_disk_without_room_for_the_log_is_told_without_a_traceback_and_the_run_goes_on(data, straight, tmp_path):
+def test_a_disk_without_room_for_the_log_is_told_without_a_traceback_and_the_run_goes_on(
+    data, straight, tmp_path, train_here, capsys
+):
     output = tmp_path / "full"
     log = output / "events.jsonl"
     output.mkdir()
@@ -105,15 +117,15 @@ def test_a_disk_without_room_for_the_log_is_told_without_a_traceback_and_the_run
     assert f"{log}: File too large" in result.stderr
     assert "run the same command again: it resumes from the newest checkpoint" in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr
-    result = train(data, output)
-    assert "resumed after step" in result.stdout
+    assert train_here(data, output) == 0
+    assert "resumed after step" in capsys.readouterr().out
     assert newest_weights(output) == newest_weights(straight)
 
 
-def test_how_often_is_saved_and_how_much_is_kept_changes_no_bit(data, straight, tmp_path):
+def test_how_often_is_saved_and_how_much_is_kept_changes_no_bit(data, straight, tmp_path, train_here):
     output = tmp_path / "operational"
-    assert train(data, output, "--max-steps", "7", "--save-every", "2").returncode == 0
-    assert train(data, output, "--save-every", "50", "--keep-checkpoints", "2").returncode == 0
+    assert train_here(data, output, "--max-steps", "7", "--save-every", "2") == 0
+    assert train_here(data, output, "--save-every", "50", "--keep-checkpoints", "2") == 0
     assert newest_weights(output) == newest_weights(straight)
 
 
@@ -154,7 +166,9 @@ def edit_config(output, edit):
     (output / "config.json").write_text(json.dumps(config))
 
 
-def test_a_run_of_an_earlier_version_goes_on_and_says_which_settings_it_did_not_know(data, straight, tmp_path):
+def test_a_run_of_an_earlier_version_goes_on_and_says_which_settings_it_did_not_know(
+    data, straight, tmp_path, train_here, capsys
+):
     output = tmp_path / "earlier"
     shutil.copytree(straight, output)
 
@@ -163,39 +177,37 @@ def test_a_run_of_an_earlier_version_goes_on_and_says_which_settings_it_did_not_
         del config["plasticity"]["stdp_bounds"]
 
     edit_config(output, forget)
-    result = train(data, output)
-    assert result.returncode == 0, result.stderr
-    assert "engine.max_consecutive_skips = 25, plasticity.stdp_bounds = hard" in result.stdout
+    assert train_here(data, output) == 0
+    assert "engine.max_consecutive_skips = 25, plasticity.stdp_bounds = hard" in capsys.readouterr().out
     (event,) = (e for e in read_events(output / "events.jsonl") if e["event"] == "settings_filled_in")
     assert event["settings"] == {"engine.max_consecutive_skips": 25, "plasticity.stdp_bounds": "hard"}
     assert "max_consecutive_skips" in json.loads((output / "config.json").read_text())["engine"]
 
 
-def test_a_run_of_a_later_version_is_refused_with_the_name_of_what_is_not_known(data, straight, tmp_path):
+def test_a_run_of_a_later_version_is_refused_with_the_name_of_what_is_not_known(
+    data, straight, tmp_path, train_here, capsys
+):
     output = tmp_path / "later"
     shutil.copytree(straight, output)
     edit_config(output, lambda config: config["engine"].update(lookahead=3))
-    result = train(data, output)
-    assert result.returncode == 2
-    assert "unknown setting engine.lookahead" in result.stderr
+    assert train_here(data, output) == 2
+    assert "unknown setting engine.lookahead" in capsys.readouterr().err
 
 
-def test_changed_text_is_refused_even_where_it_is_not_being_trained_on(data, straight, tmp_path):
+def test_changed_text_is_refused_even_where_it_is_not_being_trained_on(data, tmp_path, train_here, capsys):
     own = tmp_path / "texts"
     shutil.copytree(data, own)
     output = tmp_path / "run"
-    assert train(own, output, "--max-steps", "2").returncode == 0
+    assert train_here(own, output, "--max-steps", "2") == 0
     (own / "domain4.txt").write_text("something else\n" * 200)
-    result = train(own, output)
-    assert result.returncode == 2
-    assert "the text of domain4 changed since the run was saved" in result.stderr
+    assert train_here(own, output) == 2
+    assert "the text of domain4 changed since the run was saved" in capsys.readouterr().err
 
 
-def test_a_folder_is_not_claimed_by_a_run_whose_text_cannot_be_read(data, tmp_path):
+def test_a_folder_is_not_claimed_by_a_run_whose_text_cannot_be_read(data, tmp_path, train_here, capsys):
     broken = tmp_path / "broken.txt"
     broken.write_bytes(b"caf\xe9")
     output = tmp_path / "run"
-    refused = train(broken, output, "--num-tasks", "1")
-    assert refused.returncode == 2
-    assert "not UTF-8" in refused.stderr
-    assert train(data, output, "--max-steps", "1").returncode == 0
+    assert train_here(broken, output, "--num-tasks", "1") == 2
+    assert "not UTF-8" in capsys.readouterr().err
+    assert train_here(data, output, "--max-steps", "1") == 0

@@ -2,11 +2,17 @@
 
 import json
 import shutil
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+import mambrane
+from mambrane.app.cli import main
+from tests.contract.rank_faults import FAULTS
 from tests.engine.test_ranks import torchrun
 
 SETTINGS = {
@@ -44,15 +50,29 @@ def text(tmp_path_factory):
     return [str(folder / "numbers.txt"), str(folder / "colours.txt")]
 
 
+def words_of(folder, text, *more):
+    return ["train", *WORDS, "--data", *text, "--output-dir", str(folder), *more]
+
+
 def train(num_processes, folder, text, *more, before=()):
-    """Return the finished command."""
-    words = ["train", *WORDS, "--data", *text, "--output-dir", str(folder), *more]
-    return torchrun(num_processes, *before, "-m", "mambrane", *words)
+    """Return the finished command, started by torchrun."""
+    return torchrun(num_processes, *before, "-m", "mambrane", *words_of(folder, text, *more))
+
+
+def require_success(num_processes, folder, text, *more):
+    """Train to the end; one process alone is this one, without torchrun."""
+    if num_processes == 1:
+        assert main(words_of(folder, text, *more)) == 0
+        return
+    ended = train(num_processes, folder, text, *more)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
 def losses(folder):
+    """Return the loss of every step; what came after the last checkpoint of a process that ended came twice."""
     events = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
-    return [event["loss"] for event in events if event["event"] == "step"]
+    by_step = {event["step"]: event["loss"] for event in events if event["event"] == "step"}
+    return [by_step[step] for step in sorted(by_step)]
 
 
 def last_weights(folder):
@@ -64,16 +84,12 @@ def matrix(folder):
     return json.loads((folder / "matrix.json").read_text())["bits_per_byte"]
 
 
-def require_success(ended):
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, text):
     """The run with one, two and three processes."""
     folders = {size: tmp_path_factory.mktemp(f"ranks-{size}") / "run" for size in (1, 2, 3)}
     for size, folder in folders.items():
-        require_success(train(size, folder, text))
+        require_success(size, folder, text)
     return folders
 
 
@@ -88,62 +104,102 @@ def test_several_processes_train_the_run_of_one(finished, size):
         assert row == pytest.approx(expected, abs=2e-2)
 
 
-@pytest.mark.slow
-def test_a_run_begun_by_two_processes_is_ended_by_one_and_by_three(tmp_path, text, finished):
-    require_success(train(2, tmp_path / "run", text, "--max-steps", "6"))
-    for size in (1, 3):
-        shutil.copytree(tmp_path / "run", tmp_path / str(size))
-        ended = train(size, tmp_path / str(size), text)
-        require_success(ended)
-        assert f"num_processes 2 -> {size}" in (tmp_path / str(size) / "events.jsonl").read_text()
-        resumed, whole = losses(tmp_path / str(size)), losses(finished[2])
-        assert len(resumed) == len(whole)
-        torch.testing.assert_close(torch.tensor(resumed[:12]), torch.tensor(whole[:12]), **NEAR)
+class Failed(NamedTuple):
+    """A run of two processes, started again after each fault of one of them until it came to its end."""
 
+    faults: Path
+    """Holds a file for each fault that there was."""
+    run: Path
+    ends: dict[str, subprocess.CompletedProcess]
+    """What each command but the last ended in, by the fault that ended it."""
+    stopped: Path
+    """A copy of the run as it lay when one process had been told to stop."""
 
-def failing(tmp_path, how):
-    return ["--extension", "tests.contract.rank_faults:Fail", f"file={tmp_path / 'failed'}", f"how={how}"]
+    @property
+    def extension(self):
+        return ["--extension", "tests.contract.rank_faults:Fail", f"folder={self.faults}"]
 
 
 @pytest.fixture(scope="module")
-def with_faulty_extension(tmp_path_factory, text):
-    """Last weights of the run with the extension that, this time, does not fail."""
-    folder = tmp_path_factory.mktemp("faultless")
-    (folder / "failed").touch()
-    require_success(train(2, folder / "run", text, *failing(folder, "kill")))
-    return last_weights(folder / "run")
+def failed(tmp_path_factory, text):
+    """The run through every fault, the first time under a torchrun that starts it again by itself."""
+    folder = tmp_path_factory.mktemp("failed")
+    failed = Failed(folder / "faults", folder / "run", {}, folder / "stopped")
+    failed.faults.mkdir()
+    more = [*failed.extension, "--rank-timeout-s", "20"]
+    failed.ends["raise"] = train(2, failed.run, text, *more, before=["--max-restarts", "1"])
+    failed.ends["drift"] = train(2, failed.run, text, *more)
+    failed.ends["stop"] = train(2, failed.run, text, *more)
+    shutil.copytree(failed.run, failed.stopped)
+    failed.ends["hang"] = train(2, failed.run, text, *more)
+    require_success(2, failed.run, text, *more)
+    return failed
 
 
-def assert_same_bits(found, expected):
+FOUND = {
+    "raise": "a defect on one rank",
+    "drift": "norm.weight differs between rank 0 and rank 1",
+    "stop": "stopped",
+    "hang": "rank 1 did not come",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", FOUND)
+def test_a_fault_of_one_process_ends_all_and_is_told(failed, how):
+    assert failed.ends[how].returncode != 0
+    assert FOUND[how] in failed.ends[how].stdout + failed.ends[how].stderr
+
+
+@pytest.mark.slow
+def test_torchrun_starts_a_killed_run_again_by_itself(failed):
+    """The command that met the kill was ended by the fault after that."""
+    told = failed.ends["raise"].stdout + failed.ends["raise"].stderr
+    assert "exitcode: -9" in told
+    assert told.index("exitcode: -9") < told.index("a defect on one rank")
+
+
+@pytest.mark.slow
+def test_the_same_command_goes_on_after_every_fault_to_the_same_weights(failed, finished):
+    assert {path.name for path in failed.faults.iterdir()} == FAULTS.keys() == {"kill", *FOUND}
+    found, expected = last_weights(failed.run), last_weights(finished[2])
     assert {part: set(found[part]) for part in found} == {part: set(expected[part]) for part in expected}
     assert all(torch.equal(found[part][name], expected[part][name]) for part in found for name in found[part])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("how", "words"),
-    [
-        ("kill", ""),
-        ("raise", "a defect on one rank"),
-        ("stop", "stopped"),
-        ("hang", "rank 1 did not come"),
-        ("drift", "norm.weight differs between rank 0 and rank 1"),
-    ],
-)
-def test_a_fault_of_one_process_ends_all_and_the_same_command_goes_on(
-    tmp_path, text, with_faulty_extension, how, words
-):
-    command = (2, tmp_path / "run", text, *failing(tmp_path, how), "--rank-timeout-s", "20")
-    ended = train(*command)
-    assert ended.returncode != 0
-    assert words in ended.stdout + ended.stderr
-    require_success(train(*command))
-    assert_same_bits(last_weights(tmp_path / "run"), with_faulty_extension)
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_run_begun_by_two_processes_is_ended_by_one_and_by_three(failed, finished, text, tmp_path, size):
+    shutil.copytree(failed.stopped, tmp_path / "run")
+    require_success(size, tmp_path / "run", text, *failed.extension)
+    assert f"num_processes 2 -> {size}" in (tmp_path / "run" / "events.jsonl").read_text()
+    resumed, whole = losses(tmp_path / "run"), losses(finished[2])
+    assert len(resumed) == len(whole)
+    torch.testing.assert_close(torch.tensor(resumed[:12]), torch.tensor(whole[:12]), **NEAR)
 
 
 @pytest.mark.slow
-def test_torchrun_starts_a_killed_run_again_by_itself(tmp_path, text, with_faulty_extension):
-    before = ["--max-restarts", "1"]
-    require_success(train(2, tmp_path / "run", text, *failing(tmp_path, "kill"), before=before))
-    assert (tmp_path / "failed").exists()
-    assert_same_bits(last_weights(tmp_path / "run"), with_faulty_extension)
+def test_two_processes_learn_what_one_learns_and_take_back_bit_for_bit(tmp_path, text, finished):
+    """One start of torchrun teaches two runs that one process has trained: what it decides, all processes do."""
+    third = tmp_path / "days.txt"
+    lines = (f"{day} {number * 7919 % 1000}" for number in range(150) for day in ("mon", "tue", "sun"))
+    third.write_text("\n".join(lines))
+    for name in ("alone", "taken-back", "kept"):
+        shutil.copytree(finished[1], tmp_path / name)
+    before = last_weights(tmp_path / "alone")
+    folders = map(str, (tmp_path / "taken-back", tmp_path / "kept", third))
+    ended = torchrun(2, "-m", "tests.contract.learning_ranks", *folders)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert [ended.stdout.count(f"exit code {code}") for code in (3, 0)] == [2, 2]
+    after = last_weights(tmp_path / "taken-back")
+    assert all(torch.equal(after[part][name], before[part][name]) for part in before for name in before[part])
+
+    mambrane.learn(tmp_path / "alone", third)
+    alone, together = losses(tmp_path / "alone"), losses(tmp_path / "kept")
+    assert len(alone) == len(together) > len(losses(finished[1]))
+    torch.testing.assert_close(torch.tensor(together), torch.tensor(alone), rtol=0.0, atol=1e-2)
+    for row, expected in zip(matrix(tmp_path / "kept"), matrix(tmp_path / "alone"), strict=True):
+        assert row == pytest.approx(expected, abs=2e-2)
+    # The log has one writer.
+    decisions = [line for line in (tmp_path / "kept" / "events.jsonl").read_text().splitlines() if "decided" in line]
+    assert len(decisions) == 1

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import torch
 
+from mambrane.continual.importance import output_sensitivity, sampled_fisher
 from mambrane.core.errors import UserError
+from mambrane.core.seeding import make_generator
 from mambrane.engine.extensions import Extensions, StepChange
 from mambrane.engine.ranks import ONE_RANK, Ranks, RanksDifferError, open_ranks
 from tests.engine.tiny_training import (
@@ -116,6 +118,17 @@ def rank_primitives(ranks):
     }
 
 
+def importance(ranks):
+    """Return what the processes find together about seven sequences."""
+    sequences = [make_batch(number, rows=1, num_targets=3 + number % 3) for number in range(7)]
+    return {
+        estimate.__name__: estimate(
+            TinyModel(), sequences, generator=make_generator(0, "labels"), device=CPU, ranks=ranks
+        )
+        for estimate in (sampled_fisher, output_sensitivity)
+    }
+
+
 def scenarios(ranks: Ranks) -> dict:
     """Return what every scenario gives on this rank."""
     polls = []
@@ -136,6 +149,7 @@ def scenarios(ranks: Ranks) -> dict:
             seam: told(lambda seams=seams: train([], ranks=ranks, extensions=Extensions(**seams)))
             for seam, seams in REFUSED.items()
         },
+        "importance": importance(ranks),
         "counted": train(make_batches(4, rows=5), ranks=ranks, extensions=Extensions(after_steps=(CountRows(),))),
         "a stop on one rank": train(make_batches(6), "fp16", ranks=ranks, should_stop=stop_on_the_last_rank),
     }

@@ -74,6 +74,14 @@ def test_an_extension_that_sums_by_the_ranks_of_its_view_shows_what_one_process_
     assert ranks[0]["counted"]["numbers"] == alone["counted"]["numbers"] == [{"drift/rows": 10.0}] * 2
 
 
+def test_processes_that_share_the_sequences_of_an_importance_find_that_of_all(ranks, alone):
+    for name, expected in alone["importance"].items():
+        for other in ranks:
+            assert differences(ranks[0]["importance"][name], other["importance"][name]) == []
+        torch.testing.assert_close(ranks[0]["importance"][name], expected, **NEAR)
+        assert all(values.any() for values in expected.values())
+
+
 def test_a_stop_that_one_rank_sees_aborts_the_step_on_all(ranks):
     assert_equal_on_all(ranks, "a stop on one rank")
     stopped = ranks[0]["a stop on one rank"]

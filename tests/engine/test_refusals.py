@@ -5,9 +5,15 @@ import torch
 from torch import nn
 
 from mambrane.core.errors import UserError
+from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.ranks import ONE_RANK
-from mambrane.engine.refusals import refuse_half_weights, refuse_sight_of_one_rank
+from mambrane.engine.refusals import (
+    load_weights,
+    refuse_another_average,
+    refuse_half_weights,
+    refuse_sight_of_one_rank,
+)
 from tests.engine.recorder import Recorder
 
 
@@ -42,3 +48,18 @@ def test_what_sees_the_rows_of_one_process_is_refused_by_name_unless_it_sums_the
         refuse_sight_of_one_rank(Extensions.of(Recorder()), ONE_RANK)
     refuse_sight_of_one_rank(Extensions.of(Unseeing()), ONE_RANK)
     refuse_sight_of_one_rank(Extensions.of(Summing()), ONE_RANK)
+
+
+@pytest.mark.parametrize(("saved", "decay", "words"), [(["ema"], 0.0, "an average"), ([], 0.9, "no average")])
+def test_an_average_that_only_one_of_them_has_is_refused_with_the_setting(saved, decay, words):
+    with pytest.raises(UserError, match=f"--ema-decay {decay}, and the saved run has {words}"):
+        refuse_another_average(dict.fromkeys(saved), EngineConfig(ema_decay=decay))
+    refuse_another_average(dict.fromkeys(saved), EngineConfig(ema_decay=0.9 - decay))
+
+
+def test_weights_of_another_model_are_refused_and_its_own_are_taken():
+    model, saved = nn.Linear(2, 2), nn.Linear(2, 2).state_dict()
+    load_weights(model, saved)
+    assert torch.equal(model.weight, saved["weight"])
+    with pytest.raises(UserError, match="do not fit this model"):
+        load_weights(nn.Linear(3, 2), saved)

@@ -51,7 +51,7 @@ def test_rows_that_are_not_measured_are_left_out_of_the_matrix():
 def test_events_that_no_section_shows_are_counted_with_the_latest_of_each():
     events = [{"time_s": float(n), "event": "kernel_chosen", "op": f"op{n}"} for n in range(3)]
     html = log(data_of(*events))
-    assert "<th>kernel chosen</th><td>3</td><td>op: op2</td>" in html
+    assert '<th scope="row">kernel chosen</th><td>3</td><td>op: op2</td>' in html
     assert log(data_of()) == ""
 
 

@@ -43,6 +43,7 @@ def test_the_page_is_there_with_its_script_and_may_load_nothing_else(server):
     assert page.startswith("<!DOCTYPE html>")
     assert f"<script>{SCRIPT}</script>" in page
     assert page.count("<script") == 1
+    assert page.count('id="pause"') == 1
     assert answer.headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert answer.headers["Access-Control-Allow-Origin"] is None
     assert HEADERS.items() <= dict(answer.headers).items()

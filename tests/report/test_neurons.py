@@ -14,17 +14,9 @@ def data_of(numbers=None, shown_numbers=(), **fields):
     return ReportData(title="", history=read_history(events), config={}, **fields)
 
 
-@pytest.mark.parametrize(
-    ("section", "sentence"),
-    [
-        (neurons.neurons, "The model was not run for this report."),
-        (neurons.paths, "The model was not run for this report."),
-        (neurons.samples, "No text was generated for this report."),
-        (neurons.energy, "No energy was estimated for this report."),
-    ],
-)
-def test_what_was_not_measured_is_said_in_a_sentence(section, sentence):
-    assert sentence in section(data_of())
+@pytest.mark.parametrize("section", [neurons.neurons, neurons.paths, neurons.samples, neurons.energy])
+def test_what_was_not_measured_is_left_out(section):
+    assert section(data_of()) == ""
 
 
 def test_a_rule_that_was_off_is_said_and_one_at_work_is_drawn_under_its_own_title():

@@ -55,4 +55,4 @@ def test_a_table_of_equal_numbers_is_light():
 def test_the_last_row_is_the_total_where_one_is_asked_for():
     html = page.table(["a", "b"], [["x", "1"], ["sum", "1"]], total=True)
     assert html.count('class="total"') == 1
-    assert '<tr class="total"><th>sum</th>' in html
+    assert '<tr class="total"><th scope="row">sum</th>' in html

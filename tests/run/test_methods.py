@@ -27,7 +27,9 @@ def test_every_method_has_a_name_of_its_own_and_numbers_with_titles():
 def test_a_method_that_is_used_is_built_under_its_name(method):
     config = tiny()
     strengths = {"regularizer_strength": 1.0, "distillation_strength": 1.0, "reptile_strength": 0.1}
-    config = replace(config, continual=replace(config.continual, **strengths))
+    strengths["dark_replay_strength"] = 0.5
+    plasticity = replace(config.plasticity, meta_row_rate=0.1)
+    config = replace(config, continual=replace(config.continual, **strengths), plasticity=plasticity)
     assert method.is_used(config)
     assert build_extensions(config, build_model(config, 257)).by_name()[method.name].name == method.name
 

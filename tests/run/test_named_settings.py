@@ -5,7 +5,7 @@ import pytest
 from mambrane.app.train_settings import parse_train
 from mambrane.core.errors import UserError
 from mambrane.data.config import DataConfig
-from mambrane.run.named_settings import config_of, num_domains_in, settings_by_name
+from mambrane.run.named_settings import config_of, configure, num_domains_in, settings_by_name
 
 
 @pytest.mark.parametrize(
@@ -46,3 +46,11 @@ def test_domains_are_counted_without_reading_them(tmp_path):
         (tmp_path / f"{name}.txt").write_text("text")
     assert num_domains_in(DataConfig(data=(str(tmp_path),))) == 3
     assert num_domains_in(DataConfig()) == 5
+
+
+def test_configure_takes_the_flags_by_name_and_paths_as_they_are(tmp_path):
+    (tmp_path / "a.txt").write_text("text")
+    words = ["--preset", "tiny", "--data", str(tmp_path), "--no-use-stdp", "--output-dir", str(tmp_path / "run")]
+    assert configure(preset="tiny", data=[tmp_path], use_stdp=False, output_dir=tmp_path / "run") == parse_train(words)
+    with pytest.raises(UserError, match="did you mean use-stdp"):
+        configure(use_stdpp=False)

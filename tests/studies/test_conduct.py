@@ -74,7 +74,7 @@ def is_free(folder: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_a_study_that_was_killed_goes_on_and_repeats_no_finished_run(files, tmp_path):
+def test_a_study_that_was_killed_goes_on_and_repeats_no_finished_run(files, tmp_path, monkeypatch, capsys):
     file, folder = files
     surroundings = environment(tmp_path / "cache")
     first = subprocess.Popen(command(file, folder), env=surroundings, stderr=subprocess.DEVNULL)
@@ -94,8 +94,9 @@ def test_a_study_that_was_killed_goes_on_and_repeats_no_finished_run(files, tmp_
     assert all(run["is_finished"] and run["seconds"] > 0 and run["memory_bytes"] > 1e7 for run in content["runs"])
     assert "final average" in again.stdout
 
-    third = subprocess.run(command(file, folder), env=surroundings, capture_output=True, text=True, check=False)
-    assert "all 2 runs are finished" in third.stderr
+    monkeypatch.setenv("MAMBRANE_CACHE", surroundings["MAMBRANE_CACHE"])
+    assert main(command(file, folder)[3:]) == 0
+    assert "all 2 runs are finished" in capsys.readouterr().err
 
 
 @pytest.mark.slow

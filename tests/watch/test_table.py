@@ -1,6 +1,7 @@
 """Tables of what was learned."""
 
-from mambrane.continual.matrix import ForgettingMatrix, Metric
+from mambrane.continual.forgetting_metrics import Metric
+from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.measure import BITS_PER_BYTE
 from mambrane.watch.table import matrix_tables, metric_text
 from tests.measured import Loss

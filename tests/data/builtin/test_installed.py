@@ -18,9 +18,14 @@ NAMES = ["python", "cpp", "english", "tables", "markup"]
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory):
-    config = DataConfig(max_domain_bytes=60_000)
-    return load_domains(config, tmp_path_factory.mktemp("cache"), EventLog())
+def cache(tmp_path_factory):
+    """What is read once for one test need not be read again for another: presets share their text."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def loaded(cache):
+    return load_domains(DataConfig(max_domain_bytes=60_000), cache, EventLog())
 
 
 def text_of(loaded, name, split="train"):
@@ -97,10 +102,10 @@ def test_a_missing_installation_shows_the_way_out(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["tables", "markup"])
-def test_what_is_held_out_has_its_like_in_the_training_text(name, tmp_path):
+def test_what_is_held_out_has_its_like_in_the_training_text(name, cache):
     """At the tiny preset: held-out text of a kind that is never trained on would measure nothing."""
     source = builtin_sources()[NAMES.index(name)]
-    files = cached_corpus(source, PRESETS["tiny"]().data, tmp_path, EventLog()).record["files"]
+    files = cached_corpus(source, PRESETS["tiny"]().data, cache, EventLog()).record["files"]
     heldout, train = (
         {file["path"].split("/")[0] for file in files if file["split"] == split} for split in ("heldout", "train")
     )
@@ -120,9 +125,9 @@ def test_fonts_of_a_typeface_are_learned_or_held_out_together(loaded):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*PRESETS])
-def test_next_to_nothing_of_the_held_out_text_stands_in_training_text(name, tmp_path):
+def test_next_to_nothing_of_the_held_out_text_stands_in_training_text(name, cache):
     """At each preset, with the whole text of the domains at base."""
-    _, domains = load_domains(replace(PRESETS[name]().data, tokenizer="bytes"), tmp_path, EventLog())
+    _, domains = load_domains(replace(PRESETS[name]().data, tokenizer="bytes"), cache, EventLog())
     assert [domain.name for domain in domains] == NAMES
     for domain in domains:
         assert domain.overlap_ratio <= 0.02, domain.name

@@ -1,0 +1,70 @@
+"""Claims about replay that keeps pace with the weights."""
+
+import pytest
+import torch
+from torch import nn
+
+from mambrane.continual.update_clock import UpdateClock
+from mambrane.storage.state_files import decode_state, encode_state
+from tests.continual.beside_replay import TwoTasks, config_with, ends_of_a_run_that_is_left, same
+
+
+def clock_of(model: nn.Module, *ways: float) -> UpdateClock:
+    clock = UpdateClock()
+    clock.tick(model)
+    for way in ways:
+        model.weight.data.add_(way)
+        clock.tick(model)
+    return clock
+
+
+def test_pace_is_the_last_update_beside_the_mean_and_1_before_there_are_two():
+    model = nn.Linear(4, 1, bias=False)
+    assert clock_of(model).pace == clock_of(model, 3.0).pace == 1.0
+    clock = clock_of(model, 1.0, 2.0, 3.0)
+    assert clock.last == pytest.approx(6.0)
+    assert clock.pace == pytest.approx(1.5)
+    assert clock_of(model, 0.0, 0.0).pace == 1.0
+
+
+def test_a_clock_that_was_saved_goes_on():
+    model = nn.Linear(4, 1, bias=False)
+    clock, again = clock_of(model, 1.0, 2.0), UpdateClock()
+    again.load_state_dict(decode_state(*encode_state(clock.state_dict(), copy=True)))
+    model.weight.data.add_(5.0)
+    for each in (clock, again):
+        each.tick(model)
+    assert clock.pace == again.pace != 1.0
+
+
+def test_more_is_replayed_after_large_updates_and_about_as_much_in_all(build_model):
+    run = TwoTasks(build_model, config_with(replay_timing="updates")).first_task()
+    replay, paces, rows = run.extensions.by_name()["replay"], [], []
+    replay.clock.total, replay.clock.count = 0.0, 0
+    batch = next(iter(run.loaders[1].epoch_batches()))
+    for size in (4.0, 0.0, 1.0, 7.0) * 8:
+        with torch.no_grad():
+            run.model.embedding.weight.add_(size)
+        replay.clock.tick(run.model)
+        paces.append(replay.clock.pace)
+        before = replay.rows_replayed
+        replay.mix(batch)
+        rows.append(replay.rows_replayed - before)
+    assert sum(rows[3::4]) > 2 * sum(rows[2::4])
+    assert max(rows) <= 4
+    assert sum(rows) == pytest.approx(0.5 * 4 * sum(paces), abs=4)
+
+
+def test_it_differs_from_steps_and_a_run_that_is_left_ends_the_same(build_model):
+    config = config_with(replay_timing="updates", replay_fraction=0.4)
+    whole, taken_up = ends_of_a_run_that_is_left(build_model, config)
+    assert same(whole, taken_up)
+    by_steps = TwoTasks(build_model, config_with(replay_fraction=0.4)).first_task().second_task().weights()
+    assert not same(whole, by_steps)
+
+
+def test_updates_of_one_size_are_steps_bit_for_bit(build_model, monkeypatch):
+    by_steps = TwoTasks(build_model, config_with()).first_task().second_task().weights()
+    monkeypatch.setattr(UpdateClock, "pace", 1.0)
+    config = config_with(replay_timing="updates")
+    assert same(by_steps, TwoTasks(build_model, config).first_task().second_task().weights())
