@@ -21,6 +21,7 @@ from mambrane.measure.energy import estimate_energy
 from mambrane.measure.probe import probe_model
 from mambrane.measure.sampling import Sampling
 from mambrane.measure.scoring import LineScore
+from mambrane.measure.writing import Writing
 from mambrane.models.cost import count_costs
 from mambrane.models.language_model import LanguageModel
 from mambrane.report.data import Sample, read_report_data
@@ -227,12 +228,12 @@ class Run:
         """
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         options: dict[str, Any] = {"max_tokens": max_tokens, "seed": seed, "stop": stop}
-        model, text = self._writing_model(), as_bytes(prompt)
+        text = as_bytes(prompt)
         if state is not None:
             options |= {"state": Path(state), "events": self._log}
-            yield from stream_with_state(model, self.tokenizer, text, sampling, **options)
+            yield from stream_with_state(self.prepare_writing(), self.tokenizer, text, sampling, **options)
             return
-        for writing in begin_writing(model, self.tokenizer, text, sampling, num_samples=1, **options):
+        for writing in self.begin(text, sampling, num_samples=1, **options):
             yield from writing
 
     def write(self, prompt: str | bytes = "", num_samples: int = 1, **options: Any) -> list[Written]:  # noqa: ANN401
@@ -240,18 +241,22 @@ class Run:
         check_samples(num_samples, None)
         settings = {"max_tokens": 256, "temperature": 0.8, "top_k": 0, "top_p": 1.0, "seed": 0, "stop": (), **options}
         sampling = Sampling(**{name: settings.pop(name) for name in ("temperature", "top_k", "top_p")})
-        model, text = self._writing_model(), as_bytes(prompt)
-        writings = begin_writing(model, self.tokenizer, text, sampling, num_samples=num_samples, **settings)
+        writings = self.begin(prompt, sampling, num_samples=num_samples, **settings)
         return [finished(writing) for writing in writings]
+
+    def begin(self, prompt: str | bytes, sampling: Sampling, **settings: Any) -> Iterator[Writing]:  # noqa: ANN401
+        """Yield continuations that are written as they are iterated over; settings as of `begin_writing`."""
+        return begin_writing(self.prepare_writing(), self.tokenizer, as_bytes(prompt), sampling, **settings)
 
     def score(self, lines: Iterable[bytes | str]) -> Iterator[LineScore]:
         """Yield how surprising each line is, as it comes: `.bits_per_byte`, at constant memory, for ever.
 
         All lines, which come with their ends, as those of an open file do, are one document.
         """
-        return score_text(self._writing_model(), self.tokenizer, lines)
+        return score_text(self.prepare_writing(), self.tokenizer, lines)
 
-    def _writing_model(self) -> LanguageModel:
+    def prepare_writing(self) -> LanguageModel:
+        """Return the model, with what writes text compiled."""
         compile_token_program(self._log)
         return self.usable_model
 
