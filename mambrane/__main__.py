@@ -1,8 +1,14 @@
 """The program `mambrane`, also as `python -m mambrane`: quiet from its first moment when Ctrl-C is pressed."""
 
+import sys
+
+# `python -m` looks for modules in the working folder first, where a file of the user that is called random.py would
+# stand in for the library's. It is looked at last, as an extension may lie there.
+if __name__ == "__main__" and not sys.flags.safe_path:
+    sys.path.append(sys.path.pop(0))
+
 import os
 import signal
-import sys
 from types import FrameType
 
 from mambrane.core.errors import INTERRUPTED_EXIT_CODE

@@ -38,11 +38,13 @@ def _decorated(*functions, typechecker):
 
 
 def _names_a_shape(function):
+    """Return whether an annotation names a shape, or a type that only a type checker knows."""
+    own_class = function.__qualname__.split(".")[0]
     try:
-        return any(map(_is_of_shapes, typing.get_type_hints(function).values()))
-    except (NameError, AttributeError, TypeError):
-        # A class that names itself is not there yet.
-        return any("_" in str(hint) for hint in function.__annotations__.values())
+        hints = typing.get_type_hints(function, localns={own_class: object})
+    except NameError:
+        return True
+    return any(map(_is_of_shapes, hints.values()))
 
 
 def _is_of_shapes(hint):

@@ -143,10 +143,10 @@ def _learn(argv: Sequence[str]) -> int:
         way_out = f"mambrane learn {run} --data PATH"
         raise UserError("mambrane learn without --data", wanted="text to learn", way_out=way_out)
     from mambrane.app.learn import learn
-    from mambrane.run.learn import configuration_of
+    from mambrane.run.configuration import read_configuration
     from mambrane.storage.run_folder import RunFolder
 
-    began = configuration_of(RunFolder(Path(run)))
+    began = read_configuration(RunFolder(Path(run)))
     default = LearnArguments(**{f.name: getattr(began, f.name) for f in fields(RunConfig)})
     parsed = parse(LearnArguments, long_forms(settings), command="learn", default=default)
     sections = [getattr(parsed, section.name) for section in fields(parsed)]

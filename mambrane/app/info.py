@@ -32,7 +32,7 @@ def info(run: Path) -> int:
     saved = opened.saved
     rates = last_firing_rates(saved, opened.events())
     console = Console(highlight=False, markup=False, emoji=False)
-    console.print(switches(*on_and_off(saved.config)), soft_wrap=True)
+    console.print(switches(*on_and_off(saved.config, saved.num_tasks)), soft_wrap=True)
     costs = count_costs(saved.model, rates)
     console.print(parts_table(costs, title=f"{run} after {saved.step:,} steps"))
     at = "counted at the firing rates of the last step" if rates else "counted as if every neuron always fired"

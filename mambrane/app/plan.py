@@ -16,6 +16,7 @@ from mambrane.run.arithmetic import arithmetic_of
 from mambrane.run.config import RunConfig
 from mambrane.run.effects import warnings_of_device
 from mambrane.run.kernels import compile_kernels_of
+from mambrane.run.outside import extension_lines
 from mambrane.run.plan import Plan, make_plan
 from mambrane.run.switches import on_and_off
 from mambrane.run.timing import TIMED_MICRO_BATCHES
@@ -37,6 +38,8 @@ def print_plan(config: RunConfig, warnings: Sequence[str], *, as_json: bool) -> 
         return 0
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(f"plan of {plan.folder}\n{switches(*on_and_off(config))}\n", soft_wrap=True)
+    for extension in extension_lines(plan.config.run.extension):
+        console.print(extension, soft_wrap=True)
     console.print(_text_table(plan), _tasks_table(plan), parts_table(plan.parts, title="model"), sep="")
     for line in (*_memory_and_time(plan), *(f"warning    {sentence}" for sentence in said)):
         console.print(line, soft_wrap=True)

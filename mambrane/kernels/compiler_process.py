@@ -22,7 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -105,7 +105,7 @@ class _Compiler:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 -- open for as long as the process lives
+        self._errors = _open_scratch_file()
         self._lock = threading.Lock()
         program = _PROGRAM.format(folders=_package_folders())
         self._process = subprocess.Popen(
@@ -160,12 +160,28 @@ class _Compiler:
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
         self.end()
-        how = f"exit status {status}" if status >= 0 else f"signal {signal.Signals(-status).name}"
+        how = f"exit status {status}" if status >= 0 else f"signal {_name_of_signal(-status)}"
         raise UserError(
             f"the process that compiles the CPU kernels ended with {how}: {lines[-1] if lines else 'it said nothing'}",
             wanted="a process that compiles them to the end",
             way_out="free memory if the system stopped it; else install numba and llvmlite as in constraints.txt",
         )
+
+
+def _open_scratch_file() -> IO[bytes]:
+    """Return a file for what the process says; where no disk has room, what it says is lost."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:
+        return open(os.devnull, "r+b", buffering=0)
+
+
+def _name_of_signal(number: int) -> str:
+    """Return the name of a signal; those that programs are free to use have none."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return str(number)
 
 
 _compiler: _Compiler | None = None
@@ -190,7 +206,8 @@ def end() -> None:
 
 def _package_folders() -> list[str]:
     """Return where Mambrane, torch, Numba and what they need are imported from."""
-    names = ("mambrane", "torch", "numba", "llvmlite", "numpy")
+    # The folder of Mambrane comes last: a checkout holds what its user puts there, a file called numba.py perhaps.
+    names = ("torch", "numba", "llvmlite", "numpy", "mambrane")
     files = [sys.modules[name].__file__ for name in names if name in sys.modules]
     return list(dict.fromkeys(str(Path(file).absolute().parents[1]) for file in files if file))
 
@@ -198,7 +215,9 @@ def _package_folders() -> list[str]:
 def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name in _KEPT_VARIABLES or name.startswith("NUMBA_")}
     if kept.get("NUMBA_CACHE_DIR"):
-        kept["NUMBA_CACHE_DIR"] = os.path.abspath(kept["NUMBA_CACHE_DIR"])
+        # Where the working folder was deleted there is no such path, and this process keeps nothing either.
+        with suppress(FileNotFoundError):
+            kept["NUMBA_CACHE_DIR"] = os.path.abspath(kept["NUMBA_CACHE_DIR"])
     return kept | {"OMP_NUM_THREADS": "1"}
 
 

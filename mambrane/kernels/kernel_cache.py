@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mambrane.core.ordinary_files import read_ordinary
 from mambrane.kernels import compiler_process
 from mambrane.kernels.numba_internals import CompileResult, CompileResultCacheImpl, dumps
 
@@ -106,7 +107,7 @@ class KernelCache:
 def _read(path: Path) -> bytes | None:
     """Return the checked content of a file, None if there is none; a damaged file is noted."""
     try:
-        content = path.read_bytes()
+        content = read_ordinary(path)
     except FileNotFoundError:
         return None
     except OSError as error:

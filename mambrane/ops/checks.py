@@ -58,10 +58,10 @@ class Arguments:
         if torch.compiler.is_compiling():
             return self._check(tensors)[0]
         try:
-            key = tuple([None if each is None else (each.shape, each.dtype, each.device) for each in tensors])
+            key = tuple([_key_of(each) for each in tensors])
             sizes = self._passed.get(key)
-        except (AttributeError, TypeError):
-            # Not a tensor, or one whose sizes are symbols.
+        except (AttributeError, TypeError, RuntimeError):
+            # Not a tensor, or one whose sizes are symbols, or a nested one, which has none.
             return self._check(tensors)[0]
         if sizes is not None:
             return sizes
@@ -83,6 +83,7 @@ class Arguments:
                 continue
             if not isinstance(tensor, Tensor):
                 self._refuse(f"{part.name} is {_named(tensor)}", "a tensor")
+            require_dense(self._operation, part.name, tensor)
             holds_always &= self._require_type(part, tensor, first)
             if tensor.device != device:
                 self._refuse(f"{part.name} is on {tensor.device}", f"{device}, as {self._parts[0].name}")
@@ -171,6 +172,37 @@ def require_kind(operation: str, name: str, value: object, kind: type) -> None:
         refuse(operation, f"{name} is {_named(value)}", f"{kind.__name__}")
 
 
+def require_dense(operation: str, name: str, tensor: Tensor) -> None:
+    """Raise UserError where the numbers of a tensor do not lie in rows of equal length."""
+    # A nested tensor may call itself strided, and has no shape.
+    if tensor.is_nested or tensor.layout is not torch.strided:
+        kind = "nested" if tensor.is_nested else _short(tensor.layout).strip("_")
+        refuse(operation, f"{name} is a {kind} tensor", "a dense one, such as to_dense() gives")
+
+
+def require_tensor(operation: str, name: str, tensor: object) -> Tensor:
+    """Return the value; raises UserError unless it is a dense tensor."""
+    if not isinstance(tensor, Tensor):
+        refuse(operation, f"{name} is {_named(tensor)}", "a tensor")
+    require_dense(operation, name, tensor)
+    return tensor
+
+
+def require_changeable(operation: str, name: str, tensor: object) -> None:
+    """Raise UserError unless a tensor can be changed in place by what has no gradient."""
+    tensor = require_tensor(operation, name, tensor)
+    if tensor.requires_grad and torch.is_grad_enabled():
+        refuse(operation, f"{name} requires a gradient, and has none here", "the call within torch.no_grad()")
+    if tensor.is_inference() and not torch.is_inference_mode_enabled():
+        refuse(operation, f"{name} was made in inference mode", "the call in that mode too, or a clone of it")
+
+
+def require_tensors(operation: str, name: str, tensors: object) -> None:
+    """Raise UserError unless the value is a list or a tuple."""
+    if not isinstance(tensors, list | tuple):
+        refuse(operation, f"{name} is {_named(tensors)}", "a list of tensors")
+
+
 def refuse(operation: str, found: str, wanted: str) -> NoReturn:
     """Raise UserError: what was found in the arguments of an operation, and what was wanted."""
     raise UserError(
@@ -223,11 +255,15 @@ def _size_or_letter(letter: str, sizes: dict[str, int]) -> str:
     return letter if size is None else str(size)
 
 
+def _key_of(tensor: Tensor | None) -> tuple | None:
+    return None if tensor is None else (tensor.shape, tensor.dtype, tensor.device, tensor.layout)
+
+
 def _named(value: Any) -> str:  # noqa: ANN401 -- whatever was given
     if isinstance(value, str):
         return f'"{value}"'
     return repr(value) if value is None or isinstance(value, Real) else f"of type {type(value).__name__}"
 
 
-def _short(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+def _short(kind: torch.dtype | torch.layout) -> str:
+    return str(kind).removeprefix("torch.")

@@ -13,6 +13,7 @@ from mambrane.continual.matrix_file import load_matrix
 from mambrane.continual.task_file import read_tasks
 from mambrane.core.errors import UserError
 from mambrane.core.events import read_events
+from mambrane.data.domain_records import read_domain_records
 from mambrane.measure.energy import EnergyEstimate
 from mambrane.measure.probe import Probe
 from mambrane.plasticity.windows import Window
@@ -101,6 +102,8 @@ def read_report_data(folder: Path, *, tell_damage: Callable[[str], None] = lambd
         attempts = read_tasks(run.tasks_file).attempts
     except UserError as error:
         damages.append(error.found)
+    if damage := read_domain_records(run.domains_file).damage:
+        damages.append(damage)
     for sentence in damages:
         tell_damage(sentence)
     return ReportData(

@@ -1,7 +1,6 @@
 """What a session says before its first step: what will run, what is on and off, and about how long it takes."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 
@@ -17,7 +16,7 @@ from mambrane.run.config import RunConfig, to_dict
 from mambrane.run.effects import warnings_of_device
 from mambrane.run.kernels import all_operations_of
 from mambrane.run.methods import shown_numbers
-from mambrane.run.outside import arguments_of
+from mambrane.run.outside import arguments_of, extension_lines
 from mambrane.run.presets import smaller_presets
 from mambrane.run.switches import on_and_off
 from mambrane.run.timing import expected_time_now
@@ -48,26 +47,15 @@ def announce(
         shown_numbers=shown_numbers(config, from_outside),
         environment=describe_environment(device, is_compiled=config.engine.compile),
     )
-    on, off = on_and_off(_with_all_tasks(config, len(stream.tasks)))
+    on, off = on_and_off(config, len(stream.tasks))
     events.emit("switches", on=on, off=off)
     for extension in from_outside:
-        events.emit("extension", message=f"extension {' '.join(arguments_of(extension))}")
+        for line in extension_lines(arguments_of(extension)):
+            events.emit("extension", message=line)
     for sentence in (*warnings, *warnings_of_device(config, device.type)):
         events.emit("warning", message=sentence)
     reasons = explain(device, dtype_of_products(config.engine, device))
     events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})
-
-
-def _with_all_tasks(config: RunConfig, num_tasks: int) -> RunConfig:
-    """Return the configuration as that of a run of so many tasks, for what is said of it."""
-    run, continual = config.run, config.continual
-    if not continual.continual_learning:
-        return config
-    return replace(
-        config,
-        run=replace(run, epochs=max(run.epochs, num_tasks)),
-        continual=replace(continual, num_tasks=num_tasks),
-    )
 
 
 def announce_time(config: RunConfig, runner: Runner, vocab_size: int, device: torch.device, events: EventLog) -> None:

@@ -21,6 +21,7 @@ from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.compiling import compile_blocks
 from mambrane.run.config import RunConfig
+from mambrane.run.configuration import SETTINGS_PART, settings_of
 from mambrane.run.memory_share import with_replay_size
 from mambrane.run.methods import build_extensions, methods_of
 from mambrane.storage.checkpoint_files import Checkpoint
@@ -72,6 +73,7 @@ def build_runner(
     tasks_path: Path | None = None,
     reference: Sequence[Domain] = (),
     ranks: Ranks = ONE_RANK,
+    began: RunConfig | None = None,
 ) -> Runner:
     """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands.
 
@@ -91,6 +93,7 @@ def build_runner(
         tasks_path: of tasks.json.
         reference: text outside the tasks, measured beside each row of the matrix.
         ranks: the processes that train together.
+        began: what the run began with, which every checkpoint keeps; `config` where not given.
     """
     _place(model, config, device, from_outside, ranks)
     kind = build_task_kind(config, device)
@@ -116,7 +119,8 @@ def build_runner(
             equal = {"weights": parts.weights, "extensions": parts.states["extensions"]}
             ranks.require_equal(encode_state(equal).tensors)
         if ranks.is_first:
-            saver.save_async(trainer.counters.applied, parts.states, weights=parts.weights)
+            states = {**parts.states, SETTINGS_PART: settings_of(began or config)}
+            saver.save_async(trainer.counters.applied, states, weights=parts.weights)
 
     def put_back(step: int, runner_state: dict[str, Any]) -> None:
         # Behind every save of the task: from here on the checkpoint before it is the newest.
@@ -201,7 +205,8 @@ def restore(runner: Runner, checkpoint: Checkpoint, *, take_up: bool = False) ->
 def restore_trainer(trainer: Trainer, checkpoint: Checkpoint, *, take_up: TakeUpView | None = None) -> None:
     """Bring a trainer to where the checkpoint stands."""
     states = with_present_state_names(dict(checkpoint.parts))
-    del states["runner"]
+    for of_the_run in ("runner", SETTINGS_PART):
+        states.pop(of_the_run, None)
     whole = {**states.pop("trainer"), **states, "weights": checkpoint.weights}
     trainer.load_state_dict(whole, take_up=take_up)
 

@@ -9,7 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.core.errors import UserError
-from mambrane.run.config import RunConfig, defaults_for_old_runs, from_dict, to_dict
+from mambrane.run.config import RunConfig, defaults_for_old_runs, to_dict
+from mambrane.run.configuration import read_configuration
 from mambrane.run.run import Run
 from mambrane.storage.run_folder import RunFolder, filled_in
 from mambrane.watch.table import metric_title
@@ -108,8 +109,7 @@ def compare(runs: Sequence[Path | str]) -> Comparison:
 
 def _configuration(run: Run) -> RunConfig:
     """Return the settings of a run, also of one that has no checkpoint yet."""
-    folder = RunFolder(run.folder)
-    return from_dict(folder.read_config(), source=str(folder.config_file), base=defaults_for_old_runs())
+    return read_configuration(RunFolder(run.folder))
 
 
 def _setting_rows(configs: Sequence[RunConfig]) -> list[Row]:

@@ -27,7 +27,7 @@ def compare_environment(folder: RunFolder, here: dict[str, Any], events: EventLo
     Raises:
         UserError: some changed, or nobody knows whether they did, and none must.
     """
-    file = folder.path / "environment.json"
+    file = folder.environment_file
     is_new = not file.exists() and not any(folder.checkpoints_folder.glob("step-*"))
     found = None if is_new else _difference(_read(file), here, file, unknown_counts=must_be_same)
     if found is not None:

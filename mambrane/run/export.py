@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.core.errors import UserError
+from mambrane.data.domain_records import read_domain_records
 from mambrane.models.pretrained import write_model_folder
 from mambrane.models.published_names import published_name, published_settings
 from mambrane.models.spiking_graphs import write_spiking_graphs
 from mambrane.run.card import model_card
 from mambrane.run.config import ExportKind
-from mambrane.run.saved import SavedRun, read_domain_records
+from mambrane.run.saved import SavedRun
 from mambrane.storage.hub import publish_folder
 
 USE_OURS = """\
@@ -96,7 +97,7 @@ def _card(saved: SavedRun, matrix: ForgettingMatrix | None, usage: str) -> str:
         step=saved.step,
         weights=saved.weights,
         parameters=sum(parameter.numel() for parameter in saved.model.parameters()),
-        domains=read_domain_records(saved.folder),
+        domains=read_domain_records(saved.folder.domains_file).records,
         matrix=matrix,
         usage=usage,
     )

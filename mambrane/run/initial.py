@@ -25,7 +25,8 @@ from mambrane.models.config import ModelConfig
 from mambrane.models.fitting import take_weights
 from mambrane.models.language_model import LanguageModel
 from mambrane.models.pretrained import local_folder, read_pretrained
-from mambrane.run.config import RunConfig, defaults_for_old_runs, from_dict
+from mambrane.run.config import RunConfig
+from mambrane.run.configuration import read_configuration
 from mambrane.run.saved import read_tokenizer
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.checkpoint import Checkpoints
@@ -57,7 +58,7 @@ def read_source(name: str) -> Source:
         found = read_pretrained(name)
         return Source(found.config, found.weights, found.tokenizer)
     folder = RunFolder(Path(name))
-    config = from_dict(folder.read_config(), source=str(folder.config_file), base=defaults_for_old_runs())
+    config = read_configuration(folder)
     checkpoint = Checkpoints(folder.checkpoints_folder, keep=2, events=EventLog()).load_newest()
     if checkpoint is None:
         raise UserError(f"{name} has no checkpoint yet", wanted="a run that has trained", way_out="train it first")

@@ -11,27 +11,38 @@ from typing import Any, NamedTuple
 
 import torch
 
-from mambrane.continual.runner import Outcome
+from mambrane.continual.outcome import Outcome
 from mambrane.continual.stream import Task, split_epochs
 from mambrane.core.device import take_device
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.core.seeding import seed_global_generators
 from mambrane.data.corpus import Corpus
+from mambrane.data.domain_records import read_domain_records
 from mambrane.data.domains import Domain, tokenize_texts
 from mambrane.data.heldout_copy import read_copy
 from mambrane.data.overlap_warnings import warn_of_overlap
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.ranks import num_processes
 from mambrane.engine.signals import StopRequest
-from mambrane.run.config import RunConfig, defaults_for_old_runs, from_dict
+from mambrane.run.config import RunConfig
+from mambrane.run.configuration import read_configuration
 from mambrane.run.extend import usual_epochs
 from mambrane.run.folders import cache_folder
 from mambrane.run.outside import load_extensions, with_extensions
 from mambrane.run.place import Place, config_of, read_place
 from mambrane.run.run import Run
-from mambrane.run.saved import read_domain_records, read_tokenizer
-from mambrane.run.session import Addition, Listeners, log_of, named_apart, read_listening, run_session, write_down
+from mambrane.run.saved import mend_records, read_tokenizer
+from mambrane.run.session import (
+    Addition,
+    Listeners,
+    log_of,
+    named_apart,
+    read_listening,
+    run_session,
+    text_of_beginning,
+    write_down,
+)
 from mambrane.run.task_settings import NOT_RECORDED, dotted, flat, for_learning, own_settings
 from mambrane.storage.run_folder import RunFolder
 from mambrane.watch.loggers import require_packages_of
@@ -78,7 +89,7 @@ def learn(
     locations = tuple(map(str, [data] if isinstance(data, str | Path) else data))
     changes = {dotted(name): value for name, value in settings.items()} | {"data.data": locations}
     folder = RunFolder(path)
-    began = configuration_of(folder)
+    began = read_configuration(folder)
     device = take_device(changes.get("run.device", began.run.device))
     if num_processes() > 1:
         raise UserError(
@@ -90,19 +101,6 @@ def learn(
     with folder.lock():
         outcome = _Lesson(folder, began, changes, tuple(extensions), listeners, tuple(warnings), device).run()
     return Run.open(path, device=device, outcome=outcome)
-
-
-def configuration_of(folder: RunFolder) -> RunConfig:
-    """Return what a run began with.
-
-    Raises:
-        UserError: there is no run, or its configuration is damaged.
-    """
-    if not folder.config_file.exists():
-        raise UserError(
-            f"{folder.path} is not the folder of a run", wanted="a folder with a config.json", way_out="ls runs"
-        )
-    return from_dict(folder.read_config(), source=str(folder.config_file), base=defaults_for_old_runs())
 
 
 class _Known(NamedTuple):
@@ -141,6 +139,8 @@ class _Lesson:
             StopRequest(events) as stop,
         ):
             _, at_hand = tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
+            if read_domain_records(self.folder.domains_file).damage:
+                mend_records(self.folder, [*at_hand, *text_of_beginning(self.began, tokenizer)], events)
             outcome, learned_now = Outcome(True, "learned already"), set()
             if not place.is_done:
                 self._refuse_other_settings(place, texts)
@@ -245,7 +245,7 @@ class _Lesson:
             )
         known = [
             (record["name"], copy)
-            for record in read_domain_records(self.folder)
+            for record in read_domain_records(self.folder.domains_file).records
             if (copy := read_copy(self.folder.heldout_folder, record["heldout"]["content_hash"])) is not None
         ]
         warn_of_overlap(known, [texts[number] for number in new], events)

@@ -44,6 +44,14 @@ def arguments_of(extension: object) -> list[str]:
     return [path, *(_argument(path, field.name, getattr(extension, field.name)) for field in fields if field.init)]
 
 
+def extension_lines(arguments: Sequence[str]) -> list[str]:
+    """Return a line for each extension that the arguments name, with its settings."""
+    return [
+        " ".join([f"extension {path}", *(f"{name}={value}" for name, value in settings.items())])
+        for path, settings in _grouped(arguments)
+    ]
+
+
 def _argument(path: str, name: str, value: Any) -> str:  # noqa: ANN401 -- whatever the extension holds
     try:
         return f"{name}={json.dumps(value)}"

@@ -11,12 +11,13 @@ from typing import Any
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.data.corpus import Corpus
+from mambrane.data.domain_records import read_domain_records
 from mambrane.data.domains import Domain, read_texts, tokenize_texts
 from mambrane.data.heldout_copy import token_file_of_copy, write_copy
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.data.tokens import no_tokens, token_file_in_cache
 from mambrane.run.folders import cache_folder
-from mambrane.run.saved import SavedRun, read_domain_records
+from mambrane.run.saved import SavedRun
 from mambrane.storage.run_folder import RunFolder
 
 
@@ -68,7 +69,7 @@ def domain_of_record(record: dict[str, Any], folder: RunFolder, tokenizer: Token
 
 def records_of_run(saved: SavedRun) -> list[dict[str, Any]]:
     """Return what domains.json says of the domains in the matrix, in its order; of one that it lacks, nothing."""
-    known = {record["content_hash"]: record for record in read_domain_records(saved.folder)}
+    known = {record["content_hash"]: record for record in read_domain_records(saved.folder.domains_file).records}
     return [{**known[content_hash], "name": name} for name, content_hash in saved.text.items() if content_hash in known]
 
 

@@ -10,6 +10,7 @@ import torch
 from mambrane.continual.stream import Stream, build_stream
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain, load_domains
+from mambrane.engine.extensions import Extensions
 from mambrane.layers.cost import ComponentCost
 from mambrane.models.cost import count_costs
 from mambrane.run.arithmetic import precision_of
@@ -20,6 +21,7 @@ from mambrane.run.gpu_time import H100, predict
 from mambrane.run.initial import initial_tokenizer, place_hash
 from mambrane.run.memory_share import with_replay_size
 from mambrane.run.methods import methods_of
+from mambrane.run.outside import with_extensions
 from mambrane.run.rehearsal import META, Rehearsal, loops_over_tokens, rehearse
 from mambrane.run.timing import ExpectedTime, MicroBatchCost, expected_time, measure_micro_batch, product_rate
 
@@ -67,6 +69,7 @@ class Plan:
     """What a run would do."""
 
     config: RunConfig
+    """Every setting, those of extensions with all of their own."""
     folder: Path
     """Folder of the run."""
     domains: tuple[DomainPlan, ...]
@@ -99,6 +102,7 @@ class Plan:
         return {
             "config": to_dict(self.config),
             "output_dir": str(self.folder),
+            "extensions": list(self.config.run.extension),
             "domains": [domain._asdict() for domain in self.domains],
             "tasks": [task._asdict() for task in self.tasks],
             "steps": self.steps,
@@ -117,9 +121,13 @@ class Plan:
 def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan:
     """Read the text, build the model and measure a few micro-batches; nothing is left behind but the text's cache.
 
+    Extensions from other packages are loaded and looked at as a run would, and do nothing.
+
     Raises:
         UserError: a setting or a text that a run would be refused for.
     """
+    config, from_outside = with_extensions(config, ())
+    Extensions.of(*from_outside)
     num_domains = config.continual.num_tasks if config.continual.continual_learning else None
     tokenizer, domains = load_domains(
         config.data, cache_folder(), events, num_domains, tokenizer=initial_tokenizer(config)

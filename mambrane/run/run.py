@@ -11,18 +11,16 @@ import torch
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.matrix_file import load_matrix
 from mambrane.continual.measure import Measurement
-from mambrane.continual.runner import Outcome
+from mambrane.continual.outcome import Outcome
 from mambrane.continual.task_file import TaskRecords, read_tasks
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog, read_events
+from mambrane.data.domain_records import read_domain_records
 from mambrane.data.domains import Domain, load_domains
 from mambrane.data.tokenizer import Tokenizer
-from mambrane.measure.energy import estimate_energy
-from mambrane.measure.probe import probe_model
 from mambrane.measure.sampling import Sampling
 from mambrane.measure.scoring import LineScore
 from mambrane.measure.writing import Writing
-from mambrane.models.cost import count_costs
 from mambrane.models.language_model import LanguageModel
 from mambrane.report.data import Sample, read_report_data
 from mambrane.report.report import write_report
@@ -33,13 +31,11 @@ from mambrane.run.export import Exported, export_run
 from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import compile_token_program
 from mambrane.run.own_text import own_domains
-from mambrane.run.report_parts import model_parts
+from mambrane.run.report_parts import model_parts, probed_parts
 from mambrane.run.samples import write_samples
 from mambrane.run.saved import SavedRun, open_run, require_finite_weights
 from mambrane.run.text import Written, as_bytes, begin_writing, check_samples, finished, score_text, stream_with_state
 from mambrane.storage.run_folder import RunFolder
-
-PROBED_TOKENS = 1024
 
 
 class Run:
@@ -135,7 +131,10 @@ class Run:
     @cached_property
     def saved(self) -> SavedRun:
         """Configuration, tokenizer and model, read from the newest valid checkpoint at the first use."""
-        return open_run(self.folder, weights=self._weights, device=self._device, events=self._log)
+        opened = open_run(self.folder, weights=self._weights, device=self._device, events=self._log)
+        if damage := read_domain_records(self._files.domains_file).damage:
+            self._warn(damage)
+        return opened
 
     @property
     def matrix(self) -> ForgettingMatrix | None:
@@ -293,15 +292,12 @@ class Run:
 
     def report(self, output: Path | None = None) -> Path:
         """Write one self-contained HTML page about the run and return where it is: report.html in its folder."""
-        model = self.usable_model
-        probe = probe_model(model, self.domains[0].heldout.tokens[:PROBED_TOKENS], self.tokenizer)
+        parts = model_parts(self.saved) | probed_parts(self.usable_model, self.tokenizer, self.domains[0])
         data = replace(
             read_report_data(self.folder, tell_damage=self._warn),
-            probe=probe,
-            energy=estimate_energy(count_costs(model, probe.firing_rates)),
             samples=self.samples(),
             weights=self.saved.weights,
-            **model_parts(self.saved),
+            **parts,
         )
         path = output or self._files.report_file
         write_report(data, path)

@@ -1,6 +1,7 @@
 """Opening a run that was trained before: its configuration, tokenizer, model and text, from the folder alone."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
@@ -13,9 +14,12 @@ from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.core.ordinary_files import read_ordinary
 from mambrane.data.corpus import Corpus
+from mambrane.data.domain_records import read_domain_records, write_domain_records
+from mambrane.data.domains import Domain
 from mambrane.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_hash
 from mambrane.models.language_model import LanguageModel
-from mambrane.run.config import RunConfig, Weights, defaults_for_old_runs, from_dict
+from mambrane.run.config import RunConfig, Weights
+from mambrane.run.configuration import read_configuration
 from mambrane.run.kernels import compile_kernels_of
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.checkpoint_files import Checkpoint
@@ -37,6 +41,8 @@ class SavedRun(NamedTuple):
     """Applied steps behind these weights."""
     text: dict[str, str]
     """Content hash of each domain that the run was trained on, by name, in the order of the matrix."""
+    num_tasks: int
+    """Tasks that the run has, learned or left, those that it did not begin with too."""
     events: EventLog
     """Receives warnings about the run's files and text."""
 
@@ -58,9 +64,7 @@ def open_run(
     """
     device = device or torch.device("cpu")
     folder = RunFolder(path)
-    if not folder.config_file.exists():
-        raise UserError(f"{path} is not the folder of a run", wanted="a folder with a config.json", way_out="ls runs")
-    config = from_dict(folder.read_config(), source=str(folder.config_file), base=defaults_for_old_runs())
+    config = read_configuration(folder)
     events = events or EventLog()
     checkpoint = Checkpoints(folder.checkpoints_folder, keep=2, events=events).load_newest()
     if checkpoint is None:
@@ -89,6 +93,7 @@ def open_run(
         WEIGHTS_LABELS[kind],
         checkpoint.step,
         _text_of(checkpoint.parts["runner"]),
+        checkpoint.parts["runner"]["matrix"]["num_tasks"],
         events,
     )
 
@@ -124,26 +129,41 @@ def read_tokenizer(folder: RunFolder) -> Tokenizer:
         ) from error
 
 
-def read_domain_records(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return what domains.json says of the run's text, in the order of the tasks; nothing if it cannot be read."""
-    try:
-        records = json.loads(read_ordinary(folder.domains_file))
-        return [record for record in records if _is_whole(record)]
-    # A checkpoint knows the hashes too, so the run goes on without the file.
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return []
+def first_records(folder: RunFolder, at_hand: Sequence[Corpus]) -> list[dict[str, Any]]:
+    """Return what domains.json says of the text that the run began with, without that of tasks added later.
+
+    Where the file is damaged, those of the texts at hand are returned that the run's checkpoints know.
+    """
+    records, damage = read_domain_records(folder.domains_file)
+    if damage is None:
+        return [record for record in records if "data" not in record]
+    names = _names_by_hash(folder)
+    if not names:
+        # Ended before its first checkpoint: it begins anew.
+        return [text.record for text in at_hand]
+    return [{**text.record, "name": names[text.content_hash]} for text in at_hand if text.content_hash in names]
 
 
-def first_records(folder: RunFolder) -> list[dict[str, Any]]:
-    """Return what domains.json says of the text that the run began with, without that of tasks added later."""
-    return [record for record in read_domain_records(folder) if "data" not in record]
+def mend_records(folder: RunFolder, at_hand: Sequence[Domain], events: EventLog) -> None:
+    """Write a damaged domains.json anew, as far as its text is at hand, and say so."""
+    records, damage = read_domain_records(folder.domains_file)
+    names = _names_by_hash(folder)
+    if damage is None or not names:
+        return
+    known = {record["content_hash"]: record for record in records}
+    for domain in at_hand:
+        known.setdefault(domain.content_hash, domain.record)
+    found = [{**known[content_hash], "name": name} for content_hash, name in names.items() if content_hash in known]
+    if len(found) > len(records):
+        write_domain_records(folder.domains_file, found)
+        damage = f"{damage}; it is written anew, with {len(found)} of {len(names)} texts"
+    events.emit("warning", message=damage)
 
 
-def _is_whole(record: dict[str, Any]) -> bool:
-    splits = [record["train"], record["heldout"]]
-    texts = [record["name"], record["content_hash"], *(split["content_hash"] for split in splits)]
-    counts = [split[count] for split in splits for count in ("num_bytes", "num_documents")]
-    return all(isinstance(text, str) for text in texts) and all(isinstance(count, int) for count in counts)
+def _names_by_hash(folder: RunFolder) -> dict[str, str]:
+    """Return the domains that the newest checkpoint knows, by the hash of their text, in the order of the matrix."""
+    runner = Checkpoints(folder.checkpoints_folder, keep=2, events=EventLog()).read_part("runner")
+    return {} if runner is None else {content_hash: name for name, content_hash in _text_of(runner).items()}
 
 
 def texts_as_saved(texts: list[Corpus], records: list[dict[str, Any]]) -> list[Corpus]:

@@ -4,7 +4,6 @@ The tasks of a run are those that its checkpoint knows, and those that a session
 (docs/decisions/open-stream.md). Nothing is printed here.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -12,13 +11,14 @@ from typing import Any
 
 import torch
 
-from mambrane.continual.runner import Outcome
+from mambrane.continual.outcome import Outcome
 from mambrane.continual.stream import Stream, Task, build_stream, stream_of_records
 from mambrane.core.device import describe_environment
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog
 from mambrane.data.config import DataConfig
 from mambrane.data.corpus import Corpus
+from mambrane.data.domain_records import read_domain_records, write_domain_records
 from mambrane.data.domains import Domain, read_texts, tokenize_texts
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.ranks import ONE_RANK, Ranks
@@ -27,6 +27,7 @@ from mambrane.run.announcements import announce, announce_time
 from mambrane.run.arithmetic import arithmetic_of
 from mambrane.run.build import build_model, build_runner, build_task_kind, restore
 from mambrane.run.config import RunConfig
+from mambrane.run.configuration import read_configuration
 from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
 from mambrane.run.initial import start_from
@@ -34,9 +35,7 @@ from mambrane.run.kernels import compile_kernels_of
 from mambrane.run.own_text import domain_of_record, keep_heldout_text
 from mambrane.run.place import Place
 from mambrane.run.reference import load_reference
-from mambrane.run.saved import read_domain_records
 from mambrane.run.shown_model import show_samples, weights_shown
-from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.run_folder import RunFolder
 from mambrane.storage.saver import BackgroundSaver
@@ -152,6 +151,7 @@ def run_session(
             stream=stream,
             tasks_path=folder.tasks_file,
             ranks=ranks,
+            began=read_configuration(folder),
         )
         if place is not None:
             restore(runner, place.checkpoint, take_up=addition is not None)
@@ -179,7 +179,8 @@ def known_stream(
     Raises:
         UserError: the text of a task that is left is nowhere.
     """
-    records = {record["content_hash"]: record for record in read_domain_records(folder)}
+    found, damage = read_domain_records(folder.domains_file)
+    records = {record["content_hash"]: record for record in found}
     texts = {domain.content_hash: domain for domain in at_hand}
     left = {column for task in place.tasks_left for column in task["read_columns"]}
     domains = []
@@ -187,7 +188,9 @@ def known_stream(
         domain = texts.get(content_hash)
         if domain is None and content_hash not in records:
             raise UserError(
-                f"the text of {name} changed since the run was saved",
+                f"the text of {name} changed since the run was saved"
+                if damage is None
+                else f"{damage}; {name} is not found",
                 wanted="the text that the run started with",
                 way_out="restore it, or start a new run in another --output-dir",
             )
@@ -206,18 +209,31 @@ def known_stream(
     return stream_of_records(place.tasks, domains)
 
 
+def text_of_beginning(began: RunConfig, tokenizer: Tokenizer) -> list[Domain]:
+    """Return the text that a run began with, if it is still where the run found it."""
+    return _read_where(began.data.data, began, tokenizer)
+
+
 def _read_again(record: Mapping[str, Any], config: RunConfig, tokenizer: Tokenizer) -> Domain | None:
     """Return a text read where the run found it, or None where it is not there any more."""
-    data = replace(config.data, data=tuple(record.get("data", config.data.data)))
+    found = _read_where(record.get("data", config.data.data), config, tokenizer, record["content_hash"])
+    return found[0] if found else None
+
+
+def _read_where(
+    locations: Sequence[str], config: RunConfig, tokenizer: Tokenizer, only: str | None = None
+) -> list[Domain]:
+    """Return the text in these places, or the one of this content hash; none where it cannot be read."""
+    data = replace(config.data, data=tuple(locations))
     try:
         texts = read_texts(data, cache_folder(), EventLog())
-        texts = [text for text in texts if text.content_hash == record["content_hash"]]
+        texts = [text for text in texts if only in (None, text.content_hash)]
         if not texts:
-            return None
+            return []
         _, domains = tokenize_texts(texts, data, cache_folder(), EventLog(), is_stream=True, tokenizer=tokenizer)
     except UserError:
-        return None
-    return domains[0]
+        return []
+    return domains
 
 
 def named_apart(domains: Sequence[Domain], taken: Sequence[str]) -> list[Domain]:
@@ -238,13 +254,13 @@ def write_down(
 ) -> None:
     """Add the texts that a session brings to domains.json, and keep what is held out of them."""
     new = {domain.content_hash: domain for domain in addition.domains}
-    records = read_domain_records(folder)
+    records = read_domain_records(folder.domains_file).records
     known = {record["content_hash"] for record in records}
     records += [
         {**domain.record, "name": domain.name, "data": list(config.data.data)}
         for content_hash, domain in new.items()
         if content_hash not in known
     ]
-    atomic_write_text(folder.domains_file, json.dumps(records, indent=2) + "\n")
+    write_domain_records(folder.domains_file, records)
     added = [text for text in texts if text.content_hash in new]
     keep_heldout_text(folder, added, config.data.keep_heldout_bytes, events)

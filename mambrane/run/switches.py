@@ -83,10 +83,16 @@ def with_fitting_heads(base: RunConfig, hidden_dim: int, chosen: Values, given: 
     return replace(base, model=replace(base.model, hidden_dim=hidden_dim, **fitting, **unset))
 
 
-def on_and_off(config: RunConfig) -> tuple[list[str], list[str]]:
-    """Return, as text, what is switched on in a run and what is switched off."""
+def on_and_off(config: RunConfig, num_tasks: int | None = None) -> tuple[list[str], list[str]]:
+    """Return, as text, what is switched on in a run and what is switched off.
+
+    Args:
+        config: of the run.
+        num_tasks: how many tasks it has by now; as many as it began with where not given.
+    """
+    num_tasks = num_tasks or config.continual.num_tasks
     model, plasticity, continual = config.model, config.plasticity, config.continual
-    tasks = f"continual learning ({continual.num_tasks} task{'s' * (continual.num_tasks > 1)})"
+    tasks = f"continual learning ({num_tasks} task{'s' * (num_tasks > 1)})"
     mamba = f"Mamba {model.mamba_version} ({model.integration_mode})" if model.use_mamba else "Mamba"
     second = "liquid cells" if model.liquid_backbone == "lif" else f"liquid cells ({model.liquid_backbone})"
     switches = {} if model.block_pattern == "hybrid" else {f"blocks {model.block_pattern}": True}

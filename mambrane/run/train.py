@@ -4,21 +4,24 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from typing import Any
 
 import torch
 
-from mambrane.continual.runner import Outcome
+from mambrane.continual.outcome import Outcome
 from mambrane.core.device import take_device
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog
 from mambrane.core.seeding import seed_global_generators
 from mambrane.data.corpus import Corpus
+from mambrane.data.domain_records import read_domain_records, write_domain_records
 from mambrane.data.domains import Domain, tokenize_texts
 from mambrane.data.heldout_copy import remove_copies
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.engine.ranks import Ranks, open_ranks
 from mambrane.engine.signals import StopRequest
-from mambrane.run.config import OPERATIONAL, RunConfig, defaults_for_old_runs, from_dict, to_dict
+from mambrane.run.config import OPERATIONAL, RunConfig, defaults_for_old_runs, to_dict
+from mambrane.run.configuration import read_configuration
 from mambrane.run.extend import addition_of, extends
 from mambrane.run.folders import cache_folder
 from mambrane.run.initial import initial_tokenizer, place_hash
@@ -26,7 +29,7 @@ from mambrane.run.outside import with_extensions
 from mambrane.run.own_text import keep_heldout_text
 from mambrane.run.place import Place, config_of, read_place
 from mambrane.run.run import Run
-from mambrane.run.saved import first_records, read_tokenizer, texts_as_saved
+from mambrane.run.saved import first_records, mend_records, read_tokenizer, texts_as_saved
 from mambrane.run.session import Addition, log_of, read_listening, run_session, write_down
 from mambrane.run.task_settings import for_learning
 from mambrane.storage.atomic_files import atomic_write_text
@@ -95,14 +98,14 @@ def _train(
     folder = RunFolder(config.folder_for([*(text.content_hash for text in texts), *place_hash(config)]))
     with folder.lock() if ranks.is_first else nullcontext():
         filled_in = folder.settings_saved_without(to_dict(defaults_for_old_runs()))
-        began = _began(folder) if folder.config_file.exists() and ranks.size == 1 else None
-        num_texts = len(first_records(folder)), len(texts)
-        if began is not None and extends(began, config, num_texts):
-            return folder, _extend(folder, began, config, texts, early_events, from_outside, listeners, device)
-        if folder.config_file.exists():
+        began = read_configuration(folder) if folder.config_file.exists() else None
+        records = first_records(folder, texts)
+        if began is not None and ranks.size == 1 and extends(began, config, (len(records), len(texts))):
+            return folder, _extend(folder, began, config, texts, records, early_events, from_outside, listeners, device)
+        if began is not None:
             _check_config(folder, config, writes=False)
             # Refused before anything is written: a run must not be left with the place of another text.
-            texts_as_saved(texts, first_records(folder))
+            texts = texts_as_saved(texts, records)
             _check_config(folder, config, writes=ranks.is_first)
         with (
             log_of(folder, listeners, early_events, loggers=config.run.logger, is_first=ranks.is_first) as events,
@@ -129,26 +132,23 @@ def _train(
     return folder, outcome
 
 
-def _began(folder: RunFolder) -> RunConfig:
-    return from_dict(folder.read_config(), source=str(folder.config_file), base=defaults_for_old_runs())
-
-
 def _extend(
     folder: RunFolder,
     began: RunConfig,
     config: RunConfig,
     texts: list[Corpus],
+    records: list[dict[str, Any]],
     early_events: Sequence[Event],
     from_outside: Sequence[object],
     listeners: Sequence[Callable[[Event], None]],
     device: torch.device,
 ) -> Outcome:
     """Finish what the run has, then learn what the configuration asks for beyond it."""
-    records = first_records(folder)
     texts = [*texts_as_saved(texts[: len(records)], records), *texts[len(records) :]]
     tokenizer = read_tokenizer(folder)
     with log_of(folder, listeners, early_events, loggers=config.run.logger) as events, StopRequest(events) as stop:
         _, domains = tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
+        mend_records(folder, domains, events)
 
         def session(settings: RunConfig, place: Place, addition: Addition | None = None) -> Outcome:
             limited = replace(settings, run=replace(settings.run, max_steps=config.run.max_steps))
@@ -205,7 +205,6 @@ def _tokenize(
     saved = None
     if folder.config_file.exists() and folder.tokenizer_file.exists():
         saved = read_tokenizer(folder)
-        texts = texts_as_saved(texts, first_records(folder))
     tokenizer, domains = tokenize_texts(
         texts,
         config.data,
@@ -216,8 +215,12 @@ def _tokenize(
     )
     if saved is None:
         _check_config(folder, config)
-        atomic_write_text(folder.domains_file, json.dumps([domain.record for domain in domains], indent=2) + "\n")
+        # Where only the tokenizer is made anew, tasks were perhaps added behind the first ones.
+        later = [record for record in read_domain_records(folder.domains_file).records if "data" in record]
+        write_domain_records(folder.domains_file, [*(domain.record for domain in domains), *later])
         atomic_write_text(folder.tokenizer_file, json.dumps(tokenizer.state_dict()))
+    else:
+        mend_records(folder, domains, events)
     if config.data.keep_heldout_bytes == 0:
         remove_copies(folder.heldout_folder)
     keep_heldout_text(folder, texts, config.data.keep_heldout_bytes, events)

@@ -12,10 +12,11 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from mambrane.core.errors import UserError
 
@@ -126,6 +127,36 @@ def remove_folder(folder: Path) -> None:
         else:
             os.unlink(entry)
     os.rmdir(folder)
+
+
+def require_kind(path: Path, kind: Literal["file", "folder"]) -> None:
+    """Refuse something else in the place of a file or a folder; nothing there is fine, and so is a link to the kind.
+
+    Raises:
+        StorageError: there is something else.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    # Not there, or not to be looked at: whoever opens it says so.
+    except OSError:
+        return
+    found = _name_of_kind(mode)
+    if stat.S_ISLNK(mode):
+        try:
+            found = _name_of_kind(os.stat(path).st_mode)
+        except OSError:
+            found = "link that leads nowhere"
+    if found != kind:
+        raise StorageError(
+            f"{path} is a {found}",
+            wanted=f"a {kind}, or nothing",
+            way_out="move it away, or choose another --output-dir",
+        )
+
+
+def _name_of_kind(mode: int) -> str:
+    kinds = {stat.S_IFREG: "file", stat.S_IFDIR: "folder", stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket"}
+    return kinds.get(stat.S_IFMT(mode), "device")
 
 
 def require_space(folder: Path, num_bytes: int) -> None:

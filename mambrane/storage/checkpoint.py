@@ -24,8 +24,22 @@ from torch import Tensor
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
-from mambrane.storage.atomic_files import make_folder, remove_folder, require_space, storage_errors, sync_folder
-from mambrane.storage.checkpoint_files import Checkpoint, PreparedSave, prepare, read_folder, write_folder
+from mambrane.storage.atomic_files import (
+    make_folder,
+    remove_folder,
+    require_kind,
+    require_space,
+    storage_errors,
+    sync_folder,
+)
+from mambrane.storage.checkpoint_files import (
+    Checkpoint,
+    PreparedSave,
+    prepare,
+    read_folder,
+    read_verified_part,
+    write_folder,
+)
 from mambrane.storage.manifest import CheckpointDamaged, CheckpointVersionError, check_folder, read_manifest
 from mambrane.storage.state_files import StateTree
 
@@ -119,6 +133,16 @@ class Checkpoints:
             )
         return None
 
+    def read_part(self, name: str) -> StateTree | None:
+        """Return one part of the newest checkpoint whose manifest and file of it are whole; None where none has it.
+
+        The other files are not looked at, so this is cheap, whatever the size of the model.
+        """
+        for folder in self._newest_first():
+            with suppress(CheckpointDamaged, CheckpointVersionError):
+                return read_verified_part(folder, name)
+        return None
+
     def load_step(self, step: int) -> Checkpoint:
         """Return the checkpoint of a step; errors as in `load`."""
         return self.load(self.folder / f"step-{step:08d}")
@@ -166,6 +190,7 @@ class Checkpoints:
 
     def _newest_first(self) -> list[Path]:
         """Return the checkpoint folders, the highest step first, one being replaced after its replacement."""
+        require_kind(self.folder, "folder")
         if not self.folder.is_dir():
             return []
         with storage_errors("reading", self.folder):

@@ -9,7 +9,14 @@ from typing import NamedTuple
 from torch import Tensor
 
 from mambrane.storage.atomic_files import Chunk, sync_folder, write_new_file
-from mambrane.storage.manifest import FILE_NAME, MANIFEST_NAME, CheckpointDamaged, Manifest
+from mambrane.storage.manifest import (
+    FILE_NAME,
+    MANIFEST_NAME,
+    CheckpointDamaged,
+    Manifest,
+    check_file,
+    read_manifest,
+)
 from mambrane.storage.state_files import (
     StateTree,
     decode_state,
@@ -85,6 +92,21 @@ def read_folder(folder: Path, manifest: Manifest) -> Checkpoint:
     names = [Path(name).stem for name in manifest.files if name.endswith(".json")]
     parts = {name: _read(folder / f"{name}.json", tensors.pop(name, {})) for name in names}
     return Checkpoint(path=folder, step=manifest.step, parts=parts, weights=tensors)
+
+
+def read_verified_part(folder: Path, name: str) -> StateTree | None:
+    """Return a part without tensors of a checkpoint, alone; None where the checkpoint has no such part.
+
+    Raises:
+        CheckpointDamaged: the manifest or the file of the part is not as it was written.
+        CheckpointVersionError: it was written by another version of the format.
+    """
+    file = folder / f"{name}.json"
+    record = read_manifest(folder).files.get(file.name)
+    if record is None:
+        return None
+    check_file(file, record, contents=True)
+    return _read(file, {})
 
 
 def _read(file: Path, tensors: Mapping[str, Tensor] | None = None) -> StateTree:

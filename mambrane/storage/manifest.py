@@ -122,10 +122,11 @@ def check_folder(folder: Path, manifest: Manifest, *, contents: bool) -> None:
     if unlisted:
         raise CheckpointDamaged(folder / min(unlisted), expected="no such file", found="not listed in the manifest")
     for name, record in sorted(manifest.files.items()):
-        _check_file(folder / name, record, contents=contents)
+        check_file(folder / name, record, contents=contents)
 
 
-def _check_file(file: Path, record: FileRecord, *, contents: bool) -> None:
+def check_file(file: Path, record: FileRecord, *, contents: bool) -> None:
+    """Compare one file with its record; raises CheckpointDamaged."""
     try:
         status = os.lstat(file)
         if not stat.S_ISREG(status.st_mode):

@@ -22,7 +22,7 @@ from filelock import lock_descriptor
 from mambrane.core.errors import UserError, damaged_file
 from mambrane.core.ordinary_files import read_ordinary
 from mambrane.core.renamed import with_present_settings
-from mambrane.storage.atomic_files import BINARY, atomic_write_text, make_folder, storage_errors
+from mambrane.storage.atomic_files import BINARY, atomic_write_text, make_folder, require_kind, storage_errors
 from mambrane.storage.state_files import decode_state, encode_state
 
 
@@ -52,6 +52,7 @@ class RunFolder:
         self.tensorboard_folder = path / "tensorboard"
         self.numbers_file = path / "metrics.csv"
         self.checkpoints_folder = path / "checkpoints"
+        self.environment_file = path / "environment.json"
         self.lock_file = path / "run.lock"
 
     @contextmanager
@@ -60,11 +61,14 @@ class RunFolder:
 
         Raises:
             UserError: another process holds it; the message names its process number and host. Or nothing can be locked
-                here.
+                here. Or something else lies in the place of one of its files or folders.
             StorageError: the folder cannot be made or written to.
         """
+        require_kind(self.path, "folder")
         with storage_errors("opening", self.path):
             make_folder(self.path)
+        self._refuse_other_kinds()
+        with storage_errors("opening", self.lock_file):
             descriptor = os.open(self.lock_file, os.O_RDWR | os.O_CREAT | BINARY, 0o666)
         try:
             self._acquire(descriptor)
@@ -160,6 +164,12 @@ class RunFolder:
         with storage_errors("writing", self.lock_file):
             os.write(descriptor, holder)
             os.ftruncate(descriptor, len(holder))
+
+    def _refuse_other_kinds(self) -> None:
+        """Refuse what could not be written to later, before anything is trained."""
+        for name, path in vars(self).items():
+            if name.endswith(("_file", "_folder")):
+                require_kind(path, "folder" if name.endswith("_folder") else "file")
 
     def _clear_leftovers(self) -> None:
         """Remove what a process that was killed while it replaced a file left beside that file."""

@@ -9,9 +9,10 @@ from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.matrix_file import load_matrix
 from mambrane.continual.measure import BITS_PER_BYTE, Measure
 from mambrane.core.errors import UserError
-from mambrane.run.config import OPERATIONAL, RunConfig, defaults_for_old_runs, to_dict
-from mambrane.run.saved import read_domain_records
-from mambrane.storage.run_folder import RunFolder, config_differences, filled_in
+from mambrane.data.domain_records import read_domain_records
+from mambrane.run.config import OPERATIONAL, RunConfig, to_dict
+from mambrane.run.configuration import read_configuration
+from mambrane.storage.run_folder import RunFolder, config_differences
 from mambrane.studies.cost import saved_peak_memory, seconds_of
 from mambrane.studies.statistics import Difference, Estimate, estimate, holm, paired_difference
 from mambrane.studies.study import METRICS, Cell, Study
@@ -122,7 +123,7 @@ def finished_matrix(cell: Cell) -> ForgettingMatrix | None:
 
 
 def _refuse_another(folder: RunFolder, config: RunConfig) -> None:
-    saved = filled_in(folder.read_config(), to_dict(defaults_for_old_runs()))
+    saved = to_dict(read_configuration(folder))
     # The run writes every setting of an extension down; the study may have left some to their defaults.
     differences = config_differences(saved, to_dict(config), operational=(*OPERATIONAL, "run.extension"))
     if differences:
@@ -197,5 +198,5 @@ def _key(cell: Cell) -> tuple[str, int, int]:
 
 
 def _text_of(cell: Cell) -> Any:  # noqa: ANN401 -- compared and nothing else
-    records = read_domain_records(RunFolder(cell.folder))
+    records = read_domain_records(RunFolder(cell.folder).domains_file).records
     return frozenset((record["name"], record["content_hash"]) for record in records)

@@ -213,6 +213,10 @@ HOSTILE = [
     ("spike_pairs", {"high_x": math.nan}, "high_x is nan"),
     ("spike_pairs", {"counted_BT": torch.ones(2, 1, dtype=torch.bool)}, "counted_BT has shape [2, 1]"),
     ("note_usage_", {"rate": 1.5}, "rate is 1.5"),
+    ("note_usage_", {"starts": [0.0, 4]}, "a start of type float; wanted an integer"),
+    ("rms_norm", {"eps": -1.0}, "eps is -1.0; wanted a finite number from 0"),
+    ("rms_norm", {"eps": math.nan}, "eps is nan"),
+    ("rms_norm", {"eps": "x"}, 'eps is "x"'),
     ("note_usage_", {"starts": [0]}, "1 starts for 2 tensors"),
     ("note_usage_", {"starts": [0, 5]}, "a part of 3 numbers from 5 on in a vector of 7"),
     ("note_usage_", {"starts": [-1, 4]}, "a part of 4 numbers from -1 on"),
@@ -285,6 +289,81 @@ def floats(values):
         elif isinstance(value, (tuple, list)):
             found |= {id(each): each for each in floats(value)}
     return list(found.values())
+
+
+MADE_OTHERWISE = {
+    "sparse": lambda each: each.to_sparse(),
+    "compressed": lambda each: each.to_sparse_csr() if each.dim() == 2 else each.to_sparse(),
+    "nested": lambda each: torch.nested.nested_tensor([each]),
+    "jagged": lambda each: torch.nested.nested_tensor([each[None]], layout=torch.jagged),
+    "mkldnn": lambda each: each.to_mkldnn(),
+    "quantized": lambda each: torch.quantize_per_tensor(each, 0.1, 0, torch.quint8),
+    "meta": lambda each: each.to("meta"),
+}
+
+
+def with_one_made_otherwise(arguments, make):
+    """Yield the arguments with each floating tensor in turn replaced by one of another kind."""
+    for name, value in arguments.items():
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and value.dim() > 0:
+            yield name, arguments | {name: make(value)}
+        elif isinstance(value, list) and value and isinstance(value[0], torch.Tensor):
+            yield name, arguments | {name: [make(value[0]), *value[1:]]}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("make", MADE_OTHERWISE.values(), ids=MADE_OTHERWISE)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_tensor_that_is_not_dense_or_lies_elsewhere_is_refused_in_each_place(without_type_checks, name, make):
+    run, arguments = right(name)
+    # A call that was right is remembered; one that only looks like it must not pass for it.
+    run(**arguments)
+    places = 0
+    for place, changed in with_one_made_otherwise(right(name)[1], make):
+        messages = {message_of(run, changed, backend) for backend in backends_of(name)}
+        assert len(messages) == 1, place
+        places += 1
+    assert places > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "place"), [("note_usage_", "usage_W"), ("hold_back_", "weights")], ids=["usage", "weights"]
+)
+def test_what_is_changed_in_place_must_not_require_a_gradient(without_type_checks, name, place):
+    def changed():
+        run, arguments = right(name)
+        value = arguments[place]
+        (value if isinstance(value, torch.Tensor) else value[0]).requires_grad_()
+        return run, arguments
+
+    run, _ = changed()
+    messages = {message_of(*changed(), backend) for backend in backends_of(name)}
+    assert len(messages) == 1
+    assert "requires a gradient" in messages.pop()
+    with torch.no_grad():
+        for backend in backends_of(name):
+            run(**changed()[1], backend=backend)
+    with torch.inference_mode():
+        made_there = right(name)[1]
+        run(**made_there)
+    assert "inference mode" in message_of(run, made_there, "auto")
+
+
+@pytest.mark.parametrize("value", [None, 3, "x", np.ones(3), torch.ones(2, 3)], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        *(("note_usage_", place) for place in ("gradients", "starts")),
+        *(("hold_back_", place) for place in ("weights", "before", "starts")),
+        *(("spike_pairs", place) for place in ("pre", "post")),
+    ],
+)
+def test_something_else_in_place_of_a_list_or_in_it_is_refused(without_type_checks, name, place, value):
+    run, arguments = right(name)
+    message_of(run, arguments | {place: value}, "auto")
+    if not isinstance(value, torch.Tensor) and not (place == "starts" and type(value) is int):
+        message_of(run, arguments | {place: [value, *arguments[place][1:]]}, "auto")
 
 
 def test_the_backends_compared_are_those_that_a_cpu_runs():

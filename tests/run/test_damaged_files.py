@@ -17,6 +17,7 @@ from mambrane.run.config import from_dict
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.run_folder import RunFolder
 from tests.contract.main_job import write_domains
+from tests.run.test_configuration import change_setting
 
 WORDS = (
     "--preset tiny --epochs 2 --hidden-dim 16 --num-layers 1 --spiking-units 8 --sequence-length 32 --batch-size 4 "
@@ -233,8 +234,59 @@ def test_weights_that_are_not_finite_are_named(run, capsys, command, monkeypatch
     assert "is not finite" in capsys.readouterr().err
 
 
-def test_a_configuration_of_another_size_than_the_weights_is_told(run, capsys):
-    file = run / "config.json"
-    file.write_text(file.read_text().replace('"hidden_dim": 16', '"hidden_dim": 32'))
-    assert main(["info", str(run)]) == 2
-    assert "do not fit" in capsys.readouterr().err
+def test_every_command_and_call_refuses_an_edited_configuration(made, run, capsys):
+    texts = str(made / "texts")
+    change_setting(run, "run", "seed", 7)
+    more = {
+        "resumed with the edit": [*commands(made, run)["train"], "--seed", "7"],
+        "learn": ["learn", str(run), "--data", texts],
+        "score": ["score", str(run), str(made / "texts" / "domain0.txt")],
+        "export": ["export", str(run)],
+        "compare": ["compare", str(run), str(made / "run")],
+        "init": ["train", "--preset", "tiny", "--init-from", str(run), "--data", texts, "--dry-run"],
+    }
+    for command, words in (commands(made, run) | more).items():
+        assert main(words) == 2, command
+        assert "run.seed: 0 -> 7" in capsys.readouterr().err, command
+
+
+DOMAIN_DAMAGES = {
+    "cut": lambda text: text[:-10],
+    "no list": lambda text: "{}",
+    "empty list": lambda text: "[]",
+    "one record of two": lambda text: json.dumps([json.loads(text)[0], {"name": "x"}]),
+    "a count that is none": lambda text: json.dumps([{**json.loads(text)[0], "train": 3}, json.loads(text)[1]]),
+    "gone": lambda text: None,
+}
+
+
+@pytest.mark.parametrize("damage", DOMAIN_DAMAGES.values(), ids=DOMAIN_DAMAGES)
+def test_what_is_wrong_with_the_record_of_the_text_is_said_and_a_resume_mends_it(made, run, capsys, damage):
+    file = run / "domains.json"
+    whole = file.read_text()
+    changed = damage(whole)
+    file.unlink() if changed is None else file.write_text(changed)
+    assert main(["info", str(run)]) == 0
+    assert capsys.readouterr().err.count(str(file)) == 1
+    assert any(str(file) in sentence for sentence in read_report_data(run).damages)
+    assert main(commands(made, run)["train"]) == 0
+    assert "it is written anew" in capsys.readouterr().out
+    assert json.loads(file.read_text()) == json.loads(whole)
+
+
+@pytest.mark.parametrize("command", ["evaluate", "learn", "export", "generate"])
+def test_a_damaged_record_of_the_text_is_said_and_the_rest_done(made, run, capsys, command):
+    (run / "domains.json").write_text("[")
+    learn = ["learn", str(run), "--data", str(made / "texts" / "domain0.txt"), "--epochs", "1"]
+    words = {"learn": learn, "export": ["export", str(run)]}
+    assert main(words.get(command) or commands(made, run)[command]) == 0
+    told = capsys.readouterr()
+    assert (told.out + told.err).count(str(run / "domains.json")) == 1
+
+
+def test_a_run_that_was_killed_before_it_wrote_its_text_down_begins_anew(made, run):
+    for name in ("domains.json", "tokenizer.json"):
+        (run / name).unlink()
+    shutil.rmtree(run / "checkpoints")
+    assert main(commands(made, run)["train"]) == 0
+    assert (run / "domains.json").read_text() == (made / "run" / "domains.json").read_text()

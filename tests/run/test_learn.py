@@ -69,6 +69,12 @@ def kinds_of(run: Path) -> list[str]:
     return [event["event"] for event in read_events(run / "events.jsonl")]
 
 
+def test_info_counts_the_tasks_that_were_added(made, taught, capsys):
+    for run, num_tasks in ((made / "run", 2), (taught, 3)):
+        assert main(["info", str(run)]) == 0
+        assert f"continual learning ({num_tasks} tasks)" in capsys.readouterr().out
+
+
 def test_a_text_is_learned_when_the_older_text_is_gone_and_the_matrix_grows_a_row_and_a_column(made, taught):
     before, after = (mambrane.Run.open(folder).matrix for folder in (made / "run", taught))
     assert after.domains == (*before.domains, "domain2")

@@ -1,10 +1,12 @@
 """Extensions from other packages: the example of docs/extending.md as written, and what is refused."""
 
+import json
 import re
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import torch
 
@@ -51,6 +53,26 @@ def test_a_rule_from_outside_acts_is_shown_and_survives_a_restart_like_a_rule_of
     events = list(read_events(Path("straight/events.jsonl")))
     assert any(event.get("numbers", {}).get("oja/mean_change", 0) > 0 for event in events if "step" in event)
     assert any("oja:Oja rate=0.05" in event.get("message", "") for event in events)
+
+
+def test_a_dry_run_checks_and_lists_the_extensions_and_names_the_folder_of_the_real_run(capsys, monkeypatch):
+    # Without the type checker of the tests, as users are.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    words = train_words("texts", "unused", *SHORT, "1", "--dry-run")[2:]
+    at = words.index("--output-dir")
+    del words[at : at + 2]
+    assert main([*words, "--extension", "oja:Oja", "rate=0.05"]) == 0
+    assert "extension oja:Oja rate=0.05\n" in capsys.readouterr().out
+    assert main([*words, "--extension", "oja:Oja", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["extensions"] == plan["config"]["run"]["extension"] == ["oja:Oja", "rate=0.001"]
+    for wrong, told in ((["nowhere:Rule"], "cannot be imported"), (["oja:Oja", "speed=1"], "no such setting")):
+        assert main([*words, "--extension", *wrong]) == 2
+        assert told in capsys.readouterr().err
+    Path("stateless.py").write_text("class Rule:\n    name = 'rule'\n\n    def after_step(self, view):\n        pass\n")
+    assert main([*words, "--extension", "stateless:Rule"]) == 2
+    assert "a resumed run would lose it" in capsys.readouterr().err
+    sys.modules.pop("stateless", None)
 
 
 def test_at_zero_strength_it_changes_no_bit_of_the_weights():

@@ -89,6 +89,11 @@ def test_other_blocks_are_named_and_what_only_hybrid_ones_have_is_left_out():
     assert not {"Mamba", "adaptive gating", "cross-attention", "liquid cells"} & {*on, *off}
 
 
+def test_a_run_that_learned_more_is_one_of_all_its_tasks():
+    assert "continual learning (6 tasks)" in on_and_off(tiny(), 6)[0]
+    assert "continual learning (5 tasks)" in on_and_off(tiny())[0]
+
+
 def test_how_it_is_computed_is_named_where_it_is_not_as_usual():
     usual_on, usual_off = on_and_off(tiny())
     words = ["sums in one order", "compiled blocks", "checkpointed activations"]

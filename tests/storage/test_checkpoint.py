@@ -335,3 +335,14 @@ def test_names_that_are_no_file_names_are_our_own_mistake():
     for parts, weights in [({"../x": {}}, {}), ({"manifest": {}}, {}), ({"model": {}}, {"model": {}})]:
         with pytest.raises(AssertionError):
             prepare(1, parts, weights=weights)
+
+
+def test_a_part_is_read_alone_from_the_newest_checkpoint_that_has_it_whole(checkpoints):
+    assert checkpoints.read_part("settings") is None
+    for step in (1, 2):
+        checkpoints.save(step, {"settings": {"step": step}}, weights=weights_of(step))
+    (checkpoints.folder / "step-00000002" / "model.safetensors").unlink()
+    assert checkpoints.read_part("settings") == {"step": 2}
+    (checkpoints.folder / "step-00000002" / "settings.json").write_bytes(b'{"step":9}')
+    assert checkpoints.read_part("settings") == {"step": 1}
+    assert checkpoints.read_part("other") is None

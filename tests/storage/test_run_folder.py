@@ -69,6 +69,40 @@ def test_a_lock_file_of_garbage_is_no_obstacle(tmp_path):
         pass
 
 
+WRONG_KINDS = {
+    "a folder": (lambda path: path.mkdir(), "is a folder"),
+    "a pipe": (os.mkfifo, "is a pipe"),
+    "a link to nothing": (lambda path: path.symlink_to("nowhere/at/all"), "is a link that leads nowhere"),
+    "a device": (lambda path: path.symlink_to("/dev/zero"), "is a device"),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in its folders")
+@pytest.mark.parametrize(("make", "words"), WRONG_KINDS.values(), ids=WRONG_KINDS)
+def test_something_else_in_the_place_of_any_file_of_a_run_is_refused_before_training(tmp_path, make, words):
+    names = ["run.lock", "config.json", "domains.json", "events.jsonl", "matrix.json", "tasks.json", "report.html"]
+    for name in [*names, "tokenizer.json", "environment.json"]:
+        make(tmp_path / name)
+        with pytest.raises(UserError, match=f"{name} {words}"), RunFolder(tmp_path).lock():
+            pass
+        (tmp_path / name).rmdir() if words == "is a folder" else (tmp_path / name).unlink()
+    with RunFolder(tmp_path).lock():
+        pass
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "heldout", "tensorboard"])
+def test_a_file_in_the_place_of_a_folder_is_refused_and_a_link_to_a_folder_is_not(tmp_path, name):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_text("")
+    with pytest.raises(UserError, match=f"{name} is a file"), RunFolder(tmp_path / "run").lock():
+        pass
+    (tmp_path / "run" / name).unlink()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run" / name).symlink_to(tmp_path / "elsewhere")
+    with RunFolder(tmp_path / "run").lock():
+        pass
+
+
 def test_an_error_inside_gives_the_lock_back(tmp_path):
     with pytest.raises(RuntimeError, match="inside"), RunFolder(tmp_path).lock():
         raise RuntimeError("inside")

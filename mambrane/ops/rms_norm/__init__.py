@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from mambrane.ops.checks import Arguments
+from mambrane.ops.checks import Arguments, require_number
 from mambrane.ops.dispatch import Backend, Operation
 
 __all__ = ["rms_norm"]
@@ -36,4 +36,5 @@ def rms_norm(
         [0.8485, 1.1314]
     """
     _check(x, weight_D)
+    require_number("rms_norm", "eps", eps, 0.0)
     return _run(backend, x, weight_D, eps=eps)

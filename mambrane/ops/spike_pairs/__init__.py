@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mambrane.kernels.arguments import no_resets
-from mambrane.ops.checks import Arguments, refuse, require_number
+from mambrane.ops.checks import Arguments, refuse, require_number, require_tensors
 from mambrane.ops.dispatch import Backend, Operation
 from mambrane.ops.spike_pairs.reference import SpikePairs, spike_trace
 
@@ -70,6 +70,8 @@ def spike_pairs(
 
 
 def _check(pre: Sequence[Tensor], post: Sequence[Tensor], resets_BT: Tensor | None, counted_BT: Tensor | None) -> None:
+    require_tensors("spike_pairs", "pre", pre)
+    require_tensors("spike_pairs", "post", post)
     if not pre or len(pre) != len(post):
         refuse("spike_pairs", f"{len(pre)} presynaptic tensors, {len(post)} postsynaptic ones", "one of each, or more")
     _arguments_of(len(pre))(*pre, *post, resets_BT, counted_BT)

@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from mambrane.ops.checks import Arguments, refuse, require_number
+from mambrane.ops.checks import (
+    Arguments,
+    refuse,
+    require_changeable,
+    require_number,
+    require_tensor,
+    require_tensors,
+)
 from mambrane.ops.dispatch import Backend, Operation
 
 __all__ = ["hold_back_", "note_usage_"]
@@ -40,9 +47,11 @@ def note_usage_(
         >>> usage
         tensor([1.0000, 5.0000, 0.5000])
     """
+    require_tensors("update_gate", "gradients", gradients)
     if not gradients:
         return
     _check(usage_W)
+    require_changeable("update_gate", "usage_W", usage_W)
     require_number("update_gate", "rate", rate, 0.0, 1.0)
     _require_parts(starts, gradients, usage_W)
     _note_usage(backend, usage_W, gradients, starts, rate=rate)
@@ -74,9 +83,15 @@ def hold_back_(
         >>> weight
         tensor([1.5000, 0.0000])
     """
+    require_tensors("update_gate", "weights", weights)
+    require_tensors("update_gate", "before", before)
     if not weights:
         return
     _check_two(anchor_W, share_W)
+    for number, weight in enumerate(weights):
+        require_changeable("update_gate", f"weights[{number}]", weight)
+    for number, weight in enumerate(before):
+        require_tensor("update_gate", f"before[{number}]", weight)
     if [each.shape for each in weights] != [each.shape for each in before]:
         refuse("update_gate", "weights and what was before them differ in shape", "a tensor before each, of its shape")
     _require_parts(starts, weights, anchor_W, share_W)
@@ -86,12 +101,17 @@ def hold_back_(
 
 def _require_parts(starts: Sequence[int], tensors: Sequence[Tensor], *vectors: Tensor) -> None:
     """Raise UserError unless each tensor has its part, of its type and on its device, in every vector."""
+    require_tensors("update_gate", "starts", starts)
+    for start in starts:
+        if type(start) is not int:
+            refuse("update_gate", f"a start of type {type(start).__name__}", "an integer")
     if len(starts) != len(tensors):
         refuse("update_gate", f"{len(starts)} starts for {len(tensors)} tensors", "one for each")
     for vector_W in vectors:
         if not vector_W.is_contiguous():
             refuse("update_gate", "a vector whose numbers do not lie side by side", "a contiguous one")
         for start, tensor in zip(starts, tensors, strict=True):
+            require_tensor("update_gate", "a part", tensor)
             if tensor.dtype != vector_W.dtype or tensor.device != vector_W.device:
                 found = f"a tensor of {tensor.dtype} on {tensor.device}"
                 refuse("update_gate", found, f"{vector_W.dtype} on {vector_W.device}, as the vector")
