@@ -17,8 +17,8 @@ URL = "http://127.0.0.1:8000"
 
 
 @pytest.fixture(scope="module")
-def run(run_folder):
-    return Run.open(run_folder)
+def run(finished_run):
+    return Run.open(finished_run[0])
 
 
 @pytest.fixture(scope="module")
