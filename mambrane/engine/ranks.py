@@ -9,6 +9,7 @@ it was given.
 """
 
 import hashlib
+import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +27,9 @@ CHUNK_NUMBERS = 1 << 22
 """Numbers that are summed at a time: a rank holds those of every rank."""
 
 Value = TypeVar("Value")
+
+_OPENINGS = itertools.count()
+"""Numbers the times that this process has joined the others."""
 
 
 class RankLostError(UserError, RuntimeError):
@@ -211,8 +215,10 @@ def open_ranks(device: torch.device, *, timeout_s: float) -> Iterator[Ranks]:
     try:
         store, rank, size = next(iter(dist.rendezvous("env://", timeout=timeout)))
         backend = "nccl" if device.type == "cuda" else "gloo"
-        # A run that torchrun starts again finds the same store: what the first start left there is not for this one.
-        store = dist.PrefixStore(f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        # A run that torchrun starts again, and a second call in one process, find the same store: what was left there
+        # before is not for them.
+        start = f"start-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}-{next(_OPENINGS)}"
+        store = dist.PrefixStore(start, store)
         group_store = dist.PrefixStore("torch", store)
         dist.init_process_group(backend, store=group_store, rank=rank, world_size=size, timeout=timeout)
         control = None if backend == "gloo" else dist.new_group(backend="gloo", timeout=timeout)
