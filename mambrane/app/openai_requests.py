@@ -158,8 +158,8 @@ def _models() -> dict[str, Any]:
         stream_options: StreamOptions | None = None
         # Taken where they ask for nothing.
         user: str | None = None
-        presence_penalty: Literal[0, 0.0] = 0
-        frequency_penalty: Literal[0, 0.0] = 0
+        presence_penalty: float = Field(default=0, ge=0, le=0)
+        frequency_penalty: float = Field(default=0, ge=0, le=0)
 
     class Completion(Common):
         prompt: str | Prompts = ""
