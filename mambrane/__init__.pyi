@@ -6,8 +6,8 @@ from .continual.forgetting_metrics import Metric as Metric
 from .continual.matrix import ForgettingMatrix as ForgettingMatrix
 from .continual.measure import Measure as Measure
 from .continual.measure import Measurement as Measurement
+from .continual.outcome import Outcome as Outcome
 from .continual.replay import Replay as Replay
-from .continual.runner import Outcome as Outcome
 from .continual.stream import Stream as Stream
 from .continual.stream import Task as Task
 from .continual.stream import build_stream as build_stream

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mambrane.continual.measure import Measure
 from mambrane.engine.trainer import Trainer
 
 
@@ -43,16 +44,26 @@ class Patience:
         """Whether the task has stopped improving."""
         return self.is_on and self.num_measured - self.best_epoch >= self.num_epochs
 
-    def note(self, loss: float, trainer: Trainer) -> bool:
-        """Take in the loss after one more epoch, and keep the weights if it is the best; returns whether it is."""
+    def note(self, value: float, measure: Measure, trainer: Trainer) -> dict[str, Any]:
+        """Take in the value after one more epoch, and keep the weights if it is the best; returns what to say of it."""
         self.num_measured += 1
+        loss = measure.sign * value
         is_best = self.best_loss is None or loss < self.best_loss
+        words = f"after epoch {self.num_measured}: held-out {value:.3f} {measure.unit}"
         if is_best:
             self.best_epoch, self.best_loss = self.num_measured, loss
             self._weights = {name: tensor.detach().clone() for name, tensor in trainer.model.state_dict().items()}
             average = {} if trainer.ema is None else trainer.ema.average
             self._average = {name: tensor.clone() for name, tensor in average.items()}
-        return is_best
+        else:
+            words += f", epoch {self.best_epoch} was better"
+        return {"epoch": self.num_measured - 1, "value": value, "is_best": is_best, "message": words}
+
+    def rest_event(self, task_name: str) -> dict[str, Any]:
+        """Return what to say of a task that has stopped improving."""
+        epochs = self.num_measured
+        message = f"{task_name} stops after epoch {epochs}: epoch {self.best_epoch} was the best"
+        return {"epochs": epochs, "message": message}
 
     @torch.no_grad()
     def put_back(self, trainer: Trainer) -> bool:

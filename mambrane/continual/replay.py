@@ -20,11 +20,9 @@ With the timing "updates" rows are due as the weights move and not as steps pass
 
 The loss of a sequence is what it cost in the last applied step that it was part of, if that was finite.
 
-Sources: Vitter, Random Sampling with a Reservoir, ACM TOMS 11 (1985), algorithm R; a share for each task by default as
-in Avalanche's ExperienceBalancedBuffer (Carta et al., JMLR 24, 2023).
+reservoir.py says which sequence enters where, with the sources.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -34,13 +32,13 @@ from torch import Tensor, nn
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.own_text_writing import write_sequences
 from mambrane.continual.replay_buffer import ReplayBuffer, bytes_per_sequence, stored_capacity
+from mambrane.continual.reservoir import fitting, index_in_share, index_in_whole, index_of_largest_task
+from mambrane.continual.seen_losses import SeenLosses
 from mambrane.continual.update_clock import UpdateClock
 from mambrane.core.seeding import make_generator
-from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import BoundaryView, StepChange, StepView, TakeUpView
 from mambrane.engine.method import Method, Number
-from mambrane.engine.objective import nats_of
 from mambrane.models.state import ModelOutput
 
 
@@ -108,9 +106,7 @@ class Replay(Method):
         self.rows_replayed = 0
         self._rows_since_step = 0
         self._replayed_since_step = 0
-        self._seen: list[tuple[Tensor, Tensor]] = []
-        """Fingerprints and losses of the sequences of each micro-batch since the last applied step, on its device; not
-        saved, as only the losses of the step that is applied are used."""
+        self._seen = SeenLosses()
         self._generator = make_generator(seed, "replay")
 
     def mix(self, batch: MicroBatch) -> MicroBatch:
@@ -140,11 +136,7 @@ class Replay(Method):
         """Add nothing; look at the loss of each sequence. A micro-batch that runs again is seen as it ran last."""
         if self.config.replay_strategy != "importance":
             return None
-        with torch.no_grad():
-            nats_BT = nats_of(output, batch)
-            num_targets_B = (batch.targets_BT != IGNORED_TARGET).sum(dim=1).clamp(min=1)
-            losses_B = nats_BT.sum(dim=1) / num_targets_B
-            self._seen.append((self.buffer.fingerprints_of(batch), losses_B.float()))
+        self._seen.look(self.buffer.fingerprints_of(batch), output, batch)
         return None
 
     def after_step(self, view: StepView) -> StepChange:
@@ -160,36 +152,23 @@ class Replay(Method):
     def revocation_point(self) -> Callable[[], None]:
         """Return what brings the losses, and the counts since the last applied step, back."""
         losses = [(buffer, buffer.losses.clone()) for buffer in (self.buffer, self.written)]
-        counts = self._rows_since_step, self._replayed_since_step, self._seen
+        counts, seen = (self._rows_since_step, self._replayed_since_step), self._seen.copy()
 
         def take_back() -> None:
             for buffer, held in losses:
                 buffer.losses.copy_(held)
-            self._rows_since_step, self._replayed_since_step, self._seen = counts
+            (self._rows_since_step, self._replayed_since_step), self._seen = counts, seen
 
         return take_back
 
     def _record_losses(self, view: StepView) -> None:
         """Note the finite losses of the step on all ranks, and forget what was seen of steps that were not applied."""
         losses: dict[int, float] = {}
-        for of_rank in view.ranks.gather(self._losses_seen(view.micro_batches)):
+        applied = [self.buffer.fingerprints_of(batch) for batch in view.micro_batches]
+        for of_rank in view.ranks.gather(self._seen.take(applied)):
             losses |= of_rank
         for buffer in (self.buffer, self.written):
             buffer.record_losses(losses)
-
-    def _losses_seen(self, micro_batches: list[MicroBatch]) -> dict[int, float]:
-        """Return the finite losses of the sequences of these micro-batches, by fingerprint."""
-        seen, self._seen = self._seen, []
-        if not seen or not micro_batches:
-            return {}
-        applied = torch.cat([self.buffer.fingerprints_of(batch) for batch in micro_batches])
-        numbers, losses = (torch.cat(parts) for parts in zip(*seen, strict=True))
-        # Losses travel as the bits they are, so that one copy brings all from the device.
-        lengths = [len(applied), len(numbers), len(losses)]
-        fetched = torch.cat([applied, numbers, losses.view(torch.int32).long()]).cpu().split(lengths)
-        wanted, known = set(fetched[0].tolist()), fetched[2].int().view(torch.float32).tolist()
-        last = dict(zip(fetched[1].tolist(), known, strict=True))
-        return {n: loss for n, loss in last.items() if n in wanted and math.isfinite(loss)}
 
     def boundary(self, view: BoundaryView) -> None:
         """Count the ended task among the earlier ones."""
@@ -258,45 +237,22 @@ class Replay(Method):
             self.model, share, self.sequence_length, end_of_text=self.end_of_text, generator=self._generator
         )
         for row in range(share):
-            index = self.written.size
-            if index == self.written.capacity:
-                of_largest = self.written.indices_of(int(self.written.tasks.bincount().argmax()))
-                index = int(of_largest[self._random_below(len(of_largest))])
+            is_full = self.written.size == self.written.capacity
+            index = index_of_largest_task(self.written, self._generator) if is_full else self.written.size
             self.written.write(index, MicroBatch(*(part[row : row + 1] for part in sequences)), last_task)
 
     def _offer(self, sequences: MicroBatch) -> None:
         """Show new sequences to the reservoir, one after the other; it keeps each or not."""
         if self.buffer.capacity == 0:
             return
-        next_index = (
-            self._reservoir_index if self.config.replay_strategy == "uniform" else self._reservoir_index_of_task
-        )
         for row in range(len(sequences.inputs_BT)):
             self.num_seen[self.task_index] += 1
-            index = next_index()
+            if self.config.replay_strategy == "uniform":
+                index = index_in_whole(self.buffer, sum(self.num_seen), self._generator)
+            else:
+                index = index_in_share(self.buffer, self.task_index, self.num_seen[self.task_index], self._generator)
             if index is not None:
                 self.buffer.write(index, MicroBatch(*(part[row : row + 1] for part in sequences)), self.task_index)
-
-    def _reservoir_index(self) -> int | None:
-        if self.buffer.size < self.buffer.capacity:
-            return self.buffer.size
-        index = self._random_below(sum(self.num_seen))
-        return index if index < self.buffer.capacity else None
-
-    def _reservoir_index_of_task(self) -> int | None:
-        """Return an index in the task's share of the buffer; earlier tasks give up what is above theirs."""
-        share = max(1, self.buffer.capacity // (self.task_index + 1))
-        own = self.buffer.indices_of(self.task_index)
-        if len(own) == share:
-            index = self._random_below(self.num_seen[self.task_index])
-            return int(own[index]) if index < share else None
-        if self.buffer.size < self.buffer.capacity:
-            return self.buffer.size
-        largest = self.buffer.indices_of(int(self.buffer.tasks.bincount().argmax()))
-        return int(largest[self._random_below(len(largest))])
-
-    def _random_below(self, end: int) -> int:
-        return int(torch.randint(end, (), generator=self._generator))
 
     @staticmethod
     def _joined(new: MicroBatch, remembered: MicroBatch) -> MicroBatch:
@@ -312,20 +268,11 @@ class Replay(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them back; a memory that is larger than this one's room gives up sequences, the largest task first."""
         self._load_counts(state)
-        self._load_buffer(self.buffer, state["buffer"])
+        self.buffer.load_state_dict(fitting(state["buffer"], self.buffer.capacity, self._generator))
         if "written" in state:
-            self._load_buffer(self.written, state["written"])
+            self.written.load_state_dict(fitting(state["written"], self.written.capacity, self._generator))
         if self.clock is not None and "clock" in state:
             self.clock.load_state_dict(state["clock"])
-
-    def _load_buffer(self, buffer: ReplayBuffer, saved: dict[str, Tensor]) -> None:
-        kept = torch.arange(len(saved["tasks"])) if buffer.capacity else torch.arange(0)
-        while len(kept) > buffer.capacity:
-            tasks = saved["tasks"][kept]
-            of_largest = (tasks == tasks.bincount().argmax()).nonzero().flatten()
-            given_up = int(of_largest[self._random_below(len(of_largest))])
-            kept = torch.cat([kept[:given_up], kept[given_up + 1 :]])
-        buffer.load_state_dict({name: column[kept] for name, column in saved.items()})
 
     def _counts(self) -> dict[str, Any]:
         return {
@@ -340,7 +287,7 @@ class Replay(Method):
         }
 
     def _load_counts(self, state: dict[str, Any]) -> None:
-        self._seen = []
+        self._seen = SeenLosses()
         self.task_index = state["task_index"]
         self.end_of_text = state.get("end_of_text", -1)
         self.num_seen = list(state["num_seen"])

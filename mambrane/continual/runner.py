@@ -19,22 +19,23 @@ checkpoint from before it (docs/decisions/open-stream.md).
 
 import copy
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import nn
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
+from mambrane.continual.outcome import Outcome, StopError
 from mambrane.continual.patience import Patience
-from mambrane.continual.step_event import evaluation_event, step_event
+from mambrane.continual.row_evaluation import RowEvaluation
+from mambrane.continual.step_event import step_event
 from mambrane.continual.stream import Stream, Task, hashes_of, refuse_another_tokenizer, refuse_changed_text
 from mambrane.continual.task_file import write_tasks
-from mambrane.continual.terms import HELDOUT_IS_GONE, Terms, Verdict, cost_of_task
-from mambrane.core.errors import TAKEN_BACK_EXIT_CODE
+from mambrane.continual.task_records import attempt_record, task_records
+from mambrane.continual.terms import Terms, Verdict
 from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain
 from mambrane.data.loader import SequenceLoader
@@ -57,29 +58,6 @@ class Phase(StrEnum):
     TRAIN = "train"
     BOUNDARY = "boundary"
     DONE = "done"
-
-
-class Outcome(NamedTuple):
-    """How a call of `run` ended."""
-
-    is_finished: bool
-    """False when the run was stopped before its end; the same command goes on from there."""
-    reason: str
-    signal_number: int | None = None
-    """The signal that asked to stop, if one did."""
-    taken_back: tuple[str, ...] = ()
-    """Tasks that this call learned and took back, by name."""
-
-    @property
-    def exit_code(self) -> int:
-        """128 + signal number after a signal, as a shell reports it; 3 where a task was taken back; or 0."""
-        if self.signal_number is not None:
-            return 128 + self.signal_number
-        return TAKEN_BACK_EXIT_CODE if self.taken_back else 0
-
-
-class _StopError(Exception):
-    """Leaves the loop, from however deep, for the place that saves; its text is the reason."""
 
 
 class Runner:
@@ -132,7 +110,9 @@ class Runner:
         self.stream = stream
         self.trainer = trainer
         self.make_loader = make_loader
-        self.evaluate = evaluate
+        self.row_evaluation = RowEvaluation(
+            trainer, evaluate, evaluate_untrained=evaluate_untrained, reference=reference, events=events
+        )
         self.training_numbers = training_numbers
         self.save = save
         self.poll_save = poll_save
@@ -142,9 +122,7 @@ class Runner:
         self.terms = terms or Terms()
         self.pin = pin
         self.put_back = put_back
-        self.evaluate_untrained = evaluate_untrained
         self.tasks_path = tasks_path
-        self.reference = tuple(reference)
         self.matrix = ForgettingMatrix(
             [domain.name for domain in stream.domains],
             len(stream.tasks),
@@ -184,7 +162,7 @@ class Runner:
         for column in range(first_new, len(self.matrix.domains)):
             for row in range(1, self.num_learned):
                 self.matrix.leave_empty(row, column, "its text was not there yet")
-            if self.evaluate_untrained is None:
+            if self.row_evaluation.evaluate_untrained is None:
                 self.matrix.leave_empty(0, column, "the weights from before the first task are not kept")
         self.phase = Phase.EVALUATE
         self.is_untouched = True
@@ -206,7 +184,7 @@ class Runner:
                     self._end_task()
                 self._evaluate_row()
                 self._close_row()
-        except _StopError as stop:
+        except StopError as stop:
             if not self.is_untouched:
                 self.save()
             self.events.emit("stopped", reason=str(stop))
@@ -237,7 +215,11 @@ class Runner:
     def _train(self) -> None:
         """Take every step of the task's epochs that is left."""
         loader = self._open_loader
-        while loader.epoch < self.task.num_epochs and not self._is_at_rest():
+        while loader.epoch < self.task.num_epochs:
+            self._measure_epoch()
+            if self.patience.is_at_rest:
+                self.events.emit("task_at_rest", task=self.task.index, **self.patience.rest_event(self.task.name))
+                break
             epoch, loss = loader.epoch, EpochLoss()
             self._stop_at_limit()
             started_s = time.perf_counter()
@@ -248,40 +230,22 @@ class Runner:
                     self._stop_at_limit()
                 started_s = time.perf_counter()
             if self.trainer.was_stopped:
-                raise _StopError("a stop was asked for")
+                raise StopError("a stop was asked for")
             self.events.emit("epoch_finished", task=self.task.index, epoch=epoch, loss=loss.mean)
-        self._measure_epochs()
+        self._measure_epoch()
         self.phase = Phase.BOUNDARY
 
-    def _is_at_rest(self) -> bool:
-        """Return whether the task has stopped improving, which is said."""
-        self._measure_epochs()
-        if self.patience.is_at_rest:
-            epochs = self.patience.num_measured
-            message = f"{self.task.name} stops after epoch {epochs}: epoch {self.patience.best_epoch} was the best"
-            self.events.emit("task_at_rest", task=self.task.index, epochs=epochs, message=message)
-        return self.patience.is_at_rest
-
-    def _measure_epochs(self) -> None:
+    def _measure_epoch(self) -> None:
         """Measure the task's own held-out text where an epoch has ended since; a stop in between takes nothing away."""
         if not self.patience.is_on or self.patience.num_measured == self._open_loader.epoch:
             return
         if self.trainer.stop_is_asked():
-            raise _StopError("a stop was asked for")
-        domains = [self.stream.domains[column] for column in self.task.columns]
+            raise StopError("a stop was asked for")
         with self.trainer.evaluation():
-            values = [self.evaluate(self.trainer.model, domain).value for domain in domains]
-        value = sum(values) / len(values)
-        is_best = self.patience.note(self.matrix.measure.sign * value, self.trainer)
-        words = f"after epoch {self.patience.num_measured}: held-out {value:.3f} {self.matrix.measure.unit}"
-        self.events.emit(
-            "epoch_measured",
-            task=self.task.index,
-            epoch=self.patience.num_measured - 1,
-            value=value,
-            is_best=is_best,
-            message=words if is_best else f"{words}, epoch {self.patience.best_epoch} was better",
-        )
+            domains = [self.stream.domains[column] for column in self.task.columns]
+            values = [self.row_evaluation.evaluate(self.trainer.model, domain).value for domain in domains]
+        event = self.patience.note(sum(values) / len(values), self.matrix.measure, self.trainer)
+        self.events.emit("epoch_measured", task=self.task.index, **event)
 
     @property
     def _open_loader(self) -> SequenceLoader:
@@ -290,7 +254,7 @@ class Runner:
 
     def _stop_at_limit(self) -> None:
         if 0 < self.max_steps <= self.trainer.counters.applied:
-            raise _StopError(f"--max-steps {self.max_steps} reached")
+            raise StopError(f"--max-steps {self.max_steps} reached")
 
     def _close_step(self, result: StepResult, epoch: int, seconds: float) -> None:
         if result.state is StepState.ABORTED:
@@ -318,35 +282,8 @@ class Runner:
 
     def _evaluate_row(self) -> None:
         """Measure what is missing in the row; what is measured survives a stop."""
-        row = self.num_learned
-        for column in self.matrix.missing(0) if row > 0 else ():
-            assert self.evaluate_untrained is not None, "without it the cell has a reason"
-            self._record(0, column, self.evaluate_untrained(self.stream.domains[column]))
-        with self.trainer.evaluation():
-            self._leave_out_what_is_gone(row)
-            # Each process measures another domain; one alone measures them one after the other.
-            # Sharded, all measure each together: a pass needs the pieces of every rank.
-            together = 1 if self.trainer.is_sharded else self.trainer.ranks.size
-            for columns in batched(self.matrix.missing(row), together):
-                if self.trainer.stop_is_asked():
-                    raise _StopError("a stop was asked for")
-                for column, measured in zip(columns, self._measured(columns), strict=True):
-                    self._record(row, column, measured)
-            for domain in self.reference:
-                if not self.matrix.has_reference(row, domain.name):
-                    measured = self.evaluate(self.trainer.model, domain)
-                    self.matrix.record_reference(row, domain.name, measured)
-        self.phase = Phase.BEGIN if row < len(self.stream.tasks) else Phase.DONE
-
-    def _leave_out_what_is_gone(self, row: int) -> None:
-        for column in self.matrix.missing(row):
-            if not self.stream.domains[column].is_measurable:
-                self.matrix.leave_empty(row, column, HELDOUT_IS_GONE)
-
-    def _record(self, row: int, column: int, measured: Measurement) -> None:
-        self.matrix.record(row, column, measured)
-        name = self.stream.domains[column].name
-        self.events.emit("evaluation", **evaluation_event(self.matrix.measure, measured, row, name))
+        self.row_evaluation.fill(self.matrix, self.num_learned, self.stream.domains)
+        self.phase = Phase.BEGIN if self.num_learned < len(self.stream.tasks) else Phase.DONE
 
     def _close_row(self) -> None:
         """Keep the task whose row is measured, or take it back; what is on the disk afterwards is the decision."""
@@ -366,17 +303,7 @@ class Runner:
         """Put everything that the task changed back to the checkpoint from before it, and remember the attempt."""
         index = self.num_learned - 1
         task = self.stream.tasks[index]
-        rows = {"before": self.matrix.values[index], "after": self.matrix.values[index + 1]}
-        self.attempts.append(
-            {
-                **task.record,
-                "content_hashes": [self.stream.domains[column].content_hash for column in task.columns],
-                "after_tasks": index,
-                "steps": self.steps_taken.pop(),
-                **verdict._asdict(),
-                **{name: dict(zip(self.matrix.domains, row, strict=True)) for name, row in rows.items()},
-            }
-        )
+        self.attempts.append(attempt_record(self.stream, self.matrix, verdict, index, self.steps_taken.pop()))
         self.stream = self.stream.without(index)
         self.matrix.drop_task(index)
         self.num_learned = index
@@ -393,32 +320,8 @@ class Runner:
         if self.matrix_path is not None:
             self.matrix.save(self.matrix_path)
         if self.tasks_path is not None:
-            write_tasks(self.tasks_path, self.task_records(), self.attempts)
-
-    def task_records(self) -> list[dict[str, Any]]:
-        """Return what is known of each task: its text, settings, steps, and what it cost and gained once measured."""
-        records = []
-        for task in self.stream.tasks:
-            record = {
-                **task.record,
-                "content_hashes": [self.stream.domains[column].content_hash for column in task.columns],
-                "is_learned": task.index < self.num_learned,
-            }
-            if task.index < self.num_learned:
-                forgetting, gain = cost_of_task(self.matrix, task.index)
-                steps = self.steps_taken[task.index] if task.index < len(self.steps_taken) else None
-                record |= {"steps": steps, "forgetting": forgetting, "gain": gain}
-            records.append(record)
-        return records
-
-    def _measured(self, columns: Sequence[int]) -> list[Measurement]:
-        """Return what all processes measured, one domain each; those without a domain return nothing."""
-        ranks = self.trainer.ranks
-        if self.trainer.is_sharded:
-            return [self.evaluate(self.trainer.model, self.stream.domains[column]) for column in columns]
-        own = columns[ranks.rank : ranks.rank + 1]
-        found = [self.evaluate(self.trainer.model, self.stream.domains[column]) for column in own]
-        return [measured for of_rank in ranks.gather(found) for measured in of_rank]
+            records = task_records(self.stream, self.matrix, self.num_learned, self.steps_taken)
+            write_tasks(self.tasks_path, records, self.attempts)
 
     def _announce_task(self) -> None:
         self.events.emit(
@@ -442,7 +345,7 @@ class Runner:
             "steps_closed": self.steps_closed,
             "matrix": self.matrix.state_dict(),
             "text": hashes_of(self.stream.domains),
-            "reference_text": hashes_of(self.reference),
+            "reference_text": hashes_of(self.row_evaluation.reference),
             "tokenizer": self.stream.domains[0].tokenizer_hash,
             "loader": None if self.loader is None else self.loader.state_dict(),
             "tasks": [task.record for task in self.stream.tasks],
@@ -460,7 +363,7 @@ class Runner:
             ValueError: the matrix was measured on other domains.
         """
         refuse_changed_text(state["text"], self.stream.domains)
-        refuse_changed_text(state.get("reference_text", {}), self.reference)
+        refuse_changed_text(state.get("reference_text", {}), self.row_evaluation.reference)
         refuse_another_tokenizer(state, self.stream.domains[0].tokenizer_hash)
         self.matrix.load_state_dict(state["matrix"])
         self.phase = Phase(state["phase"])
@@ -489,10 +392,3 @@ def steps_of_task(num_batches: int, num_epochs: int, config: EngineConfig) -> in
         TailPolicy.DROP: num_epochs * (num_batches // size),
         TailPolicy.CARRY: num_epochs * num_batches // size,
     }[TailPolicy(config.tail_policy)]
-
-
-def batched(items: Iterable[int], size: int) -> Iterator[list[int]]:
-    """Yield so many items at a time; the last ones may be fewer."""
-    stream = iter(items)
-    while batch := list(islice(stream, size)):
-        yield batch

@@ -6,10 +6,18 @@ from typing import Any
 from torch import Tensor, nn
 
 from mambrane.core.events import EventLog
+from mambrane.data.domains import Domain
+from mambrane.data.tokenizer import Tokenizer
+from mambrane.measure.energy import estimate_energy
+from mambrane.measure.probe import probe_model
+from mambrane.models.cost import count_costs
+from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity.windows import window_of
 from mambrane.report.data import Importance
 from mambrane.run.saved import SavedRun
 from mambrane.storage.checkpoint import Checkpoints
+
+PROBED_TOKENS = 1024
 
 
 def model_parts(saved: SavedRun) -> dict[str, Any]:
@@ -27,6 +35,12 @@ def model_parts(saved: SavedRun) -> dict[str, Any]:
         "window": window_of(plasticity) if plasticity.use_stdp else None,
         "importance": importance_by_layer(saved.model, states, kappa=plasticity.meta_kappa),
     }
+
+
+def probed_parts(model: LanguageModel, tokenizer: Tokenizer, domain: Domain) -> dict[str, Any]:
+    """Return what the neurons do on held-out text, and the energy that it would take, as fields of `ReportData`."""
+    probe = probe_model(model, domain.heldout.tokens[:PROBED_TOKENS], tokenizer)
+    return {"probe": probe, "energy": estimate_energy(count_costs(model, probe.firing_rates))}
 
 
 def importance_by_layer(model: nn.Module, states: Mapping[str, Any], *, kappa: float) -> Importance | None:

@@ -74,7 +74,7 @@ def study_of(content: dict[str, Any], *, source: str) -> Study:
 
 def _check_types(content: dict[str, Any], source: str) -> None:
     wanted: dict[str, tuple[Any, str]] = {
-        **dict.fromkeys(("name", "baseline", "title", "metric", "naive", "joint", "axis"), (str, "text")),
+        **dict.fromkeys(("name", "baseline", "title", "metric", "naive", "joint", "axis", "series"), (str, "text")),
         "settings": (dict, "a table"),
         "arms": (dict, "a table for each arm"),
         "expected_minutes": (int | float, "a number"),

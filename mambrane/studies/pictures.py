@@ -1,6 +1,8 @@
 """Pictures of a study, as SVG and PDF: means with their intervals, and a metric over a setting."""
 
+import itertools
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +13,12 @@ from mambrane.studies.results import ArmResult, StudyTable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+Points = list[tuple[float, ArmResult]]
+"""Arms by the number at which they stand on an axis."""
 FORMATS = ("svg", "pdf")
 INK, ACCENT, RULE = "#1f2933", "#1f6f8b", "#dfe3e8"
+LINES = (ACCENT, "#b5542b", "#5b7f2b", "#7a4b8a")
+"""Of several lines in one picture."""
 WIDTH_INCHES, ROW_INCHES = 7.0, 0.36
 # Text as text, and ids that do not change from one drawing to the next.
 _STYLE: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "mambrane", "pdf.fonttype": 42, "font.size": 10}
@@ -76,10 +82,10 @@ def _means(table: StudyTable, metric: str) -> "Figure":
     return figure
 
 
-def axis_points(table: StudyTable, metric: str) -> list[tuple[float, ArmResult]]:
+def axis_points(table: StudyTable, metric: str) -> Points:
     """Return the arms that set the study's axis to a number of their own and have the metric, by that number."""
     name = table.study.axis.replace("-", "_")
-    points = []
+    points: Points = []
     for arm in table.arms:
         own = {key.replace("-", "_"): value for key, value in table.study.arms[arm.name].items()}
         value = own.get(name)
@@ -88,24 +94,47 @@ def axis_points(table: StudyTable, metric: str) -> list[tuple[float, ArmResult]]
     return sorted(points, key=lambda point: point[0])
 
 
-def _over_axis(table: StudyTable, metric: str, points: list[tuple[float, ArmResult]]) -> "Figure":
+def series_of(table: StudyTable, points: Points) -> dict[str, Points]:
+    """Return the points of each line, by the value that the arms have for the study's series; one without a series."""
+    name = table.study.series.replace("-", "_")
+    lines: dict[str, Points] = {}
+    for point in points:
+        config = table.study.configurations[point[1].name]
+        sections = [getattr(config, section.name) for section in fields(config)]
+        value = next((str(getattr(section, name)) for section in sections if name and hasattr(section, name)), "")
+        lines.setdefault(value, []).append(point)
+    return lines
+
+
+def _over_axis(table: StudyTable, metric: str, points: Points) -> "Figure":
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH_INCHES, 3.6), layout="constrained")
     axes = figure.subplots()
-    places, found = [x for x, _ in points], [arm.estimates[metric] for _, arm in points]
-    means = [each.mean for each in found if each is not None]
-    lows = [each.mean if each.low is None else each.low for each in found if each is not None]
-    highs = [each.mean if each.high is None else each.high for each in found if each is not None]
-    axes.fill_between(places, lows, highs, color=ACCENT, alpha=0.2, linewidth=0)
-    axes.plot(places, means, "o-", color=ACCENT)
-    for x, arm in points:
-        estimate = arm.estimates[metric]
-        assert estimate is not None, "arms without it were left out"
-        axes.annotate(arm.name, (x, estimate.mean), xytext=(0, 8), textcoords="offset points", ha="center", color=INK)
+    lines = series_of(table, points)
+    for color, (value, of_line) in zip(itertools.cycle(LINES), lines.items(), strict=False):
+        places, found = [x for x, _ in of_line], [arm.estimates[metric] for _, arm in of_line]
+        means = [each.mean for each in found if each is not None]
+        lows = [each.mean if each.low is None else each.low for each in found if each is not None]
+        highs = [each.mean if each.high is None else each.high for each in found if each is not None]
+        axes.fill_between(places, lows, highs, color=color, alpha=0.2, linewidth=0)
+        axes.plot(places, means, "o-", color=color, label=value)
+    if len(lines) > 1:
+        axes.legend(title=_words(table.study.series), frameon=False)
+    else:
+        for x, arm in points:
+            estimate = arm.estimates[metric]
+            assert estimate is not None, "arms without it were left out"
+            place = (x, estimate.mean)
+            axes.annotate(arm.name, place, xytext=(0, 8), textcoords="offset points", ha="center", color=INK)
+    places = [x for x, _ in points]
     if min(places) > 0 and max(places) / min(places) > 8:
         axes.set_xscale("log")
-    axes.set_xlabel(table.study.axis.replace("_", " ").replace("-", " "))
+    axes.set_xlabel(_words(table.study.axis))
     axes.set_ylabel(heading(metric, table))
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _words(setting: str) -> str:
+    return setting.replace("_", " ").replace("-", " ")

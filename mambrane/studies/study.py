@@ -16,7 +16,7 @@
 `seeds` is a list, or how many (0, 1, ...). `orders` is a list of orders, each a list of domains, or how many: the given
 order, its reverse, then others drawn once and for all. `metric` is the one that is tested; `naive` and `joint` name the
 arms between which the gap lies that others close (without them: the baseline, and the arm with --curriculum joint);
-`axis` names a setting that a picture is drawn over.
+`axis` names a setting that a picture is drawn over, `series` one that draws a line for each of its values there.
 """
 
 import dataclasses
@@ -105,6 +105,8 @@ class Study:
     """The arm at which it ends, one that learns all tasks at once."""
     axis: str = ""
     """A setting that differs between arms, over which the metric is drawn."""
+    series: str = ""
+    """A setting that parts the arms over the axis: one line for each of its values."""
     expected_minutes: float = 0.0
     """About how long all of it takes on two cores; 0 where nobody has measured it."""
     source: str = "the study"
@@ -116,6 +118,7 @@ class Study:
         if not self.arms:
             raise self._error("no arms", "a table for each arm", "[arms.NAME] and its settings below")
         self._check_arm_names()
+        self._check_pictures()
         for role in ("baseline", "naive", "joint"):
             arm = getattr(self, role)
             if arm not in self.arms and (arm or role == "baseline"):
@@ -130,6 +133,14 @@ class Study:
         repeated = [seed for seed in self.seed_list if self.seed_list.count(seed) > 1]
         if repeated:
             raise self._error(f"seed {repeated[0]} twice", "each seed once", f"seeds = {sorted(set(self.seed_list))}")
+
+    def _check_pictures(self) -> None:
+        for key in ("axis", "series"):
+            name = getattr(self, key)
+            if name and name.replace("-", "_") not in _setting_names():
+                raise self._error(
+                    f"{key} {name!r} is no setting", "a flag of mambrane train", f'{key} = "replay-share"'
+                )
 
     def _check_arm_names(self) -> None:
         seen: dict[str, str] = {}
@@ -250,6 +261,12 @@ class Study:
             found = f"{self.orders} orders of {num_tasks} tasks"
             raise self._error(found, f"at most {len(orders)}", f"orders = {len(orders)}")
         return orders
+
+
+def _setting_names() -> set[str]:
+    config = RunConfig()
+    sections = (getattr(config, section.name) for section in dataclasses.fields(config))
+    return {setting.name for section in sections for setting in dataclasses.fields(section)}
 
 
 def _distinct_orders(num_tasks: int, number: int) -> Iterator[tuple[str, ...]]:

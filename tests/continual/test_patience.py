@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mambrane.continual.measure import BITS_PER_BYTE
 from mambrane.continual.patience import Patience
 from tests.engine.tiny_training import make_trainer
 
@@ -14,7 +15,7 @@ def noted(patience, trainer, losses):
         with torch.no_grad():
             for weight in trainer.model.parameters():
                 weight.fill_(epoch)
-        better.append(patience.note(loss, trainer))
+        better.append(patience.note(loss, BITS_PER_BYTE, trainer)["is_best"])
     return better
 
 
@@ -50,7 +51,14 @@ def test_it_survives_a_restart():
     noted(patience, trainer, [2.0, 3.0])
     other = Patience(2)
     other.load_state_dict(patience.state_dict())
-    other.note(4.0, trainer)
+    other.note(4.0, BITS_PER_BYTE, trainer)
     assert other.is_at_rest
     assert other.put_back(trainer)
     assert all((weight == 1).all() for weight in trainer.model.parameters())
+
+
+def test_what_is_said_names_the_best_epoch_and_the_value_in_its_unit():
+    patience, trainer = Patience(1), make_trainer()
+    assert patience.note(2.0, BITS_PER_BYTE, trainer)["message"] == "after epoch 1: held-out 2.000 bits/byte"
+    assert patience.note(3.0, BITS_PER_BYTE, trainer)["message"].endswith("3.000 bits/byte, epoch 1 was better")
+    assert patience.rest_event("prose")["message"] == "prose stops after epoch 2: epoch 1 was the best"

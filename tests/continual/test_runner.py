@@ -10,9 +10,10 @@ import torch
 
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.matrix_file import load_matrix
+from mambrane.continual.outcome import Outcome
 from mambrane.continual.regularizer import Regularizer
 from mambrane.continual.replay import Replay
-from mambrane.continual.runner import Outcome, Runner, steps_of_task
+from mambrane.continual.runner import Runner, steps_of_task
 from mambrane.continual.stream import Task, build_stream
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog

@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mambrane.continual.runner import Outcome, Phase, Runner
+from mambrane.continual.outcome import Outcome
+from mambrane.continual.runner import Phase, Runner
 from mambrane.data.loader import SequenceLoader
 from mambrane.engine.optimizer import build_optimizer
 from mambrane.run.build import build_model

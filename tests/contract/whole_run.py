@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from mambrane.continual.config import ContinualConfig
-from mambrane.continual.runner import Outcome, Runner
+from mambrane.continual.outcome import Outcome
+from mambrane.continual.runner import Runner
 from mambrane.core.events import Event, EventLog
 from mambrane.data.config import DataConfig
 from mambrane.data.domains import Domain

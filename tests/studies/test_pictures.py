@@ -1,6 +1,6 @@
 """Pictures of a study."""
 
-from mambrane.studies.pictures import write_pictures
+from mambrane.studies.pictures import axis_points, series_of, write_pictures
 from mambrane.studies.results import read_table
 from tests.studies.small import small_study, write_run
 
@@ -20,3 +20,24 @@ def test_a_metric_is_drawn_over_the_setting_that_differs(tmp_path):
     table = read_table(study, study.cells(tmp_path), threads=1)
     names = {path.name for path in write_pictures(table, tmp_path)}
     assert "final_average-over-replay-buffer-size.svg" in names
+
+
+def test_a_series_parts_the_arms_into_lines(tmp_path):
+    arms = {
+        f"{share:g} {source}": {"use-replay": True, "replay-share": share, "replay-source": source}
+        for source in ("memory", "generated")
+        for share in (0.01, 0.05)
+    }
+    study = small_study(arms={"naive": {}, **arms}, axis="replay-share", series="replay-source", seeds=1)
+    for cell in study.cells(tmp_path):
+        write_run(cell, [[8.0, 8.0], [2.0, 8.0], [3.0, 2.0]])
+    table = read_table(study, study.cells(tmp_path), threads=1)
+    lines = series_of(table, axis_points(table, "final_average"))
+    assert {value: [x for x, _ in points] for value, points in lines.items()} == {
+        "memory": [0.01, 0.05],
+        "generated": [0.01, 0.05],
+    }
+    write_pictures(table, tmp_path)
+    drawn = (tmp_path / "final_average-over-replay-share.svg").read_text()
+    assert "replay source" in drawn
+    assert "generated" in drawn

@@ -48,6 +48,8 @@ def test_the_first_orders_are_as_given_and_reversed_and_none_comes_twice(tmp_pat
         ({"metric": "loss"}, "metric 'loss'", "final_average"),
         ({"name": "a/b"}, "name 'a/b'", "letters"),
         ({"joint": "all"}, "joint 'all' is no arm", "naive"),
+        ({"axis": "replay-shrae"}, "axis 'replay-shrae' is no setting", "a flag"),
+        ({"series": "sources"}, "series 'sources' is no setting", "a flag"),
     ],
 )
 def test_a_study_that_is_none_is_refused_with_what_was_wanted(changes, found, wanted):
