@@ -9,6 +9,7 @@ from rich.console import Console
 
 from mambrane.app.streams import flush_or_give_up
 from mambrane.core.memory import keep_freed_memory
+from mambrane.engine.ranks import is_first_process
 from mambrane.run.learn import learn as learn_run
 from mambrane.run.run import Run
 from mambrane.watch.console import ConsoleListener
@@ -24,7 +25,7 @@ def learn(run: Path, settings: Mapping[str, Any]) -> int:
     with closing(console):
         learned = learn_run(run, settings["data"], listeners=[console], **others)
     assert learned.outcome is not None, "a run that was taught has one"
-    if learned.outcome.is_finished:
+    if learned.outcome.is_finished and is_first_process():
         with suppress(OSError, SystemExit):
             _print_cost(learned, learned.outcome.taken_back, is_longer=num_rows(run) > rows_before)
     # Whether anybody could read along changes nothing about the run.

@@ -144,11 +144,15 @@ class LtcCell(nn.Module):
 
     def forward(self, x_BTI: Tensor, state_BL: Tensor | None, resets_BT: Tensor | None, elapsed: Tensor | None):  # noqa: ANN201
         """Return the hidden states [B, T, L] and the last one [B, L]."""
+        return ltc(x_BTI, self.positive_weights(), state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed)
+
+    def positive_weights(self) -> LtcWeights:
+        """Return the parameters as the equations take them: conductances and capacitances are positive."""
         values = {
             name: F.softplus(parameter) if name in self.POSITIVE else parameter
             for name, parameter in self.named_parameters()
         }
-        return ltc(x_BTI, LtcWeights(**values), state_BL=state_BL, resets_BT=resets_BT, elapsed_BT=elapsed)
+        return LtcWeights(**values)
 
     def macs_and_updates_per_tick(self) -> tuple[float, float]:
         """Return the multiply-accumulates of the synapses, and those of the state.

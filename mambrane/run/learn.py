@@ -5,7 +5,9 @@ learn. Nothing is printed here.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +24,7 @@ from mambrane.data.domain_records import read_domain_records
 from mambrane.data.domains import Domain, tokenize_texts
 from mambrane.data.heldout_copy import read_copy
 from mambrane.data.overlap_warnings import warn_of_overlap
-from mambrane.data.tokenizer import Tokenizer
-from mambrane.engine.ranks import num_processes
+from mambrane.engine.ranks import Ranks, open_ranks
 from mambrane.engine.signals import StopRequest
 from mambrane.run.config import RunConfig
 from mambrane.run.configuration import read_configuration
@@ -31,6 +32,7 @@ from mambrane.run.extend import usual_epochs
 from mambrane.run.folders import cache_folder
 from mambrane.run.outside import load_extensions, with_extensions
 from mambrane.run.place import Place, config_of, read_place
+from mambrane.run.processes import require_same_start, require_shared
 from mambrane.run.run import Run
 from mambrane.run.saved import mend_records, read_tokenizer
 from mambrane.run.session import (
@@ -39,6 +41,7 @@ from mambrane.run.session import (
     log_of,
     named_apart,
     read_listening,
+    refuse_dropout_of_own_rows,
     run_session,
     text_of_beginning,
     write_down,
@@ -64,7 +67,7 @@ def learn(
 
     Replay memory, importances, anchors, teacher, rates of the neurons, averaged weights and matrix go on; the learning
     rate rises anew. A run that was interrupted is finished first. The same call resumes, or, where everything is
-    learned, changes nothing.
+    learned, changes nothing. Started by torchrun, all processes learn together; the first one locks, logs and saves.
 
     Args:
         run: the run or its folder.
@@ -91,15 +94,14 @@ def learn(
     folder = RunFolder(path)
     began = read_configuration(folder)
     device = take_device(changes.get("run.device", began.run.device))
-    if num_processes() > 1:
-        raise UserError(
-            f"mambrane learn in {num_processes()} processes",
-            wanted="one process",
-            way_out="start it without torchrun",
-        )
     seed_global_generators(began.run.seed)
-    with folder.lock():
-        outcome = _Lesson(folder, began, changes, tuple(extensions), listeners, tuple(warnings), device).run()
+    with open_ranks(device, timeout_s=changes.get("run.rank_timeout_s", began.run.rank_timeout_s)) as ranks:
+        refuse_dropout_of_own_rows(began, ranks)
+        listeners = listeners if ranks.is_first else ()
+        with folder.lock() if ranks.is_first else nullcontext():
+            require_shared(ranks, folder)
+            lesson = _Lesson(folder, began, changes, tuple(extensions), listeners, tuple(warnings), device, ranks)
+            outcome = lesson.run()
     return Run.open(path, device=device, outcome=outcome)
 
 
@@ -122,9 +124,11 @@ class _Lesson:
         listeners: Listeners,
         warnings: tuple[str, ...],
         device: torch.device,
+        ranks: Ranks,
     ) -> None:
         self.folder, self.began, self.changes = folder, began, changes
-        self.extensions, self.listeners, self.warnings, self.device = extensions, listeners, warnings, device
+        self.extensions, self.listeners, self.warnings = extensions, listeners, warnings
+        self.device, self.ranks = device, ranks
 
     def run(self) -> Outcome:
         """Finish what was interrupted, then learn what is new."""
@@ -132,15 +136,32 @@ class _Lesson:
         config = for_learning(self.began, self.changes)
         require_packages_of(config.run.logger)
         config, from_outside = with_extensions(config, self.extensions)
-        texts, early_events = read_listening(replace(config.data, task_order=()), self.listeners, None)
+        data, is_first = replace(config.data, task_order=()), self.ranks.is_first
+        texts, early_events = self.ranks.first_before_others(lambda: read_listening(data, self.listeners, None))
+        require_same_start(self.ranks, config, texts)
         tokenizer = read_tokenizer(self.folder)
         with (
-            log_of(self.folder, self.listeners, early_events, loggers=config.run.logger) as events,
+            log_of(self.folder, self.listeners, early_events, loggers=config.run.logger, is_first=is_first) as events,
             StopRequest(events) as stop,
         ):
-            _, at_hand = tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
-            if read_domain_records(self.folder.domains_file).damage:
+            _, at_hand = self.ranks.first_before_others(
+                lambda: tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
+            )
+            if is_first and read_domain_records(self.folder.domains_file).damage:
                 mend_records(self.folder, [*at_hand, *text_of_beginning(self.began, tokenizer)], events)
+            # Behind what the first process mends.
+            self.ranks.gather(None)
+            session = partial(
+                run_session,
+                folder=self.folder,
+                tokenizer=tokenizer,
+                at_hand=at_hand,
+                warnings=self.warnings,
+                events=events,
+                stop=stop,
+                device=self.device,
+                ranks=self.ranks,
+            )
             outcome, learned_now = Outcome(True, "learned already"), set()
             if not place.is_done:
                 self._refuse_other_settings(place, texts)
@@ -150,7 +171,7 @@ class _Lesson:
                 max_steps = self.changes.get("run.max_steps", 0)
                 pending = replace(pending, run=replace(pending.run, max_steps=max_steps))
                 own = [*load_extensions(pending.run.extension), *self.extensions]
-                outcome = self._session(pending, place, None, tokenizer, at_hand, own, events, stop)
+                outcome = session(pending, place=place, from_outside=own)
                 if not outcome.is_finished:
                     return outcome
                 place = self._place(events)
@@ -158,8 +179,10 @@ class _Lesson:
             if addition is None:
                 others = [text for text in texts if text.content_hash not in learned_now]
                 return self._nothing_new(place, others, outcome, events)
-            write_down(self.folder, texts, addition, config, events)
-            return self._session(config, place, addition, tokenizer, at_hand, from_outside, events, stop)
+            # Behind what every process read of the run to find out what is new.
+            self.ranks.gather(None)
+            write_down(self.folder, texts, addition, config, events, self.ranks)
+            return session(config, place=place, addition=addition, from_outside=from_outside)
 
     def _place(self, events: EventLog) -> Place:
         place = read_place(self.folder, self.began, events)
@@ -170,31 +193,6 @@ class _Lesson:
                 way_out="run its train command again",
             )
         return place
-
-    def _session(
-        self,
-        config: RunConfig,
-        place: Place,
-        addition: Addition | None,
-        tokenizer: Tokenizer,
-        at_hand: Sequence[Domain],
-        from_outside: Sequence[object],
-        events: EventLog,
-        stop: StopRequest,
-    ) -> Outcome:
-        return run_session(
-            config,
-            self.folder,
-            tokenizer,
-            at_hand,
-            place=place,
-            addition=addition,
-            from_outside=from_outside,
-            warnings=self.warnings,
-            events=events,
-            stop=stop,
-            device=self.device,
-        )
 
     def _refuse_other_settings(self, place: Place, texts: Sequence[Corpus]) -> None:
         """Refuse to go on with an interrupted task under settings that are not its own."""

@@ -125,7 +125,8 @@ def run_session(
     if place is None:
         stream = build_stream(at_hand, config.continual, config.run.epochs)
     else:
-        stream = known_stream(place, folder, config, tokenizer, at_hand)
+        known = place
+        stream = ranks.first_before_others(lambda: known_stream(known, folder, config, tokenizer, at_hand))
     whole = stream if addition is None else stream.extended(addition.tasks, addition.domains)
     model = build_model(config, tokenizer.vocab_size)
     steps_taken = [] if place is None else place.state.get("steps_taken", [])
@@ -249,10 +250,31 @@ def named_apart(domains: Sequence[Domain], taken: Sequence[str]) -> list[Domain]
     return apart
 
 
+def refuse_dropout_of_own_rows(config: RunConfig, ranks: Ranks) -> None:
+    """Refuse dropout in several processes: each draws for its own rows, and all would drop the same places."""
+    if ranks.size > 1 and config.model.dropout > 0:
+        raise UserError(
+            f"--dropout {config.model.dropout} with {ranks.size} processes: all would drop the same places",
+            wanted="no dropout, or one process",
+            way_out="--dropout 0 for a new run; a run that has dropout goes on without torchrun",
+        )
+
+
 def write_down(
+    folder: RunFolder, texts: Sequence[Corpus], addition: Addition, config: RunConfig, events: EventLog, ranks: Ranks
+) -> None:
+    """Add the texts that a session brings to domains.json, and keep what is held out of them; the first process does.
+
+    The others return when it is done.
+    """
+    if ranks.is_first:
+        _write_down(folder, texts, addition, config, events)
+    ranks.gather(None)
+
+
+def _write_down(
     folder: RunFolder, texts: Sequence[Corpus], addition: Addition, config: RunConfig, events: EventLog
 ) -> None:
-    """Add the texts that a session brings to domains.json, and keep what is held out of them."""
     new = {domain.content_hash: domain for domain in addition.domains}
     records = read_domain_records(folder.domains_file).records
     known = {record["content_hash"] for record in records}

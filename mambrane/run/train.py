@@ -28,9 +28,17 @@ from mambrane.run.initial import initial_tokenizer, place_hash
 from mambrane.run.outside import with_extensions
 from mambrane.run.own_text import keep_heldout_text
 from mambrane.run.place import Place, config_of, read_place
+from mambrane.run.processes import require_same_start, require_shared
 from mambrane.run.run import Run
 from mambrane.run.saved import first_records, mend_records, read_tokenizer, texts_as_saved
-from mambrane.run.session import Addition, log_of, read_listening, run_session, write_down
+from mambrane.run.session import (
+    Addition,
+    log_of,
+    read_listening,
+    refuse_dropout_of_own_rows,
+    run_session,
+    write_down,
+)
 from mambrane.run.task_settings import for_learning
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.run_folder import RunFolder
@@ -77,7 +85,7 @@ def train(
     device = take_device(config.run.device)
     require_packages_of(config.run.logger)
     with open_ranks(device, timeout_s=config.run.rank_timeout_s) as ranks:
-        _refuse_dropout_of_own_rows(config, ranks)
+        refuse_dropout_of_own_rows(config, ranks)
         folder, outcome = _train(config, extensions, listeners if ranks.is_first else (), warnings, device, ranks)
     return Run.open(folder.path, device=device, outcome=outcome)
 
@@ -96,12 +104,18 @@ def _train(
         lambda: read_listening(config.data, listeners, _num_domains(config))
     )
     folder = RunFolder(config.folder_for([*(text.content_hash for text in texts), *place_hash(config)]))
+    require_same_start(ranks, config, texts)
     with folder.lock() if ranks.is_first else nullcontext():
+        require_shared(ranks, folder)
         filled_in = folder.settings_saved_without(to_dict(defaults_for_old_runs()))
-        began = read_configuration(folder) if folder.config_file.exists() else None
+        # Asked of the first process, before it writes the configuration of a new run.
+        is_known = ranks.gather(folder.config_file.exists())[0]
+        began = read_configuration(folder) if is_known else None
         records = first_records(folder, texts)
-        if began is not None and ranks.size == 1 and extends(began, config, (len(records), len(texts))):
-            return folder, _extend(folder, began, config, texts, records, early_events, from_outside, listeners, device)
+        if began is not None and extends(began, config, (len(records), len(texts))):
+            return folder, _extend(
+                folder, began, config, texts, records, early_events, from_outside, listeners, device, ranks
+            )
         if began is not None:
             _check_config(folder, config, writes=False)
             # Refused before anything is written: a run must not be left with the place of another text.
@@ -142,13 +156,22 @@ def _extend(
     from_outside: Sequence[object],
     listeners: Sequence[Callable[[Event], None]],
     device: torch.device,
+    ranks: Ranks,
 ) -> Outcome:
     """Finish what the run has, then learn what the configuration asks for beyond it."""
     texts = [*texts_as_saved(texts[: len(records)], records), *texts[len(records) :]]
     tokenizer = read_tokenizer(folder)
-    with log_of(folder, listeners, early_events, loggers=config.run.logger) as events, StopRequest(events) as stop:
-        _, domains = tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
-        mend_records(folder, domains, events)
+    with (
+        log_of(folder, listeners, early_events, loggers=config.run.logger, is_first=ranks.is_first) as events,
+        StopRequest(events) as stop,
+    ):
+        _, domains = ranks.first_before_others(
+            lambda: tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
+        )
+        if ranks.is_first:
+            mend_records(folder, domains, events)
+        # Behind what the first process mends.
+        ranks.gather(None)
 
         def session(settings: RunConfig, place: Place, addition: Addition | None = None) -> Outcome:
             limited = replace(settings, run=replace(settings.run, max_steps=config.run.max_steps))
@@ -163,6 +186,7 @@ def _extend(
                 events=events,
                 stop=stop,
                 device=device,
+                ranks=ranks,
             )
 
         place = read_place(folder, began, events)
@@ -180,22 +204,14 @@ def _extend(
         addition = addition_of(place, began, config, domains)
         if addition is None:
             return session(config_of(place, began), place)
-        write_down(folder, texts, addition, config, events)
+        # Behind what every process read of the run to find out what is new.
+        ranks.gather(None)
+        write_down(folder, texts, addition, config, events, ranks)
         return session(for_learning(began, {}), place, addition)
 
 
 def _num_domains(config: RunConfig) -> int | None:
     return config.continual.num_tasks if config.continual.continual_learning else None
-
-
-def _refuse_dropout_of_own_rows(config: RunConfig, ranks: Ranks) -> None:
-    """Refuse dropout in several processes: each draws for its own rows, and all would drop the same places."""
-    if ranks.size > 1 and config.model.dropout > 0:
-        raise UserError(
-            f"--dropout {config.model.dropout} with {ranks.size} processes: all would drop the same places",
-            wanted="no dropout, or one process",
-            way_out="--dropout 0",
-        )
 
 
 def _tokenize(

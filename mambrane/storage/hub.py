@@ -36,18 +36,29 @@ def fetch_folder(name: str, *, only_settings: bool = False) -> Path:
         files = hub.HfApi().list_repo_files(repository, revision=revision or None)
     # Without a connection, what was fetched before will do.
     except Exception:
-        files = []
-    kinds = [kind for kind in WEIGHTS if any(Path(file).match(kind) for file in files)]
-    patterns = [*SMALL_FILES, *(() if only_settings else kinds[:1] or WEIGHTS)]
-    try:
-        return Path(hub.snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
-    # The library raises some twenty kinds for a wrong name, a closed door and a missing network.
-    except Exception as error:
-        raise UserError(
-            f"{name}: cannot be fetched ({type(error).__name__}: {error})",
-            wanted="a folder that exists, or an open repository of the Hugging Face hub and a connection to it",
-            way_out="check the name and the network, or download the files and name their folder",
-        ) from error
+        files = None
+    kinds = [kind for kind in WEIGHTS if files is None or any(Path(file).match(kind) for file in files)]
+    # Of files that nobody could list, each kind is tried: it is unknown which one was fetched.
+    tried = [""] if only_settings or not kinds else kinds[: 1 if files is not None else None]
+    folder: Path | None = None
+    failure: Exception | None = None
+    for kind in tried:
+        patterns = [*SMALL_FILES, *([kind] if kind else ())]
+        try:
+            folder = Path(hub.snapshot_download(repository, revision=revision or None, allow_patterns=patterns))
+        # The library raises some twenty kinds for a wrong name, a closed door and a missing network.
+        except Exception as error:
+            failure = failure or error
+            continue
+        if not kind or any(folder.glob(kind)):
+            return folder
+    if folder is not None:
+        return folder
+    raise UserError(
+        f"{name}: cannot be fetched ({type(failure).__name__}: {failure})",
+        wanted="a folder that exists, or an open repository of the Hugging Face hub and a connection to it",
+        way_out="check the name and the network, or download the files and name their folder",
+    ) from failure
 
 
 def publish_folder(folder: Path, name: str, *, private: bool = False) -> str:

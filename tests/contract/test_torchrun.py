@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import mambrane
 from mambrane.app.cli import main
 from tests.contract.rank_faults import FAULTS
 from tests.engine.test_ranks import torchrun
@@ -175,3 +176,30 @@ def test_a_run_begun_by_two_processes_is_ended_by_one_and_by_three(failed, finis
     resumed, whole = losses(tmp_path / "run"), losses(finished[2])
     assert len(resumed) == len(whole)
     torch.testing.assert_close(torch.tensor(resumed[:12]), torch.tensor(whole[:12]), **NEAR)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_learns_and_take_back_bit_for_bit(tmp_path, text, finished):
+    """One start of torchrun teaches two runs that one process has trained: what it decides, all processes do."""
+    third = tmp_path / "days.txt"
+    lines = (f"{day} {number * 7919 % 1000}" for number in range(150) for day in ("mon", "tue", "sun"))
+    third.write_text("\n".join(lines))
+    for name in ("alone", "taken-back", "kept"):
+        shutil.copytree(finished[1], tmp_path / name)
+    before = last_weights(tmp_path / "alone")
+    folders = map(str, (tmp_path / "taken-back", tmp_path / "kept", third))
+    ended = torchrun(2, "-m", "tests.contract.learning_ranks", *folders)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert [ended.stdout.count(f"exit code {code}") for code in (3, 0)] == [2, 2]
+    after = last_weights(tmp_path / "taken-back")
+    assert all(torch.equal(after[part][name], before[part][name]) for part in before for name in before[part])
+
+    mambrane.learn(tmp_path / "alone", third)
+    alone, together = losses(tmp_path / "alone"), losses(tmp_path / "kept")
+    assert len(alone) == len(together) > len(losses(finished[1]))
+    torch.testing.assert_close(torch.tensor(together), torch.tensor(alone), rtol=0.0, atol=1e-2)
+    for row, expected in zip(matrix(tmp_path / "kept"), matrix(tmp_path / "alone"), strict=True):
+        assert row == pytest.approx(expected, abs=2e-2)
+    # The log has one writer.
+    decisions = [line for line in (tmp_path / "kept" / "events.jsonl").read_text().splitlines() if "decided" in line]
+    assert len(decisions) == 1

@@ -49,6 +49,13 @@ def test_a_layer_keeps_at_most_90_mib_for_its_backward_pass():
     assert (rehearsed(2).saved_bytes - rehearsed(1).saved_bytes) / MIB <= 90
 
 
+def test_of_the_products_of_mamba_2_only_those_that_all_heads_share_are_kept_off_the_matrix_units():
+    config = of(base(), num_layers=1, mamba_version=2, mamba_d_state=128)
+    products = [kernel for kernel in rehearse(config, 300, "bf16").kernels if kernel.kind == "product"]
+    float32 = [kernel for kernel in products if kernel.is_float32 and "bmm" in kernel.name]
+    assert 0 < sum(kernel.flops for kernel in float32) < 0.02 * sum(kernel.flops for kernel in products)
+
+
 def test_all_layers_ask_for_the_same():
     counts = [len(rehearsed(layers).kernels) for layers in (1, 2, 3)]
     assert counts[2] - counts[1] == counts[1] - counts[0] > 0

@@ -6,6 +6,7 @@ import pytest
 
 from mambrane.core.errors import UserError
 from mambrane.storage.hub import fetch_folder, is_hub_name, publish_folder
+from tests.storage.fake_hub import COMMIT, fake_hub
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 
@@ -66,3 +67,33 @@ def test_the_extra_is_named_where_the_library_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(UserError, match=r"mambrane\[hub\]"):
         fetch_folder("hf:a/b")
+
+
+def test_a_repository_is_fetched_with_revision_and_token_and_found_again_without_a_connection(monkeypatch, tmp_path):
+    constants = huggingface_hub.constants
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    files = {
+        "config.json": b"{}",
+        "model.safetensors": b"weights",
+        "pytorch_model.bin": b"the same",
+        "flax.msgpack": b"",
+    }
+    with fake_hub(files) as (address, requests):
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        folder = fetch_folder("hf:owner/model@v2")
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+            "config.json": b"{}",
+            "model.safetensors": b"weights",
+        }
+        assert folder.is_relative_to(tmp_path)
+        assert folder.name == COMMIT
+        assert any("/v2" in path for path, _ in requests)
+        assert {token for path, token in requests if "owner/model" in path} == {"Bearer hf_secret"}
+        with pytest.raises(UserError, match="hf:owner/other: cannot be fetched"):
+            fetch_folder("hf:owner/other")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert fetch_folder("hf:owner/model@v2") == folder

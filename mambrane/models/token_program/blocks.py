@@ -1,6 +1,6 @@
 """Each kind of block as instructions, for one token."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import nn
@@ -8,7 +8,7 @@ from torch import nn
 from mambrane.kernels.vectors import LANES
 from mambrane.layers.adapter import RATE_WINDOW_TOKENS, SpikeAdapter, SpikeCode
 from mambrane.layers.attention import WindowedCrossAttention
-from mambrane.layers.liquid import LiquidPopulation
+from mambrane.layers.liquid import CfcCell, LiquidPopulation, LtcCell
 from mambrane.layers.path_gate import PathGate
 from mambrane.layers.spiking import SpikingPopulation
 from mambrane.models.block import MixerBlock
@@ -72,9 +72,9 @@ def _hybrid(layout: Layout, block: HybridBlock, x: int) -> None:
     layout.emit(vp.ADD, x, x, spiking, dim)
 
 
-def _second(layout: Layout, block: HybridBlock, first: "_Spikes", y: int, state: int) -> int:
+def _second(layout: Layout, block: HybridBlock, first: "_Ticks", y: int, state: int) -> int:
     units, second_units = block.first_bias.numel(), block.second_bias.numel()
-    heard, decay = vp.NOWHERE, None
+    heard, decay, scale = vp.NOWHERE, None, vp.NOWHERE
     if block.mode != "parallel":
         heard = layout.space(second_units)
         listen = layout.constant(block.mamba_to_second)
@@ -82,9 +82,9 @@ def _second(layout: Layout, block: HybridBlock, first: "_Spikes", y: int, state:
     if block.mode == "bidirectional":
         scale, decay = layout.space(second_units), layout.space(second_units)
         layout.emit(vp.SIGMOID, scale, heard, layout.constant(0.5), second_units)
-        assert isinstance(block.second, SpikingPopulation), "why_no_program has looked"
-        tau = layout.constant(block.second.log_tau.exp())
-        layout.emit(vp.DECAY, decay, tau, scale, second_units)
+        if isinstance(block.second, SpikingPopulation):
+            tau = layout.constant(block.second.log_tau.exp())
+            layout.emit(vp.DECAY, decay, tau, scale, second_units)
     matrix = layout.matrix(block.plastic.weight)
     bias = layout.constant(block.second_bias, multiple=vp.PANEL_ROWS)
     currents = []
@@ -93,6 +93,8 @@ def _second(layout: Layout, block: HybridBlock, first: "_Spikes", y: int, state:
         if block.mode == "sequential":
             layout.emit(vp.ADD, current, current, heard, second_units)
         currents.append(current)
+    if isinstance(block.second, LiquidPopulation):
+        return _liquid(layout, block.second, currents, state, scale).mean()
     return _population(layout, block.second, currents, state, decay=decay).mean()
 
 
@@ -106,21 +108,18 @@ def _spiking(layout: Layout, block: SpikingBlock, x: int) -> None:
     path = layout.linear(block.adapter.projection, _code(layout, block.adapter, first))
     matrix = layout.matrix(block.plastic.weight)
     currents = [layout.product_into(matrix, tick, second_units, units) for tick in first.ticks()]
-    second = _population(layout, block.second, currents, second_state).mean()
+    if isinstance(block.second, LiquidPopulation):
+        second = _liquid(layout, block.second, currents, second_state, vp.NOWHERE).mean()
+    else:
+        second = _population(layout, block.second, currents, second_state).mean()
     layout.emit(vp.ADD, path, path, layout.linear(block.readout, second), dim)
     layout.emit(vp.ADD, x, x, layout.linear(block.output, layout.norm(block.spiking_norm, path, dim)), dim)
 
 
 def _population(
-    layout: Layout,
-    population: SpikingPopulation | LiquidPopulation,
-    currents: Sequence[int],
-    state: int,
-    *,
-    decay: int | None = None,
-) -> "_Spikes":
+    layout: Layout, population: SpikingPopulation, currents: Sequence[int], state: int, *, decay: int | None = None
+) -> "_Ticks":
     """Let a population go through its ticks; `decay` is where its time constants are steered."""
-    assert isinstance(population, SpikingPopulation), "why_no_program has looked"
     units = population.log_tau.numel()
     if decay is None:
         decay = layout.constant(torch.exp(-1.0 / population.log_tau.exp()))
@@ -130,10 +129,62 @@ def _population(
     spikes, membrane = layout.space(len(currents) * width), layout.space(units)
     for tick, current in enumerate(currents):
         layout.emit(vp.LIF, spikes + tick * width, membrane, current, decay, state, threshold, subtracts, units)
-    return _Spikes(layout, spikes, membrane, units, len(currents))
+    return _Ticks(layout, spikes, membrane, units, len(currents))
 
 
-def _code(layout: Layout, code: SpikeCode, spikes: "_Spikes") -> int:
+def _liquid(layout: Layout, population: LiquidPopulation, currents: Sequence[int], state: int, scale: int) -> "_Ticks":
+    """Let liquid cells go through their ticks; `scale` is where their time constants are steered."""
+    units = population.units
+    width = -(-units // LANES) * LANES
+    hidden = layout.space(len(currents) * width)
+    cell = population.cell
+    if isinstance(cell, CfcCell):
+        take_tick = _cfc(layout, cell, units, state, scale)
+    else:
+        take_tick = _ltc(layout, cell, units, state, scale)
+    for tick, current in enumerate(currents):
+        take_tick(hidden + tick * width, current)
+    return _Ticks(layout, hidden, vp.NOWHERE, units, len(currents))
+
+
+def _cfc(layout: Layout, cell: CfcCell, units: int, state: int, scale: int) -> Callable[[int, int], None]:
+    """Return what writes a tick of a CfC cell, from a current to its output."""
+    weight, inner = cell.backbone.weight, cell.backbone.out_features
+    inputs = weight.shape[1] - units
+    of_input, of_state = layout.matrix(weight[:, :inputs]), layout.matrix(weight[:, inputs:])
+    bias = layout.constant(cell.backbone.bias, multiple=vp.PANEL_ROWS)
+    heads = (cell.ff1, cell.ff2, cell.time_a, cell.time_b)
+    of_heads = layout.matrix(torch.cat([head.weight for head in heads]))
+    bias_of_heads = layout.constant(torch.cat([head.bias for head in heads]), multiple=vp.PANEL_ROWS)
+    backbone = layout.space(inner)
+
+    def take_tick(out: int, current: int) -> None:
+        from_input = layout.product_into(of_input, current, inner, inputs, bias=bias)
+        from_state = layout.product_into(of_state, state, inner, units)
+        layout.emit(vp.CFC_BACKBONE, backbone, from_input, from_state, inner)
+        said = layout.product_into(of_heads, backbone, 4 * units, inner, bias=bias_of_heads)
+        layout.emit(vp.CFC, out, said, scale, state, units)
+
+    return take_tick
+
+
+def _ltc(layout: Layout, cell: LtcCell, units: int, state: int, scale: int) -> Callable[[int, int], None]:
+    """Return what writes a tick of an LTC cell, from a current to its output."""
+    p, inputs = cell.positive_weights(), cell.input_weight.numel()
+    gain, bias, u = layout.constant(p.input_weight), layout.constant(p.input_bias), layout.space(inputs)
+    sensory = layout.rows(torch.cat([p.sensory_w, p.sensory_mu, p.sensory_sigma, p.sensory_erev]))
+    recurrent = layout.rows(torch.cat([p.w, p.mu, p.sigma, p.erev]))
+    of_cell = layout.rows(torch.stack([p.cm, p.gleak * p.vleak, p.gleak]))
+    heard = layout.space(4 * (-(-units // LANES) * LANES))
+
+    def take_tick(out: int, current: int) -> None:
+        layout.emit(vp.MULTIPLY_ADD, u, gain, current, bias, inputs)
+        layout.emit(vp.LTC, out, u, state, sensory, recurrent, of_cell, scale, heard, inputs, units)
+
+    return take_tick
+
+
+def _code(layout: Layout, code: SpikeCode, spikes: "_Ticks") -> int:
     if code.method == "potential":
         return layout.norm(None, spikes.membrane, spikes.units)
     if code.method == "temporal":
@@ -178,15 +229,15 @@ def _gate(layout: Layout, gate: PathGate, path: int, u: int, dim: int) -> None:
     layout.emit(vp.HEAD_SCALE, path, factors, heads, channels)
 
 
-class _Spikes:
-    """Spikes of a population at each tick of a token."""
+class _Ticks:
+    """What a population says at each tick of a token: spikes, or the states of liquid cells."""
 
     def __init__(self, layout: Layout, start: int, membrane: int, units: int, num_ticks: int) -> None:
         self._layout, self._start, self._num_ticks = layout, start, num_ticks
         self.membrane, self.units = membrane, units
 
     def ticks(self) -> Iterator[int]:
-        """Yield where the spikes of each tick are."""
+        """Yield where those of each tick are."""
         width = -(-self.units // LANES) * LANES
         return (self._start + tick * width for tick in range(self._num_ticks))
 

@@ -16,7 +16,9 @@ import math
 
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.numba_math import exp
-from mambrane.kernels.vectors import LANES, broadcast, fma, load_strip, store_strip, where_ge, zeros
+from mambrane.kernels.vectors import LANES, broadcast, fma, where_ge, zeros
+from mambrane.models.token_program.liquid_cells import cfc_backbone, cfc_step, ltc_step
+from mambrane.models.token_program.strips import load, store
 
 PANEL_ROWS = 4 * LANES
 NOWHERE = -1
@@ -25,7 +27,7 @@ INSTRUCTION_NUMBERS = 11
 """Numbers of an instruction, its kind included."""
 
 (EMBED, RMS_NORM, PRODUCT, CONVOLVE, SOFTPLUS, SCAN, SSD, GATE_SKIP, AFFINE, MULTIPLY_ADD, ADD, SIGMOID, DECAY, LIF,
- TRACE, MEAN, HEAD_SUM, HEAD_SCALE, HEAD_DOT, ATTEND, READ_OUT) = range(21)  # fmt: skip
+ TRACE, MEAN, HEAD_SUM, HEAD_SCALE, HEAD_DOT, ATTEND, READ_OUT, CFC_BACKBONE, CFC, LTC) = range(24)  # fmt: skip
 
 
 @kernel(fuses=False)
@@ -76,6 +78,12 @@ def run_program(memory, program, token):  # noqa: C901, PLR0912 -- a table of br
             _read_out(memory, a, b, c, d, e, f, g)
         elif kind == MEAN:
             _mean(memory, a, b, c, d)
+        elif kind == CFC_BACKBONE:
+            cfc_backbone(memory, a, b, c, d)
+        elif kind == CFC:
+            cfc_step(memory, a, b, c, d, e)
+        elif kind == LTC:
+            ltc_step(memory, a, b, c, d, e, f, g, h, j, k)
         elif kind == EMBED:
             _embed(memory, a, b, c, d, token)
 
@@ -110,17 +118,7 @@ def _rms_norm(memory, out, x, weight, size, groups):
             memory[out + i] = memory[x + i] * scale
     if weight != NOWHERE:
         for i in range(0, size, LANES):
-            _store(memory, out + i, _load(memory, out + i) * _load(memory, weight + i))
-
-
-@kernel(fuses=False)
-def _load(memory, start):
-    return load_strip(zeros(memory, LANES), memory, start)
-
-
-@kernel(fuses=False)
-def _store(memory, start, vector):
-    store_strip(vector, memory, start)
+            store(memory, out + i, load(memory, out + i) * load(memory, weight + i))
 
 
 @kernel(fuses=False)
@@ -130,22 +128,22 @@ def _product(memory, out, matrix, x, bias, num_rows, num_columns, panel_columns)
         row = panel * PANEL_ROWS
         first = second = third = fourth = zeros(memory, LANES)
         if bias != NOWHERE:
-            first, second = _load(memory, bias + row), _load(memory, bias + row + LANES)
-            third, fourth = _load(memory, bias + row + 2 * LANES), _load(memory, bias + row + 3 * LANES)
+            first, second = load(memory, bias + row), load(memory, bias + row + LANES)
+            third, fourth = load(memory, bias + row + 2 * LANES), load(memory, bias + row + 3 * LANES)
         at = matrix + row * panel_columns
         for column in range(num_columns):
             number = memory[x + column]
             if number != 0:
                 each = broadcast(number)
-                first = fma(each, _load(memory, at), first)
-                second = fma(each, _load(memory, at + LANES), second)
-                third = fma(each, _load(memory, at + 2 * LANES), third)
-                fourth = fma(each, _load(memory, at + 3 * LANES), fourth)
+                first = fma(each, load(memory, at), first)
+                second = fma(each, load(memory, at + LANES), second)
+                third = fma(each, load(memory, at + 2 * LANES), third)
+                fourth = fma(each, load(memory, at + 3 * LANES), fourth)
             at += PANEL_ROWS
-        _store(memory, out + row, first)
-        _store(memory, out + row + LANES, second)
-        _store(memory, out + row + 2 * LANES, third)
-        _store(memory, out + row + 3 * LANES, fourth)
+        store(memory, out + row, first)
+        store(memory, out + row + LANES, second)
+        store(memory, out + row + 2 * LANES, third)
+        store(memory, out + row + 3 * LANES, fourth)
 
 
 @kernel(fuses=False)
@@ -154,19 +152,19 @@ def _convolve(memory, out, x, state, weight, bias, size, taps, has_silu):
     one = memory.dtype.type(1)
     width = -(-size // LANES) * LANES
     for i in range(0, size, LANES):
-        newest = _load(memory, x + i)
-        total = zeros(memory, LANES) if bias == NOWHERE else _load(memory, bias + i)
+        newest = load(memory, x + i)
+        total = zeros(memory, LANES) if bias == NOWHERE else load(memory, bias + i)
         for k in range(taps - 1):
-            past = _load(memory, state + k * width + i)
-            total = fma(_load(memory, weight + k * width + i), past, total)
+            past = load(memory, state + k * width + i)
+            total = fma(load(memory, weight + k * width + i), past, total)
             if k > 0:
-                _store(memory, state + (k - 1) * width + i, past)
-        total = fma(_load(memory, weight + (taps - 1) * width + i), newest, total)
+                store(memory, state + (k - 1) * width + i, past)
+        total = fma(load(memory, weight + (taps - 1) * width + i), newest, total)
         if taps > 1:
-            _store(memory, state + (taps - 2) * width + i, newest)
+            store(memory, state + (taps - 2) * width + i, newest)
         if has_silu:
             total = total / (one + exp(zeros(memory, LANES) - total))
-        _store(memory, out + i, total)
+        store(memory, out + i, total)
 
 
 @kernel(fuses=False)
@@ -183,15 +181,15 @@ def _scan(memory, out, x, delta, A, B, C, state, size, num_states):
     """Set h = exp(delta A) h + delta x B, out = C h; A and h stand state by state."""
     width = -(-size // LANES) * LANES
     for i in range(0, size, LANES):
-        step, total = _load(memory, delta + i), zeros(memory, LANES)
-        drive = step * _load(memory, x + i)
+        step, total = load(memory, delta + i), zeros(memory, LANES)
+        drive = step * load(memory, x + i)
         for n in range(num_states):
             at = n * width + i
-            h = exp(step * _load(memory, A + at)) * _load(memory, state + at)
+            h = exp(step * load(memory, A + at)) * load(memory, state + at)
             h = fma(drive, broadcast(memory[B + n]), h)
-            _store(memory, state + at, h)
+            store(memory, state + at, h)
             total = fma(h, broadcast(memory[C + n]), total)
-        _store(memory, out + i, total)
+        store(memory, out + i, total)
 
 
 @kernel(fuses=False)
@@ -202,13 +200,13 @@ def _ssd(memory, out, x, delta, A, B, C, state, num_heads, channels, num_states)
         step = memory[delta + head]
         decay = broadcast(memory.dtype.type(math.exp(step * memory[A + head])))
         for i in range(0, channels, LANES):
-            drive, total = _load(memory, x + head * channels + i) * step, zeros(memory, LANES)
+            drive, total = load(memory, x + head * channels + i) * step, zeros(memory, LANES)
             for n in range(num_states):
                 at = state + (head * num_states + n) * width + i
-                h = fma(drive, broadcast(memory[B + n]), decay * _load(memory, at))
-                _store(memory, at, h)
+                h = fma(drive, broadcast(memory[B + n]), decay * load(memory, at))
+                store(memory, at, h)
                 total = fma(h, broadcast(memory[C + n]), total)
-            _store(memory, out + head * channels + i, total)
+            store(memory, out + head * channels + i, total)
 
 
 @kernel(fuses=False)
@@ -216,9 +214,9 @@ def _gate_skip(memory, out, y, x, skip, gate, size):
     """Set out = (y + D x) silu(gate)."""
     one = memory.dtype.type(1)
     for i in range(0, size, LANES):
-        z = _load(memory, gate + i)
-        value = fma(_load(memory, skip + i), _load(memory, x + i), _load(memory, y + i))
-        _store(memory, out + i, value * (z / (one + exp(zeros(memory, LANES) - z))))
+        z = load(memory, gate + i)
+        value = fma(load(memory, skip + i), load(memory, x + i), load(memory, y + i))
+        store(memory, out + i, value * (z / (one + exp(zeros(memory, LANES) - z))))
 
 
 @kernel(fuses=False)
@@ -226,22 +224,22 @@ def _affine(memory, out, x, factor, bias, size):
     """Set out = factor x + bias."""
     number = memory[factor]
     for i in range(0, size, LANES):
-        _store(memory, out + i, _load(memory, x + i) * number + _load(memory, bias + i))
+        store(memory, out + i, load(memory, x + i) * number + load(memory, bias + i))
 
 
 @kernel(fuses=False)
 def _multiply_add(memory, out, left, right, term, size):
     """Set out = left right + term."""
     for i in range(0, size, LANES):
-        value = _load(memory, left + i) * _load(memory, right + i)
-        _store(memory, out + i, value if term == NOWHERE else value + _load(memory, term + i))
+        value = load(memory, left + i) * load(memory, right + i)
+        store(memory, out + i, value if term == NOWHERE else value + load(memory, term + i))
 
 
 @kernel(fuses=False)
 def _add(memory, out, left, right, size):
     """Set out = left + right."""
     for i in range(0, size, LANES):
-        _store(memory, out + i, _load(memory, left + i) + _load(memory, right + i))
+        store(memory, out + i, load(memory, left + i) + load(memory, right + i))
 
 
 @kernel(fuses=False)
@@ -250,7 +248,7 @@ def _sigmoid(memory, out, x, shift, size):
     one, number = memory.dtype.type(1), memory[shift]
     for i in range(0, size, LANES):
         ones = broadcast(one)
-        _store(memory, out + i, ones / (one + exp(zeros(memory, LANES) - _load(memory, x + i))) + number)
+        store(memory, out + i, ones / (one + exp(zeros(memory, LANES) - load(memory, x + i))) + number)
 
 
 @kernel(fuses=False)
@@ -267,13 +265,13 @@ def _lif(memory, spikes, membrane, current, decay, state, threshold, subtracts, 
     """Set v' = decay v + current; a spike where v' reaches the threshold; then the reset."""
     one, limit = memory.dtype.type(1), memory[threshold]
     for i in range(0, size, LANES):
-        before = _load(memory, decay + i) * _load(memory, state + i) + _load(memory, current + i)
+        before = load(memory, decay + i) * load(memory, state + i) + load(memory, current + i)
         nothing = zeros(memory, LANES)
         fired = where_ge(before - limit, nothing, broadcast(one), nothing)
-        _store(memory, spikes + i, fired)
+        store(memory, spikes + i, fired)
         if membrane != NOWHERE:
-            _store(memory, membrane + i, before)
-        _store(memory, state + i, before - fired * limit if subtracts else before * (broadcast(one) - fired))
+            store(memory, membrane + i, before)
+        store(memory, state + i, before - fired * limit if subtracts else before * (broadcast(one) - fired))
 
 
 @kernel(fuses=False)
@@ -282,7 +280,7 @@ def _trace(memory, state, spikes, decay, size):
     keep = memory[decay]
     take = memory.dtype.type(1) - keep
     for i in range(0, size, LANES):
-        _store(memory, state + i, _load(memory, state + i) * keep + _load(memory, spikes + i) * take)
+        store(memory, state + i, load(memory, state + i) * keep + load(memory, spikes + i) * take)
 
 
 @kernel(fuses=False)
@@ -290,10 +288,10 @@ def _mean(memory, out, rows, num_rows, size):
     """Set out = mean of rows that stand one after the other, each in whole vectors."""
     width = -(-size // LANES) * LANES
     for i in range(0, size, LANES):
-        total = _load(memory, rows + i)
+        total = load(memory, rows + i)
         for row in range(1, num_rows):
-            total = total + _load(memory, rows + row * width + i)
-        _store(memory, out + i, total / memory.dtype.type(num_rows))
+            total = total + load(memory, rows + row * width + i)
+        store(memory, out + i, total / memory.dtype.type(num_rows))
 
 
 @kernel(fuses=False)
@@ -380,5 +378,5 @@ def _weigh(memory, query, keys, scores, oldest, window, size, channels):
 def _read_out(memory, out, gate, spikes, x, weight, code, size):
     """Set out = a z x + b r."""
     for i in range(0, size, LANES):
-        gated = _load(memory, gate + i) * _load(memory, spikes + i) * _load(memory, x + i)
-        _store(memory, out + i, gated + _load(memory, weight + i) * _load(memory, code + i))
+        gated = load(memory, gate + i) * load(memory, spikes + i) * load(memory, x + i)
+        store(memory, out + i, gated + load(memory, weight + i) * load(memory, code + i))

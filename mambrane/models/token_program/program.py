@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from mambrane.kernels.vectors import LANES
-from mambrane.layers.liquid import LiquidPopulation
 from mambrane.layers.mamba import Mamba
 from mambrane.layers.mamba2 import Mamba2
 from mambrane.models.block import MixerBlock
@@ -35,8 +34,6 @@ def why_no_program(model: LanguageModel) -> str:
         mixer = getattr(block, "mixer", None)
         if type(block) not in (MixerBlock, HybridBlock, SpikingBlock) or type(mixer) not in (Mamba, Mamba2, type(None)):
             return f"{type(block).__name__} has none"
-        if isinstance(getattr(block, "second", None), LiquidPopulation):
-            return "liquid cells have none"
     return ""
 
 

@@ -81,11 +81,11 @@ def _scan_chunks(
     num_tokens, num_heads = log_decay_BTH.shape[1:]
     # Padding at the end neither drives nor decays, so the last state is that of the last token.
     drive_BGQHP, log_decay_BGQH, B_BGQN, C_BGQN, resets_BGQ = (
-        _in_chunks(each, chunk_tokens) for each in (drive_BTHP, log_decay_BTH, B_BTN, C_BTN, resets_BT)
+        in_chunks(each, chunk_tokens) for each in (drive_BTHP, log_decay_BTH, B_BTN, C_BTN, resets_BT)
     )
-    is_seen_BGQK, is_first_BGQ = _same_document(resets_BGQ)
+    is_seen_BGQK, is_first_BGQ = same_document(resets_BGQ)
     decay_BGHQK = _decay_between(log_decay_BGQH)
-    decay_from_start_BGQH = _running_sum(log_decay_BGQH, 2).exp() * is_first_BGQ[..., None]
+    decay_from_start_BGQH = running_sum(log_decay_BGQH, 2).exp() * is_first_BGQ[..., None]
     decay_to_end_BGQH = decay_BGHQK[..., -1, :].mT * is_seen_BGQK[:, :, -1, :, None]
 
     # Masked before the heads come in: a score of exactly zero stays zero whatever the decay.
@@ -100,14 +100,14 @@ def _scan_chunks(
     return y_BGQHP.flatten(1, 2)[:, :num_tokens], state_BHPN
 
 
-def _in_chunks(each_BT: Tensor, chunk_tokens: int) -> Tensor:
+def in_chunks(each_BT: Tensor, chunk_tokens: int) -> Tensor:
     """Return [B, T, ...] as [B, G, Q, ...]: G chunks of Q tokens, zeros after the last token."""
     padding = -each_BT.shape[1] % chunk_tokens
     padded = F.pad(each_BT, (0, 0) * (each_BT.ndim - 2) + (0, padding))
     return padded.unflatten(1, (-1, chunk_tokens))
 
 
-def _same_document(resets_BGQ: Tensor) -> tuple[Tensor, Tensor]:
+def same_document(resets_BGQ: Tensor) -> tuple[Tensor, Tensor]:
     """Return whether token q may see token k of its chunk [B, G, Q, K], and the state before the chunk [B, G, Q]."""
     number_BGQ = resets_BGQ.cumsum(dim=-1)
     is_same_BGQK = number_BGQ[..., :, None] == number_BGQ[..., None, :]
@@ -121,10 +121,10 @@ def _decay_between(log_decay_BGQH: Tensor) -> Tensor:
     """
     log_decay_BGHQ = log_decay_BGQH.transpose(2, 3)
     sums_BGHQK = log_decay_BGHQ[..., None].expand(*log_decay_BGHQ.shape, log_decay_BGHQ.shape[-1]).tril(-1)
-    return _running_sum(sums_BGHQK, -2).exp()
+    return running_sum(sums_BGHQK, -2).exp()
 
 
-def _running_sum(x: Tensor, dim: int) -> Tensor:
+def running_sum(x: Tensor, dim: int) -> Tensor:
     """Return the sums up to each place along a dimension."""
     if x.device.type == "cuda" and torch.are_deterministic_algorithms_enabled():
         return running_sum_by_product(x, dim)

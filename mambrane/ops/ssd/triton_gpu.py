@@ -1,7 +1,8 @@
 """State-space duality on a GPU: the matrix products of `chunked.py`, and the states passed on by one kernel in Triton.
 
-The products are what a GPU is best at, and a loop over the chunks between them would start four kernels for each,
-forward and backward. With D[g] the decay over chunk g and S[g] what it adds to the state:
+With bfloat16 the products are those of `half_products.py`. They are what a GPU is best at, and a loop over the chunks
+between them would start four kernels for each, forward and backward. With D[g] the decay over chunk g and S[g] what it
+adds to the state:
 
     before[g+1] = D[g] before[g] + S[g]
     dS[g] = G[g]        dD[g] = G[g] . before[g]        G[g-1] = D[g] G[g] + d before[g]
@@ -15,9 +16,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mambrane.kernels.arguments import no_resets
+from mambrane.kernels.autocast import without_autocast
 from mambrane.kernels.triton.launch import Kernels, count_blocks
 from mambrane.kernels.triton.operators import TYPES, gpu_operator
 from mambrane.ops.ssd.chunked import CHUNK_TOKENS, ssd_chunked
+from mambrane.ops.ssd.half_products import scan_chunks_in_half
 
 __all__ = ["TYPES", "ssd_triton"]
 
@@ -37,6 +41,20 @@ def ssd_triton(
     resets_BT: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Return y and the last state; arguments as in `mambrane.ops.ssd.ssd`."""
+    if x_BTHP.dtype == torch.bfloat16 and x_BTHP.shape[1] > 1:
+        if resets_BT is None:
+            resets_BT = no_resets(x_BTHP)
+        if state_BHPN is None:
+            shape = (x_BTHP.shape[0], *x_BTHP.shape[2:], B_BTN.shape[-1])
+            state_BHPN = x_BTHP.new_zeros(shape, dtype=torch.float32)
+        with without_autocast(x_BTHP.device):
+            return scan_chunks_in_half(
+                *(x_BTHP, delta_BTH.float(), A_H.float(), B_BTN.to(x_BTHP.dtype), C_BTN.to(x_BTHP.dtype)),
+                state_BHPN.float(),
+                resets_BT,
+                min(CHUNK_TOKENS, x_BTHP.shape[1]),
+                _pass_on,
+            )
     return ssd_chunked(
         *(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN),
         state_BHPN=state_BHPN,

@@ -12,7 +12,11 @@ from tests.models.modes import SMALL, VOCAB_SIZE, all_modes, build_awake, descri
 from tests.ops.tolerances import RATIO, assert_close
 
 UNEVEN = {**SMALL, "hidden_dim": 40, "num_gate_heads": 5, "spiking_units": 19, "cross_attn_heads": 5}
-CONFIGS = [config for config in all_modes() if config.liquid_backbone == "lif"] + [
+MODES = [config for config in all_modes() if config.liquid_backbone == "lif" or config.spike_to_mamba_method == "rate"]
+CONFIGS = [
+    *MODES,
+    ModelConfig(**{**UNEVEN, "liquid_units": 13}, use_mamba=True, liquid_backbone="cfc", num_spike_steps=2),
+    ModelConfig(**{**UNEVEN, "liquid_units": 21}, use_mamba=True, liquid_backbone="ltc", num_spike_steps=2),
     ModelConfig(**UNEVEN, use_mamba=True, use_cross_attention=True, tie_embeddings=False),
     ModelConfig(**UNEVEN, use_mamba=True, mamba_version=2, mamba_head_dim=10, mamba_groups=2),
     ModelConfig(**UNEVEN, use_mamba=True, integration_mode="sequential", spike_reset="zero"),
@@ -60,8 +64,6 @@ def test_a_program_of_silent_neurons_and_one_of_firing_ones_both_agree():
 
 
 def test_what_has_no_program_says_why():
-    liquid = LanguageModel(ModelConfig(**SMALL, use_mamba=True, liquid_backbone="cfc"), VOCAB_SIZE, torch.Generator())
-    assert why_no_program(liquid) == "liquid cells have none"
     plain = LanguageModel(ModelConfig(**SMALL, block_pattern="mamba"), VOCAB_SIZE, torch.Generator())
     assert "float64" in why_no_program(plain.double())
 
