@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from mambrane.continual.matrix import ForgettingMatrix
-from mambrane.continual.matrix_file import load_matrix
+from mambrane.continual.matrix_file import load_matrix, num_other_cells
 from mambrane.continual.measure import Measurement
 from mambrane.continual.outcome import Outcome
 from mambrane.continual.task_file import TaskRecords, read_tasks
@@ -35,6 +35,7 @@ from mambrane.run.report_parts import model_parts, probed_parts
 from mambrane.run.samples import write_samples
 from mambrane.run.saved import SavedRun, open_run, require_finite_weights
 from mambrane.run.text import Written, as_bytes, begin_writing, check_samples, finished, score_text, stream_with_state
+from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.run_folder import RunFolder
 
 
@@ -141,7 +142,7 @@ class Run:
         """The measure of every domain after every task; None before the first evaluation, or with a warning."""
         try:
             if self._files.matrix_file.exists():
-                return load_matrix(self._files.matrix_file)
+                return self._as_measured(load_matrix(self._files.matrix_file))
             # The first row is measured before the first step.
             if any(path.name != "step-00000000" for path in self._files.checkpoints_folder.glob("step-*")):
                 self._warn(f"{self._files.matrix_file} is missing")
@@ -149,6 +150,17 @@ class Run:
         except UserError as error:
             self._warn(error.found)
             return None
+
+    def _as_measured(self, matrix: ForgettingMatrix) -> ForgettingMatrix:
+        """Return the matrix; warn where it is not what the run measured, by the newest checkpoint."""
+        runner = Checkpoints(self._files.checkpoints_folder, keep=2, events=EventLog()).read_part("runner")
+        others = 0 if runner is None else num_other_cells(matrix, runner["matrix"])
+        if others:
+            self._warn(
+                f"{self._files.matrix_file} was changed: {others} of its numbers are not those that the run measured; "
+                "running the train command again writes it anew"
+            )
+        return matrix
 
     @property
     def tasks(self) -> TaskRecords:
