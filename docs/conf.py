@@ -19,7 +19,8 @@ exclude_patterns = ["_build", "jupyter_execute", ".jupyter_cache"]
 html_theme = "furo"
 html_title = f"Mambrane {release}"
 html_theme_options = {"source_repository": "", "navigation_with_keys": True}
-html_static_path: list[str] = []
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 # Formulas are MathML, made when the site is built: no page needs a script for them, and nothing is fetched.
 html_math_renderer = "mathml"
 

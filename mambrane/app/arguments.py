@@ -171,6 +171,35 @@ class WatchArguments:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ServeArguments:
+    """Serve a run's model as OpenAI's API does: /v1/models, /v1/completions, /v1/chat/completions. Ctrl-C ends it."""
+
+    run: Run
+    """Folder of the run; the folder's name is the name of the model."""
+    host: str = "127.0.0.1"
+    """Address to listen at; any but this machine's own needs a token in the variable MAMBRANE_TOKEN."""
+    port: Port = 8000
+    """Port; 0 takes any that is free."""
+    max_tokens: Annotated[int, Bounds(1, 1_000_000)] = 1024
+    """Tokens that are written for one request at most."""
+    max_prompt_bytes: Annotated[int, Bounds(1, 1 << 30)] = 65_536
+    """Bytes of a request at most, the prompt included."""
+    max_seconds: Annotated[float, Bounds(0, 86_400, "least")] = 60.0
+    """Time that is spent on writing for one request at most; then it ends with finish_reason length."""
+    max_parallel: Annotated[int, Bounds(1, 1024)] = 2
+    """Requests that are written at once."""
+    max_waiting: Annotated[int, Bounds(0, 65_536)] = 16
+    """Requests that wait for their turn; more are refused (429)."""
+    weights: Weights = "auto"
+    """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+
+    def __post_init__(self) -> None:
+        check_settings(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ExportArguments:
     """Write a run's model so that it can leave: a folder, the hub, transformers' format, or NIR of its neurons."""
 

@@ -1,5 +1,6 @@
 """The command line: arguments in, one command out. Everything slow is imported after they have been understood."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -16,6 +17,7 @@ from mambrane.app.arguments import (
     LearnArguments,
     ReportArguments,
     ScoreArguments,
+    ServeArguments,
     StudyArguments,
     TrainArguments,
     WatchArguments,
@@ -27,59 +29,13 @@ from mambrane.app.help import train_help
 from mambrane.app.openmp import limit_openmp_spin
 from mambrane.app.streams import flush_or_give_up, give_up, open_closed_streams, tell
 from mambrane.app.train_settings import base_of, parse_start, parse_train
+from mambrane.app.usage import LEARN_INTRODUCTION, TRAIN_INTRODUCTION, USAGE
 from mambrane.core.errors import INTERRUPTED_EXIT_CODE, TAKEN_BACK_EXIT_CODE, MambraneError, UserError
 from mambrane.run.config import RunConfig
 from mambrane.run.effects import settings_without_effect
 from mambrane.run.presets import COSTS, PRESETS
 from mambrane.run.task_settings import may_change
 
-USAGE = """\
-Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained task after task without forgetting.
-
-  mambrane train    --preset tiny             train (minutes on two cores); run it again to resume
-  mambrane learn    RUN --data PATH ...       teach a run more text, and show what that cost the older one
-  mambrane evaluate RUN                       bits per byte of every domain
-  mambrane generate RUN --prompt "..."        write text
-  mambrane report   RUN                       one HTML page about the run
-  mambrane watch    RUN                       the same page in a browser, following the run while it trains
-  mambrane score    RUN FILE                  bits per byte of each line as it comes
-  mambrane compare  RUN RUN                   settings, metrics, matrices side by side
-  mambrane export   RUN --to folder           the model for others: hub, transformers, NIR
-  mambrane info     RUN                       what the model is made of and what it has learned
-  mambrane study    STUDY                     a grid of settings, seeds and orders, and its table
-  mambrane info                               versions, processor, caches: what a bug report needs
-
-RUN is the folder of a run. `mambrane COMMAND --help` explains each command.
-"""
-TRAIN_INTRODUCTION = """\
-mambrane train [settings]: train a model on a sequence of text domains.
-Run the same command again after any interruption: it resumes.
-
-  mambrane train --preset tiny                 the built-in text, as five tasks
-  mambrane train --preset tiny --data texts/   your own: each file is a task
-  mambrane train --preset tiny --dry-run       only say what would happen
-
-A preset is a whole recipe: Mamba, gating, cross-attention, continual learning,
-replay, STDP and meta-plasticity are on; --no-use-replay and its like switch one
-off. What the presets take on the built-in text, on two cores:
-
-{presets}
-"""
-LEARN_INTRODUCTION = """\
-mambrane learn RUN --data PATH ... [settings]: teach a run more text, a task for
-each file or folder. Run the same command again after any interruption: it
-resumes, and says so where everything is learned. The run may be finished or
-not, and its older text may be gone.
-
-  mambrane learn runs/first --data letters/
-  mambrane learn runs/first --data letters/ --max-forgetting 0.05
-
-With --max-forgetting or --min-gain a task that does not keep to them is taken
-back bit for bit, and the exit code is {taken_back}. Settings that are left out are
-those that the run began with. --epochs are those of this text in all; left out,
-each task has as many as one of the run's own. Model, tokenizer, sequence length
-and seed of a run stay as they are.
-"""
 USER_ERROR_EXIT_CODE = 2
 LOST_OUTPUT_EXIT_CODE = 1
 
@@ -134,7 +90,20 @@ def _run(argv: Sequence[str]) -> int:
         return 0
     if argv[0] not in COMMANDS:
         raise UserError(f"no command {argv[0]!r}", wanted=", ".join(COMMANDS), way_out="mambrane --help")
+    _require_working_folder()
     return COMMANDS[argv[0]](argv[1:])
+
+
+def _require_working_folder() -> None:
+    """Refuse a working folder that was deleted: torch ends the process without a word of what is wrong."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(
+            f"the working folder cannot be used: {error.strerror}",
+            wanted="a folder that is there",
+            way_out="cd to another folder",
+        ) from error
 
 
 def _tell_error(message: str) -> int:
@@ -227,6 +196,16 @@ def _watch(argv: Sequence[str]) -> int:
     return watch(arguments.run, arguments.port)
 
 
+def _serve(argv: Sequence[str]) -> int:
+    arguments = parse(ServeArguments, argv, command="serve")
+    from mambrane.app.openai_requests import Limits
+    from mambrane.app.serve import serve
+
+    limits = Limits(**{f.name: getattr(arguments, f.name) for f in fields(Limits)})
+    given = {name: getattr(arguments, name) for name in ("host", "port", "weights", "device")}
+    return serve(arguments.run, limits=limits, **given)
+
+
 def _score(argv: Sequence[str]) -> int:
     arguments = parse(ScoreArguments, argv, command="score")
     from mambrane.app.score import score
@@ -279,6 +258,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "compare": _compare,
     "report": _report,
     "watch": _watch,
+    "serve": _serve,
     "export": _export,
     "info": _info,
     "study": _study,

@@ -41,6 +41,7 @@ PLACEHOLDERS = {
     "state": "FILE",
     "stop": "TEXT ...",
     "hub_name": "OWNER/MODEL",
+    "host": "ADDRESS",
 }
 FLAG_WIDTH = 30
 WIDTH = 80

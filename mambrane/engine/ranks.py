@@ -19,12 +19,13 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.nn import functional
 
 from mambrane.core.errors import UserError
 from mambrane.data.batch import MicroBatch
 
 CHUNK_NUMBERS = 1 << 22
-"""Numbers that are summed at a time: a rank holds those of every rank."""
+"""Numbers that are summed at a time: a rank holds so many of its own and so many of others beside them."""
 
 Value = TypeVar("Value")
 
@@ -83,14 +84,17 @@ class Ranks:
         flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
         with self._told("a sum"):
             for chunk in flat.split(CHUNK_NUMBERS):
-                parts = [torch.empty_like(chunk) for _ in range(self.size)]
-                dist.all_gather(parts, chunk)
-                total = parts[0]
-                for part in parts[1:]:
-                    total += part
-                chunk.copy_(total)
+                self._sum_chunk_(chunk)
         for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.detach().copy_(total.view_as(tensor))
+
+    def _sum_chunk_(self, chunk: Tensor) -> None:
+        """Each rank adds a piece, in the order of the ranks, and all gather the sums: what is sent does not grow."""
+        padded = functional.pad(chunk, (0, -chunk.numel() % self.size))
+        piece = padded.new_empty(padded.numel() // self.size)
+        self._sum_piece_(piece, padded)
+        dist.all_gather(list(padded.chunk(self.size)), piece)
+        chunk.copy_(padded[: chunk.numel()])
 
     def gather_pieces_(self, whole: Tensor, piece: Tensor) -> None:
         """Fill `whole` with the pieces of all ranks, one after the other in their order; all pieces are of one size."""
@@ -99,9 +103,12 @@ class Ranks:
 
     def sum_pieces_(self, piece: Tensor, whole: Tensor) -> None:
         """Fill `piece` with this rank's part of the sum of `whole` over all ranks, added in their order."""
-        parts = torch.empty_like(whole)
         with self._told("a sum of gradients"):
-            dist.all_to_all_single(parts, whole)
+            self._sum_piece_(piece, whole)
+
+    def _sum_piece_(self, piece: Tensor, whole: Tensor) -> None:
+        parts = torch.empty_like(whole)
+        dist.all_to_all_single(parts, whole)
         first, *others = parts.view(self.size, *piece.shape).unbind()
         piece.copy_(first)
         for part in others:
@@ -135,6 +142,18 @@ class Ranks:
             return value
         self.gather(None)
         return function()
+
+    def require_same(self, facts: Mapping[str, str], *, way_out: str) -> None:
+        """Raise RanksDifferError with the name of the first fact that is not the same on all ranks."""
+        own, *others = self.gather(dict(facts))
+        for rank, other in enumerate(others, start=1):
+            for name in [*own, *(each for each in other if each not in own)]:
+                if own.get(name) != other.get(name):
+                    raise RanksDifferError(
+                        f"{name}: {own.get(name, 'nothing')} for rank 0, {other.get(name, 'nothing')} for rank {rank}",
+                        wanted="the same in all processes of a run",
+                        way_out=way_out,
+                    )
 
     def require_equal(self, tensors: Mapping[str, Tensor]) -> None:
         """Raise RanksDifferError with the name of the first tensor that is not the same bits on all ranks."""

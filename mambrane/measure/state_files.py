@@ -1,11 +1,12 @@
 """What a model remembers of a text, as one file: to go on from there later, without reading the text again.
 
 FILE    safetensors: the tensors of the state; in its metadata the tree that they belong to, the tokens that were
-        drawn and not read yet, and a hash of the weights that made it
+        drawn and not read yet, a hash of the weights that made it, and a hash of all of this
 """
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,7 +42,20 @@ def save_state(path: Path, kept: KeptState) -> None:
     names = {name: f"tensor-{index}" for index, name in enumerate(encoded.tensors)}
     metadata = {"tree": encoded.json.decode(), "names": json.dumps(names)}
     tensors = {names[name]: value for name, value in encoded.tensors.items()}
+    metadata["sha256"] = _hash_of_file(metadata, tensors)
     atomic_write_chunks(path, safetensors_chunks(tensors, metadata))
+
+
+def require_place(path: Path) -> None:
+    """Raise UserError where no file can be written, before a text is written for it."""
+    if path.is_dir():
+        raise UserError(f"--state {path} is a folder", wanted="a file", way_out=f"--state {path / 'text.state'}")
+    if not path.parent.is_dir():
+        raise UserError(
+            f"--state {path}: there is no folder {path.parent}",
+            wanted="a file in a folder that exists",
+            way_out="make the folder, or name another",
+        )
 
 
 def load_state(path: Path, model: LanguageModel) -> KeptState:
@@ -53,8 +67,11 @@ def load_state(path: Path, model: LanguageModel) -> KeptState:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
+        numbered = read_safetensors(path)
+        if metadata.pop("sha256") != _hash_of_file(metadata, numbered):
+            raise ValueError("its contents do not have the hash that was written with them")
         names = {value: name for name, value in json.loads(metadata["names"]).items()}
-        tensors = {names[name]: value for name, value in read_safetensors(path).items()}
+        tensors = {names[name]: value for name, value in numbered.items()}
         tree = decode_state(metadata["tree"].encode(), tensors)
         state, unread, weights_hash = tree["state"], [int(token) for token in tree["unread"]], tree["weights"]
     # A file of any content: every wrong type or shape shows as one of these.
@@ -77,10 +94,20 @@ def load_state(path: Path, model: LanguageModel) -> KeptState:
 
 def hash_of_weights(model: LanguageModel) -> str:
     """Return a hash that differs where any weight does."""
+    return _hash_of({}, model.state_dict())
+
+
+def _hash_of_file(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
+    return _hash_of(metadata, dict(sorted(tensors.items())))
+
+
+def _hash_of(words: Mapping[str, str], tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
-    for name, weight in model.state_dict().items():
+    for name, value in sorted(words.items()):
+        digest.update(f"{name}\n{value}\n".encode())
+    for name, tensor in tensors.items():
         digest.update(name.encode())
-        digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

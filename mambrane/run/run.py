@@ -20,6 +20,7 @@ from mambrane.data.domains import Domain, load_domains
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.measure.sampling import Sampling
 from mambrane.measure.scoring import LineScore
+from mambrane.measure.writing import Writing
 from mambrane.models.language_model import LanguageModel
 from mambrane.report.data import Sample, read_report_data
 from mambrane.report.report import write_report
@@ -226,12 +227,11 @@ class Run:
         """
         sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
         options: dict[str, Any] = {"max_tokens": max_tokens, "seed": seed, "stop": stop}
-        model, text = self._writing_model(), as_bytes(prompt)
         if state is not None:
             options |= {"state": Path(state), "events": self._log}
-            yield from stream_with_state(model, self.tokenizer, text, sampling, **options)
+            yield from stream_with_state(self.prepare_writing(), self.tokenizer, as_bytes(prompt), sampling, **options)
             return
-        for writing in begin_writing(model, self.tokenizer, text, sampling, num_samples=1, **options):
+        for writing in self.begin(prompt, sampling, num_samples=1, **options):
             yield from writing
 
     def write(self, prompt: str | bytes = "", num_samples: int = 1, **options: Any) -> list[Written]:  # noqa: ANN401
@@ -239,18 +239,21 @@ class Run:
         check_samples(num_samples, None)
         settings = {"max_tokens": 256, "temperature": 0.8, "top_k": 0, "top_p": 1.0, "seed": 0, "stop": (), **options}
         sampling = Sampling(**{name: settings.pop(name) for name in ("temperature", "top_k", "top_p")})
-        model, text = self._writing_model(), as_bytes(prompt)
-        writings = begin_writing(model, self.tokenizer, text, sampling, num_samples=num_samples, **settings)
-        return [finished(writing) for writing in writings]
+        return [finished(writing) for writing in self.begin(prompt, sampling, num_samples=num_samples, **settings)]
+
+    def begin(self, prompt: str | bytes, sampling: Sampling, **settings: Any) -> Iterator[Writing]:  # noqa: ANN401
+        """Yield continuations that are written as they are iterated over; settings as of `begin_writing`."""
+        return begin_writing(self.prepare_writing(), self.tokenizer, as_bytes(prompt), sampling, **settings)
 
     def score(self, lines: Iterable[bytes | str]) -> Iterator[LineScore]:
         """Yield how surprising each line is, as it comes: `.bits_per_byte`, at constant memory, for ever.
 
         All lines, which come with their ends, as those of an open file do, are one document.
         """
-        return score_text(self._writing_model(), self.tokenizer, lines)
+        return score_text(self.prepare_writing(), self.tokenizer, lines)
 
-    def _writing_model(self) -> LanguageModel:
+    def prepare_writing(self) -> LanguageModel:
+        """Return the model, with what writes text compiled."""
         compile_token_program(self._log)
         return self.usable_model
 
@@ -288,12 +291,8 @@ class Run:
     def report(self, output: Path | None = None) -> Path:
         """Write one self-contained HTML page about the run and return where it is: report.html in its folder."""
         parts = model_parts(self.saved) | probed_parts(self.usable_model, self.tokenizer, self.domains[0])
-        data = replace(
-            read_report_data(self.folder, tell_damage=self._warn),
-            samples=self.samples(),
-            weights=self.saved.weights,
-            **parts,
-        )
+        parts |= {"samples": self.samples(), "weights": self.saved.weights}
+        data = replace(read_report_data(self.folder, tell_damage=self._warn), **parts)
         path = output or self._files.report_file
         write_report(data, path)
         return path

@@ -11,7 +11,7 @@ from mambrane.data.tokenizer import Tokenizer
 from mambrane.measure.decoding import Decoder, decoder_for
 from mambrane.measure.sampling import Sampling
 from mambrane.measure.scoring import LineScore, score_lines
-from mambrane.measure.state_files import KeptState, hash_of_weights, load_state, save_state
+from mambrane.measure.state_files import KeptState, hash_of_weights, load_state, require_place, save_state
 from mambrane.measure.writing import EndedBy, Writing
 from mambrane.models.language_model import LanguageModel
 
@@ -67,6 +67,7 @@ def stream_with_state(
 
     A file that is not there yet starts a new text. Its draws differ from sitting to sitting.
     """
+    require_place(state)
     weights = hash_of_weights(model)
     kept = load_state(state, model) if state.exists() else None
     if kept is not None and kept.weights_hash != weights:

@@ -1,5 +1,6 @@
 """A model writes the text that is replayed, so that none is stored."""
 
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +13,7 @@ from mambrane.core.seeding import make_generator
 from mambrane.data.batch import MicroBatch
 from mambrane.data.domains import Domain
 from mambrane.engine.extensions import BoundaryView
+from tests.continual.beside_replay import TwoTasks, config_with, ends_of_a_run_that_is_left, same
 from tests.continual.conftest import END_OF_TEXT, VOCAB_SIZE, loader_of
 
 LENGTH = 20
@@ -126,3 +128,23 @@ def test_text_that_was_stored_is_let_go_where_none_may_be(build_model: Callable,
     replay.load_state_dict(stored.state_dict())
     show(replay, domains[1])
     assert (replay.buffer.size, replay.written.size) == (0, 12)
+
+
+WAYS = {
+    "replayed": {},
+    "distilled": {"replay_label_strength": 0.0, "distillation_strength": 1.0},
+    "both": {"distillation_strength": 1.0},
+}
+
+
+def test_written_text_is_replayed_distilled_or_both(build_model: Callable):
+    ends = [
+        TwoTasks(build_model, config_with(replay_source="generated", **way)).first_task().second_task().weights()
+        for way in WAYS.values()
+    ]
+    assert not any(same(one, other) for one, other in itertools.combinations(ends, 2))
+
+
+def test_distilling_written_text_goes_on_bit_for_bit_after_a_stop(build_model: Callable):
+    config = config_with(replay_source="generated", **WAYS["distilled"])
+    assert same(*ends_of_a_run_that_is_left(build_model, config))

@@ -5,7 +5,7 @@ import torch
 
 from mambrane.core.errors import UserError
 from mambrane.core.seeding import make_generator
-from mambrane.measure.state_files import KeptState, hash_of_weights, load_state, save_state
+from mambrane.measure.state_files import KeptState, hash_of_weights, load_state, require_place, save_state
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
 
@@ -51,3 +51,25 @@ def test_a_file_of_anything_else_is_refused_by_its_name(tmp_path, content):
     (tmp_path / "text").write_bytes(content)
     with pytest.raises(UserError, match=r"--state .*text"):
         load_state(tmp_path / "text", make_model())
+
+
+def test_a_file_in_which_any_byte_changed_is_refused(tmp_path):
+    path, model = tmp_path / "text", make_model()
+    with torch.inference_mode():
+        state = model(torch.tensor([[1, 2]])).state
+    save_state(path, KeptState(state, [7], ""))
+    whole = path.read_bytes()
+    for place in (len(whole) - 1, len(whole) // 2, whole.index(b"unread") + 12):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(UserError, match=r"--state .*text"):
+            load_state(path, model)
+    path.write_bytes(whole)
+    assert load_state(path, model).unread == [7]
+
+
+def test_a_place_where_no_file_can_be_is_refused_with_the_reason(tmp_path):
+    with pytest.raises(UserError, match="is a folder"):
+        require_place(tmp_path)
+    with pytest.raises(UserError, match="there is no folder"):
+        require_place(tmp_path / "nowhere" / "text")
+    require_place(tmp_path / "text")
