@@ -160,7 +160,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 else:
                     when = {"after_s": draw.uniform(0, whole.seconds)}
                 ended = laboratory.lesson(MIN_GAINS[exit_code], **when)
-            is_between = laboratory.is_undecided()
+            # Before a drawn call it is by construction; the log may tell of an earlier save in between.
+            is_between = number < options.between or laboratory.is_undecided()
             is_same = laboratory.lesson(MIN_GAINS[exit_code]) == exit_code
             is_same = is_same and state_of(laboratory.copy) == whole.state
             num_same, num_between = num_same + is_same, num_between + is_between

@@ -11,7 +11,16 @@ import os
 import signal
 from types import FrameType
 
-from mambrane.core.errors import INTERRUPTED_EXIT_CODE
+from mambrane.core.shadows import shadowing_files
+
+# As in core/errors.py, which imports modules that a file of the user may stand in for.
+INTERRUPTED_EXIT_CODE, USER_ERROR_EXIT_CODE = 130, 2
+
+EXPLAINED = """\
+error {files}: Python imports this in place of the module of that name
+  wanted:  no file called as a module that Mambrane needs, in the folders of PYTHONPATH
+  way out: give it another name, or take its folder out of PYTHONPATH
+"""
 
 
 def main() -> int:
@@ -20,9 +29,17 @@ def main() -> int:
     # and renames, so it may end at any moment; training puts its own handler in this one's place.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
-    from mambrane.app.cli import main as run_command
+    try:
+        from mambrane.app.cli import main as run_command
 
-    return run_command()
+        return run_command()
+    except Exception:
+        # Where one of these was imported in place of the right module, anything may have failed.
+        found = shadowing_files()
+        if not found:
+            raise
+        os.write(2, EXPLAINED.format(files=", ".join(found)).encode(errors="backslashreplace"))
+        return USER_ERROR_EXIT_CODE
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -74,12 +74,13 @@ SOURCES = """## How each engine was used
 
 The adapters are short: `benchmarks/engine_peers/with_*.py`.
 
+{several_processes}
 ## What this does not show
 
-One process, one CPU, a toy. fp16 with Trainer and Accelerate needs a GPU, so nothing is said about it. A death is
-`os._exit` after a call of Python, of `torch.save` or of the safetensors writer, the last two also with half of the file
-there: what a killed process leaves, not what a power cut leaves, which may also take back what was never synced.
-`tests/engine/test_durability.py` goes further with Mambrane alone.
+One CPU, a toy, and but for the section before this one process. fp16 with Trainer and Accelerate needs a GPU, so
+nothing is said about it. A death is `os._exit` after a call of Python, of `torch.save` or of the safetensors writer,
+the last two also with half of the file there: what a killed process leaves, not what a power cut leaves, which may
+also take back what was never synced. `tests/storage/test_durability.py` goes further with Mambrane alone.
 """
 
 
@@ -139,6 +140,7 @@ def page(findings: Findings, versions: dict[str, dict[str, str]]) -> str:
     facts = {
         package.replace("-", "_"): version for packages in versions.values() for package, version in packages.items()
     }
+    facts["several_processes"] = (Path(__file__).parent / "several_processes.md").read_text(encoding="utf-8")
     facts |= {"date": datetime.now(UTC).date().isoformat(), "machine": machine()}
     rows[0][1:] = [f"{TITLES[engine]} {list(versions[engine].values())[1]}" for engine in engines]
     lines = [INTRODUCTION.format(**facts)]

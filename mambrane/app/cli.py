@@ -1,5 +1,6 @@
 """The command line: arguments in, one command out. Everything slow is imported after they have been understood."""
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -89,7 +90,20 @@ def _run(argv: Sequence[str]) -> int:
         return 0
     if argv[0] not in COMMANDS:
         raise UserError(f"no command {argv[0]!r}", wanted=", ".join(COMMANDS), way_out="mambrane --help")
+    _require_working_folder()
     return COMMANDS[argv[0]](argv[1:])
+
+
+def _require_working_folder() -> None:
+    """Refuse a working folder that was deleted: torch ends the process without a word of what is wrong."""
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise UserError(
+            f"the working folder cannot be used: {error.strerror}",
+            wanted="a folder that is there",
+            way_out="cd to another folder",
+        ) from error
 
 
 def _tell_error(message: str) -> int:

@@ -4,7 +4,8 @@
     pace = u / mean of u over the applied steps so far;  1 before there are two
 
 Replay with `--replay-timing updates` is due by `pace` times as many rows after a step that moved the weights far as
-after an average one. What it replays in all stays about the same, only when differs.
+after an average one. In all it replays --replay-fraction where later tasks move the weights as far as the first one
+did, and less where they move them less: the number `replay/fraction` shows it, and runs are to be compared by it.
 
 Source of the idea, that replay follows the size of updates and not the number of steps: Feng et al., FOREVER (arXiv
 2601.03938), whose schedule also lengthens intervals along a forgetting curve and weighs a penalty by it: not here.

@@ -143,6 +143,18 @@ class Ranks:
         self.gather(None)
         return function()
 
+    def require_same(self, facts: Mapping[str, str], *, way_out: str) -> None:
+        """Raise RanksDifferError with the name of the first fact that is not the same on all ranks."""
+        own, *others = self.gather(dict(facts))
+        for rank, other in enumerate(others, start=1):
+            for name in [*own, *(each for each in other if each not in own)]:
+                if own.get(name) != other.get(name):
+                    raise RanksDifferError(
+                        f"{name}: {own.get(name, 'nothing')} for rank 0, {other.get(name, 'nothing')} for rank {rank}",
+                        wanted="the same in all processes of a run",
+                        way_out=way_out,
+                    )
+
     def require_equal(self, tensors: Mapping[str, Tensor]) -> None:
         """Raise RanksDifferError with the name of the first tensor that is not the same bits on all ranks."""
         if self.size == 1:

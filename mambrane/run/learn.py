@@ -32,6 +32,7 @@ from mambrane.run.extend import usual_epochs
 from mambrane.run.folders import cache_folder
 from mambrane.run.outside import load_extensions, with_extensions
 from mambrane.run.place import Place, config_of, read_place
+from mambrane.run.processes import require_same_start, require_shared
 from mambrane.run.run import Run
 from mambrane.run.saved import mend_records, read_tokenizer
 from mambrane.run.session import (
@@ -98,6 +99,7 @@ def learn(
         refuse_dropout_of_own_rows(began, ranks)
         listeners = listeners if ranks.is_first else ()
         with folder.lock() if ranks.is_first else nullcontext():
+            require_shared(ranks, folder)
             lesson = _Lesson(folder, began, changes, tuple(extensions), listeners, tuple(warnings), device, ranks)
             outcome = lesson.run()
     return Run.open(path, device=device, outcome=outcome)
@@ -136,6 +138,7 @@ class _Lesson:
         config, from_outside = with_extensions(config, self.extensions)
         data, is_first = replace(config.data, task_order=()), self.ranks.is_first
         texts, early_events = self.ranks.first_before_others(lambda: read_listening(data, self.listeners, None))
+        require_same_start(self.ranks, config, texts)
         tokenizer = read_tokenizer(self.folder)
         with (
             log_of(self.folder, self.listeners, early_events, loggers=config.run.logger, is_first=is_first) as events,

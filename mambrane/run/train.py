@@ -28,6 +28,7 @@ from mambrane.run.initial import initial_tokenizer, place_hash
 from mambrane.run.outside import with_extensions
 from mambrane.run.own_text import keep_heldout_text
 from mambrane.run.place import Place, config_of, read_place
+from mambrane.run.processes import require_same_start, require_shared
 from mambrane.run.run import Run
 from mambrane.run.saved import first_records, mend_records, read_tokenizer, texts_as_saved
 from mambrane.run.session import (
@@ -103,7 +104,9 @@ def _train(
         lambda: read_listening(config.data, listeners, _num_domains(config))
     )
     folder = RunFolder(config.folder_for([*(text.content_hash for text in texts), *place_hash(config)]))
+    require_same_start(ranks, config, texts)
     with folder.lock() if ranks.is_first else nullcontext():
+        require_shared(ranks, folder)
         filled_in = folder.settings_saved_without(to_dict(defaults_for_old_runs()))
         # Asked of the first process, before it writes the configuration of a new run.
         is_known = ranks.gather(folder.config_file.exists())[0]

@@ -22,3 +22,13 @@ def test_an_unknown_command_names_the_known_ones(capsys):
 def test_a_folder_without_a_run_is_refused(command, tmp_path, capsys):
     assert main([command, str(tmp_path)]) == 2
     assert "is not the folder of a run" in capsys.readouterr().err
+
+
+def test_a_working_folder_that_was_deleted_is_told_before_torch_is_imported(tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert main(["info", "runs/first"]) == 2
+    assert "the working folder cannot be used" in capsys.readouterr().err
+    assert main(["--version"]) == 0

@@ -37,7 +37,7 @@ def test_a_clock_that_was_saved_goes_on():
     assert clock.pace == again.pace != 1.0
 
 
-def test_more_is_replayed_after_large_updates_and_about_as_much_in_all(build_model):
+def test_more_is_replayed_after_large_updates_and_in_all_as_far_as_the_weights_moved(build_model):
     run = TwoTasks(build_model, config_with(replay_timing="updates")).first_task()
     replay, paces, rows = run.extensions.by_name()["replay"], [], []
     replay.clock.total, replay.clock.count = 0.0, 0

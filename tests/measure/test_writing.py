@@ -76,7 +76,7 @@ def test_the_program_writes_what_the_model_writes(model):
 
 def test_models_without_a_program_are_read_by_themselves():
     assert isinstance(decoder_for(model_of(), END), ProgramDecoder)
-    assert isinstance(decoder_for(model_of(liquid_backbone="cfc"), END), ModelDecoder)
+    assert isinstance(decoder_for(model_of(liquid_backbone="cfc"), END), ProgramDecoder)
     assert isinstance(decoder_for(model_of().double(), END), ModelDecoder)
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from mambrane.core.errors import UserError
-from mambrane.data.images import FILES
 from mambrane.studies.files import READY_FOLDER, find_study, read_study, ready_studies
+from tests.data.idx import write_images
 
 GOOD = """
 name = "mine"
@@ -68,10 +68,7 @@ def test_a_file_that_is_no_text_or_not_there_is_refused(tmp_path):
 def test_a_ready_study_can_be_run_as_it_is(path, tmp_path, monkeypatch):
     study = find_study(path.stem)
     monkeypatch.chdir(tmp_path)
-    for names in FILES.values():
-        for name in names:
-            (tmp_path / "mnist").mkdir(exist_ok=True)
-            (tmp_path / "mnist" / name).touch()
+    write_images(tmp_path / "mnist", num_classes=10, per_class=1)
     if study.settings.get("data") == "digits":
         pytest.importorskip("sklearn.datasets", exc_type=ImportError)
     assert study.name == path.stem
