@@ -38,7 +38,7 @@ KINDS: dict[str, dict[str, str]] = {
     "Tasks and measures": {
         "task_started": "A task begins.",
         "epoch_finished": "An epoch has ended; mean training loss in nats per token.",
-        "epoch_measured": "The task's own held-out text, measured after an epoch (--patience).",
+        "epoch_measured": "The task's own held-out text after an epoch (--patience): `epoch`, `value`, `is_best`.",
         "task_at_rest": "The task ends before its last epoch, as its held-out text stopped improving (--patience).",
         "best_weights_put_back": "The weights of the best epoch are taken (--patience).",
         "task_finished": "A task's training has ended.",

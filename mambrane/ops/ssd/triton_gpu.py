@@ -25,7 +25,7 @@ from mambrane.ops.ssd.half_products import scan_chunks_in_half
 
 __all__ = ["TYPES", "ssd_triton"]
 
-BLOCK_NUMBERS = 256
+BLOCK_NUMBERS = 512
 
 _KERNELS = Kernels("mambrane.ops.ssd.triton_kernels")
 
