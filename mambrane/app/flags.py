@@ -54,14 +54,19 @@ def check_flags(argv: Sequence[str], hints: Mapping[str, Any], *, command: str, 
         hint = _hint_of(word, hints, command)
         switch = word if hint is bool else ""
         if hint is bool:
+            flag, equals, value = word.partition("=")
+            if equals:
+                raise _stray(value, flag, hints, command)
             continue
         if "=" in word:
             _check_value(word.partition("=")[0], word.partition("=")[2], hint)
-        elif get_origin(hint) is tuple:
+            continue
+        is_list = get_origin(hint) is tuple
+        if not left or (is_list and left[0].startswith("--")):
+            raise UserError(f"{word} without a value", wanted=_wanted(hint), way_out=f"mambrane {command} --help")
+        if is_list:
             while left and not left[0].startswith("--"):
                 left.pop(0)
-        elif not left:
-            raise UserError(f"{word} without a value", wanted=_wanted(hint), way_out=f"mambrane {command} --help")
         else:
             _check_value(word, left.pop(0), hint)
 
@@ -154,8 +159,9 @@ def _wanted(hint: Any) -> str:  # noqa: ANN401 -- an annotation
 
 def _stray(word: str, switch: str, hints: Mapping[str, Any], command: str) -> UserError:
     if switch:
-        off = "--no-" + switch[2:]
-        return UserError(f"{switch} {word}", wanted=f"no value: {switch}, or {off}", way_out=f"leave {word!r} out")
+        on = "--" + switch.removeprefix("--no-").removeprefix("--")
+        wanted = f"no value: {on}, or --no-{on[2:]}"
+        return UserError(f"{switch} {word}".rstrip(), wanted=wanted, way_out=f"leave {word or '='!r} out")
     way_out = f"--data {word} for text of your own" if "data" in hints else f"mambrane {command} --help"
     return UserError(f"{word!r} belongs to no flag", wanted="flags and their values", way_out=way_out)
 

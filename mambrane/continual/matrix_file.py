@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,22 @@ def load_matrix(path: Path) -> ForgettingMatrix:
             way_out="run the train command again, which writes it anew, or restore the file from a copy",
         ) from error
     return matrix
+
+
+def num_other_cells(matrix: ForgettingMatrix, state: Mapping[str, Any]) -> int:
+    """Return how many cells of a state, as `ForgettingMatrix.state_dict` gave it, the matrix has otherwise.
+
+    What the matrix has beyond the state does not count: it is written before the checkpoint of a boundary.
+    """
+    saved = state.get(matrix.measure.name, [])
+    columns = [
+        (column, matrix.domains.index(name)) for column, name in enumerate(state["domains"]) if name in matrix.domains
+    ]
+    return sum(
+        row[column] is not None and row[column] != own_row[own_column]
+        for row, own_row in zip(saved, matrix.values, strict=False)
+        for column, own_column in columns
+    )
 
 
 def _columns_in(state: dict[str, Any], num_tasks: int, num_domains: int) -> list[Columns] | None:

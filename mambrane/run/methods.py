@@ -38,8 +38,9 @@ def methods_of(config: RunConfig) -> list[type[Method]]:
 def build_extensions(config: RunConfig, model: nn.Module, from_outside: Sequence[object] = ()) -> Extensions:
     """Return the methods of a run and the extensions from other packages, each in every seam that it fills."""
     own = [method.build(config, model) for method in methods_of(config)]
-    for method in own:
-        method.meet(own)
+    for method in (*own, *from_outside):
+        if isinstance(method, Method):
+            method.meet(own)
     return Extensions.of(*own, *from_outside)
 
 

@@ -33,7 +33,7 @@ from mambrane.run.kernels import compile_token_program
 from mambrane.run.own_text import own_domains
 from mambrane.run.report_parts import model_parts, probed_parts
 from mambrane.run.samples import write_samples
-from mambrane.run.saved import SavedRun, open_run, require_finite_weights
+from mambrane.run.saved import SavedRun, edited_numbers, open_run, require_finite_weights
 from mambrane.run.text import Written, as_bytes, begin_writing, check_samples, finished, score_text, stream_with_state
 from mambrane.storage.run_folder import RunFolder
 
@@ -132,8 +132,7 @@ class Run:
     def saved(self) -> SavedRun:
         """Configuration, tokenizer and model, read from the newest valid checkpoint at the first use."""
         opened = open_run(self.folder, weights=self._weights, device=self._device, events=self._log)
-        if damage := read_domain_records(self._files.domains_file).damage:
-            self._warn(damage)
+        self._warn(read_domain_records(self._files.domains_file).damage)
         return opened
 
     @property
@@ -141,7 +140,9 @@ class Run:
         """The measure of every domain after every task; None before the first evaluation, or with a warning."""
         try:
             if self._files.matrix_file.exists():
-                return load_matrix(self._files.matrix_file)
+                matrix = load_matrix(self._files.matrix_file)
+                self._warn(edited_numbers(self._files, matrix))
+                return matrix
             # The first row is measured before the first step.
             if any(path.name != "step-00000000" for path in self._files.checkpoints_folder.glob("step-*")):
                 self._warn(f"{self._files.matrix_file} is missing")
@@ -169,9 +170,9 @@ class Run:
         except UserError as error:
             self._warn(error.found)
 
-    def _warn(self, sentence: str) -> None:
-        """Say, once, what is wrong with a file of the run."""
-        if sentence not in self._told:
+    def _warn(self, sentence: str | None) -> None:
+        """Say, once, what is wrong with a file of the run, if anything is."""
+        if sentence is not None and sentence not in self._told:
             self._told.add(sentence)
             self._log.emit("warning", message=sentence)
 

@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from mambrane.continual.matrix import ForgettingMatrix
+from mambrane.continual.matrix_file import num_other_cells
 from mambrane.continual.stream import refuse_another_tokenizer
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
@@ -158,6 +160,18 @@ def mend_records(folder: RunFolder, at_hand: Sequence[Domain], events: EventLog)
         write_domain_records(folder.domains_file, found)
         damage = f"{damage}; it is written anew, with {len(found)} of {len(names)} texts"
     events.emit("warning", message=damage)
+
+
+def edited_numbers(folder: RunFolder, matrix: ForgettingMatrix) -> str | None:
+    """Return in a sentence that numbers of matrix.json are not those of the newest checkpoint; None where all are."""
+    runner = Checkpoints(folder.checkpoints_folder, keep=2, events=EventLog()).read_part("runner")
+    others = 0 if runner is None else num_other_cells(matrix, runner["matrix"])
+    if not others:
+        return None
+    return (
+        f"{folder.matrix_file} was changed: {others} of its numbers are not those that the run measured; running the "
+        "train command again writes it anew"
+    )
 
 
 def _names_by_hash(folder: RunFolder) -> dict[str, str]:

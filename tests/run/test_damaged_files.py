@@ -8,9 +8,11 @@ from functools import partial
 import pytest
 import torch
 
+import mambrane
 from mambrane.app.cli import main
 from mambrane.continual.matrix_file import load_matrix
 from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
 from mambrane.report.data import read_report_data
 from mambrane.report.report import report_page
 from mambrane.run.config import from_dict
@@ -282,6 +284,25 @@ def test_a_damaged_record_of_the_text_is_said_and_the_rest_done(made, run, capsy
     assert main(words.get(command) or commands(made, run)[command]) == 0
     told = capsys.readouterr()
     assert (told.out + told.err).count(str(run / "domains.json")) == 1
+
+
+def test_a_number_of_the_matrix_that_was_edited_is_told(run):
+    file, told = run / "matrix.json", []
+    saved = mambrane.Run.open(run, events=telling(told)).matrix
+    assert told == []
+    state = json.loads(file.read_text())
+    state["bits_per_byte"][0][1] += 0.5
+    file.write_text(json.dumps(state))
+    assert mambrane.Run.open(run, events=telling(told)).matrix.values[0][1] == saved.values[0][1] + 0.5
+    (sentence,) = told
+    assert f"{file} was changed: 1 of its numbers" in sentence
+
+
+def telling(told):
+    """Return an event log that adds the message of each event to a list."""
+    events = EventLog()
+    events.listeners.append(lambda event: told.append(event["message"]))
+    return events
 
 
 def test_a_run_that_was_killed_before_it_wrote_its_text_down_begins_anew(made, run):

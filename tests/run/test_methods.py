@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from mambrane.engine.method import Method
 from mambrane.run.build import build_model
 from mambrane.run.config import RunConfig
 from mambrane.run.methods import METHODS, build_extensions, methods_of, shown_numbers
@@ -39,3 +40,22 @@ def test_numbers_are_shown_under_the_name_of_their_method():
     assert "stdp/mean_change" in names
     assert "replay/fraction" in names
     assert not any(name.startswith("replay/") for name in (n["name"] for n in shown_numbers(RunConfig())))
+
+
+def test_a_method_of_another_package_meets_those_of_the_run():
+    class Onlooker(Method):
+        name = "onlooker"
+        met: tuple[str, ...] = ()
+
+        def meet(self, others):
+            self.met = tuple(other.name for other in others)
+
+        def after_step(self, view): ...
+
+        def state_dict(self): ...
+
+        def load_state_dict(self, state): ...
+
+    onlooker, config = Onlooker(), tiny()
+    build_extensions(config, build_model(config, 257), [onlooker])
+    assert onlooker.met == ("stdp", "meta_plasticity", "replay", "activity")

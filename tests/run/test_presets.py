@@ -27,6 +27,20 @@ def test_a_preset_alone_turns_on_the_whole_recipe(preset):
     }
 
 
+def test_the_recipes_have_the_rates_and_sizes_that_docs_experiments_chose():
+    chosen = {
+        name: (config.engine.learning_rate, config.model.hidden_dim, config.model.num_layers, config.data.tokenizer)
+        for name, make in PRESETS.items()
+        if name in ("tiny", "small", "base")
+        for config in [make()]
+    }
+    assert chosen == {
+        "tiny": (4e-3, 128, 2, "bpe:1024"),
+        "small": (2e-3, 256, 4, "bytes"),
+        "base": (1e-3, 512, 8, "bytes"),
+    }
+
+
 def test_the_tiny_preset_alone_is_the_main_command_of_the_readme():
     words = shlex.split(command("main").split("&&")[-1])[3:]
     assert parse_train(["--preset", "tiny"]).name == parse_train(words).name
