@@ -1,7 +1,7 @@
 # `make check` is what every change must pass; it expects the environment of the README's test command.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check docs format oldest test
+.PHONY: check docs format oldest release-check test
 
 check:
 	$(PYTHON) -m ruff format --check .
@@ -26,3 +26,9 @@ oldest:
 	python3.11 -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip install -q -r requirements/oldest.txt -r requirements/test.txt -e .
 	.venv-oldest/bin/python -m pytest -m "not slow and not peer" -W default
+
+# What a release uploads: both distributions built and checked, and its notes. Needs `pip install build twine`.
+release-check:
+	$(PYTHON) -m build --outdir build/release
+	$(PYTHON) -m twine check --strict build/release/*
+	$(PYTHON) scripts/release_notes.py

@@ -47,7 +47,7 @@ def measure(minutes: float, *, is_silent: bool) -> dict[str, Any]:
     """Measure all on the GPU of this machine, the most telling first, until the time is over."""
     import torch
 
-    from benchmarks.gpu import measurement
+    from benchmarks.gpu import measurement, peers
     from benchmarks.measuring import describe_machine
 
     device, started_s = torch.device("cuda"), time.perf_counter()
@@ -60,6 +60,8 @@ def measure(minutes: float, *, is_silent: bool) -> dict[str, Any]:
 
     say("parity", list(measurement.parity(device)))
     say("operations", list(measurement.operation_times(device)))
+    if measurement.within(0.2 * 60 * minutes, started_s):
+        say("peers", list(peers.compared(device, peers.installed_peers())))
     trained: dict[str, Any] = {}
     for name, (config, vocab_size) in configurations().items():
         for form in ("eager", "compiled"):

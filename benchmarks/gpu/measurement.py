@@ -49,15 +49,16 @@ def parity(device: torch.device, sizes: Sizes = BASE) -> Iterator[dict[str, Any]
         if name == "lif":
             # A spike is 0 or 1: another rounding would be another spike. The definition is the float32 reference.
             wanted = call.moved(torch.device("cpu"), torch.float32).outputs("reference")[:1]
-        difference = _largest_difference(wanted, found)
+        difference = largest_difference(wanted, found)
         row = {"operation": name, "backend": choose_backend(name, device, dtype=torch.float32), "forward": difference}
         if name != "lif":
             gradients = (each.gradients(each.outputs(form)) for each, form in ((exact, "reference"), (here, "auto")))
-            row["backward"] = _largest_difference(*gradients)
+            row["backward"] = largest_difference(*gradients)
         yield {**row, "is_met": max(row["forward"], row.get("backward", 0.0)) <= (0.0 if name == "lif" else TOLERANCE)}
 
 
-def _largest_difference(wanted: list[Tensor], found: list[Tensor]) -> float:
+def largest_difference(wanted: list[Tensor], found: list[Tensor]) -> float:
+    """Return the largest difference of any two tensors, over the root mean square of the first."""
     differences = [0.0]
     for exact, here in zip(*([each.detach() for each in side] for side in (wanted, found)), strict=True):
         size = exact.double().square().mean().sqrt().clamp(min=1e-30)

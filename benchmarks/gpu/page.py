@@ -75,6 +75,11 @@ def measured_text(measured: dict[str, Any], predicted: dict[str, Any]) -> str:
             f"{took['forward_us']:.0f} | {took['backward_us']:.0f} |"
         )
     lines += [""] + [
+        f"- {row['operation']} against {row['peer']}: "
+        + (row.get("left_out") or f"{row['ours_us']:.0f} us against {row['theirs_us']:.0f}, forward and backward")
+        for row in measured.get("peers", [])
+    ]
+    lines += [""] + [
         f"- {row['tokens']:,} tokens in one sequence: {row['us_per_token']:.2f} us for a token"
         for row in measured.get("long_sequences", [])
     ]

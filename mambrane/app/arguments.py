@@ -1,29 +1,18 @@
-"""The arguments of each command, and how they are read."""
+"""The arguments of each command."""
 
-import io
-import sys
-from collections.abc import Sequence
-from contextlib import redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, get_args
 
 import tyro
 
-from mambrane.app.flags import check_flags, check_run, hints_of
-from mambrane.app.help import command_help
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.bounds import Bounds, Seed, check_settings
-from mambrane.core.errors import UserError
 from mambrane.data.config import DataConfig
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
 from mambrane.run.config import ExportKind, RunOptions, Weights
-
-HELP_FLAGS = ("-h", "--help")
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,56 +233,13 @@ class StudyArguments:
         check_settings(self)
 
 
-NUM_POSITIONAL: dict[type, int] = {ScoreArguments: 2, CompareArguments: 1_000}
-"""Arguments without a flag that a command takes at most, where that is not one."""
+Shell = Literal["bash", "zsh", "fish"]
+SHELLS = get_args(Shell)
 
 
-def parse_known(kind: type[T], argv: Sequence[str], *, default: T) -> T:
-    """Read some settings and pass over all others."""
-    parsed, _ = tyro.cli(
-        kind,
-        config=(tyro.conf.OmitArgPrefixes,),
-        args=list(argv),
-        default=default,
-        prog="mambrane train",
-        return_unknown_args=True,
-        add_help=False,
-    )
-    return parsed
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompletionArguments:
+    """Print what a shell needs to complete commands, flags and choices."""
 
-
-def parse(kind: type[T], argv: Sequence[str], *, command: str, default: T | None = None) -> T:
-    """Return the arguments of a command; where they ask for help, it is printed, and the program left."""
-    if default is None:
-        if asks_for_help(argv):
-            sys.stdout.write(command_help(command, kind))
-            raise SystemExit(0)
-        check_flags(argv, hints_of(kind), command=command, num_positional=NUM_POSITIONAL.get(kind, 1))
-        if kind not in (InfoArguments, StudyArguments):
-            check_run(argv, hints_of(kind), command=command)
-    options: dict[str, Any] = {} if default is None else {"default": default}
-    told = io.StringIO()
-    try:
-        with redirect_stderr(told):
-            return tyro.cli(
-                kind,
-                args=list(argv),
-                prog=f"mambrane {command}",
-                add_help=False,
-                config=(tyro.conf.OmitArgPrefixes,),
-                **options,
-            )
-    except SystemExit as left:
-        # Where a setting refused its value, tyro keeps our error behind its own.
-        error: BaseException | None = left
-        while error is not None and not isinstance(error, UserError):
-            error = error.__cause__ or error.__context__
-        if error is not None:
-            raise error from None
-        sys.stderr.write(told.getvalue())
-        raise
-
-
-def asks_for_help(argv: Sequence[str]) -> bool:
-    """Return whether help is asked for."""
-    return any(flag in HELP_FLAGS for flag in argv)
+    shell: Annotated[Shell, tyro.conf.Positional]
+    """bash, zsh or fish."""

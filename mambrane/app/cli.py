@@ -8,8 +8,9 @@ from pathlib import Path
 
 from mambrane import __version__
 from mambrane.app.arguments import (
-    HELP_FLAGS,
+    SHELLS,
     CompareArguments,
+    CompletionArguments,
     EvaluateArguments,
     ExportArguments,
     GenerateArguments,
@@ -21,12 +22,11 @@ from mambrane.app.arguments import (
     StudyArguments,
     TrainArguments,
     WatchArguments,
-    asks_for_help,
-    parse,
 )
 from mambrane.app.flags import check_flags, check_run, given_settings, hints_of, long_forms, without_run
 from mambrane.app.help import train_help
 from mambrane.app.openmp import limit_openmp_spin
+from mambrane.app.parsing import HELP_FLAGS, asks_for_help, parse
 from mambrane.app.streams import flush_or_give_up, give_up, open_closed_streams, tell
 from mambrane.app.train_settings import base_of, parse_start, parse_train
 from mambrane.app.usage import LEARN_INTRODUCTION, TRAIN_INTRODUCTION, USAGE
@@ -249,6 +249,16 @@ def _study(argv: Sequence[str]) -> int:
     return study(arguments.study, output_dir=arguments.output_dir, jobs=arguments.jobs, dry_run=arguments.dry_run)
 
 
+def _completion(argv: Sequence[str]) -> int:
+    if not argv or (argv[0] not in SHELLS and not asks_for_help(argv)):
+        found = " ".join(["mambrane completion", *argv[:1]])
+        raise UserError(found, wanted="one of " + ", ".join(SHELLS), way_out="mambrane completion bash")
+    arguments = parse(CompletionArguments, argv, command="completion")
+    from mambrane.app.completion import completion
+
+    return completion(arguments.shell)
+
+
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "train": _train,
     "learn": _learn,
@@ -262,6 +272,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "export": _export,
     "info": _info,
     "study": _study,
+    "completion": _completion,
 }
 
 

@@ -115,7 +115,7 @@ def command_help(command: str, kind: type) -> str:
     """Return the help of a command that takes the folder of a run and a few settings."""
     types, sentences = get_type_hints(kind), sentences_of(kind)
     shown = [Setting(f.name, types[f.name], f.default, sentences[f.name]) for f in fields(kind)]
-    num_positional = sum(_is_positional(hint) for hint in get_type_hints(kind, include_extras=True).values())
+    num_positional = sum(is_positional(hint) for hint in get_type_hints(kind, include_extras=True).values())
     positional, settings = shown[:num_positional], shown[num_positional:]
     usage = " ".join([f"mambrane {command}", *map(_positional_text, positional)]) + " [settings]" * bool(settings)
     entries = [line for each in positional for line in _entry(each.name.upper(), each.sentence)]
@@ -125,7 +125,8 @@ def command_help(command: str, kind: type) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _is_positional(hint: Any) -> bool:  # noqa: ANN401 -- an annotation
+def is_positional(hint: Any) -> bool:  # noqa: ANN401 -- an annotation
+    """Return whether an argument, by its whole annotation, has no flag."""
     return tyro.conf.Positional in getattr(hint, "__metadata__", ())
 
 

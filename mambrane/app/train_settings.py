@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from mambrane.app.arguments import StartOptions, TrainArguments, parse, parse_known
+from mambrane.app.arguments import StartOptions, TrainArguments
 from mambrane.app.flags import check_flags, given_settings, hints_of, long_forms
+from mambrane.app.parsing import parse, parse_known
 from mambrane.run.config import RunConfig, from_dict, read_config_file
 from mambrane.run.named_settings import fitted_to
 from mambrane.run.presets import PRESETS

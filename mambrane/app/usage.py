@@ -15,6 +15,7 @@ Mambrane {version}: hybrid spiking, liquid and Mamba language models, trained ta
   mambrane export   RUN --to folder           the model for others: hub, transformers, NIR
   mambrane info     RUN                       what the model is made of and what it has learned
   mambrane study    STUDY                     a grid of settings, seeds and orders, and its table
+  mambrane completion bash                    complete commands and flags in a shell (zsh, fish)
   mambrane info                               versions, processor, caches: what a bug report needs
 
 RUN is the folder of a run. `mambrane COMMAND --help` explains each command.

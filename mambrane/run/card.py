@@ -1,5 +1,6 @@
 """The model card of a run: what it is, what it read, what it learned and forgot, how to use it, what not to expect."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ pipeline_tag: text-generation
 tags:
 - mambrane
 {tags}
----
+{base_model}---
 """
 LIMITS = """\
 ## Limits
@@ -54,7 +55,9 @@ def model_card(
     """
     on, off = on_and_off(config)
     parts = [
-        FRONT_MATTER.format(tags="\n".join(f"- {tag}" for tag in _tags(config.model))),
+        FRONT_MATTER.format(
+            tags="\n".join(f"- {tag}" for tag in _tags(config.model)), base_model=_base_model(config.run.init_from)
+        ),
         f"# {name}\n",
         f"A language model of {parameters:,} parameters made by Mambrane: {config.model.num_layers} blocks "
         f"({config.model.block_pattern}), width {config.model.hidden_dim}, {step:,} optimizer steps, {weights}.\n",
@@ -67,10 +70,16 @@ def model_card(
     return "\n".join(parts)
 
 
+def _base_model(init_from: str) -> str:
+    """Return the line that names the published model a run began with; empty where it began with none."""
+    name = init_from.removeprefix("hf:")
+    return f"base_model: {name}\n" if init_from.startswith("hf:") and re.fullmatch(r"[\w.-]+/[\w.-]+", name) else ""
+
+
 def _tags(config: ModelConfig) -> list[str]:
     tags = {"mamba": "mamba" in config.block_kinds or config.use_mamba}
     tags["mamba2"] = "mamba2" in config.block_kinds
-    tags["spiking-neural-network"] = "hybrid" in config.block_kinds
+    tags["spiking-neural-network"] = not {"hybrid", "spiking"}.isdisjoint(config.block_kinds)
     return [tag for tag, is_meant in tags.items() if is_meant] + ["continual-learning"]
 
 

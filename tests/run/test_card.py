@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
@@ -50,3 +52,16 @@ def test_tags_follow_from_the_blocks():
     tags = card(config=plain).split("---")[1]
     assert "- mamba2\n" in tags
     assert "spiking" not in tags
+
+
+def test_its_head_is_what_the_hub_reads():
+    hub = pytest.importorskip("huggingface_hub", reason="needs requirements/parity.txt")
+    config = tiny()
+    begun = replace(config, run=replace(config.run, init_from="hf:state-spaces/mamba-130m-hf"))
+    read = hub.ModelCard(card(config=begun)).data
+    assert (read.library_name, read.pipeline_tag) == ("mambrane", "text-generation")
+    assert read.base_model == "state-spaces/mamba-130m-hf"
+    assert len(read.tags) == len(set(read.tags))
+    assert hub.ModelCard(card()).data.base_model is None
+    local = replace(config, run=replace(config.run, init_from="runs/first\nlicense: x"))
+    assert hub.ModelCard(card(config=local)).data.to_dict().keys() == {"library_name", "pipeline_tag", "tags"}
