@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -17,6 +18,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Triton reads this when it is imported, and then runs kernels on CPU tensors; where there is a GPU they run there.
 if not Path("/dev/nvidiactl").exists() and not Path("/dev/kfd").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# Under nohup the programs that tests start would ignore a hang-up too; what is caught here is not inherited.
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 check_shapes_only_where_there_are_some()
 
