@@ -19,9 +19,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if not Path("/dev/nvidiactl").exists() and not Path("/dev/kfd").exists():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-# Under nohup the programs that tests start would ignore a hang-up too; what is caught here is not inherited.
-if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-    signal.signal(signal.SIGHUP, lambda *_: None)
+# Behind nohup and "&" the programs that tests start would ignore what these do; a handler is not inherited, SIG_IGN is.
+for name in ("SIGHUP", "SIGINT"):
+    number = getattr(signal, name, None)
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, lambda *_: None)
 
 check_shapes_only_where_there_are_some()
 

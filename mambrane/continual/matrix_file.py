@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mambrane.continual.matrix import Columns, ForgettingMatrix, Table
+from mambrane.continual.matrix import Columns, ForgettingMatrix
 from mambrane.continual.measure import BITS_PER_BYTE
 from mambrane.core.errors import damaged_file
 from mambrane.core.ordinary_files import read_ordinary
@@ -80,7 +80,7 @@ def _columns_in(state: dict[str, Any], num_tasks: int, num_domains: int) -> list
     return columns
 
 
-def _check_cells(table: Table, num_rows: int, num_columns: int) -> None:
+def _check_cells(table: list[list[Any]], num_rows: int, num_columns: int) -> None:
     if len(table) != num_rows or any(len(row) != num_columns for row in table):
         raise ValueError(f"not {num_rows} rows of {num_columns} numbers")
     for cell in (cell for row in table for cell in row):

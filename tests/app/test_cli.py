@@ -15,7 +15,10 @@ def test_understanding_the_words_imports_no_torch():
 
 def test_an_unknown_command_names_the_known_ones(capsys):
     assert main(["trian"]) == 2
-    assert "train, learn, evaluate, generate, score, compare, report, export, info, study" in capsys.readouterr().err
+    assert (
+        "train, learn, evaluate, generate, score, compare, report, watch, serve, export, info, study, completion"
+        in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("command", ["evaluate", "generate", "score", "report", "export", "info"])

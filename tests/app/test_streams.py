@@ -124,6 +124,9 @@ ANSWERS = {
 @pytest.mark.parametrize("words", ANSWERS.values(), ids=ANSWERS)
 @pytest.mark.usefixtures("straight")
 def test_a_reader_that_leaves_at_once_is_no_error(place, words):
+    # Compilation is announced on standard error, once.
+    with start(place, *words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        assert run.wait() == 0
     with start(place, *words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         run.stdout.close()
         assert run.stderr.read() == b""

@@ -110,7 +110,7 @@ def test_a_step_copies_each_micro_batch_once_and_reads_back_once(regularizer: st
 
 def test_replay_by_importance_reads_the_losses_of_a_step_at_once():
     found = in_second_task(everything_on(replay_strategy="importance"))
-    assert found == EXPECTED | {("meta to cpu", "continual/replay.py"): 1}
+    assert found == EXPECTED | {("meta to cpu", "continual/seen_losses.py"): 1}
 
 
 def test_every_method_takes_a_step_back_that_turns_out_not_finite():

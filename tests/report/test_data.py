@@ -8,6 +8,9 @@ from mambrane.report.data import read_report_data
 
 def write(folder):
     (folder / "config.json").write_text(json.dumps({"model": {"hidden_dim": 16}}))
+    split = {"content_hash": "0", "num_bytes": 1, "num_documents": 1}
+    domain = {"name": "python", "content_hash": "0", "train": split, "heldout": split}
+    (folder / "domains.json").write_text(json.dumps([domain]))
     events = EventLog(folder / "events.jsonl")
     events.emit("run_started", num_tasks=1, parameters=10)
     events.close()

@@ -12,7 +12,13 @@ from tests.models.modes import SMALL, VOCAB_SIZE, all_modes, build_awake, descri
 from tests.ops.tolerances import RATIO, assert_close
 
 UNEVEN = {**SMALL, "hidden_dim": 40, "num_gate_heads": 5, "spiking_units": 19, "cross_attn_heads": 5}
-MODES = [config for config in all_modes() if config.liquid_backbone == "lif" or config.spike_to_mamba_method == "rate"]
+WITHOUT_PROGRAM = {"counts", "ternary"}
+MODES = [
+    config
+    for config in all_modes()
+    if (config.liquid_backbone == "lif" or config.spike_to_mamba_method == "rate")
+    and WITHOUT_PROGRAM.isdisjoint(config.block_kinds)
+]
 CONFIGS = [
     *MODES,
     ModelConfig(**{**UNEVEN, "liquid_units": 13}, use_mamba=True, liquid_backbone="cfc", num_spike_steps=2),
@@ -72,6 +78,9 @@ def test_what_has_no_program_says_why():
 
     plain.float().blocks[0] = OtherBlock(32, Mamba(32, expand=2, d_state=4, d_conv=4, dt_rank=2))
     assert why_no_program(plain) == "OtherBlock has none"
+    for kind in WITHOUT_PROGRAM:
+        spiking = LanguageModel(ModelConfig(**SMALL, block_pattern=kind), VOCAB_SIZE, torch.Generator())
+        assert why_no_program(spiking) == "SpikeCountBlock has none"
 
 
 @torch.no_grad()
