@@ -245,7 +245,7 @@ class Runner:
             domains = [self.stream.domains[column] for column in self.task.columns]
             values = [self.row_evaluation.evaluate(self.trainer.model, domain).value for domain in domains]
         event = self.patience.note(sum(values) / len(values), self.matrix.measure, self.trainer)
-        self.events.emit("epoch_measured", task=self.task.index, message=event.pop("message"), **event)
+        self.events.emit("epoch_measured", task=self.task.index, **event)
 
     @property
     def _open_loader(self) -> SequenceLoader:
