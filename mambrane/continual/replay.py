@@ -2,7 +2,7 @@
 
 Equal cost: a micro-batch keeps its number of rows, so runs with and without replay train on the same number of tokens.
 The new sequences that make room are left out in that epoch; text is cut and shuffled anew in each epoch, so it comes
-back. Rows are counted such that replay_fraction is met in the long run at any batch size.
+back. Rows are counted such that replay_fraction is met in the long run at any batch size; what has no room stays due.
 
 Sequences enter the buffer as they are trained on, by reservoir sampling: of n sequences seen, each is kept with the
 same probability. Only earlier tasks are replayed; the task that is being learned is remembered for later.
@@ -115,11 +115,13 @@ class Replay(Method):
         num_rows = batch.inputs_BT.shape[0]
         num_replayed = self._rows_to_replay(num_rows)
         new = MicroBatch(*(part[: num_rows - num_replayed] for part in batch))
-        mixed = self._joined(new, self._draw(num_replayed)) if num_replayed else batch
+        if num_replayed:
+            remembered = self._draw(num_replayed).to(batch.inputs_BT.device)
+            batch = MicroBatch(*(torch.cat(parts) for parts in zip(new, remembered, strict=True)))
         self._offer(new)
         self._rows_since_step += num_rows
         self._replayed_since_step += num_replayed
-        return mixed
+        return batch
 
     def undo_point(self) -> Callable[[], None]:
         """Return what undoes every `mix` from here on. The buffer drops its new sequences; it is not copied."""
@@ -193,12 +195,13 @@ class Replay(Method):
         if not any((buffer.tasks < self.task_index).any() for buffer in (self.buffer, self.written)):
             return 0
         self.rows_seen += num_rows if self.clock is None else num_rows * self.clock.pace
-        # The small number keeps a product such as 0.7 * 10 from falling just short of a whole row.
-        num_due = int(self.config.replay_fraction * self.rows_seen + 1e-6) - self.rows_replayed
-        # What a batch has no room for stays due.
-        num_replayed = max(0, min(num_due, num_rows))
+        num_replayed = max(0, min(self._rows_due() - self.rows_replayed, num_rows))
         self.rows_replayed += num_replayed
         return num_replayed
+
+    def _rows_due(self) -> int:
+        # The small number keeps a product such as 0.7 * 10 from falling just short of a whole row.
+        return int(self.config.replay_fraction * self.rows_seen + 1e-6)
 
     def _draw(self, num_rows: int) -> MicroBatch:
         weights = torch.cat([self._weights(self.buffer), self._weights(self.written)])
@@ -254,11 +257,6 @@ class Replay(Method):
             if index is not None:
                 self.buffer.write(index, MicroBatch(*(part[row : row + 1] for part in sequences)), self.task_index)
 
-    @staticmethod
-    def _joined(new: MicroBatch, remembered: MicroBatch) -> MicroBatch:
-        device = new.inputs_BT.device
-        return MicroBatch(*(torch.cat(parts) for parts in zip(new, remembered.to(device), strict=True)))
-
     def state_dict(self) -> dict[str, Any]:
         """Return the buffer, every counter and the generator."""
         written = {"written": self.written.state_dict()} if self.written.capacity else {}
@@ -268,6 +266,9 @@ class Replay(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them back; a memory that is larger than this one's room gives up sequences, the largest task first."""
         self._load_counts(state)
+        if state.get("fraction", self.config.replay_fraction) != self.config.replay_fraction:
+            # Nothing is owed, or was replayed ahead, by the fraction of before.
+            self.rows_replayed = self._rows_due()
         self.buffer.load_state_dict(fitting(state["buffer"], self.buffer.capacity, self._generator))
         if "written" in state:
             self.written.load_state_dict(fitting(state["written"], self.written.capacity, self._generator))
@@ -276,6 +277,7 @@ class Replay(Method):
 
     def _counts(self) -> dict[str, Any]:
         return {
+            "fraction": self.config.replay_fraction,
             "task_index": self.task_index,
             "num_seen": list(self.num_seen),
             "rows_seen": self.rows_seen,
