@@ -1,5 +1,7 @@
 """`mambrane train` as a person sees it: what stands at the end, and what running it again does."""
 
+import shutil
+
 from mambrane.app.cli import main
 from tests.conftest import SMALL_RUN
 
@@ -12,8 +14,11 @@ def test_a_finished_run_ends_with_samples_and_what_to_do_next(finished_run):
     assert f"mambrane generate {folder} --prompt" in end
 
 
-def test_the_same_command_again_trains_nothing_and_shows_the_result(run_folder, capsys):
-    words = ["--data", str(run_folder.parent / "texts"), "--output-dir", str(run_folder)]
+def test_the_same_command_again_trains_nothing_and_shows_the_result(run_folder, tmp_path, capsys):
+    texts = run_folder.parent / "texts"
+    # Starting it again writes to its log.
+    run_folder = shutil.copytree(run_folder, tmp_path / "run")
+    words = ["--data", str(texts), "--output-dir", str(run_folder)]
     assert main(["train", *SMALL_RUN.split(), *words]) == 0
     printed = capsys.readouterr().out
     assert "resumed after step" in printed

@@ -11,8 +11,7 @@ from mambrane.storage.run_folder import RunFolder
 
 def test_the_steps_and_tasks_that_are_announced_are_those_that_were_taken(run_folder):
     events = list(Run.open(run_folder).events())
-    # The first start: the same command again would add one that takes no step.
-    started = next(event for event in events if event["event"] == "run_started")
+    (started,) = [event for event in events if event["event"] == "run_started"]
     assert started["num_tasks"] == 2
     assert started["total_steps"] == sum(event["event"] == "step" for event in events)
     kinds = [event["event"] for event in events]
