@@ -132,7 +132,6 @@ class DarkReplay(Method):
         if not len(rows):
             return
         rows = rows.to(batch.inputs_BT.device)
-        of_rows = MicroBatch(*(part[rows] for part in batch))
         hidden_BTD = output.hidden_BTD[rows]
         tops = [
             _log_probabilities(hidden_TD, model.head_weight).topk(self._tokens.shape[-1], dim=-1)
@@ -140,7 +139,7 @@ class DarkReplay(Method):
         ]
         tokens_BTK = torch.stack([top.indices for top in tops]).to(torch.int32)
         values_BTK = torch.stack([top.values for top in tops]).to(torch.float16)
-        self._seen.append((self.replay.buffer.fingerprints_of(of_rows), tokens_BTK, values_BTK))
+        self._seen.append((self.replay.buffer.fingerprints_of(batch.rows(rows)), tokens_BTK, values_BTK))
 
     def _divergence(
         self, model: LanguageModel, output: ModelOutput, batch: MicroBatch, rows: Tensor, place_B: Tensor

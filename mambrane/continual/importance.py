@@ -75,11 +75,6 @@ def output_sensitivity(
     return _mean_over_sequences(model, sequences, device, squared_length, Tensor.abs, ranks)
 
 
-def share_of(ranks: Ranks, num_sequences: int) -> range:
-    """Return the indices of the sequences that this process looks at."""
-    return range(ranks.rank * num_sequences // ranks.size, (ranks.rank + 1) * num_sequences // ranks.size)
-
-
 def normalised(importance: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the importance over its mean over all weights; parameters without any are left out."""
     used = {name: values for name, values in importance.items() if values.any()}
@@ -92,9 +87,7 @@ def normalised(importance: dict[str, Tensor]) -> dict[str, Tensor]:
 def peek_sequences(loader: Loader, num_sequences: int) -> list[MicroBatch]:
     """Return the first sequences of the coming epoch, one a micro-batch; the loader's cursor stays where it is."""
     sequences = (
-        MicroBatch(*(part[row : row + 1] for part in batch))
-        for batch in loader.epoch_batches()
-        for row in range(batch.inputs_BT.shape[0])
+        batch.rows(slice(row, row + 1)) for batch in loader.epoch_batches() for row in range(batch.inputs_BT.shape[0])
     )
     try:
         return list(islice(sequences, num_sequences))
@@ -115,7 +108,7 @@ def _mean_over_sequences(
         return {}
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     sums = {name: torch.zeros_like(parameter, requires_grad=False) for name, parameter in parameters.items()}
-    for index in share_of(ranks, len(sequences)):
+    for index in ranks.share_of(len(sequences)):
         inputs_BT, targets_BT, resets_BT = sequences[index].to(device)
         model.zero_grad(set_to_none=True)
         # The model that has learned is looked at, without dropout.

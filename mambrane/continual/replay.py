@@ -36,7 +36,7 @@ from mambrane.continual.reservoir import fitting, index_in_share, index_in_whole
 from mambrane.continual.seen_losses import SeenLosses
 from mambrane.continual.update_clock import UpdateClock
 from mambrane.core.seeding import make_generator
-from mambrane.data.batch import MicroBatch
+from mambrane.data.batch import MicroBatch, joined
 from mambrane.engine.extensions import BoundaryView, StepChange, StepView, TakeUpView
 from mambrane.engine.method import Method, Number
 from mambrane.models.state import ModelOutput
@@ -114,10 +114,9 @@ class Replay(Method):
         self._write_own_text(batch)
         num_rows = batch.inputs_BT.shape[0]
         num_replayed = self._rows_to_replay(num_rows)
-        new = MicroBatch(*(part[: num_rows - num_replayed] for part in batch))
+        new = batch.rows(slice(num_rows - num_replayed))
         if num_replayed:
-            remembered = self._draw(num_replayed).to(batch.inputs_BT.device)
-            batch = MicroBatch(*(torch.cat(parts) for parts in zip(new, remembered, strict=True)))
+            batch = joined(new, self._draw(num_replayed).to(batch.inputs_BT.device))
         self._offer(new)
         self._rows_since_step += num_rows
         self._replayed_since_step += num_replayed
@@ -208,8 +207,7 @@ class Replay(Method):
         too_few = int((weights > 0).sum()) < num_rows
         drawn = torch.multinomial(weights, num_rows, too_few, generator=self._generator)
         from_buffer, from_written = drawn[drawn < self.buffer.size], drawn[drawn >= self.buffer.size] - self.buffer.size
-        parts = (self.buffer.read(from_buffer), self.written.read(from_written))
-        return MicroBatch(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+        return joined(self.buffer.read(from_buffer), self.written.read(from_written))
 
     def _weights(self, buffer: ReplayBuffer | None = None) -> Tensor:
         """Return how likely each index is to be drawn, up to a factor; 0 for the task that is being learned."""
@@ -242,7 +240,7 @@ class Replay(Method):
         for row in range(share):
             is_full = self.written.size == self.written.capacity
             index = index_of_largest_task(self.written, self._generator) if is_full else self.written.size
-            self.written.write(index, MicroBatch(*(part[row : row + 1] for part in sequences)), last_task)
+            self.written.write(index, sequences.rows(slice(row, row + 1)), last_task)
 
     def _offer(self, sequences: MicroBatch) -> None:
         """Show new sequences to the reservoir, one after the other; it keeps each or not."""
@@ -255,7 +253,7 @@ class Replay(Method):
             else:
                 index = index_in_share(self.buffer, self.task_index, self.num_seen[self.task_index], self._generator)
             if index is not None:
-                self.buffer.write(index, MicroBatch(*(part[row : row + 1] for part in sequences)), self.task_index)
+                self.buffer.write(index, sequences.rows(slice(row, row + 1)), self.task_index)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the buffer, every counter and the generator."""

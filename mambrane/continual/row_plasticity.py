@@ -99,17 +99,12 @@ class RowPlasticity(Method):
 
     def _learn(self, view: StepView) -> None:
         weights = {name: weight for name, weight in view.model.named_parameters() if name in self.log_alpha}
-        sums = [torch.zeros_like(weight) for _ in range(2) for weight in weights.values()]
-        for place, rows in enumerate(self._new_and_old(view)):
+        sums = [[torch.zeros_like(weight) for weight in weights.values()] for _ in range(2)]
+        for totals, rows in zip(sums, self._new_and_old(view), strict=True):
             if rows is not None:
-                for gradient, total in zip(
-                    self._gradients(view.model, list(weights.values()), rows),
-                    sums[place * len(weights) : (place + 1) * len(weights)],
-                    strict=True,
-                ):
-                    total.copy_(gradient)
-        view.ranks.sum_(*sums)
-        for name, new, old in zip(weights, sums[: len(weights)], sums[len(weights) :], strict=True):
+                torch._foreach_copy_(totals, list(self._gradients(view.model, list(weights.values()), rows)))
+        view.ranks.sum_(*sums[0], *sums[1])
+        for name, new, old in zip(weights, *sums, strict=True):
             cosine = torch.nn.functional.cosine_similarity(new.flatten(1), old.flatten(1), dim=1, eps=1e-12)
             self.log_alpha[name].add_(cosine, alpha=self.config.meta_row_rate).clamp_(LEAST, MOST)
         self._prepare_gate()
@@ -121,7 +116,7 @@ class RowPlasticity(Method):
             return None, None
         batch = view.micro_batches[-1]
         is_old_B = self.replay.replays(self.replay.buffer.fingerprints_of(batch).cpu()).to(batch.inputs_BT.device)
-        parts = (MicroBatch(*(part[which_B] for part in batch)) for which_B in (~is_old_B, is_old_B))
+        parts = (batch.rows(which_B) for which_B in (~is_old_B, is_old_B))
         new, old = (part if part.num_targets else None for part in parts)
         return new, old
 

@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mambrane.continual.importance import share_of
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.snapshot import evaluation_mode
@@ -44,7 +43,7 @@ def spike_regularity(
         name: [torch.zeros(3, num_units, dtype=torch.float64, device=device) for num_units in reversed(weight_US.shape)]
         for name, weight_US in model.plastic_synapses().items()
     }
-    for index in share_of(ranks, len(sequences)):
+    for index in ranks.share_of(len(sequences)):
         sequence = sequences[index].to(device)
         with evaluation_mode(model), torch.no_grad():
             activity = model.hidden_states(sequence.inputs_BT, resets_BT=sequence.resets_BT).activity

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from mambrane.core.shapes import IGNORED_TARGET, Resets, Tokens
 
@@ -33,6 +34,10 @@ class MicroBatch(NamedTuple):
         every = self.targets_BT.numel()
         return every if self.num_targets == every else int(self.is_read_BT.sum())
 
+    def rows(self, which: slice | Tensor) -> "MicroBatch":
+        """Return some of the rows, by a slice, their indices or a mask."""
+        return MicroBatch(*(part[which] for part in self))
+
     def to(self, device: torch.device | str) -> "MicroBatch":
         """Return the same batch on another device.
 
@@ -47,3 +52,8 @@ class MicroBatch(NamedTuple):
             part.copy_(tensor)
         inputs_BT, targets_BT, resets_BT = packed.to(device, non_blocking=True)
         return MicroBatch(inputs_BT, targets_BT, resets_BT.bool())
+
+
+def joined(*batches: MicroBatch) -> MicroBatch:
+    """Return the rows of some micro-batches, one behind the other, as one."""
+    return MicroBatch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))

@@ -118,7 +118,7 @@ class Accumulator:
         self, sums: StepSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
     ) -> None:
         """Run a row without a target: the others need this rank's pieces, and it takes its part of their gradients."""
-        row = MicroBatch(*(part[:1] for part in batch))
+        row = batch.rows(slice(1))
         row = row._replace(targets_BT=torch.full_like(row.targets_BT, IGNORED_TARGET)).to(self.device)
         losses, _ = self._forward(row)
         self.precision.scaled(torch.stack(list(losses.values())).sum(), expected_targets).backward()
@@ -151,7 +151,7 @@ class Accumulator:
                 way_out="a shorter --sequence-length, fewer --num-layers or a smaller --hidden-dim",
             )
         for half in (slice(0, num_samples // 2), slice(num_samples // 2, num_samples)):
-            piece = MicroBatch(*(part[half] for part in batch))
+            piece = batch.rows(half)
             self._run_whole_or_halves(sums, piece, parameters, expected_targets)
 
     def _fits(

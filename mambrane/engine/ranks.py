@@ -73,9 +73,12 @@ class Ranks:
         """Return this rank's rows of a micro-batch: none where there are fewer rows than ranks before it."""
         if self.size == 1:
             return batch
-        num_rows = batch.inputs_BT.shape[0]
-        own = slice(self.rank * num_rows // self.size, (self.rank + 1) * num_rows // self.size)
-        return MicroBatch(*(part[own] for part in batch))
+        own = self.share_of(batch.inputs_BT.shape[0])
+        return batch.rows(slice(own.start, own.stop))
+
+    def share_of(self, num_items: int) -> range:
+        """Return which of some items are this rank's, in one piece; all ranks together have each of them once."""
+        return range(self.rank * num_items // self.size, (self.rank + 1) * num_items // self.size)
 
     def sum_(self, *tensors: Tensor) -> None:
         """Replace each tensor in place by its sum over all ranks; all are of one type and travel together."""
@@ -138,10 +141,14 @@ class Ranks:
             return function()
         if self.is_first:
             value = function()
-            self.gather(None)
+            self.wait()
             return value
-        self.gather(None)
+        self.wait()
         return function()
+
+    def wait(self) -> None:
+        """Return when every rank has come here."""
+        self.gather(None)
 
     def require_same(self, facts: Mapping[str, str], *, way_out: str) -> None:
         """Raise RanksDifferError with the name of the first fact that is not the same on all ranks."""

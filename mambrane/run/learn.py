@@ -150,7 +150,7 @@ class _Lesson:
             if is_first and read_domain_records(self.folder.domains_file).damage:
                 mend_records(self.folder, [*at_hand, *text_of_beginning(self.began, tokenizer)], events)
             # Behind what the first process mends.
-            self.ranks.gather(None)
+            self.ranks.wait()
             session = partial(
                 run_session,
                 folder=self.folder,
@@ -180,7 +180,7 @@ class _Lesson:
                 others = [text for text in texts if text.content_hash not in learned_now]
                 return self._nothing_new(place, others, outcome, events)
             # Behind what every process read of the run to find out what is new.
-            self.ranks.gather(None)
+            self.ranks.wait()
             write_down(self.folder, texts, addition, config, events, self.ranks)
             return session(config, place=place, addition=addition, from_outside=from_outside)
 

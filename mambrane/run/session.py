@@ -269,7 +269,7 @@ def write_down(
     """
     if ranks.is_first:
         _write_down(folder, texts, addition, config, events)
-    ranks.gather(None)
+    ranks.wait()
 
 
 def _write_down(

@@ -171,7 +171,7 @@ def _extend(
         if ranks.is_first:
             mend_records(folder, domains, events)
         # Behind what the first process mends.
-        ranks.gather(None)
+        ranks.wait()
 
         def session(settings: RunConfig, place: Place, addition: Addition | None = None) -> Outcome:
             limited = replace(settings, run=replace(settings.run, max_steps=config.run.max_steps))
@@ -205,7 +205,7 @@ def _extend(
         if addition is None:
             return session(config_of(place, began), place)
         # Behind what every process read of the run to find out what is new.
-        ranks.gather(None)
+        ranks.wait()
         write_down(folder, texts, addition, config, events, ranks)
         return session(for_learning(began, {}), place, addition)
 
