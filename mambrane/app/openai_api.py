@@ -182,28 +182,29 @@ class _Api:
 
     async def models(self, request: Any) -> Any:  # noqa: ANN401 -- types of a package that may be missing
         """GET /v1/models."""
-        return self._json({"object": "list", "data": [self._card]}, request)
+        self._admit(request)
+        return self._json({"object": "list", "data": [self._card]})
 
     async def model(self, request: Any) -> Any:  # noqa: ANN401
         """GET /v1/models/NAME."""
         self._admit(request)
         self._require_model(request.path_params["model"])
-        return self._json(self._card, request)
+        return self._json(self._card)
 
     async def completions(self, request: Any) -> Any:  # noqa: ANN401
         """POST /v1/completions."""
         self._admit(request)
         asked = parse_completion(await _body_of(request, self._limits), self._limits)
-        return await self._answer(request, asked, "text_completion", "text_completion", f"cmpl-{uuid.uuid4().hex}")
+        return await self._answer(asked, "text_completion", "text_completion", f"cmpl-{uuid.uuid4().hex}")
 
     async def chat(self, request: Any) -> Any:  # noqa: ANN401
         """POST /v1/chat/completions."""
         self._admit(request)
         asked = parse_chat(await _body_of(request, self._limits), self._limits)
         number = f"chatcmpl-{uuid.uuid4().hex}"
-        return await self._answer(request, asked, "chat.completion", "chat.completion.chunk", number)
+        return await self._answer(asked, "chat.completion", "chat.completion.chunk", number)
 
-    async def _answer(self, request: Any, asked: Asked, whole: str, chunk: str, number: str) -> Any:  # noqa: ANN401
+    async def _answer(self, asked: Asked, whole: str, chunk: str, number: str) -> Any:  # noqa: ANN401
         from starlette.responses import StreamingResponse
 
         self._require_model(asked.model)
@@ -218,12 +219,11 @@ class _Api:
             async for index, piece, reason in answering.pieces():
                 texts[index] = (texts[index][0] + piece, reason or "length")
         choices = choices_of(texts, is_chat=asked.is_chat)
-        return self._json({**about, "object": whole, "choices": choices, "usage": answering.usage()}, request)
+        return self._json({**about, "object": whole, "choices": choices, "usage": answering.usage()})
 
-    def _json(self, content: dict[str, Any], request: Any) -> Any:  # noqa: ANN401
+    def _json(self, content: dict[str, Any]) -> Any:  # noqa: ANN401
         from starlette.responses import JSONResponse
 
-        self._admit(request)
         return JSONResponse(content)
 
     def _admit(self, request: Any) -> None:  # noqa: ANN401
