@@ -71,10 +71,7 @@ class LivePage:
     def __init__(self, folder: Path) -> None:
         """Take the folder of a run; raises UserError where it is none."""
         self._files = RunFolder(folder)
-        if not self._files.config_file.exists():
-            raise UserError(
-                f"{folder} is not the folder of a run", wanted="a folder with a config.json", way_out="ls runs"
-            )
+        self._files.require_run()
         self._lock = threading.Lock()
         self._html, self._version = "", ""
         self._next_drawing_s = 0.0

@@ -23,10 +23,7 @@ def read_configuration(folder: RunFolder) -> RunConfig:
     Raises:
         UserError: there is no run, its config.json is damaged, or it is not what the checkpoints were made with.
     """
-    if not folder.config_file.exists():
-        raise UserError(
-            f"{folder.path} is not the folder of a run", wanted="a folder with a config.json", way_out="ls runs"
-        )
+    folder.require_run()
     config = from_dict(folder.read_config(), source=str(folder.config_file), base=defaults_for_old_runs())
     _refuse_other_settings(folder, config)
     return config

@@ -88,10 +88,7 @@ class Run:
             UserError: the folder is not that of a run.
         """
         files = RunFolder(Path(folder))
-        if not files.config_file.exists():
-            raise UserError(
-                f"{folder} is not the folder of a run", wanted="a folder with a config.json", way_out="ls runs"
-            )
+        files.require_run()
         return cls(files, weights=weights, device=device, events=events, outcome=outcome)
 
     def __repr__(self) -> str:

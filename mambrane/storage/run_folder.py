@@ -55,6 +55,13 @@ class RunFolder:
         self.environment_file = path / "environment.json"
         self.lock_file = path / "run.lock"
 
+    def require_run(self) -> None:
+        """Raise UserError where this is not the folder of a run."""
+        if not self.config_file.exists():
+            raise UserError(
+                f"{self.path} is not the folder of a run", wanted="a folder with a config.json", way_out="ls runs"
+            )
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Create the folder and keep every other training process out of it for the length of the block.
