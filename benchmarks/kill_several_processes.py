@@ -25,33 +25,11 @@ import torch
 
 from mambrane.core.events import EventLog
 from mambrane.storage.checkpoint import Checkpoints
+from tests.contract.main_job import SMALL_JOB, flags_of
 
 MATRIX_NEAR = 1e-3
 """Bits per byte."""
-SETTINGS = {
-    "preset": "tiny",
-    "data": "builtin",
-    "epochs": 2,
-    "num-tasks": 2,
-    "epoch-tokens": 4096,
-    "tokenizer": "bytes",
-    "hidden-dim": 32,
-    "num-layers": 1,
-    "spiking-units": 16,
-    "num-gate-heads": 4,
-    "cross-attn-heads": 4,
-    "sequence-length": 32,
-    "batch-size": 5,
-    "accumulation-steps": 2,
-    "save-every": 4,
-    "replay-buffer-size": 64,
-    "replay-strategy": "importance",
-    "regularizer-strength": 1,
-    "fisher-sequences": 4,
-    "distillation-strength": 1,
-    "device": "cpu",
-}
-WORDS = [word for name, value in SETTINGS.items() for word in (f"--{name}", str(value))]
+WORDS = flags_of(SMALL_JOB | {"data": "builtin", "tokenizer": "bytes", "epoch-tokens": 4096, "replay-buffer-size": 64})
 
 
 class Ended(NamedTuple):

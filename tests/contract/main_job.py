@@ -5,6 +5,7 @@ import random
 import resource
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -19,6 +20,28 @@ SIZE = (
     "--replay-buffer-size 16"
 )
 
+SMALL_JOB = {
+    "preset": "tiny",
+    "epochs": 2,
+    "num-tasks": 2,
+    "hidden-dim": 32,
+    "num-layers": 1,
+    "spiking-units": 16,
+    "num-gate-heads": 4,
+    "cross-attn-heads": 4,
+    "sequence-length": 32,
+    "batch-size": 5,
+    "accumulation-steps": 2,
+    "save-every": 4,
+    "replay-buffer-size": 16,
+    "replay-strategy": "importance",
+    "regularizer-strength": 1,
+    "fisher-sequences": 4,
+    "distillation-strength": 1,
+    "device": "cpu",
+}
+"""Settings of two short tasks with every method on, for several processes; by the names of their flags."""
+
 
 def write_domains(folder: Path) -> Path:
     """Write five small texts, each of its own words, and return their folder."""
@@ -29,6 +52,11 @@ def write_domains(folder: Path) -> Path:
         lines = (" ".join(draw.choices(words, k=9)) for _ in range(40))
         (folder / f"domain{index}.txt").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def flags_of(settings: Mapping[str, object]) -> list[str]:
+    """Return settings, by the names of their flags, as words of a command line."""
+    return [word for name, value in settings.items() for word in (f"--{name}", str(value))]
 
 
 def train_words(data: Path, output: Path, *extra: str) -> list[str]:

@@ -12,30 +12,11 @@ from safetensors.torch import load_file
 
 import mambrane
 from mambrane.app.cli import main
+from tests.contract.main_job import SMALL_JOB, flags_of
 from tests.contract.rank_faults import FAULTS
 from tests.engine.test_ranks import torchrun
 
-SETTINGS = {
-    "preset": "tiny",
-    "epochs": 2,
-    "num-tasks": 2,
-    "hidden-dim": 32,
-    "num-layers": 1,
-    "spiking-units": 16,
-    "num-gate-heads": 4,
-    "cross-attn-heads": 4,
-    "sequence-length": 32,
-    "batch-size": 5,
-    "accumulation-steps": 2,
-    "save-every": 4,
-    "replay-buffer-size": 16,
-    "replay-strategy": "importance",
-    "regularizer-strength": 1,
-    "fisher-sequences": 4,
-    "distillation-strength": 1,
-    "device": "cpu",
-}
-WORDS = [word for name, value in SETTINGS.items() for word in (f"--{name}", str(value))]
+WORDS = flags_of(SMALL_JOB)
 NEAR = {"rtol": 0.0, "atol": 2e-5}
 """Rounding of float32 sums over a dozen steps; a spike that flips would show as 1e-3."""
 
