@@ -1,8 +1,8 @@
 """What a further text costs the older ones, by what protects them, beside fine-tuning without protection.
 
-    python benchmarks/open_stream.py --run runs/first --data later/ --arms default generated both unprotected
+    python benchmarks/open_stream.py --run runs/first --data later/ --arms default generated both "more passes" unprotected
 
-Each arm is a copy of the finished run that learns the text with the run's own epochs. Printed for each: the mean change
+Each arm is a copy of the finished run that learns the text, with the run's own epochs unless the arm says others. Printed for each: the mean change
 of the older domains (forgetting), the loss on the new one, and its distance to that of the unprotected arm.
 """
 
@@ -19,6 +19,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "default": {},
     "generated": {"use_replay": True, "replay_source": "generated"},
     "both": {"use_replay": True, "replay_source": "both"},
+    "more passes": {"use_meta_plasticity": False, "epochs": 24, "learning_rate": 2e-3, "replay_fraction": 0.4},
     "unprotected": {"use_replay": False, "use_meta_plasticity": False, "regularizer_strength": 0.0},
 }
 
