@@ -1,9 +1,9 @@
 """What a further text costs the older ones, by what protects them, beside fine-tuning without protection.
 
-    python benchmarks/open_stream.py --run runs/first --data later/ --arms default generated both "more passes" unprotected
+    python benchmarks/open_stream.py --run runs/first --data later/ [--arms default unprotected]
 
-Each arm is a copy of the finished run that learns the text, with the run's own epochs unless the arm says others. Printed for each: the mean change
-of the older domains (forgetting), the loss on the new one, and its distance to that of the unprotected arm.
+Each arm is a copy of the finished run that learns the text, with the run's own epochs unless the arm says others.
+Printed for each: the mean change of the older domains (forgetting), the loss on the new one, its gain, and the time.
 """
 
 import argparse
