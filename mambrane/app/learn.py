@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from mambrane.app.streams import flush_or_give_up
+from mambrane.core.launch import is_first_process
 from mambrane.core.memory import keep_freed_memory
-from mambrane.engine.ranks import is_first_process
 from mambrane.run.learn import learn as learn_run
 from mambrane.run.run import Run
 from mambrane.watch.console import ConsoleListener

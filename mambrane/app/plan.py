@@ -14,7 +14,7 @@ from mambrane.core.device import resolve_device
 from mambrane.core.events import EventLog
 from mambrane.run.arithmetic import arithmetic_of
 from mambrane.run.config import RunConfig
-from mambrane.run.effects import warnings_of_device
+from mambrane.run.effects import warnings_of_machine
 from mambrane.run.kernels import compile_kernels_of
 from mambrane.run.outside import extension_lines
 from mambrane.run.plan import Plan, make_plan
@@ -27,7 +27,7 @@ from mambrane.watch.formatting import duration, percent, size, switches
 def print_plan(config: RunConfig, warnings: Sequence[str], *, as_json: bool) -> int:
     """Print the plan of a run, warnings included, as tables or as one JSON object; progress goes to standard error."""
     device = resolve_device(config.run.device)
-    said = [*warnings, *warnings_of_device(config, device.type)]
+    said = [*warnings, *warnings_of_machine(config, device.type)]
     events = EventLog()
     events.listeners.append(lambda event: said.extend(filter(None, [warning_of(event)])))
     compile_kernels_of(config, device, announced_events())

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mambrane.core.errors import UserError
+from mambrane.core.launch import num_processes
 from mambrane.data.batch import MicroBatch
 
 CHUNK_NUMBERS = 1 << 22
@@ -210,16 +211,6 @@ class Ranks:
 
 ONE_RANK = Ranks()
 """One process alone."""
-
-
-def num_processes() -> int:
-    """Return how many processes torchrun has started for the run; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def is_first_process() -> bool:
-    """Return whether this process speaks for the run: rank 0 of torchrun's, or the only one."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import explain
 from mambrane.run.build import steps_by_task
 from mambrane.run.config import RunConfig, to_dict
-from mambrane.run.effects import warnings_of_device
+from mambrane.run.effects import warnings_of_machine
 from mambrane.run.kernels import all_operations_of
 from mambrane.run.methods import shown_numbers
 from mambrane.run.outside import arguments_of, extension_lines
@@ -52,7 +52,7 @@ def announce(
     for extension in from_outside:
         for line in extension_lines(arguments_of(extension)):
             events.emit("extension", message=line)
-    for sentence in (*warnings, *warnings_of_device(config, device.type)):
+    for sentence in (*warnings, *warnings_of_machine(config, device.type)):
         events.emit("warning", message=sentence)
     reasons = explain(device, dtype_of_products(config.engine, device))
     events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 
+from mambrane.core.launch import num_processes
 from mambrane.core.needs import unmet_needs
 from mambrane.run.config import RunConfig
 
@@ -37,13 +38,17 @@ def settings_without_effect(config: RunConfig, preset: RunConfig, given: Collect
     return sentences
 
 
-def warnings_of_device(config: RunConfig, device_type: str) -> list[str]:
-    """Return a sentence for each setting that the device makes nothing of, and for what it cannot promise."""
-    if device_type == "cuda":
-        if config.run.deterministic:
-            return []
-        return ["a GPU adds up in any order: resumed, this run goes on, not bit for bit (--deterministic changes that)"]
+def warnings_of_machine(config: RunConfig, device_type: str) -> list[str]:
+    """Return a sentence for each setting that the machine makes nothing of, and for what it cannot promise."""
     sentences = []
+    if config.engine.shard and num_processes() == 1:
+        sentences.append("--shard has no effect in one process, which holds all weights (torchrun starts several)")
+    if device_type == "cuda":
+        if not config.run.deterministic:
+            sentences.append(
+                "a GPU adds up in any order: resumed, this run goes on, not bit for bit (--deterministic changes that)"
+            )
+        return sentences
     if config.run.deterministic:
         sentences.append("--deterministic has no effect on a CPU, which computes the same bits each time without it")
     if config.engine.precision == "tf32":

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from mambrane.continual.config import KEEPING_CURRICULA
+from mambrane.core.launch import num_processes
 from mambrane.run.config import RunConfig
 
 Values = Mapping[str, Any]
@@ -121,7 +122,7 @@ def on_and_off(config: RunConfig, num_tasks: int | None = None) -> tuple[list[st
     unusual = {
         "sums in one order": config.run.deterministic,
         "compiled blocks": config.engine.compile,
-        "weights in pieces": config.engine.shard,
+        "weights in pieces": config.engine.shard and num_processes() > 1,
         "checkpointed activations": config.engine.checkpoint_activations,
     }
     switches |= {name: True for name, is_on in unusual.items() if is_on}

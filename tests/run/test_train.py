@@ -12,7 +12,8 @@ from mambrane.core.events import read_events
 from mambrane.engine.config import EngineConfig
 from mambrane.run import announcements
 from mambrane.run.config import RunConfig, RunOptions, fingerprint
-from mambrane.run.effects import warnings_of_device
+from mambrane.run.effects import warnings_of_machine
+from mambrane.run.switches import on_and_off
 from mambrane.run.timing import ExpectedTime
 from tests.contract.main_job import newest_weights, train_words, write_domains
 
@@ -167,13 +168,20 @@ def test_a_run_goes_on_on_another_device_and_says_that_its_bits_may_differ(tmp_p
     assert "resumed after step 2" in said
 
 
-def test_a_gpu_run_without_determinism_says_so():
-    assert "not bit for bit" in " ".join(warnings_of_device(RunConfig(), "cuda"))
+def test_what_the_machine_makes_nothing_of_is_said(monkeypatch):
+    assert "not bit for bit" in " ".join(warnings_of_machine(RunConfig(), "cuda"))
     deterministic = RunConfig(run=RunOptions(deterministic=True))
-    assert warnings_of_device(deterministic, "cuda") == []
-    assert warnings_of_device(RunConfig(), "cpu") == []
+    assert warnings_of_machine(deterministic, "cuda") == []
+    assert warnings_of_machine(RunConfig(), "cpu") == []
+    sharded = replace(RunConfig(), engine=replace(RunConfig().engine, shard=True))
+    for device in ("cpu", "cuda"):
+        assert "--shard has no effect in one process" in warnings_of_machine(sharded, device)[0]
+    assert "weights in pieces" not in on_and_off(sharded, 1)[0]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert warnings_of_machine(sharded, "cpu") == []
+    assert "weights in pieces" in on_and_off(sharded, 1)[0]
     only_a_gpu_has_it = RunConfig(engine=EngineConfig(precision="tf32"))
-    assert "tf32 has no effect on a CPU" in " ".join(warnings_of_device(only_a_gpu_has_it, "cpu"))
+    assert "tf32 has no effect on a CPU" in " ".join(warnings_of_machine(only_a_gpu_has_it, "cpu"))
 
 
 def matrix_of(run):
