@@ -87,6 +87,8 @@ li {{ margin-bottom: 6px; }}
   .settings, .beside {{ columns: 1; grid-template-columns: 1fr; }}
   .tiles {{ grid-template-columns: 1fr 1fr; }}
   th, td {{ padding: 6px 8px; }}
+  .words tbody th {{ white-space: normal; }}
+  .words td {{ min-width: 10ch; }}
   .heat td {{ padding: 8px 2px; font-size: 13px; }}
   .heat thead th:not(:first-child) {{ padding: 6px 0; font-size: 12px; }}
 }}
