@@ -179,6 +179,8 @@ class ServeArguments:
     """Requests that are written at once."""
     max_waiting: Annotated[int, Bounds(0, 65_536)] = 16
     """Requests that wait for their turn; more are refused (429)."""
+    kept_states: Annotated[int, Bounds(0, 65_536)] = 32
+    """States kept of texts that were read: a prompt that begins alike is read from there. 0: each is read whole."""
     weights: Weights = "auto"
     """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
     device: str = "auto"
