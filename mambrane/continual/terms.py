@@ -76,6 +76,9 @@ class Terms:
         return Verdict(True, forgetting, gain, "its terms are met" if self.are_set else "no terms were set")
 
 
+NO_TERMS = Terms()
+
+
 def cost_of_task(matrix: ForgettingMatrix, task: int) -> tuple[float | None, float | None]:
     """Return forgetting and gain of a measured task; None for one without a domain that is measured on both sides."""
     row = task + 1

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import torch
 
 from mambrane.continual.measure import Measurement
-from mambrane.continual.runner import Runner, steps_of_task
-from mambrane.continual.stream import Stream, build_stream
+from mambrane.continual.row_evaluation import RowEvaluation
+from mambrane.continual.run_storage import RunStorage
+from mambrane.continual.runner import Runner
+from mambrane.continual.stream import Stream, build_stream, steps_of_task
 from mambrane.continual.terms import Terms
 from mambrane.core.events import EventLog
 from mambrane.core.renamed import with_present_state_names
@@ -143,22 +145,26 @@ def build_runner(
     runner = Runner(
         stream,
         trainer,
+        RowEvaluation(
+            trainer,
+            kind.evaluate,
+            measure=kind.measure,
+            # Weights that the run started from may be gone.
+            evaluate_untrained=None if config.run.init_from else evaluate_untrained,
+            reference=reference,
+        ),
         make_loader=kind.make_loader,
-        evaluate=kind.evaluate,
-        measure=kind.measure,
         training_numbers=kind.training_numbers,
-        save=save,
-        poll_save=saver.poll,
-        events=events,
-        matrix_path=matrix_path if ranks.is_first else None,
+        storage=RunStorage(
+            save=save,
+            poll_save=saver.poll,
+            pin=pin,
+            put_back=put_back,
+            matrix_path=matrix_path if ranks.is_first else None,
+            tasks_path=tasks_path if ranks.is_first else None,
+        ),
         max_steps=config.run.max_steps,
         terms=Terms(max_forgetting=config.continual.max_forgetting, min_gain=config.continual.min_gain),
-        pin=pin,
-        put_back=put_back,
-        # Weights that the run started from may be gone.
-        evaluate_untrained=None if config.run.init_from else evaluate_untrained,
-        tasks_path=tasks_path if ranks.is_first else None,
-        reference=reference,
     )
     return runner
 

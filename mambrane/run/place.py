@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mambrane.continual.matrix import JOINT_NAME
-from mambrane.continual.runner import Phase
+from mambrane.continual.progress import Phase
 from mambrane.continual.stream import split_epochs
 from mambrane.core.events import EventLog
 from mambrane.core.renamed import with_present_state_names

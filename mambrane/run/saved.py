@@ -11,7 +11,7 @@ import torch
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.matrix_file import num_other_cells
-from mambrane.continual.stream import refuse_another_tokenizer
+from mambrane.continual.text_identity import refuse_another_tokenizer
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.core.ordinary_files import read_ordinary

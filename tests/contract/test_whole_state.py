@@ -34,7 +34,7 @@ def busy_runner(tmp_path):
 
 
 def is_in_last_task(runner) -> bool:
-    return runner.num_learned == 2 and runner.steps_closed == 1 and runner.loader is not None
+    return runner.progress.num_learned == 2 and runner.progress.steps_closed == 1 and runner.loader is not None
 
 
 def stateful_objects(root: object) -> Iterator[tuple[str, object]]:

@@ -61,4 +61,6 @@ def test_of_several_processes_the_first_one_alone_writes_what_is_read_without_a_
         tasks_path=tasks_path,
         ranks=Ranks(rank, 2),
     )
-    assert (runner.matrix_path, runner.tasks_path) == ((matrix_path, tasks_path) if rank == 0 else (None, None))
+    assert (runner.storage.matrix_path, runner.storage.tasks_path) == (
+        (matrix_path, tasks_path) if rank == 0 else (None, None)
+    )
