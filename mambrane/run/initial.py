@@ -59,7 +59,7 @@ def read_source(name: str) -> Source:
         return Source(found.config, found.weights, found.tokenizer)
     folder = RunFolder(Path(name))
     config = read_configuration(folder)
-    checkpoint = Checkpoints(folder.checkpoints_folder, keep=2, events=EventLog()).load_newest()
+    checkpoint = Checkpoints(folder.checkpoints_folder).load_newest()
     if checkpoint is None:
         raise UserError(f"{name} has no checkpoint yet", wanted="a run that has trained", way_out="train it first")
     weights = {**checkpoint.weights["model"], **checkpoint.weights.get("ema", {})}

@@ -62,7 +62,7 @@ def read_place(folder: RunFolder, began: RunConfig, events: EventLog) -> Place |
     Raises:
         UserError: its checkpoints are damaged.
     """
-    checkpoint = Checkpoints(folder.checkpoints_folder, keep=2, events=events).load_newest()
+    checkpoint = Checkpoints(folder.checkpoints_folder, events=events).load_newest()
     if checkpoint is None:
         if folder.matrix_file.exists():
             message = f"there is no checkpoint in {folder.checkpoints_folder}: the run begins anew"

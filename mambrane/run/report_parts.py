@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.measure.energy import estimate_energy
@@ -23,7 +22,7 @@ PROBED_TOKENS = 1024
 def model_parts(saved: SavedRun) -> dict[str, Any]:
     """Return time constants, STDP window and importance by layer as fields of `ReportData`."""
     plasticity = saved.config.plasticity
-    checkpoint = Checkpoints(saved.folder.checkpoints_folder, keep=2, events=EventLog()).load_newest()
+    checkpoint = Checkpoints(saved.folder.checkpoints_folder).load_newest()
     states = {} if checkpoint is None else checkpoint.parts["extensions"]
     return {
         "time_constants": {
