@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from mambrane.app.arguments import StartOptions, TrainArguments
-from mambrane.app.flags import check_flags, given_settings, hints_of, long_forms
+from mambrane.app.flags import given_settings, hints_of, long_forms, split_words
 from mambrane.app.parsing import parse, parse_known
 from mambrane.run.config import RunConfig, from_dict, read_config_file
 from mambrane.run.named_settings import fitted_to
@@ -28,7 +28,7 @@ def parse_train(argv: Sequence[str]) -> RunConfig:
 def base_of(argv: Sequence[str]) -> RunConfig:
     """Return what the flags start from: the preset, changed by the --config file, fitted to what was chosen."""
     argv = long_forms(argv)
-    check_flags(argv, hints_of(TrainArguments), command="train")
+    split_words(argv, hints_of(TrainArguments), command="train")
     start, given = parse_start(argv), given_settings(argv)
     sections = {} if start.config is None else read_config_file(start.config)
     chosen = {name: value for values in sections.values() for name, value in values.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mambrane.core.errors import UserError
+from mambrane.core.optional_package import optional_package
 
 SMALL_FILES = ("*.json", "*.txt", "*.model")
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -83,12 +84,4 @@ def publish_folder(folder: Path, name: str, *, private: bool = False) -> str:
 
 
 def _hub_library(name: str) -> ModuleType:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise UserError(
-            f"{name}: the package huggingface_hub is not installed",
-            wanted="the hub extra of mambrane",
-            way_out="pip install 'mambrane[hub]', or a local folder",
-        ) from error
-    return huggingface_hub
+    return optional_package("huggingface_hub", extra="hub", asked_for=name, otherwise="a local folder")
