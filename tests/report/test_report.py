@@ -162,8 +162,8 @@ def test_writing_leaves_one_file_beside_the_run(tmp_path):
 def test_training_and_held_out_loss_stand_in_one_picture_that_says_what_the_batches_held(whole):
     without = learning.training(dataclasses.replace(whole, matrix=None))
     with_rings = learning.training(whole)
-    assert "ring: the task's held-out text" in with_rings
-    assert "ring: the task's held-out text" not in without
+    assert "ring: held-out text" in with_rings
+    assert "ring: held-out text" not in without
     for event in whole.history.steps.values():
         event["numbers"]["replay/fraction"] = 0.0
     assert "replayed text" not in learning.training(whole)
