@@ -15,6 +15,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -126,15 +128,15 @@ def _plain_mamba() -> Any:  # noqa: ANN401 -- of either version
     import torch
 
     generator = torch.Generator().manual_seed(2)
-    try:
-        from mambrane.models.mamba_language_model import MambaLanguageModel
-    except ImportError:
+    if find_spec("mambrane.models.mamba_language_model") is None:
         from mambrane.models.config import ModelConfig
         from mambrane.models.language_model import LanguageModel
 
         sizes = {"hidden_dim": D, "num_layers": 2, "mamba_d_state": N, "mamba_d_conv": K}
         return LanguageModel(ModelConfig(block_pattern="mamba", **sizes), VOCAB, generator)
-    return MambaLanguageModel(VOCAB, dim=D, num_layers=2, generator=generator, d_state=N, d_conv=K)
+    # Until 2026-11-27 the plain Mamba was a model of its own.
+    kind = import_module("mambrane.models.mamba_language_model").MambaLanguageModel
+    return kind(VOCAB, dim=D, num_layers=2, generator=generator, d_state=N, d_conv=K)
 
 
 def work() -> None:
