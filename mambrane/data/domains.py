@@ -144,11 +144,7 @@ def read_texts(config: DataConfig, cache_dir: Path, events: EventLog, num_domain
 
 
 def order_of(names: Sequence[str], first: Sequence[str]) -> list[int]:
-    """Return the places of domains in the order of the tasks: those that are named first, then the others.
-
-    Args:
-        names: of the domains.
-        first: of those that come first, the name or the place, counted from 1.
+    """Return the places of domains in the order of the tasks: those in `first` (name, or place from 1), then others.
 
     Raises:
         UserError: one is named that there is not, or one twice.

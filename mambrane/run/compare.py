@@ -79,9 +79,6 @@ class Comparison(NamedTuple):
 def compare(runs: Sequence[Path | str]) -> Comparison:
     """Return what differs between runs, and what each has learned.
 
-    Args:
-        runs: folders of two runs or more.
-
     Raises:
         UserError: there are fewer, or one is not the folder of a run.
     """

@@ -54,11 +54,6 @@ class Place(NamedTuple):
 def read_place(folder: RunFolder, began: RunConfig, events: EventLog) -> Place | None:
     """Return where the run stands; None before its first checkpoint.
 
-    Args:
-        folder: of the run.
-        began: what the run began with; versions that could not add tasks saved no more.
-        events: receives what is damaged.
-
     Raises:
         UserError: its checkpoints are damaged.
     """

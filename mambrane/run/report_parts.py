@@ -43,13 +43,7 @@ def probed_parts(model: LanguageModel, tokenizer: Tokenizer, domain: Domain) -> 
 
 
 def importance_by_layer(model: nn.Module, states: Mapping[str, Any], *, kappa: float) -> Importance | None:
-    """Return how much the tasks so far lean on each layer, as the regularizer or meta-plasticity has it; None without.
-
-    Args:
-        model: the model.
-        states: of the run's extensions, by name.
-        kappa: strength of meta-plasticity.
-    """
+    """Return how much the tasks so far lean on each layer, as the regularizer or meta-plasticity has it, if any."""
     parameters = dict(model.named_parameters())
     regularizer = states.get("regularizer", {}).get("importance")
     if regularizer:

@@ -183,9 +183,7 @@ def _names_by_hash(folder: RunFolder) -> dict[str, str]:
 def texts_as_saved(texts: list[Corpus], records: list[dict[str, Any]]) -> list[Corpus]:
     """Return the texts under the names that the run knows them by, wherever they lie now and whatever they are called.
 
-    Args:
-        texts: what was read now.
-        records: what the run wrote down of its text; empty if that is lost.
+    `records` is what the run wrote down of its text; empty if that is lost.
 
     Raises:
         UserError: the content of a domain is not what it was.
