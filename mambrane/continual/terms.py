@@ -44,10 +44,7 @@ class Terms:
     def check_before(self, matrix: ForgettingMatrix, task: int, gone: Collection[int]) -> None:
         """Refuse terms that cannot be judged at the end of a task, before anything is learned.
 
-        Args:
-            matrix: measured up to the task.
-            task: its number.
-            gone: columns whose held-out text is gone.
+        The matrix is measured up to the task; `gone` are columns whose held-out text is gone.
 
         Raises:
             UserError: a domain that they need is not measured before the task.

@@ -19,10 +19,7 @@ def text_identity(domains: Sequence[Domain], reference: Sequence[Domain]) -> dic
 def refuse_another_text(saved: Mapping[str, Any], domains: Sequence[Domain], reference: Sequence[Domain]) -> None:
     """Raise UserError if the text, or what makes tokens of it, is not what it was when the run was saved.
 
-    Args:
-        saved: as `text_identity` gave it; earlier versions did not say all of it.
-        domains: of the run, as they are now.
-        reference: the text outside its tasks, as it is now.
+    `saved` is as `text_identity` gave it; earlier versions did not say all of it.
     """
     here = text_identity(domains, reference)
     changed = {

@@ -24,10 +24,6 @@ def is_hub_name(name: str) -> bool:
 def fetch_folder(name: str, *, only_settings: bool = False) -> Path:
     """Return the local copy of a repository of the hub, fetched into the hub's own cache unless it is there.
 
-    Args:
-        name: see the module's first lines.
-        only_settings: without the weights.
-
     Raises:
         UserError: the library is missing, or the repository cannot be had.
     """

@@ -12,7 +12,6 @@ from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.core.seeding import make_generator
 from mambrane.data.tokenizer import BytesTokenizer
 from mambrane.measure.energy import estimate_energy
-from mambrane.measure.generation import encode_prompt
 from mambrane.measure.probe import probe_model
 from mambrane.models.config import ModelConfig
 from mambrane.models.cost import count_costs
@@ -60,7 +59,7 @@ def whole(tmp_path_factory):
     write_run(folder, numbers=NUMBERS)
     sizes = {"hidden_dim": 16, "num_layers": 2, "spiking_units": 8, "num_gate_heads": 2}
     model = LanguageModel(ModelConfig(use_mamba=True, **sizes), 257, make_generator(0, "weights"))
-    tokens = encode_prompt(BytesTokenizer(), "a <b> & 'c'\n" * 10)
+    tokens = [256, *b"a <b> & 'c'\n" * 10]
     probe = probe_model(model, tokens, BytesTokenizer())
     return dataclasses.replace(
         read_report_data(folder),
