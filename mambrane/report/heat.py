@@ -12,7 +12,9 @@ from mambrane.report.figures import INK, PAPER, PX_PER_LETTER, Numbers, Picture
 from mambrane.report.page import caption_of, scroll
 from mambrane.watch.formatting import visible
 
-_LIGHTEST, _DARKEST = (240, 246, 249), (31, 111, 139)
+_LIGHTEST, _DARKEST = (240, 246, 249), (18, 82, 104)
+_BLACK, _WHITE, _WHITE_FROM = "#000000", PAPER, 0.745
+"""Numbers are black up to this depth and white from there on, so that every cell has a contrast of 4.5 at least."""
 _ROW_PX, _GAP_PX, _FONT_PX = 34.0, 2.0, 13.0
 
 
@@ -96,7 +98,7 @@ def _cells(heat: Heat) -> list[list[_Cell | None]]:
             return None
         depth = _depth(number, low, high, logarithmic=heat.logarithmic)
         red, green, blue = (round(a + (b - a) * depth) for a, b in zip(_LIGHTEST, _DARKEST, strict=True))
-        ink = PAPER if depth > 0.6 else INK
+        ink = _WHITE if depth > _WHITE_FROM else _BLACK
         return _Cell(f"{number:.{heat.digits}f}", f"rgb({red},{green},{blue})", ink, place in heat.own)
 
     return [

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from mambrane.report.heat import Heat, heat_figure, heat_svg, heat_table
+from tests.report.contrast import contrast
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '<b> & "x"'
@@ -22,9 +23,16 @@ def test_the_higher_a_number_the_darker_its_cell_and_a_missing_one_is_a_dash(dra
     drawn = draw(Heat(["", *"abcd"], [("row", [1.0, between, 2.0, None])], logarithmic=logarithmic))
     light, half, dark = colours(drawn)
     assert light == (240, 246, 249)
-    assert dark == (31, 111, 139)
+    assert dark == (18, 82, 104)
     assert half == pytest.approx([(a + b) / 2 for a, b in zip(light, dark, strict=True)], abs=0.6)
     assert "&ndash;<" in drawn or "\N{EN DASH}<" in drawn
+
+
+def test_every_cell_can_be_read():
+    drawn = heat_table(Heat(["", *map(str, range(101))], [("row", [float(number) for number in range(101)])]))
+    cells = re.findall(r"background:(rgb\([\d,]+\));color:(#[0-9a-f]+)", drawn)
+    assert len(cells) == 101
+    assert min(contrast("#" + bytes(colours(paper)[0]).hex(), ink) for paper, ink in cells) >= 4.5
 
 
 def test_a_table_of_equal_numbers_is_light():

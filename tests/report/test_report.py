@@ -1,6 +1,7 @@
 """The report: whole, valid, alone."""
 
 import dataclasses
+import itertools
 import re
 from html.parser import HTMLParser
 
@@ -91,6 +92,23 @@ def test_every_picture_can_be_had_as_svg_and_its_numbers_as_csv(whole_page):
     assert all([ending for _, ending in each] == ["svg", "csv"] for each in names), names
     assert {"matrix", "gates", "training", "forgetting"} <= {each[0][0] for each in names}
     assert len(names) == len({each[0][0] for each in names})
+
+
+def test_a_screen_reader_finds_its_way(whole_page):
+    levels = [int(level) for level in re.findall(r"<h([1-6])[ >]", whole_page)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(below <= above + 1 for above, below in itertools.pairwise(levels)), "no level is left out"
+    pictures = re.findall(r"<svg[^>]*>", whole_page)
+    assert all(re.search(r'role="img" aria-label="[^"]{20,}"', picture) for picture in pictures)
+    assert all("scope=" in cell for cell in re.findall(r"<th\b[^>]*>", whole_page))
+    assert all("aria-label=" in link for link in re.findall(r"<a download[^>]*>", whole_page))
+    assert all(
+        "tabindex" in area and "aria-label=" in area for area in re.findall(r'<div class="scroll"[^>]*>', whole_page)
+    )
+    assert {'<html lang="en">', '<main id="content">', '<nav aria-label="Sections">'} <= set(
+        re.findall("<[^>]+>", whole_page)
+    )
 
 
 def test_it_refers_to_nothing_outside_itself(whole_page):
