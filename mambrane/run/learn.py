@@ -26,7 +26,7 @@ from mambrane.data.heldout_copy import read_copy
 from mambrane.data.overlap_warnings import warn_of_overlap
 from mambrane.engine.ranks import Ranks, open_ranks
 from mambrane.engine.signals import StopRequest
-from mambrane.run.config import RunConfig
+from mambrane.run.config import RunConfig, flat
 from mambrane.run.configuration import read_configuration
 from mambrane.run.extend import usual_epochs
 from mambrane.run.folders import cache_folder
@@ -46,7 +46,7 @@ from mambrane.run.session import (
     text_of_beginning,
     write_down,
 )
-from mambrane.run.task_settings import NOT_RECORDED, dotted, flat, for_learning, own_settings
+from mambrane.run.task_settings import NOT_RECORDED, dotted, for_learning, own_settings
 from mambrane.storage.run_folder import RunFolder
 from mambrane.watch.loggers import require_packages_of
 
