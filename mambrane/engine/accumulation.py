@@ -205,18 +205,23 @@ def reduce_over_ranks_(
     """
     if ranks.size == 1:
         return
-    present = [name in sums.gradients for name in parameters]
-    facts = ranks.gather((sums.num_targets, sums.num_samples, sums.was_interrupted, present))
-    targets, samples, interrupted, presents = zip(*facts, strict=True)
-    sums.num_targets, sums.num_samples, sums.was_interrupted = sum(targets), sum(samples), any(interrupted)
-    if sums.was_interrupted:
-        return
-    used = [name for name, held in zip(parameters, zip(*presents, strict=True), strict=True) if any(held)]
-    if not are_gradients_summed:
-        ranks.sum_(*(sums.gradients.setdefault(name, torch.zeros_like(parameters[name])) for name in used))
+    # All in one exchange: each is a wait for the slowest rank.
+    gradients = [] if are_gradients_summed else [_or_zeros(sums.gradients, name, parameters) for name in parameters]
     names = ("loss", *(extension.name for extension in extensions.loss_terms))
     zero = torch.zeros((), dtype=torch.float64, device=device)
-    ranks.sum_(*(sums.loss_sums.setdefault(name, zero.clone()) for name in names))
+    losses = [sums.loss_sums.setdefault(name, zero.clone()) for name in names]
+    counts = torch.tensor([sums.num_targets, sums.num_samples, sums.was_interrupted])
+    num_holders = torch.tensor([name in sums.gradients for name in parameters], dtype=torch.int64)
+    ranks.sum_(counts, num_holders, *losses, *gradients)
+    sums.num_targets, sums.num_samples, num_interrupted = counts.tolist()
+    sums.was_interrupted = num_interrupted > 0
+    if not are_gradients_summed:
+        held = zip(parameters, gradients, num_holders.tolist(), strict=True)
+        sums.gradients = {name: gradient for name, gradient, number in held if number}
+
+
+def _or_zeros(gradients: dict[str, Tensor], name: str, parameters: dict[str, nn.Parameter]) -> Tensor:
+    return gradients[name] if name in gradients else torch.zeros_like(parameters[name])
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

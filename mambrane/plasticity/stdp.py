@@ -30,7 +30,6 @@ from mambrane.core.shapes import Spikes
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import StepChange, StepView
 from mambrane.engine.method import Method, Number
-from mambrane.engine.ranks import Ranks
 from mambrane.engine.shards import whole
 from mambrane.layers.spiking import Ticks
 from mambrane.models.language_model import LanguageModel
@@ -73,14 +72,12 @@ class Observed:
     spikes_NU: Tensor | float = 0.0
     squared_rate_NU: Tensor | float = 0.0
 
-    def sum_over_ranks_(self, ranks: Ranks, synapses: Synapses) -> None:
-        """Replace every sum by that over all ranks; one that saw no micro-batch adds zeros."""
-        if ranks.size == 1:
-            return
+    def tensors(self, synapses: Synapses) -> list[Tensor]:
+        """Return every sum as a tensor of its own; one that saw no micro-batch is zero."""
         for field in fields(self):
             like = synapses.consolidation_NUS if field.name.endswith("NUS") else synapses.rate_NU
             setattr(self, field.name, torch.zeros_like(like) + getattr(self, field.name))
-        ranks.sum_(*(getattr(self, field.name) for field in fields(self)))
+        return [getattr(self, field.name) for field in fields(self)]
 
 
 class Stdp(Method):
@@ -141,9 +138,9 @@ class Stdp(Method):
         weights, before, after = _whole_synapses(view.model), [], []
         spikes = [view.model.synapse_spikes(activity) for activity in view.activities]
         changed: dict[str, Tensor] = {}
-        num_tokens = sum(view.ranks.gather(sum(view.read_by_batch)))
         # What a control draws follows from the step, so that a resumed run draws the same.
         drawn = make_generator(self._seed, "stdp control", view.applied_step)
+        observed_by_shape: list[Observed] = []
         for synapses in self.synapses:
             observed = Observed()
             for batch, num_read, batch_spikes in zip(view.micro_batches, view.read_by_batch, spikes, strict=True):
@@ -152,7 +149,9 @@ class Stdp(Method):
                     post = [shuffled_in_time(each_BTU, trains.counted_BT, drawn) for each_BTU in trains.post]
                     trains = replace(trains, post=post)
                 self._observe(synapses, observed, trains)
-            observed.sum_over_ranks_(view.ranks, synapses)
+            observed_by_shape.append(observed)
+        num_tokens = self._sum_over_ranks_(view, observed_by_shape)
+        for synapses, observed in zip(self.synapses, observed_by_shape, strict=True):
             self._remember(synapses, observed, num_tokens * self.ticks_per_token)
             before.append(torch.stack([weights[name] for name in synapses.names]))
             after.append(self._changed(synapses, before[-1], observed, num_tokens, drawn))
@@ -162,6 +161,16 @@ class Stdp(Method):
     def revocation_point(self) -> Callable[[], None]:
         """Return what brings rates, thresholds and consolidation back; a step makes new ones and changes none."""
         return partial(setattr, self, "synapses", [replace(synapses) for synapses in self.synapses])
+
+    def _sum_over_ranks_(self, view: StepView, observed: list[Observed]) -> int:
+        """Replace every sum by that over all ranks; returns the tokens that all have read."""
+        num_tokens = sum(view.read_by_batch)
+        if view.ranks.size == 1:
+            return num_tokens
+        pairs = zip(self.synapses, observed, strict=True)
+        of_all = torch.tensor(num_tokens)
+        view.ranks.sum_(of_all, *(each for synapses, sums in pairs for each in sums.tensors(synapses)))
+        return int(of_all)
 
     def _observe(self, synapses: Synapses, observed: Observed, trains: rules.SpikeTrains) -> None:
         """Add the spikes of a micro-batch."""
