@@ -53,7 +53,7 @@ def _text_table(plan: Plan) -> Table:
         table.add_column(heading, justify="right")
     for domain in plan.domains:
         there = "unknown" if domain.bytes_there is None else size(domain.bytes_there)
-        read = (domain.bytes_read, domain.train_bytes, domain.heldout_bytes)
+        read = (domain.bytes_read, domain.train.num_bytes, domain.heldout_bytes)
         table.add_row(domain.name, there, *map(size, read), percent(domain.overlap_ratio))
     return table
 

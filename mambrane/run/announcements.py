@@ -60,9 +60,9 @@ def announce(
 
 def announce_time(config: RunConfig, runner: Runner, vocab_size: int, device: torch.device, events: EventLog) -> None:
     """Say about how long what is left will take; a finished run has nothing left."""
-    left = Stream(tasks=runner.stream.tasks[runner.num_learned :], domains=runner.stream.domains)
+    left = Stream(tasks=runner.stream.tasks[runner.progress.num_learned :], domains=runner.stream.domains)
     steps = steps_by_task(config, left)
-    steps_left = sum(steps) - runner.steps_closed
+    steps_left = sum(steps) - runner.progress.steps_closed
     if config.run.max_steps > 0:
         steps_left = min(steps_left, config.run.max_steps - runner.trainer.counters.applied)
     if steps_left <= 0 or not left.tasks:

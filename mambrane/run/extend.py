@@ -22,10 +22,7 @@ MAY_GROW = ("run.epochs", "continual.num_tasks")
 def extends(began: RunConfig, asked: RunConfig, num_texts: tuple[int, int]) -> bool:
     """Return whether a configuration asks for more of a run, and for nothing else than it began with.
 
-    Args:
-        began: what the run began with.
-        asked: what is asked for.
-        num_texts: texts that the run began with, and texts that are asked for.
+    `num_texts` are those that the run began with, and those that are asked for.
     """
     if config_differences(to_dict(began), to_dict(asked), operational=[*OPERATIONAL, *MAY_GROW]):
         return False
@@ -34,13 +31,7 @@ def extends(began: RunConfig, asked: RunConfig, num_texts: tuple[int, int]) -> b
 
 
 def addition_of(place: Place, began: RunConfig, asked: RunConfig, texts: Sequence[Domain]) -> Addition | None:
-    """Return the tasks that a finished run lacks of what is asked for; None if it lacks none.
-
-    Args:
-        place: where the run stands.
-        began: what it began with.
-        asked: what is asked for.
-        texts: all text that is asked for, in order.
+    """Return the tasks that a finished run lacks of what is asked for, over all texts in order; None if it lacks none.
 
     Raises:
         UserError: more epochs than before, and too few of them for the texts.

@@ -47,13 +47,9 @@ PREREQUISITES = (
 
 
 def without_unmet_switches(base: RunConfig, chosen: Values) -> RunConfig:
-    """Return a preset whose switches go off where the user's choices take away what they need.
+    """Return a preset whose switches go off where the user's choices, by name, take away what they need.
 
     A switch that the user has chosen stays: the configuration is then refused with the reason.
-
-    Args:
-        base: the preset.
-        chosen: the user's settings by name, those in PREREQUISITES at least.
     """
     values = {f.name: getattr(section, f.name) for section in _sections(base) for f in fields(section)}
     values |= {name: chosen[name] for name in PREREQUISITES if name in chosen}
@@ -67,11 +63,7 @@ def without_unmet_switches(base: RunConfig, chosen: Values) -> RunConfig:
 def with_fitting_heads(base: RunConfig, hidden_dim: int, chosen: Values, given: Collection[str]) -> RunConfig:
     """Return a preset of that width, with as many heads as divide it; heads that the user has chosen stay.
 
-    Args:
-        base: the preset.
-        hidden_dim: the width that the user has chosen.
-        chosen: the user's settings by name, from flags and from a file.
-        given: those of them that are flags.
+    `given` are those of the user's settings that are flags.
     """
     heads = {"num_gate_heads": hidden_dim, "cross_attn_heads": max(hidden_dim // 2, 1)}
     fitting: dict[str, Any] = {
