@@ -57,10 +57,10 @@ def spike_regularity(
             sums[name] = [old + new for old, new in zip(sums[name], found, strict=True)]
     if not together:
         ranks.sum_(*(each for sides in sums.values() for each in sides))
-    found = {
+    regular = {
         name: regularity(post_3N)[:, None] * regularity(pre_3N)[None, :] for name, (pre_3N, post_3N) in sums.items()
     }
-    return {name: own_numbers(piece_of(found[name], weight)) for name, weight in model.plastic_synapses().items()}
+    return {name: own_numbers(piece_of(regular[name], weight)) for name, weight in model.plastic_synapses().items()}
 
 
 def interval_sums(

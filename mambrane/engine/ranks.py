@@ -144,7 +144,7 @@ class Ranks:
         What is sent does not grow with the number of ranks.
         """
         if self._goes_whole(chunk.nbytes):
-            chunk.copy_(*self._sum_whole([[chunk]], group))
+            chunk.copy_(self._sum_whole([[chunk]], group)[0])
             return
         padded = functional.pad(chunk, (0, -chunk.numel() % self.size))
         piece = padded.new_empty(padded.numel() // self.size)
