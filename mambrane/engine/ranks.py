@@ -29,8 +29,6 @@ CHUNK_BYTES = 1 << 24
 """Summed at a time: a rank holds so many of its own and so many of each other, or of all others, beside them."""
 WHOLE_BYTES = 1 << 20
 """Up to so many, of all ranks together, waiting costs more than sending, and a sum is one exchange and not two."""
-ALIGNED_BYTES = 8
-"""Where the numbers of a rank may begin among those of all: at a multiple of the widest type."""
 
 Value = TypeVar("Value")
 
@@ -118,20 +116,17 @@ class Ranks:
 
     def _sum_whole(self, of_types: Sequence[Sequence[Tensor]], group: dist.ProcessGroup | None) -> list[Tensor]:
         """Return the flat sums of the tensors of each type, widest first; every rank is sent all, and adds all."""
-        ends = list(itertools.accumulate(sum(tensor.nbytes for tensor in same) for same in of_types))
-        padding = -ends[-1] % ALIGNED_BYTES
-        of_ranks = of_types[0][0].new_empty(self.size, ends[-1] + padding, dtype=torch.uint8)
-        views = [
-            of_ranks[:, start:end].view(same[0].dtype)
-            for start, end, same in zip([0, *ends], ends, of_types, strict=False)
-        ]
-        for view, same in zip(views, of_types, strict=True):
-            torch.cat([tensor.flatten() for tensor in same], out=view[self.rank])
+        sizes = [sum(tensor.nbytes for tensor in same) for same in of_types]
+        # The numbers of each rank begin at a multiple of the widest type.
+        of_ranks = of_types[0][0].new_empty(self.size, -(-sum(sizes) // 8) * 8, dtype=torch.uint8)
+        views = []
+        for same, columns in zip(of_types, of_ranks[:, : sum(sizes)].split(sizes, dim=1), strict=True):
+            views.append(columns.view(same[0].dtype))
+            torch.cat([tensor.flatten() for tensor in same], out=views[-1][self.rank])
         # Directly, in half the time of gloo's gather, which passes everything on from rank to rank.
-        others = [rank for rank in range(self.size) if rank != self.rank]
-        sent = [dist.P2POp(dist.isend, of_ranks[self.rank], other, group) for other in others]
-        received = [dist.P2POp(dist.irecv, of_ranks[other], other, group) for other in others]
-        for work in dist.batch_isend_irecv(sent + received):
+        others = (rank for rank in range(self.size) if rank != self.rank)
+        moves = ((move, row, other) for other in others for move, row in ((dist.isend, self.rank), (dist.irecv, other)))
+        for work in dist.batch_isend_irecv([dist.P2POp(move, of_ranks[row], peer, group) for move, row, peer in moves]):
             work.wait()
         for view in views:
             for rank in range(1, self.size):
@@ -139,10 +134,7 @@ class Ranks:
         return [view[0] for view in views]
 
     def _sum_chunk_(self, chunk: Tensor, group: dist.ProcessGroup | None) -> None:
-        """Sum a flat tensor: each rank adds a piece, in the order of the ranks, and all gather the sums.
-
-        What is sent does not grow with the number of ranks.
-        """
+        """Sum a flat tensor: each rank adds a piece, then all gather the sums; what is sent does not grow."""
         if self._goes_whole(chunk.nbytes):
             chunk.copy_(self._sum_whole([[chunk]], group)[0])
             return

@@ -30,6 +30,7 @@ from mambrane.core.shapes import Spikes
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import StepChange, StepView
 from mambrane.engine.method import Method, Number
+from mambrane.engine.ranks import Ranks
 from mambrane.engine.shards import whole
 from mambrane.layers.spiking import Ticks
 from mambrane.models.language_model import LanguageModel
@@ -72,22 +73,25 @@ class Observed:
     spikes_NU: Tensor | float = 0.0
     squared_rate_NU: Tensor | float = 0.0
 
-    def tensors(self, synapses: Synapses) -> list[Tensor]:
-        """Return every sum as a tensor of its own; one that saw no micro-batch is zero."""
+    def sum_over_ranks_(self, ranks: Ranks, synapses: Synapses, num_tokens: int) -> int:
+        """Replace every sum by that over all ranks; one that saw no micro-batch adds zeros. Returns all tokens."""
+        if ranks.size == 1:
+            return num_tokens
         for field in fields(self):
             like = synapses.consolidation_NUS if field.name.endswith("NUS") else synapses.rate_NU
             setattr(self, field.name, torch.zeros_like(like) + getattr(self, field.name))
-        return [getattr(self, field.name) for field in fields(self)]
+        ranks.sum_(tokens := torch.tensor(num_tokens), *(getattr(self, field.name) for field in fields(self)))
+        return int(tokens)
 
 
 class Stdp(Method):
     """After-step extension: changes every plastic synapse by the spikes of its two populations."""
 
     name = "stdp"
+    label = "STDP"
     across_ranks = True
     across_shards = True
     operations = ("spike_pairs", "causal_trace")
-    """Operations with compiled kernels that the rules call."""
     numbers = (
         Number("mean_change", "STDP: mean absolute change of a synapse"),
         Number("at_bounds", "STDP: part of the synapses at a bound"),
@@ -140,7 +144,6 @@ class Stdp(Method):
         changed: dict[str, Tensor] = {}
         # What a control draws follows from the step, so that a resumed run draws the same.
         drawn = make_generator(self._seed, "stdp control", view.applied_step)
-        observed_by_shape: list[Observed] = []
         for synapses in self.synapses:
             observed = Observed()
             for batch, num_read, batch_spikes in zip(view.micro_batches, view.read_by_batch, spikes, strict=True):
@@ -149,9 +152,7 @@ class Stdp(Method):
                     post = [shuffled_in_time(each_BTU, trains.counted_BT, drawn) for each_BTU in trains.post]
                     trains = replace(trains, post=post)
                 self._observe(synapses, observed, trains)
-            observed_by_shape.append(observed)
-        num_tokens = self._sum_over_ranks_(view, observed_by_shape)
-        for synapses, observed in zip(self.synapses, observed_by_shape, strict=True):
+            num_tokens = observed.sum_over_ranks_(view.ranks, synapses, sum(view.read_by_batch))
             self._remember(synapses, observed, num_tokens * self.ticks_per_token)
             before.append(torch.stack([weights[name] for name in synapses.names]))
             after.append(self._changed(synapses, before[-1], observed, num_tokens, drawn))
@@ -161,16 +162,6 @@ class Stdp(Method):
     def revocation_point(self) -> Callable[[], None]:
         """Return what brings rates, thresholds and consolidation back; a step makes new ones and changes none."""
         return partial(setattr, self, "synapses", [replace(synapses) for synapses in self.synapses])
-
-    def _sum_over_ranks_(self, view: StepView, observed: list[Observed]) -> int:
-        """Replace every sum by that over all ranks; returns the tokens that all have read."""
-        num_tokens = sum(view.read_by_batch)
-        if view.ranks.size == 1:
-            return num_tokens
-        pairs = zip(self.synapses, observed, strict=True)
-        of_all = torch.tensor(num_tokens)
-        view.ranks.sum_(of_all, *(each for synapses, sums in pairs for each in sums.tensors(synapses)))
-        return int(of_all)
 
     def _observe(self, synapses: Synapses, observed: Observed, trains: rules.SpikeTrains) -> None:
         """Add the spikes of a micro-batch."""
