@@ -46,6 +46,11 @@ class Regularizer(Method):
         return config.continual.regularizer_strength > 0
 
     @classmethod
+    def label_in(cls, config: Any) -> str:  # noqa: ANN401 -- a run's configuration
+        """Return how a run's summary names it."""
+        return f"regularizer ({config.continual.regularizer})"
+
+    @classmethod
     def build(cls, config: Any, model: nn.Module) -> "Regularizer":  # noqa: ANN401 -- a run's configuration
         """Return it for a run."""
         return cls(config.continual, model, seed=config.run.seed)

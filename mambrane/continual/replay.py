@@ -80,14 +80,7 @@ class Replay(Method):
     def __init__(
         self, config: ContinualConfig, *, sequence_length: int, seed: int, model: nn.Module | None = None
     ) -> None:
-        """Remember nothing yet.
-
-        Args:
-            config: the settings.
-            sequence_length: tokens in a sequence.
-            seed: of the run.
-            model: who writes, where the source is not memory alone.
-        """
+        """Remember nothing yet. The model writes, where the source is not memory alone."""
         self.config = config
         self.model = model
         self.sequence_length = sequence_length

@@ -24,6 +24,7 @@ class Reptile(Method):
     """After-step extension: retracts the weights towards where they were."""
 
     name = "reptile"
+    label = "Reptile"
     across_ranks = True
     """It reads nothing but the weights, which are equal on all ranks."""
     numbers = (Number("retraction", "Reptile: mean absolute retraction of a weight"),)

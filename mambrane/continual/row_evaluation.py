@@ -6,11 +6,10 @@ from itertools import islice
 from torch import nn
 
 from mambrane.continual.matrix import ForgettingMatrix
-from mambrane.continual.measure import Measurement
+from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
 from mambrane.continual.outcome import StopError
 from mambrane.continual.step_event import evaluation_event
 from mambrane.continual.terms import HELDOUT_IS_GONE
-from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain
 from mambrane.engine.trainer import Trainer
 
@@ -23,16 +22,25 @@ class RowEvaluation:
         trainer: Trainer,
         evaluate: Callable[[nn.Module, Domain], Measurement],
         *,
-        evaluate_untrained: Callable[[Domain], Measurement] | None,
-        reference: Sequence[Domain],
-        events: EventLog,
+        measure: Measure = BITS_PER_BYTE,
+        evaluate_untrained: Callable[[Domain], Measurement] | None = None,
+        reference: Sequence[Domain] = (),
     ) -> None:
-        """Take who measures, and the text outside the tasks; `Runner` says what each is."""
+        """Take who measures.
+
+        Args:
+            trainer: its model is measured; a stop stops between two domains.
+            evaluate: measures a model on a domain's held-out text, drawing nothing at random.
+            measure: what it measures.
+            evaluate_untrained: measures the untrained model on a domain, for row 0 of one that comes later; None where
+                there is no such model any more.
+            reference: text outside the tasks, measured beside each row of the matrix.
+        """
         self.trainer = trainer
         self.evaluate = evaluate
+        self.measure = measure
         self.evaluate_untrained = evaluate_untrained
         self.reference = tuple(reference)
-        self.events = events
 
     def fill(self, matrix: ForgettingMatrix, row: int, domains: Sequence[Domain]) -> None:
         """Measure the domains that are missing after `row` tasks, and in row 0 those that came later.
@@ -70,7 +78,9 @@ class RowEvaluation:
 
     def _record(self, matrix: ForgettingMatrix, row: int, column: int, measured: Measurement) -> None:
         matrix.record(row, column, measured)
-        self.events.emit("evaluation", **evaluation_event(matrix.measure, measured, row, matrix.domains[column]))
+        self.trainer.events.emit(
+            "evaluation", **evaluation_event(matrix.measure, measured, row, matrix.domains[column])
+        )
 
 
 def batched(items: Iterable[int], size: int) -> Iterator[list[int]]:

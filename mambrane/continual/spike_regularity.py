@@ -7,8 +7,8 @@
 A neuron that fires like a clock has CV 0 and counts most, one that fires at random CV 1. Intervals end within their
 document. Only plastic synapses have a neuron on each side, so only they get an importance.
 
-Source of the idea, that regular intervals mark what a task needs: arXiv 2604.16496, known to us by a summary in one
-line and not by the paper: the formulas are ours, and no result of the paper is repeated here.
+Source of the idea, that regular intervals mark what a task needs: Roy et al., arXiv 2604.16496, known to us by its
+abstract and not by its text: the formulas are ours, and no result of the paper is repeated here.
 """
 
 from collections.abc import Sequence

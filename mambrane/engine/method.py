@@ -27,6 +27,8 @@ class Method:
 
     name: ClassVar[str]
     """Its name in states, events and files."""
+    label: ClassVar[str] = ""
+    """How a person calls it; left out, as its name."""
     numbers: ClassVar[tuple[Number, ...]] = ()
     """The numbers that it shows."""
     operations: ClassVar[tuple[str, ...]] = ()
@@ -47,6 +49,11 @@ class Method:
             config: sections as attributes: run, data, model, engine, plasticity, continual.
         """
         return False
+
+    @classmethod
+    def label_in(cls, config: Any) -> str:  # noqa: ANN401 -- a run's configuration
+        """Return how a run's summary names it; empty where it does not."""
+        return cls.label or cls.name.replace("_", " ")
 
     @classmethod
     def build(cls, config: Any, model: Any) -> "Method":  # noqa: ANN401 -- a run's configuration, its module

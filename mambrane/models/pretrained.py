@@ -52,15 +52,7 @@ def write_model_folder(
     tokenizer: Tokenizer | None = None,
     card: str | None = None,
 ) -> Path:
-    """Write a model into a folder, which is made where there is none, and return it; files of other names stay.
-
-    Args:
-        folder: where to.
-        settings: content of config.json.
-        weights: by the names that the reader of the folder knows.
-        tokenizer: what turns text into the model's tokens.
-        card: the model card, Markdown.
-    """
+    """Write a model into a folder, which is made where there is none, and return it; files of other names stay."""
     make_folder(folder)
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     atomic_write_chunks(folder / WEIGHTS_FILE, safetensors_chunks(tensors, {"format": "pt"}))
@@ -85,9 +77,6 @@ def own_settings(config: ModelConfig, vocab_size: int) -> dict[str, Any]:
 
 def read_pretrained(name: Path | str) -> Pretrained:
     """Return the model that a folder, or a repository of the hub, holds.
-
-    Args:
-        name: a folder, hf:OWNER/MODEL or OWNER/MODEL, with @REVISION behind it where one is meant.
 
     Raises:
         UserError: it is not there, or holds no model that we know.

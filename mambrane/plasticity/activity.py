@@ -28,6 +28,11 @@ class ActivityProbe(Method):
         return True
 
     @classmethod
+    def label_in(cls, config: Any) -> str:  # noqa: ANN401 -- a run's configuration
+        """Return nothing: no run is without it."""
+        return ""
+
+    @classmethod
     def build(cls, config: Any, model: nn.Module) -> "ActivityProbe":  # noqa: ANN401 -- a run's configuration
         """Return it for a run."""
         return cls()

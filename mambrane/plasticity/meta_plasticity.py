@@ -36,9 +36,9 @@ class MetaPlasticity(Method):
     """Gate of the optimizer's update, renewed when a task ends; as an after-step extension it shows its strength."""
 
     name = "meta_plasticity"
+    label = "meta-plasticity"
     across_ranks = True
     operations = ("update_gate",)
-    """Operations with compiled kernels that it calls."""
     numbers = (Number("mean_plasticity", "meta-plasticity: mean factor f on the update"),)
 
     @classmethod

@@ -87,10 +87,10 @@ class Stdp(Method):
     """After-step extension: changes every plastic synapse by the spikes of its two populations."""
 
     name = "stdp"
+    label = "STDP"
     across_ranks = True
     across_shards = True
     operations = ("spike_pairs", "causal_trace")
-    """Operations with compiled kernels that the rules call."""
     numbers = (
         Number("mean_change", "STDP: mean absolute change of a synapse"),
         Number("at_bounds", "STDP: part of the synapses at a bound"),

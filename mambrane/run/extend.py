@@ -22,10 +22,7 @@ MAY_GROW = ("run.epochs", "continual.num_tasks")
 def extends(began: RunConfig, asked: RunConfig, num_texts: tuple[int, int]) -> bool:
     """Return whether a configuration asks for more of a run, and for nothing else than it began with.
 
-    Args:
-        began: what the run began with.
-        asked: what is asked for.
-        num_texts: texts that the run began with, and texts that are asked for.
+    `num_texts` are those that the run began with, and those that are asked for.
     """
     if config_differences(to_dict(began), to_dict(asked), operational=[*OPERATIONAL, *MAY_GROW]):
         return False
@@ -42,13 +39,9 @@ def addition_of(
     num_epochs: int,
     settings: Mapping[str, Any],
 ) -> Addition | None:
-    """Return the tasks that a finished run lacks of what is asked for; None if it lacks none.
+    """Return the tasks that a finished run lacks of what is asked for, over all texts in order; None if it lacks none.
 
     Args:
-        place: where the run stands.
-        began: what it began with.
-        asked: what is asked for.
-        texts: all text that is asked for, in order.
         num_epochs: of a new text, where the words do not say.
         settings: in which the task of a new text differs from those of the beginning.
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mambrane.continual.matrix import JOINT_NAME
-from mambrane.continual.runner import Phase
+from mambrane.continual.progress import Phase
 from mambrane.continual.stream import split_epochs
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
@@ -55,15 +55,10 @@ class Place(NamedTuple):
 def read_place(folder: RunFolder, began: RunConfig, events: EventLog) -> Place | None:
     """Return where the run stands; None before its first checkpoint.
 
-    Args:
-        folder: of the run.
-        began: what the run began with; versions that could not add tasks saved no more.
-        events: receives what is damaged.
-
     Raises:
         UserError: its checkpoints are damaged.
     """
-    checkpoint = Checkpoints(folder.checkpoints_folder, keep=2, events=events).load_newest()
+    checkpoint = Checkpoints(folder.checkpoints_folder, events=events).load_newest()
     if checkpoint is None:
         if folder.matrix_file.exists():
             message = f"there is no checkpoint in {folder.checkpoints_folder}: the run begins anew"

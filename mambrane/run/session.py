@@ -102,19 +102,8 @@ def run_session(
 ) -> Outcome:
     """Go on with a run until its tasks are learned or something asks to stop.
 
-    Args:
-        config: the configuration that the tasks left, or added, are learned with.
-        folder: of the run, locked.
-        tokenizer: of the run.
-        at_hand: text that was read; of a run without a checkpoint, all of it in order.
-        place: where the run stands.
-        addition: tasks to add; only where the run has none left.
-        from_outside: extensions from other packages.
-        warnings: sentences to put into the log before the first step.
-        events: the log.
-        stop: asks to stop.
-        device: where to train.
-        ranks: the processes that train together.
+    The configuration is that of the tasks that are left, or added; an addition needs a run that has none left.
+    `at_hand` is text that was read; of a run without a checkpoint (no place), all of it in order.
 
     Raises:
         UserError: text that is needed is nowhere.
@@ -140,17 +129,15 @@ def run_session(
     with BackgroundSaver(checkpoints) as saver:
         runner = build_runner(
             config,
-            stream.domains,
+            stream,
             model,
+            folder,
             device=device,
             events=events,
             should_stop=lambda: stop.requested,
             saver=saver,
-            matrix_path=folder.matrix_file,
             from_outside=from_outside,
             reference=load_reference(config, tokenizer, events),
-            stream=stream,
-            tasks_path=folder.tasks_file,
             ranks=ranks,
             began=read_configuration(folder),
         )

@@ -9,6 +9,7 @@ from mambrane.core.events import EventLog
 from mambrane.core.seeding import make_generator
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.measure.decoding import Decoder, decoder_for
+from mambrane.measure.prefix_states import PrefixStates, read_text
 from mambrane.measure.sampling import Sampling
 from mambrane.measure.scoring import LineScore, score_lines
 from mambrane.measure.state_files import KeptState, hash_of_weights, load_state, require_place, save_state
@@ -41,10 +42,14 @@ def begin_writing(
     max_tokens: int,
     seed: int,
     stop: Sequence[str],
+    states: PrefixStates | None = None,
 ) -> Iterator[Writing]:
-    """Yield several continuations of one prompt, which is read once; each has a draw of its own."""
-    decoder = decoder_of(model, tokenizer)
-    decoder.read([tokenizer.end_of_text, *tokenizer.encode(prompt).tolist()])
+    """Yield several continuations of one prompt, which is read once; each has a draw of its own.
+
+    With `states` a prompt whose beginning was read before is read from there, and the same is written.
+    """
+    tokens = [tokenizer.end_of_text, *tokenizer.encode(prompt).tolist()]
+    decoder = read_text(model, tokens, tokenizer.end_of_text, states)
     for sample in range(num_samples):
         generator = make_generator(seed, "generate", *([str(sample)] if sample else []))
         own = decoder.copy() if sample < num_samples - 1 else decoder

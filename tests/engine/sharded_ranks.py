@@ -65,7 +65,7 @@ def scenarios(ranks):
         "too large": told(
             lambda: list(
                 make_trainer(tiny_in_pieces(ranks), objective=out_of_memory_once, ranks=ranks).training_step.run(
-                    make_batches(1), expected_targets=1, applied=0
+                    make_batches(1), applied=0
                 )
             )
         ),

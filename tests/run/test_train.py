@@ -13,7 +13,7 @@ from mambrane.engine.config import EngineConfig
 from mambrane.run import announcements
 from mambrane.run.config import RunConfig, RunOptions, fingerprint
 from mambrane.run.effects import warnings_of_machine
-from mambrane.run.switches import on_and_off
+from mambrane.run.shown_switches import on_and_off
 from mambrane.run.timing import ExpectedTime
 from tests.contract.main_job import newest_weights, train_words, write_domains
 
