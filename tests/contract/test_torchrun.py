@@ -159,6 +159,41 @@ def test_a_run_begun_by_two_processes_is_ended_by_one_and_by_three(failed, finis
     torch.testing.assert_close(torch.tensor(resumed[:12]), torch.tensor(whole[:12]), **NEAR)
 
 
+PIECES = ["--distillation-strength", "0", "--regularizer", "isi-cv", "--reptile-strength", "0.1"]
+"""Beside the small job's own: what may stand beside --shard."""
+BETWEEN = ["--max-steps", "10"]
+"""Where a run goes over from one way to the other: in its second task."""
+
+
+@pytest.fixture(scope="module")
+def in_pieces(tmp_path_factory, text):
+    """The job that may lie in pieces: whole, begun in pieces and ended by one process, and the reverse."""
+    folder = tmp_path_factory.mktemp("pieces")
+    folders = {name: folder / name for name in ("whole", "begun", "ended")}
+    require_success(1, folders["whole"], text, *PIECES)
+    ended = train(2, folders["begun"], text, *PIECES, "--shard", *BETWEEN)
+    assert "--max-steps 10 reached" in ended.stdout + ended.stderr
+    require_success(1, folders["begun"], text, *PIECES)
+    main(words_of(folders["ended"], text, *PIECES, *BETWEEN))
+    require_success(2, folders["ended"], text, *PIECES, "--shard")
+    return folders
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["begun", "ended"])
+def test_a_run_in_pieces_is_the_run_of_one_process_before_and_after(in_pieces, way):
+    """Weights lie in pieces until, or from, the middle of the second task; every method that may is on."""
+    found, expected = losses(in_pieces[way]), losses(in_pieces["whole"])
+    assert len(found) == len(expected) > 12
+    torch.testing.assert_close(torch.tensor(found[:12]), torch.tensor(expected[:12]), **NEAR)
+    torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), rtol=0.0, atol=1e-2)
+    for row, of_whole in zip(matrix(in_pieces[way]), matrix(in_pieces["whole"]), strict=True):
+        assert row == pytest.approx(of_whole, abs=2e-2)
+    parts, wholes = last_weights(in_pieces[way]), last_weights(in_pieces["whole"])
+    shapes = [{name: each.shape for part in saved.values() for name, each in part.items()} for saved in (parts, wholes)]
+    assert shapes[0] == shapes[1]
+
+
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns_and_take_back_bit_for_bit(tmp_path, text, finished):
     """One start of torchrun teaches two runs that one process has trained: what it decides, all processes do."""
