@@ -41,9 +41,8 @@ def addition_of(
 ) -> Addition | None:
     """Return the tasks that a finished run lacks of what is asked for, over all texts in order; None if it lacks none.
 
-    Args:
-        num_epochs: of a new text, where the words do not say.
-        settings: in which the task of a new text differs from those of the beginning.
+    `num_epochs` are those of a new text where the words do not say, `settings` those in which its task differs from
+    the beginning.
 
     Raises:
         UserError: more epochs than before, and too few of them for the texts.
