@@ -186,18 +186,23 @@ def reduce_over_ranks_(
     """
     if ranks.size == 1:
         return
-    present = [name in sums.gradients for name in sums.parameters]
-    facts = ranks.gather((sums.num_targets, sums.num_samples, sums.was_interrupted, present))
-    targets, samples, interrupted, presents = zip(*facts, strict=True)
-    sums.num_targets, sums.num_samples, sums.was_interrupted = sum(targets), sum(samples), any(interrupted)
-    if sums.was_interrupted:
-        return
-    used = [name for name, held in zip(sums.parameters, zip(*presents, strict=True), strict=True) if any(held)]
-    if not are_gradients_summed:
-        ranks.sum_(*(sums.gradients.setdefault(name, torch.zeros_like(sums.parameters[name])) for name in used))
+    # All in one exchange: each is a wait for the slowest rank.
+    gradients = [] if are_gradients_summed else [_or_zeros(sums, name) for name in sums.parameters]
     names = ("loss", *(extension.name for extension in extensions.loss_terms))
     zero = torch.zeros((), dtype=torch.float64, device=device)
-    ranks.sum_(*(sums.loss_sums.setdefault(name, zero.clone()) for name in names))
+    losses = [sums.loss_sums.setdefault(name, zero.clone()) for name in names]
+    counts = torch.tensor([sums.num_targets, sums.num_samples, sums.was_interrupted])
+    num_holders = torch.tensor([name in sums.gradients for name in sums.parameters], dtype=torch.int64)
+    ranks.sum_(counts, num_holders, *losses, *gradients)
+    sums.num_targets, sums.num_samples, num_interrupted = counts.tolist()
+    sums.was_interrupted = num_interrupted > 0
+    if not are_gradients_summed:
+        held = zip(sums.parameters, gradients, num_holders.tolist(), strict=True)
+        sums.gradients = {name: gradient for name, gradient, number in held if number}
+
+
+def _or_zeros(sums: StepSums, name: str) -> Tensor:
+    return sums.gradients[name] if name in sums.gradients else torch.zeros_like(sums.parameters[name])
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -38,8 +38,8 @@ class Method:
     it comes from what is global (micro-batches before they are cut, reduced gradients, weights) or goes through
     `view.ranks`."""
     across_shards: ClassVar[bool] = False
-    """Whether a run may hold weights in pieces (`--shard`) with it: it reads no weights and gradients, or makes them
-    whole by `engine.shards.whole`."""
+    """Whether a run may hold weights in pieces (`--shard`) with it: it reads no weights and gradients, makes them whole
+    by `engine.shards.whole`, or works on what its rank holds of them (`engine.shards.own_numbers`)."""
 
     @classmethod
     def is_used(cls, config: Any) -> bool:  # noqa: ANN401 -- a run's configuration

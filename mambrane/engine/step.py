@@ -135,7 +135,9 @@ class TrainingStep:
         decides_on_device = self.decides_on_device
         if not decides_on_device:
             losses, penalties, known = to_host(*waiting)
-            if not self.ranks.all_true(math.isfinite(known["gradient_norm"])):
+            # Every rank has the same sums, or it holds pieces of them.
+            is_finite = math.isfinite(known["gradient_norm"])
+            if not (self.ranks.all_true(is_finite) if self.is_sharded else is_finite):
                 return self._skip(transaction, before, partial(result_of, losses, penalties=penalties, **known))
 
         update = WeightUpdate(parameters, self.optimizers, self.extensions, decides_on_device=decides_on_device)

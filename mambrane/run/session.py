@@ -146,9 +146,12 @@ def run_session(
             events.emit("resumed", step=place.checkpoint.step)
         if addition is not None:
             runner.extend(addition.tasks, addition.domains)
-        if ranks.is_first:
+        is_sharded = runner.trainer.is_sharded
+        if ranks.is_first and not is_sharded:
+            # A whole model is run for it, which may not fit where pieces do.
             announce_time(config, runner, tokenizer.vocab_size, device, events)
-        with arithmetic_of(config, device), weights_shown(runner, events) if ranks.is_first else nullcontext():
+        shows = ranks.is_first or is_sharded
+        with arithmetic_of(config, device), weights_shown(runner, events) if shows else nullcontext():
             outcome = runner.run()
         if outcome.is_finished and ranks.is_first and build_task_kind(config, device).is_text:
             show_samples(runner, model, tokenizer, events)

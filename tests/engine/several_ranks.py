@@ -3,11 +3,13 @@
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from mambrane.continual.importance import output_sensitivity, sampled_fisher
 from mambrane.core.errors import UserError
 from mambrane.core.seeding import make_generator
+from mambrane.engine import ranks as ranks_module
 from mambrane.engine.extensions import Extensions, StepChange
 from mambrane.engine.ranks import ONE_RANK, Ranks, RanksDifferError, open_ranks
 from tests.engine.tiny_training import (
@@ -102,6 +104,21 @@ def told(function):
     return ""
 
 
+def sums_of_many_types(ranks):
+    """Return counts, doubles and floats summed together in one exchange, in two, and in several chunks."""
+    draw = torch.Generator().manual_seed(ranks.rank)
+    drawn = [torch.randint(9, (5,), generator=draw), torch.randn(7, 3, generator=draw)]
+    drawn += [torch.randn(2, generator=draw, dtype=torch.float64), torch.randn((), generator=draw)]
+    ways = {}
+    for way, sizes in {"one exchange": {}, "two": {"WHOLE_BYTES": 0}, "chunks": {"CHUNK_BYTES": 40}}.items():
+        ways[way] = [tensor.clone() for tensor in drawn]
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in sizes.items():
+                patch.setattr(ranks_module, name, value)
+            ranks.sum_(*ways[way])
+    return {"drawn": drawn, **ways}
+
+
 def rank_primitives(ranks):
     """Return what each collective gives on this rank."""
     numbers, whole = torch.arange(3.0) + 10 * ranks.rank, torch.ones(2, 2) * ranks.rank
@@ -114,6 +131,7 @@ def rank_primitives(ranks):
         "all": [ranks.all_true(True), ranks.all_true(ranks.rank == 0), ranks.all_true(False)],
         "equal": told(lambda: ranks.require_equal({"a": torch.ones(2), "b": torch.zeros(1)})),
         "unequal": told(lambda: ranks.require_equal({"a": torch.ones(2), "b": torch.full((1,), float(ranks.rank))})),
+        "of many types": sums_of_many_types(ranks),
         "rows": [part.tolist() for part in ranks.rows(make_batch(0, rows=5))[:1]],
     }
 

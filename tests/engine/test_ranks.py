@@ -111,6 +111,16 @@ def test_sums_values_and_flags_are_those_of_all_ranks_in_their_order(ranks):
     assert len(together) == 5
 
 
+@pytest.mark.parametrize("way", ["one exchange", "two", "chunks"])
+def test_a_sum_adds_in_the_order_of_the_ranks_however_it_travels(ranks, way):
+    first, *others = (rank["primitives"]["of many types"]["drawn"] for rank in ranks)
+    for number, total in enumerate(first):
+        for drawn in others:
+            total = total + drawn[number]
+        for rank in ranks:
+            assert torch.equal(rank["primitives"]["of many types"][way][number], total)
+
+
 def test_the_first_tensor_that_differs_between_ranks_is_named(ranks):
     for rank in ranks:
         assert rank["primitives"]["equal"] == ""
