@@ -22,6 +22,7 @@ from mambrane.engine.objective import ObjectiveFunction
 from mambrane.engine.precision import Precision
 from mambrane.engine.ranks import Ranks
 from mambrane.engine.snapshot import Snapshot
+from mambrane.layers.dropout import count_dropout, dropout_of_rows
 
 MEMORY_MESSAGES = (
     "out of memory",
@@ -95,11 +96,14 @@ class Accumulator:
         """Mix a micro-batch, run this rank's rows of it and add them to the sums of the step."""
         for mixer in self.extensions.batch_mixers:
             batch = mixer.mix(batch)
-        own = self.ranks.rows(batch)
+        own, num_rows = self.ranks.rows(batch), batch.inputs_BT.shape[0]
         if self.is_sharded and own.num_targets == 0 and batch.num_targets > 0:
-            self._run_for_the_others(sums, batch)
+            with dropout_of_rows(self.model, 0, num_rows):
+                self._run_for_the_others(sums, batch)
         else:
-            self._run_whole_or_halves(sums, own)
+            self._run_whole_or_halves(sums, own, self.ranks.share_of(num_rows).start, num_rows)
+        if batch.num_targets > 0:
+            count_dropout(self.model)
         sums.num_micro_batches += 1
         sums.num_samples += own.inputs_BT.shape[0]
 
@@ -111,12 +115,15 @@ class Accumulator:
         self.precision.scaled(torch.stack(list(losses.values())).sum()).backward()
         sums.fold_in()
 
-    def _run_whole_or_halves(self, sums: StepSums, batch: MicroBatch) -> None:
+    def _run_whole_or_halves(self, sums: StepSums, batch: MicroBatch, first: int, num_rows: int) -> None:
+        """Run rows of a micro-batch of so many, from the first one on."""
         num_targets, num_samples = batch.num_targets, batch.inputs_BT.shape[0]
         if num_targets == 0:
             return
         before = Snapshot(self.model)
-        if self._fits(sums, batch.to(self.device)):
+        with dropout_of_rows(self.model, first, num_rows):
+            fits = self._fits(sums, batch.to(self.device))
+        if fits:
             sums.num_targets += num_targets
             sums.read_by_batch.append(batch.num_read)
             return
@@ -136,7 +143,7 @@ class Accumulator:
                 way_out="a shorter --sequence-length, fewer --num-layers or a smaller --hidden-dim",
             )
         for half in (slice(0, num_samples // 2), slice(num_samples // 2, num_samples)):
-            self._run_whole_or_halves(sums, batch.rows(half))
+            self._run_whole_or_halves(sums, batch.rows(half), first + half.start, num_rows)
 
     def _fits(self, sums: StepSums, batch: MicroBatch) -> bool:
         """Run a micro-batch and fold it in; returns False, with nothing changed in the sums, when memory ran out."""

@@ -35,7 +35,6 @@ from mambrane.run.session import (
     Listeners,
     log_of,
     read_listening,
-    refuse_dropout_of_own_rows,
     run_session,
     text_of_beginning,
     write_down,
@@ -88,7 +87,6 @@ def learn(
     device = take_device(changes.get("run.device", began.run.device))
     seed_global_generators(began.run.seed)
     with open_ranks(device, timeout_s=changes.get("run.rank_timeout_s", began.run.rank_timeout_s)) as ranks:
-        refuse_dropout_of_own_rows(began, ranks)
         listeners = listeners if ranks.is_first else ()
         with folder.lock() if ranks.is_first else nullcontext():
             require_shared(ranks, folder)

@@ -240,16 +240,6 @@ def named_apart(domains: Sequence[Domain], taken: Sequence[str]) -> list[Domain]
     return apart
 
 
-def refuse_dropout_of_own_rows(config: RunConfig, ranks: Ranks) -> None:
-    """Refuse dropout in several processes: each draws for its own rows, and all would drop the same places."""
-    if ranks.size > 1 and config.model.dropout > 0:
-        raise UserError(
-            f"--dropout {config.model.dropout} with {ranks.size} processes: all would drop the same places",
-            wanted="no dropout, or one process",
-            way_out="--dropout 0 for a new run; a run that has dropout goes on without torchrun",
-        )
-
-
 def write_down(
     folder: RunFolder, texts: Sequence[Corpus], addition: Addition, config: RunConfig, events: EventLog, ranks: Ranks
 ) -> None:

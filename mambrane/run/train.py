@@ -36,7 +36,6 @@ from mambrane.run.session import (
     Addition,
     log_of,
     read_listening,
-    refuse_dropout_of_own_rows,
     run_session,
     write_down,
 )
@@ -86,7 +85,6 @@ def train(
     device = take_device(config.run.device)
     require_packages_of(config.run.logger)
     with open_ranks(device, timeout_s=config.run.rank_timeout_s) as ranks:
-        refuse_dropout_of_own_rows(config, ranks)
         folder, outcome = _train(config, extensions, listeners if ranks.is_first else (), warnings, device, ranks)
     return Run.open(folder.path, device=device, outcome=outcome)
 

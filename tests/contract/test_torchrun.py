@@ -1,8 +1,11 @@
 """The program under torchrun: the same run with any number of processes, through every fault of one of them."""
 
 import json
+import os
 import shutil
+import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +17,7 @@ import mambrane
 from mambrane.app.cli import main
 from tests.contract.main_job import SMALL_JOB, flags_of
 from tests.contract.rank_faults import FAULTS
-from tests.engine.test_ranks import torchrun
+from tests.engine.test_ranks import TIMEOUT_S, torchrun
 
 WORDS = flags_of(SMALL_JOB)
 NEAR = {"rtol": 0.0, "atol": 2e-5}
@@ -83,6 +86,29 @@ def test_several_processes_train_the_run_of_one(finished, size):
     torch.testing.assert_close(torch.tensor(together[:12]), torch.tensor(alone[:12]), **NEAR)
     for row, expected in zip(matrix(finished[size]), matrix(finished[1]), strict=True):
         assert row == pytest.approx(expected, abs=2e-2)
+
+
+@pytest.mark.slow
+def test_two_nodes_of_one_process_train_the_run_of_one_node_of_two(tmp_path, text, finished):
+    """Two torchruns meet at a port of this machine, as those of two machines do; bit for bit."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    node = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}"]
+    words = [sys.executable, "-m", "torch.distributed.run", *node, "-m", "mambrane", *words_of(tmp_path / "run", text)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    logs = [(tmp_path / f"node-{number}.log").open("w+") for number in range(2)]
+    nodes = [subprocess.Popen(words, env=environment, stdout=log, stderr=subprocess.STDOUT) for log in logs]
+    try:
+        codes = [each.wait(timeout=TIMEOUT_S) for each in nodes]
+        assert codes == [0, 0], [log.seek(0) or log.read() for log in logs]
+    finally:
+        for each in nodes:
+            each.kill()
+        for log in logs:
+            log.close()
+    found, expected = last_weights(tmp_path / "run"), last_weights(finished[2])
+    assert all(torch.equal(found[part][name], expected[part][name]) for part in expected for name in expected[part])
 
 
 class Failed(NamedTuple):

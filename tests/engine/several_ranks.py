@@ -12,6 +12,7 @@ from mambrane.core.seeding import make_generator
 from mambrane.engine import ranks as ranks_module
 from mambrane.engine.extensions import Extensions, StepChange
 from mambrane.engine.ranks import ONE_RANK, Ranks, RanksDifferError, open_ranks
+from mambrane.layers.dropout import Dropout
 from tests.engine.tiny_training import (
     INFINITE,
     AddOne,
@@ -36,6 +37,7 @@ SCENARIOS = {
     "no target anywhere": make_batches(2, num_targets=0),
 }
 """The micro-batches of the run, the same on every rank."""
+DROPOUT_SCENARIOS = ("unequal tokens", "rows that do not divide", "fewer rows than processes", "no target anywhere")
 
 
 def train(
@@ -93,6 +95,13 @@ REFUSED = {
     "after step": {"after_steps": (Drift(),)},
     "boundary": {"boundaries": (LookBack(),)},
 }
+
+
+def with_dropout():
+    """Return a model that drops half of its hidden numbers."""
+    model = TinyModel()
+    model.dropout = Dropout(0.5, seed=3)
+    return model
 
 
 def told(function):
@@ -161,16 +170,23 @@ def scenarios(ranks: Ranks) -> dict:
         for name, batches in SCENARIOS.items()
         for precision in ("fp32", "fp16")
     }
-    return trained | {
-        "primitives": rank_primitives(ranks),
-        "refused": {
-            seam: told(lambda seams=seams: train([], ranks=ranks, extensions=Extensions(**seams)))
-            for seam, seams in REFUSED.items()
-        },
-        "importance": importance(ranks),
-        "counted": train(make_batches(4, rows=5), ranks=ranks, extensions=Extensions(after_steps=(CountRows(),))),
-        "a stop on one rank": train(make_batches(6), "fp16", ranks=ranks, should_stop=stop_on_the_last_rank),
+    dropped = {
+        f"{name}, dropout": train(SCENARIOS[name], ranks=ranks, model=with_dropout()) for name in DROPOUT_SCENARIOS
     }
+    return (
+        trained
+        | dropped
+        | {
+            "primitives": rank_primitives(ranks),
+            "refused": {
+                seam: told(lambda seams=seams: train([], ranks=ranks, extensions=Extensions(**seams)))
+                for seam, seams in REFUSED.items()
+            },
+            "importance": importance(ranks),
+            "counted": train(make_batches(4, rows=5), ranks=ranks, extensions=Extensions(after_steps=(CountRows(),))),
+            "a stop on one rank": train(make_batches(6), "fp16", ranks=ranks, should_stop=stop_on_the_last_rank),
+        }
+    )
 
 
 def main() -> None:

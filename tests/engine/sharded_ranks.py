@@ -13,7 +13,16 @@ from mambrane.engine.ranks import ONE_RANK, open_ranks
 from mambrane.engine.shards import is_sharded, own_numbers, shard_, whole_state
 from mambrane.plasticity.config import PlasticityConfig
 from mambrane.plasticity.meta_plasticity import MetaPlasticity
-from tests.engine.several_ranks import ACCUMULATION_STEPS, CPU, SCENARIOS, CountRows, told, train
+from tests.engine.several_ranks import (
+    ACCUMULATION_STEPS,
+    CPU,
+    DROPOUT_SCENARIOS,
+    SCENARIOS,
+    CountRows,
+    told,
+    train,
+    with_dropout,
+)
 from tests.engine.tiny_training import ListLoader, TinyModel, make_batches, make_trainer, next_token_objective
 
 HALF = 4
@@ -46,8 +55,8 @@ class Pieces(CountRows):
     across_shards = True
 
 
-def tiny_in_pieces(ranks):
-    model = TinyModel()
+def tiny_in_pieces(ranks, model=None):
+    model = TinyModel() if model is None else model
     shard_(model, [model.hidden], ranks, CPU)
     return model
 
@@ -109,12 +118,13 @@ def scenarios(ranks):
         polls.append(1)
         return ranks.rank == ranks.size - 1 and len(polls) >= 6
 
-    def trained(batches, precision="fp32", **options):
-        found = train(batches, precision, ranks=ranks, model=tiny_in_pieces(ranks), **options)
+    def trained(batches, precision="fp32", model=None, **options):
+        found = train(batches, precision, ranks=ranks, model=tiny_in_pieces(ranks, model), **options)
         held = {part: bytes_held(found["state"][part]) for part in ("weights", "optimizer")}
         return whole_state(found, keeps=True) | {"bytes held": held}
 
     found = {name: trained(SCENARIOS[name], precision) for name, precision in PRECISIONS.items()}
+    found |= {f"{name}, dropout": trained(SCENARIOS[name], model=with_dropout()) for name in DROPOUT_SCENARIOS}
     in_pieces = trained(RESUMED[:HALF])
     alone = train(RESUMED[:HALF])
     found |= {

@@ -10,7 +10,7 @@ import torch
 
 from mambrane.core.errors import UserError
 from mambrane.engine.ranks import ONE_RANK, RankLostError, open_ranks
-from tests.engine.several_ranks import ACCUMULATION_STEPS, CPU, REFUSED, SCENARIOS, scenarios
+from tests.engine.several_ranks import ACCUMULATION_STEPS, CPU, DROPOUT_SCENARIOS, REFUSED, SCENARIOS, scenarios
 from tests.engine.tiny_training import differences
 
 TIMEOUT_S = 300
@@ -53,10 +53,15 @@ def assert_equal_on_all(ranks, name):
         assert repr(ranks[0][name]["norms"]) == repr(other[name]["norms"])
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_several_processes_take_the_steps_of_one(ranks, alone, scenario, precision):
-    name = f"{scenario}, {precision}"
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"{scenario}, {precision}" for scenario in SCENARIOS for precision in ("fp32", "fp16")),
+        *(f"{scenario}, dropout" for scenario in DROPOUT_SCENARIOS),
+    ],
+)
+def test_several_processes_take_the_steps_of_one(ranks, alone, name):
+    """With dropout they keep the numbers that one process keeps; its layers count the same calls."""
     assert_equal_on_all(ranks, name)
     found, expected = ranks[0][name], alone[name]
     assert found["states"] == expected["states"]

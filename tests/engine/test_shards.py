@@ -7,7 +7,7 @@ from mambrane.core.errors import UserError
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.ranks import ONE_RANK
 from mambrane.engine.shards import is_sharded, piece_of, refuse_without_shards, whole, whole_state
-from tests.engine.several_ranks import SCENARIOS, train
+from tests.engine.several_ranks import DROPOUT_SCENARIOS, SCENARIOS, train, with_dropout
 from tests.engine.sharded_ranks import HALF, METHODS, PRECISIONS, RESUMED, two_tasks
 from tests.engine.test_ranks import NEAR, assert_equal_on_all, torchrun
 from tests.engine.tiny_training import TinyModel, differences
@@ -39,6 +39,12 @@ def test_weights_in_pieces_take_the_steps_of_whole_ones(ranks, name):
     """Uneven rows, a rank without rows or targets, a tail, a gradient that is not finite, nothing to learn."""
     assert_equal_on_all(ranks, name)
     assert_same_training(ranks[0][name], train(SCENARIOS[name], PRECISIONS[name]))
+
+
+@pytest.mark.parametrize("name", DROPOUT_SCENARIOS)
+def test_in_pieces_the_numbers_of_the_whole_model_are_dropped(ranks, name):
+    assert_equal_on_all(ranks, f"{name}, dropout")
+    assert_same_training(ranks[0][f"{name}, dropout"], train(SCENARIOS[name], model=with_dropout()))
 
 
 def test_a_rank_holds_its_part_of_weights_averages_and_moments(ranks):
