@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any
 
 from mambrane.core.errors import UserError
-from mambrane.run.config import OPERATIONAL, RunConfig, from_dict, to_dict
+from mambrane.run.config import OPERATIONAL, RunConfig, flat, from_dict
 
 PER_TASK = (
     "run.epochs",
@@ -112,11 +112,6 @@ def own_settings(began: RunConfig, config: RunConfig) -> dict[str, Any]:
     """Return the settings of a later task's configuration that are not those that the run began with."""
     before, now = flat(began), flat(config)
     return {name: value for name, value in now.items() if before[name] != value and name not in NOT_RECORDED}
-
-
-def flat(config: RunConfig) -> dict[str, Any]:
-    """Return the value of every setting, as JSON, by dotted name."""
-    return {f"{section}.{name}": value for section, values in to_dict(config).items() for name, value in values.items()}
 
 
 def may_change(name: str) -> bool:
