@@ -140,6 +140,24 @@ def lanes_of(typing_context, vector):
 
 
 @intrinsic
+def sum_of_lanes(typing_context, vector):
+    """Return the sum of all lanes: the upper half is added to the lower until one is left."""
+
+    def code(context, builder, signature, arguments):
+        (total,) = arguments
+        while (half := total.type.count // 2) > 0:
+            lanes = ir.VectorType(ir.IntType(32), half)
+            lower, upper = (
+                builder.shuffle_vector(total, total, ir.Constant(lanes, list(range(first, first + half))))
+                for first in (0, half)
+            )
+            total = builder.fadd(lower, upper)
+        return builder.extract_element(total, ir.IntType(32)(0))
+
+    return vector.dtype(vector), code
+
+
+@intrinsic
 def prefetch_strip(typing_context, prototype, row, start):
     """Ask for a strip that will be read later; meant for the second cache of a core. Changes no result."""
     return _declare_prefetch(prototype, row, writes=0)
