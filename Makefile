@@ -1,7 +1,7 @@
 # `make check` is what every change must pass; it expects the environment of the README's test command.
 PYTHON ?= .venv/bin/python
 
-.PHONY: check docs format oldest release-check test
+.PHONY: check docs format linkcheck oldest release-check test
 
 check:
 	$(PYTHON) -m ruff format --check .
@@ -20,6 +20,10 @@ test:
 # The site, tutorials run; a warning is an error. Into docs/_build/html, from requirements/docs.txt and nothing from the network.
 docs:
 	$(PYTHON) -m sphinx -W --keep-going -q -j 2 -b html docs docs/_build/html
+
+# Asks the host of every link on the site whether the page is there; needs a network. Tutorials are not run.
+linkcheck:
+	$(PYTHON) -m sphinx -q -D nb_execution_mode=off -b linkcheck docs docs/_build/linkcheck
 
 # The oldest allowed versions, in an environment of their own; what they warn of is not an error.
 oldest:

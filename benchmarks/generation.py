@@ -59,10 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def steps_at_positions(model: LanguageModel) -> list[dict[str, Any]]:
     """Time one step behind each number of tokens, in turns, and count what is remembered there."""
     tokens_BT = random_bytes(1, max(POSITIONS))
-    states = {
-        str(position): prefill(model, tokens_BT[:, :position], END_OF_TEXT, PREFILL_CHUNK_TOKENS).state
-        for position in POSITIONS
-    }
+    states = {str(position): prefill(model, tokens_BT[:, :position], END_OF_TEXT).state for position in POSITIONS}
     token_B = torch.zeros(1, dtype=torch.int64)
     runs = {position: lambda state=state: model.step(token_B, state) for position, state in states.items()}
     middle_ms = medians(interleaved_ms(runs, rounds=300))
@@ -108,11 +105,11 @@ def reading(model: LanguageModel) -> list[dict[str, Any]]:
             sequences_BT.numel(),
         ),
         f"{batch_size} prompts of {PROMPT_TOKENS // batch_size:,}, in pieces of {PREFILL_CHUNK_TOKENS}": (
-            lambda: prefill(model, prompts_BT, END_OF_TEXT, PREFILL_CHUNK_TOKENS),
+            lambda: prefill(model, prompts_BT, END_OF_TEXT),
             prompts_BT.numel(),
         ),
         f"one prompt of {PROMPT_TOKENS:,}, in pieces of {PREFILL_CHUNK_TOKENS}": (
-            lambda: prefill(model, prompt_BT, END_OF_TEXT, PREFILL_CHUNK_TOKENS),
+            lambda: prefill(model, prompt_BT, END_OF_TEXT),
             prompt_BT.numel(),
         ),
     }

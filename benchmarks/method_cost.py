@@ -1,11 +1,12 @@
 """What each continual method and plasticity rule costs, in processor time, at the tiny preset.
 
-    python -m benchmarks.method_cost [--rounds 2] [--arms naive replay ewc ...]
+    python -m benchmarks.method_cost [--rounds 3] [--arms replay ewc ...]
 
-Two tasks of 20 steps of 8 x 128 tokens each. Printed, as Markdown: processor time of a step of the second task over
-that of naive training (medians over steps and rounds, so that other programs count little), and the seconds of
-processor time that the border between the tasks takes more than there: what is estimated, copied or written once a
-task. One thread.
+An arm is a page of docs/methods with the settings that turn its method on. Two tasks of 24 steps of 8 x 128 tokens.
+Measured: processor time of a step of the second task over that of naive training (medians over steps and rounds, so
+that other programs count little), and the seconds of processor time that the border between the tasks takes more than
+there: what is estimated, copied or written once a task. One thread. All arms together are written to
+benchmarks/results/method_cost.json, from which `python -m scripts.method_pages` takes the numbers of its pages.
 """
 
 import argparse
@@ -24,47 +25,46 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import mambrane
+from benchmarks.measuring import describe_machine
+from benchmarks.page import write_result
+from scripts import method_pages
 
-ARMS: dict[str, dict[str, Any]] = {
-    "naive": {},
-    "replay": {"use_replay": True},
-    "replay by importance": {"use_replay": True, "replay_strategy": "importance"},
-    "generated replay, 64 sequences": {"use_replay": True, "replay_source": "generated", "replay_buffer_size": 64},
-    "ewc": {"regularizer_strength": 1.0},
-    "si": {"regularizer_strength": 1.0, "regularizer": "si"},
-    "mas": {"regularizer_strength": 1.0, "regularizer": "mas"},
-    "isi-cv": {"regularizer_strength": 1.0, "regularizer": "isi-cv"},
-    "distillation": {"distillation_strength": 1.0},
-    "reptile": {"reptile_strength": 0.5, "reptile_interval": 5},
-    "meta-plasticity": {"use_meta_plasticity": True},
-    "STDP homeostatic": {"use_stdp": True},
-    "STDP classical": {"use_stdp": True, "stdp_type": "classical"},
-    "STDP triplet": {"use_stdp": True, "stdp_type": "triplet"},
-    "BCM": {"use_stdp": True, "stdp_type": "bcm"},
+NAIVE = "activity"
+"""The page of what is always on."""
+SMALLER: dict[str, dict[str, Any]] = {
+    "generated-replay": {"replay_buffer_size": 64},
+    "reptile": {"reptile_interval": 5},
 }
-STEPS = 20
+"""Settings of an arm beside those that turn it on, so that a short run shows what a long one costs."""
+STEPS = 24
 NOT_COUNTED = 4
 """First steps of a task, in which memory is taken for the first time."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and print."""
+    """Measure, print, and write down where every arm was measured."""
+    heads = {path.stem: method_pages.head_of(path.read_text(encoding="utf-8")) for path in method_pages.pages()}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--arms", nargs="+", default=list(ARMS), choices=list(ARMS))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--arms", nargs="+", default=sorted(heads), choices=sorted(heads))
     chosen = parser.parse_args(arguments)
-    found: dict[str, list[tuple[list[float], float]]] = {arm: [] for arm in ["naive", *chosen.arms]}
+    found: dict[str, list[tuple[list[float], float]]] = {arm: [] for arm in [NAIVE, *chosen.arms]}
     with tempfile.TemporaryDirectory() as folder:
         texts = write_texts(Path(folder))
         for number in range(chosen.rounds):
             for arm in found:
-                found[arm].append(measure(arm, texts, Path(folder) / f"{arm}-{number}"))
+                settings = {**heads[arm].turn_on, **SMALLER.get(arm, {})}
+                found[arm].append(measure(settings, texts, Path(folder) / f"{arm}-{number}"))
     steps = {arm: statistics.median(time for times, _ in runs for time in times) for arm, runs in found.items()}
     borders = {arm: statistics.median(border for _, border in runs) for arm, runs in found.items()}
     print("| method | a step, ms | over naive | border between tasks, s more |\n|---|---|---|---|")
+    costs = {}
     for arm, step in steps.items():
-        more = borders[arm] - borders["naive"]
-        print(f"| {arm} | {1000 * step:.0f} | {step / steps['naive'] - 1:+.0%} | {more:+.1f} |", flush=True)
+        over, more = step / steps[NAIVE] - 1, borders[arm] - borders[NAIVE]
+        costs[arm] = {"step_ms": round(1000 * step, 2), "over_naive": round(over, 3), "border_s": round(more, 2)}
+        print(f"| {arm} | {1000 * step:.1f} | {over:+.0%} | {more:+.1f} |", flush=True)
+    if set(costs) == set(heads):
+        write_result("method_cost", {**describe_machine(), "rounds": chosen.rounds, "smaller": SMALLER, "costs": costs})
     return 0
 
 
@@ -77,12 +77,12 @@ def write_texts(folder: Path) -> Path:
     return texts
 
 
-def measure(arm: str, texts: Path, output_dir: Path) -> tuple[list[float], float]:
+def measure(settings: dict[str, Any], texts: Path, output_dir: Path) -> tuple[list[float], float]:
     """Return the processor time of each step of the second task, and that of the border before it, in seconds."""
     off = {"use_replay": False, "use_stdp": False, "use_meta_plasticity": False}
     config = mambrane.configure(
         preset="tiny", data=[texts], output_dir=output_dir, epochs=2, epoch_tokens=STEPS * 8 * 128, tokenizer="bpe:512",
-        max_heldout_bytes=1024, **{**off, **ARMS[arm]},
+        max_heldout_bytes=1024, **{**off, **settings},
     )  # fmt: skip
     seen: list[tuple[str, int, float]] = []
 

@@ -6,8 +6,7 @@ from typing import Any, get_type_hints
 
 import tyro
 
-from mambrane.app import arguments
-from mambrane.app.cli import COMMANDS
+from mambrane.app.arguments import ARGUMENTS
 from mambrane.app.help import Setting, default_text, flag_text, sentences_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "commands.md"
@@ -38,14 +37,14 @@ def main() -> None:
 def page() -> str:
     """Return the page: each command with what it is given."""
     sections = [HEAD]
-    for name in COMMANDS:
+    for name in ARGUMENTS:
         words = LIKE_TRAIN.get(name)
         sections.append(f"## mambrane {name}\n\n{words}\n" if words else _section(name))
     return "\n".join(sections)
 
 
 def _section(name: str) -> str:
-    kind = getattr(arguments, f"{name.title()}Arguments")
+    kind = ARGUMENTS[name]
     types, sentences = get_type_hints(kind), sentences_of(kind)
     marked = get_type_hints(kind, include_extras=True)
     rows = []

@@ -1,7 +1,8 @@
 """Writes the facts of each page in docs/methods from the methods themselves: `python scripts/method_pages.py`.
 
 A page says in a comment which method it is about, which settings turn it on and which are its own; between that comment
-and the next stand the facts that the code says: settings with their defaults and meaning, memory, processes, numbers.
+and the next stand the facts that the code says: settings with their defaults and meaning, memory, processes, numbers;
+and what `python -m benchmarks.method_cost` measured. The table of all costs stands in the index of the pages.
 """
 
 import json
@@ -17,9 +18,13 @@ from mambrane.run.config import RunConfig
 from mambrane.run.methods import METHODS
 from mambrane.run.named_settings import config_of
 
-FOLDER = Path(__file__).parents[1] / "docs" / "methods"
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "docs" / "methods"
+INDEX = FOLDER / "index.md"
+COSTS = ROOT / "benchmarks" / "results" / "method_cost.json"
 HEAD = re.compile(r"<!-- facts: (\{.*\}) -->\n")
 END = "<!-- end of facts -->"
+TABLE, END_OF_TABLE = "<!-- costs -->\n", "<!-- end of costs -->"
 SEVERAL_TASKS = {"continual_learning": True, "num_tasks": 2, "use_mamba": True}
 
 
@@ -35,9 +40,10 @@ class Head(NamedTuple):
 
 
 def main() -> None:
-    """Write the facts of every page."""
+    """Write the facts of every page, and the table of the index."""
     for path in pages():
-        path.write_text(with_facts(path.read_text(encoding="utf-8")), encoding="utf-8")
+        path.write_text(with_facts(path.stem, path.read_text(encoding="utf-8")), encoding="utf-8")
+    INDEX.write_text(with_costs(INDEX.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def pages() -> list[Path]:
@@ -53,11 +59,43 @@ def head_of(text: str) -> Head:
     return Head(said["method"], said["turn_on"], tuple(said["settings"]))
 
 
-def with_facts(text: str) -> str:
-    """Return a page with the facts of today's code."""
+def with_facts(name: str, text: str) -> str:
+    """Return the page of a name with the facts of today's code and the costs as measured."""
     found = HEAD.search(text)
     assert found is not None, "pages() has looked"
-    return f"{text[: found.end()]}\n{facts(head_of(text))}\n\n{text[text.index(END) :]}"
+    return f"{text[: found.end()]}\n{facts(head_of(text))}\n{_cost(name)}\n\n{text[text.index(END) :]}"
+
+
+def with_costs(text: str) -> str:
+    """Return the index with the table of costs as measured."""
+    measured = json.loads(COSTS.read_text(encoding="utf-8"))
+    costs = sorted(measured["costs"].items(), key=lambda item: item[1]["over_naive"])
+    rows = [f"| {{doc}}`{name}` | {_percent(cost)} | {_border(cost)} |" for name, cost in costs]
+    smaller = [f"{name} with `{_flags(settings)}`" for name, settings in measured["smaller"].items()]
+    lines = [
+        f"`python -m benchmarks.method_cost`, {measured['date']}, {measured['processor']}, one thread, tiny preset, a "
+        f"naive step {measured['costs']['activity']['step_ms']:.0f} ms; {', '.join(smaller)}.",
+        "",
+        "| method | a step, over naive | border between two tasks, s more |",
+        "|---|---|---|",
+        *rows,
+    ]
+    return f"{text[: text.index(TABLE) + len(TABLE)]}\n" + "\n".join(lines) + f"\n\n{text[text.index(END_OF_TABLE) :]}"
+
+
+def _cost(name: str) -> str:
+    cost = json.loads(COSTS.read_text(encoding="utf-8"))["costs"][name]
+    measured = f"a step {_percent(cost)}, the border between two tasks {_border(cost)} s"
+    return f"- Processor time over naive training, measured: {measured} ({{doc}}`index`)."
+
+
+def _percent(cost: Mapping[str, float]) -> str:
+    return f"{100 * cost['over_naive']:+.0f} %"
+
+
+def _border(cost: Mapping[str, float]) -> str:
+    # Adding 0 turns a rounded -0.0 into 0.0.
+    return f"{round(cost['border_s'], 1) + 0.0:+.1f}"
 
 
 def facts(head: Head) -> str:

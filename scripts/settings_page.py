@@ -24,8 +24,9 @@ def main() -> None:
 def page() -> str:
     """Return the page: each group of settings as a table."""
     parts = [HEAD.format(presets=", ".join(f"`{name}`" for name in PRESETS))]
-    for group, settings in settings_of(TrainArguments()):
-        rows = [_row(setting) for setting in settings]
+    groups = dict(settings_of(TrainArguments()))
+    for group in TITLES:
+        rows = [_row(setting) for setting in groups[group]]
         parts.append(
             "\n".join([f"## {TITLES[group]}", "", "| flag | default | what it does |", "|---|---|---|", *rows, ""])
         )

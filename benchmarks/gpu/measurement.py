@@ -17,7 +17,7 @@ from mambrane.core.events import EventLog
 from mambrane.core.seeding import make_generator
 from mambrane.engine.objective import fused_next_token_objective
 from mambrane.engine.trainer import Trainer
-from mambrane.measure.generation import generate
+from mambrane.measure.generation import generate_batch
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import choose_backend
 from mambrane.run.arithmetic import arithmetic_of
@@ -138,10 +138,10 @@ def long_sequences(
 def generation(config: RunConfig, device: torch.device, *, tokens: int = 64) -> dict[str, float]:
     """Return tokens/s of one text that is written, token by token."""
     model = build_model(config, 257).to(device).eval()
-    options = {"end_of_text": 256, "temperature": 0.8, "stop_at_end": False}
 
     def write(count: int) -> None:
-        list(generate(model, [256], max_tokens=count, generator=make_generator(0, "text"), **options))
+        generators = [make_generator(0, "text")]
+        list(generate_batch(model, [[256]], max_tokens=count, end_of_text=256, generators=generators))
 
     write(4)
     started_s = now_s(device)

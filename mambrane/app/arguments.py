@@ -28,19 +28,6 @@ class StartOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TrainArguments:
-    """Train a model on a sequence of text domains. Run the same command again after any interruption: it resumes."""
-
-    start: StartOptions = field(default_factory=StartOptions)
-    run: RunOptions = field(default_factory=RunOptions)
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    engine: EngineConfig = field(default_factory=EngineConfig)
-    plasticity: PlasticityConfig = field(default_factory=PlasticityConfig)
-    continual: ContinualConfig = field(default_factory=ContinualConfig)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class LearnArguments:
     """Teach a run more text, behind all that it has learned."""
 
@@ -50,6 +37,13 @@ class LearnArguments:
     engine: EngineConfig = field(default_factory=EngineConfig)
     plasticity: PlasticityConfig = field(default_factory=PlasticityConfig)
     continual: ContinualConfig = field(default_factory=ContinualConfig)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainArguments(LearnArguments):
+    """Train a model on a sequence of text domains. Run the same command again after any interruption: it resumes."""
+
+    start: StartOptions = field(default_factory=StartOptions)
 
 
 TableFormat = Literal["terminal", "csv", "latex", "json", "markdown"]
@@ -179,6 +173,8 @@ class ServeArguments:
     """Requests that are written at once."""
     max_waiting: Annotated[int, Bounds(0, 65_536)] = 16
     """Requests that wait for their turn; more are refused (429)."""
+    kept_states: Annotated[int, Bounds(0, 65_536)] = 32
+    """States kept of texts that were read: a prompt that begins alike is read from there. 0: each is read whole."""
     weights: Weights = "auto"
     """auto: those the run measures itself with, the average (with --ema-decay), else the trained ones; or name one."""
     device: str = "auto"
@@ -243,3 +239,21 @@ class CompletionArguments:
 
     shell: Annotated[Shell, tyro.conf.Positional]
     """bash, zsh or fish."""
+
+
+ARGUMENTS: dict[str, type] = {
+    "train": TrainArguments,
+    "learn": LearnArguments,
+    "evaluate": EvaluateArguments,
+    "generate": GenerateArguments,
+    "score": ScoreArguments,
+    "compare": CompareArguments,
+    "report": ReportArguments,
+    "watch": WatchArguments,
+    "serve": ServeArguments,
+    "export": ExportArguments,
+    "info": InfoArguments,
+    "study": StudyArguments,
+    "completion": CompletionArguments,
+}
+"""The commands, and what each is given; the function of a command has its name and stands in the file of its name."""

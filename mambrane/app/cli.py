@@ -4,26 +4,13 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from mambrane import __version__
-from mambrane.app.arguments import (
-    SHELLS,
-    CompareArguments,
-    CompletionArguments,
-    EvaluateArguments,
-    ExportArguments,
-    GenerateArguments,
-    InfoArguments,
-    LearnArguments,
-    ReportArguments,
-    ScoreArguments,
-    ServeArguments,
-    StudyArguments,
-    TrainArguments,
-    WatchArguments,
-)
-from mambrane.app.flags import check_flags, check_run, given_settings, hints_of, long_forms, without_run
+from mambrane.app.arguments import ARGUMENTS, SHELLS, LearnArguments, TrainArguments
+from mambrane.app.flags import given_settings, hints_of, long_forms, require_run, split_words
 from mambrane.app.help import train_help
 from mambrane.app.openmp import limit_openmp_spin
 from mambrane.app.parsing import HELP_FLAGS, asks_for_help, parse
@@ -33,8 +20,9 @@ from mambrane.app.usage import LEARN_INTRODUCTION, TRAIN_INTRODUCTION, USAGE
 from mambrane.core.errors import INTERRUPTED_EXIT_CODE, TAKEN_BACK_EXIT_CODE, MambraneError, UserError
 from mambrane.run.config import RunConfig
 from mambrane.run.effects import settings_without_effect
+from mambrane.run.later_task import LATER_TASK
 from mambrane.run.presets import COSTS, PRESETS
-from mambrane.run.task_settings import may_change
+from mambrane.run.task_settings import for_learning, may_change
 
 USER_ERROR_EXIT_CODE = 2
 LOST_OUTPUT_EXIT_CODE = 1
@@ -88,10 +76,12 @@ def _run(argv: Sequence[str]) -> int:
     if argv[0] == "--version":
         print(__version__)  # noqa: T201 -- the answer of the program
         return 0
-    if argv[0] not in COMMANDS:
-        raise UserError(f"no command {argv[0]!r}", wanted=", ".join(COMMANDS), way_out="mambrane --help")
+    command = argv[0]
+    if command not in ARGUMENTS:
+        raise UserError(f"no command {command!r}", wanted=", ".join(ARGUMENTS), way_out="mambrane --help")
     _require_working_folder()
-    return COMMANDS[argv[0]](argv[1:])
+    own = _READ_OTHERWISE.get(command)
+    return _call(command, argv[1:]) if own is None else own(argv[1:])
 
 
 def _require_working_folder() -> None:
@@ -143,137 +133,55 @@ def _train_help(argv: Sequence[str]) -> str:
 
 def _learn(argv: Sequence[str]) -> int:
     if asks_for_help(argv):
-        introduction = LEARN_INTRODUCTION.format(taken_back=TAKEN_BACK_EXIT_CODE)
-        return _print(train_help(LearnArguments(), introduction, only=may_change))
+        introduction = LEARN_INTRODUCTION.format(taken_back=TAKEN_BACK_EXIT_CODE, recipe=LATER_TASK.words())
+        return _print(
+            train_help(LearnArguments(), introduction, only=lambda name: may_change(name) or name == "run.dry_run")
+        )
     if "init_from" in given_settings(argv):
         # There is no run yet: it begins with the weights, and the same command goes on with it.
         return _train(argv)
     hints = hints_of(LearnArguments)
-    check_flags(argv, hints, command="learn", num_positional=1)
-    check_run(argv, hints, command="learn")
-    run, settings = without_run(argv, hints, command="learn")
+    positional, settings = split_words(long_forms(argv), hints, command="learn", num_positional=1)
+    require_run(positional, "learn")
+    (run,) = positional
     given = given_settings(settings)
     if "data" not in given:
         way_out = f"mambrane learn {run} --data PATH"
         raise UserError("mambrane learn without --data", wanted="text to learn", way_out=way_out)
-    from mambrane.app.learn import learn
+    from mambrane.app.learn import learn, print_plan
     from mambrane.run.configuration import read_configuration
     from mambrane.storage.run_folder import RunFolder
 
-    began = read_configuration(RunFolder(Path(run)))
-    default = LearnArguments(**{f.name: getattr(began, f.name) for f in fields(RunConfig)})
-    parsed = parse(LearnArguments, long_forms(settings), command="learn", default=default)
+    later = for_learning(read_configuration(RunFolder(Path(run))), {})
+    default = LearnArguments(**{f.name: getattr(later, f.name) for f in fields(RunConfig)})
+    parsed = parse(LearnArguments, settings, command="learn", default=default)
     sections = [getattr(parsed, section.name) for section in fields(parsed)]
     asked = {f.name: getattr(section, f.name) for section in sections for f in fields(section) if f.name in given}
+    if asked.pop("dry_run", False):
+        return print_plan(Path(run), asked)
     return learn(Path(run), asked)
-
-
-def _evaluate(argv: Sequence[str]) -> int:
-    arguments = parse(EvaluateArguments, argv, command="evaluate")
-    from mambrane.app.evaluate import evaluate
-
-    return evaluate(arguments.run, data=arguments.data, weights=arguments.weights, device=arguments.device)
-
-
-def _generate(argv: Sequence[str]) -> int:
-    arguments = parse(GenerateArguments, argv, command="generate")
-    from mambrane.app.generate import generate
-
-    return generate(**{f.name: getattr(arguments, f.name) for f in fields(GenerateArguments)})
-
-
-def _report(argv: Sequence[str]) -> int:
-    arguments = parse(ReportArguments, argv, command="report")
-    from mambrane.app.report import report
-
-    return report(arguments.run, arguments.output)
-
-
-def _watch(argv: Sequence[str]) -> int:
-    arguments = parse(WatchArguments, argv, command="watch")
-    from mambrane.app.watch import watch
-
-    return watch(arguments.run, arguments.port)
-
-
-def _serve(argv: Sequence[str]) -> int:
-    arguments = parse(ServeArguments, argv, command="serve")
-    from mambrane.app.openai_requests import Limits
-    from mambrane.app.serve import serve
-
-    limits = Limits(**{f.name: getattr(arguments, f.name) for f in fields(Limits)})
-    given = {name: getattr(arguments, name) for name in ("host", "port", "weights", "device")}
-    return serve(arguments.run, limits=limits, **given)
-
-
-def _score(argv: Sequence[str]) -> int:
-    arguments = parse(ScoreArguments, argv, command="score")
-    from mambrane.app.score import score
-
-    return score(**{f.name: getattr(arguments, f.name) for f in fields(ScoreArguments)})
-
-
-def _compare(argv: Sequence[str]) -> int:
-    arguments = parse(CompareArguments, argv, command="compare")
-    from mambrane.app.compare import compare
-
-    return compare(arguments.runs, format=arguments.format)
-
-
-def _export(argv: Sequence[str]) -> int:
-    arguments = parse(ExportArguments, argv, command="export")
-    from mambrane.app.export import export
-
-    return export(**{f.name: getattr(arguments, f.name) for f in fields(ExportArguments)})
-
-
-def _info(argv: Sequence[str]) -> int:
-    arguments = parse(InfoArguments, argv, command="info")
-    if arguments.run is None:
-        from mambrane.app.machine import print_machine
-
-        return print_machine()
-    from mambrane.app.info import info
-
-    return info(arguments.run)
-
-
-def _study(argv: Sequence[str]) -> int:
-    arguments = parse(StudyArguments, argv, command="study")
-    from mambrane.app.study import list_studies, study
-
-    if arguments.list:
-        return list_studies()
-    if not arguments.study:
-        raise UserError("mambrane study without a study", wanted="a file, or a name", way_out="mambrane study --list")
-    return study(arguments.study, output_dir=arguments.output_dir, jobs=arguments.jobs, dry_run=arguments.dry_run)
 
 
 def _completion(argv: Sequence[str]) -> int:
     if not argv or (argv[0] not in SHELLS and not asks_for_help(argv)):
         found = " ".join(["mambrane completion", *argv[:1]])
         raise UserError(found, wanted="one of " + ", ".join(SHELLS), way_out="mambrane completion bash")
-    arguments = parse(CompletionArguments, argv, command="completion")
-    from mambrane.app.completion import completion
-
-    return completion(arguments.shell)
+    return _call("completion", argv)
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+def _call(command: str, argv: Sequence[str]) -> int:
+    """Run a command whose function takes the fields of its arguments by name."""
+    arguments: Any = parse(ARGUMENTS[command], argv, command=command)
+    function = getattr(import_module(f"mambrane.app.{command}"), command)
+    return function(**{f.name: getattr(arguments, f.name) for f in fields(arguments)})
+
+
+_READ_OTHERWISE: dict[str, Callable[[Sequence[str]], int]] = {
     "train": _train,
     "learn": _learn,
-    "evaluate": _evaluate,
-    "generate": _generate,
-    "score": _score,
-    "compare": _compare,
-    "report": _report,
-    "watch": _watch,
-    "serve": _serve,
-    "export": _export,
-    "info": _info,
-    "study": _study,
     "completion": _completion,
 }
+"""Commands whose arguments are more, or fewer, than the fields of a dataclass."""
 
 
 def _print(text: str) -> int:

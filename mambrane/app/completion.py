@@ -5,28 +5,12 @@ import sys
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from mambrane.app import arguments
+from mambrane.app.arguments import ARGUMENTS
 from mambrane.app.flags import hints_of
 from mambrane.app.help import is_positional
 from mambrane.core.bounds import without_none
-from mambrane.core.errors import UserError
+from mambrane.core.optional_package import optional_package
 
-KINDS: dict[str, type] = {
-    "train": arguments.TrainArguments,
-    "learn": arguments.LearnArguments,
-    "evaluate": arguments.EvaluateArguments,
-    "generate": arguments.GenerateArguments,
-    "score": arguments.ScoreArguments,
-    "compare": arguments.CompareArguments,
-    "report": arguments.ReportArguments,
-    "watch": arguments.WatchArguments,
-    "serve": arguments.ServeArguments,
-    "export": arguments.ExportArguments,
-    "info": arguments.InfoArguments,
-    "study": arguments.StudyArguments,
-    "completion": arguments.CompletionArguments,
-}
-"""The arguments of each command."""
 FILES = frozenset({"run", "runs", "file", "output", "output_dir", "config", "data", "prompt_file", "state", "study"})
 """Arguments that are names of files or folders."""
 
@@ -37,15 +21,7 @@ def completion(shell: str) -> int:
     Raises:
         UserError: the package that writes it is not installed.
     """
-    try:
-        import shtab
-    except ImportError as error:
-        raise UserError(
-            "the package shtab is not installed",
-            wanted="the extra completion",
-            way_out="pip install 'mambrane[completion]'",
-        ) from error
-
+    shtab = optional_package("shtab", extra="completion", asked_for="mambrane completion")
     parser = argument_parser()
     for action in _file_actions(parser):
         action.complete = shtab.FILE
@@ -57,7 +33,7 @@ def argument_parser() -> argparse.ArgumentParser:
     """Return the command line as argparse has it, for those who read that: a command each, with flags and choices."""
     parser = argparse.ArgumentParser(prog="mambrane")
     commands = parser.add_subparsers()
-    for name, kind in KINDS.items():
+    for name, kind in ARGUMENTS.items():
         words = " ".join((kind.__doc__ or "").split()).partition(". ")[0].partition(": ")[0].removesuffix(".")
         _add_settings(commands.add_parser(name, help=words.replace("%", "%%")), kind)
     return parser

@@ -37,76 +37,56 @@ def hints_of(settings: type) -> dict[str, Any]:
     return hints
 
 
-def check_flags(argv: Sequence[str], hints: Mapping[str, Any], *, command: str, num_positional: int = 0) -> None:
-    """Refuse flags that the command does not know, with the nearest one that it does.
+def split_words(
+    argv: Sequence[str], hints: Mapping[str, Any], *, command: str, num_positional: int = 0
+) -> tuple[list[str], list[str]]:
+    """Return the words that belong to no flag, and the flags with their values.
 
     Raises:
-        UserError: an unknown flag, a value that its flag does not take, an argument too many.
+        UserError: an unknown flag, answered with the nearest that there is; a value that its flag does not take; an
+            argument too many.
     """
     left, switch = list(argv), ""
+    positional, flags = list[str](), list[str]()
     while left:
         word = left.pop(0)
         if not word.startswith("-") or word == "-":
-            num_positional -= 1
-            if num_positional < 0:
+            positional.append(word)
+            if len(positional) > num_positional:
                 raise _stray(word, switch, hints, command)
             continue
+        flags.append(word)
         hint = _hint_of(word, hints, command)
         switch = word if hint is bool else ""
+        flag, equals, value = word.partition("=")
         if hint is bool:
-            flag, equals, value = word.partition("=")
             if equals:
                 raise _stray(value, flag, hints, command)
             continue
-        if "=" in word:
-            _check_value(word.partition("=")[0], word.partition("=")[2], hint)
+        if equals:
+            _check_value(flag, value, hint)
             continue
         is_list = get_origin(hint) is tuple
         if not left or (is_list and left[0].startswith("--")):
             raise UserError(f"{word} without a value", wanted=_wanted(hint), way_out=f"mambrane {command} --help")
         if is_list:
             while left and not left[0].startswith("--"):
-                left.pop(0)
+                flags.append(left.pop(0))
         else:
-            _check_value(word, left.pop(0), hint)
+            _check_value(word, left[0], hint)
+            flags.append(left.pop(0))
+    return positional, flags
 
 
-def check_run(argv: Sequence[str], hints: Mapping[str, Any], *, command: str) -> None:
-    """Refuse the arguments of a command without the folder of a run.
+def require_run(positional: Sequence[str], command: str) -> None:
+    """Refuse the words of a command, split from its flags, without the folder of a run.
 
     Raises:
         UserError: there is none.
     """
-    left = list(argv)
-    while left:
-        word = left.pop(0)
-        if not word.startswith("-"):
-            return
-        hint = _hint_of(word, hints, command)
-        if get_origin(hint) is tuple:
-            while left and not left[0].startswith("--"):
-                left.pop(0)
-        elif hint is not bool and "=" not in word and left:
-            left.pop(0)
-    way_out = f"mambrane {command} runs/NAME; `ls runs` shows which there are"
-    raise UserError(f"mambrane {command} without a run", wanted="the folder of a run", way_out=way_out)
-
-
-def without_run(words: Sequence[str], hints: Mapping[str, Any], *, command: str) -> tuple[str, list[str]]:
-    """Return the folder of a run among words that were checked, and the other words."""
-    left, others = list(words), list[str]()
-    while left:
-        word = left.pop(0)
-        if not word.startswith("-"):
-            return word, [*others, *left]
-        others.append(word)
-        hint = _hint_of(word, hints, command)
-        if get_origin(hint) is tuple:
-            while left and not left[0].startswith("--"):
-                others.append(left.pop(0))
-        elif hint is not bool and "=" not in word and left:
-            others.append(left.pop(0))
-    raise AssertionError("checked words have a run")
+    if not positional:
+        way_out = f"mambrane {command} runs/NAME; `ls runs` shows which there are"
+        raise UserError(f"mambrane {command} without a run", wanted="the folder of a run", way_out=way_out)
 
 
 def _hint_of(word: str, hints: Mapping[str, Any], command: str) -> Any:  # noqa: ANN401 -- an annotation

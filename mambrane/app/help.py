@@ -90,10 +90,7 @@ def train_help(
 ) -> str:
     """Return the introduction, the everyday settings, then all others by group.
 
-    Args:
-        defaults: the arguments of the command.
-        introduction: what stands above the settings.
-        only: which settings are shown, by dotted name, without their defaults; None shows all.
+    `only` says by dotted name which settings are shown, without their defaults; None shows all.
     """
     groups = dict(settings_of(defaults))
     if only is not None:

@@ -7,13 +7,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from mambrane.app.machine import print_machine
 from mambrane.app.notices import announced_events
 from mambrane.core.events import Event
 from mambrane.layers.cost import ComponentCost, FiringRates
 from mambrane.models.cost import count_costs
 from mambrane.run.run import Run
 from mambrane.run.saved import SavedRun
-from mambrane.run.switches import on_and_off
+from mambrane.run.shown_switches import on_and_off
 from mambrane.watch.formatting import switches
 from mambrane.watch.history import read_history
 from mambrane.watch.table import learning_table, matrix_tables, metrics_table
@@ -26,8 +27,10 @@ FOOTNOTE = (
 )
 
 
-def info(run: Path) -> int:
-    """Print the parts of a run's model and their cost, its switches, and what it has learned."""
+def info(run: Path | None) -> int:
+    """Print the parts of a run's model and their cost, what it has learned; without a run, this machine."""
+    if run is None:
+        return print_machine()
     opened = Run.open(run, events=announced_events())
     saved = opened.saved
     rates = last_firing_rates(saved, opened.events())

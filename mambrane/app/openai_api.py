@@ -1,6 +1,7 @@
 """A run as a server that speaks OpenAI's API: /v1/models, /v1/completions, /v1/chat/completions.
 
-A text is written by the compiled decoder, which remembers a state of constant size however long the text becomes.
+A text is written by the compiled decoder, which remembers a state of constant size however long the text becomes; the
+states behind prompts are kept, so the next turn of a talk is read from there.
 Threads write while the event loop listens; a request holds one of `max_parallel` places and gives it back when it is
 written, out of time, or its client gone.
 """
@@ -25,6 +26,7 @@ from mambrane.app.openai_requests import (
     parse_completion,
 )
 from mambrane.core.errors import UserError
+from mambrane.measure.prefix_states import PrefixStates
 from mambrane.measure.sampling import Sampling
 from mambrane.measure.writing import Writing
 from mambrane.run.run import Run
@@ -64,8 +66,8 @@ class Places:
 class Answering:
     """One request, written text by text."""
 
-    def __init__(self, run: Run, asked: Asked, limits: Limits) -> None:
-        self._run, self._asked, self._limits = run, asked, limits
+    def __init__(self, run: Run, asked: Asked, limits: Limits, states: PrefixStates) -> None:
+        self._run, self._asked, self._limits, self._states = run, asked, limits, states
         self.num_prompt_tokens = sum(len(run.tokenizer.encode(prompt.encode())) for prompt in asked.prompts)
         self.num_tokens = 0
         self._ends_s = 0.0
@@ -83,6 +85,7 @@ class Answering:
                 max_tokens=self._asked.max_tokens,
                 seed=seed,
                 stop=self._asked.stop,
+                states=self._states,
             )
             for sample in range(self._asked.num_samples):
                 writing = await asyncio.to_thread(next, writings)
@@ -176,7 +179,7 @@ class _Api:
     def __init__(self, run: Run, limits: Limits, token: str, hosts: tuple[str, ...]) -> None:
         self._run, self._limits, self._token, self._hosts = run, limits, token, hosts
         self._name = run.folder.resolve().name
-        self._places = Places(limits)
+        self._places, self._states = Places(limits), PrefixStates(limits.kept_states)
         self._card = {"id": self._name, "object": "model", "created": int(time.time()), "owned_by": "mambrane"}
         run.prepare_writing()
 
@@ -209,7 +212,7 @@ class _Api:
 
         self._require_model(asked.model)
         self._places.refuse_if_full()
-        answering = Answering(self._run, asked, self._limits)
+        answering = Answering(self._run, asked, self._limits, self._states)
         about = {"id": number, "created": int(time.time()), "model": self._name}
         if asked.stream:
             lines = _stream(answering, asked, {**about, "object": chunk}, self._places)

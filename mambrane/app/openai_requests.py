@@ -38,6 +38,8 @@ class Limits:
     """Requests that are written at once."""
     max_waiting: int = 16
     """Requests that wait for their turn; more are refused."""
+    kept_states: int = 32
+    """States kept of texts that were read, so that a next turn is read from there."""
 
 
 class Asked(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import tyro
 
 from mambrane.app.arguments import CompareArguments, CompletionArguments, InfoArguments, ScoreArguments, StudyArguments
-from mambrane.app.flags import check_flags, check_run, hints_of
+from mambrane.app.flags import hints_of, require_run, split_words
 from mambrane.app.help import command_help
 from mambrane.core.errors import UserError
 
@@ -41,9 +41,9 @@ def parse(kind: type[T], argv: Sequence[str], *, command: str, default: T | None
         if asks_for_help(argv):
             sys.stdout.write(command_help(command, kind))
             raise SystemExit(0)
-        check_flags(argv, hints_of(kind), command=command, num_positional=NUM_POSITIONAL.get(kind, 1))
+        positional, _ = split_words(argv, hints_of(kind), command=command, num_positional=NUM_POSITIONAL.get(kind, 1))
         if kind not in (InfoArguments, StudyArguments, CompletionArguments):
-            check_run(argv, hints_of(kind), command=command)
+            require_run(positional, command)
     options: dict[str, Any] = {} if default is None else {"default": default}
     told = io.StringIO()
     try:

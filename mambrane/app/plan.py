@@ -18,7 +18,7 @@ from mambrane.run.effects import warnings_of_machine
 from mambrane.run.kernels import compile_kernels_of
 from mambrane.run.outside import extension_lines
 from mambrane.run.plan import Plan, make_plan
-from mambrane.run.switches import on_and_off
+from mambrane.run.shown_switches import on_and_off
 from mambrane.run.timing import TIMED_MICRO_BATCHES
 from mambrane.watch.event_messages import warning_of
 from mambrane.watch.formatting import duration, percent, size, switches
@@ -53,7 +53,7 @@ def _text_table(plan: Plan) -> Table:
         table.add_column(heading, justify="right")
     for domain in plan.domains:
         there = "unknown" if domain.bytes_there is None else size(domain.bytes_there)
-        read = (domain.bytes_read, domain.train_bytes, domain.heldout_bytes)
+        read = (domain.bytes_read, domain.train.num_bytes, domain.heldout_bytes)
         table.add_row(domain.name, there, *map(size, read), percent(domain.overlap_ratio))
     return table
 

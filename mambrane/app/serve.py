@@ -7,6 +7,7 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from mambrane.app.notices import announced_events
 from mambrane.app.openai_api import LOOPBACK, build_app
@@ -20,8 +21,9 @@ TOKEN_VARIABLE = "MAMBRANE_TOKEN"
 SHORTEST_TOKEN = 16
 
 
-def serve(run: Path, *, host: str, port: int, limits: Limits, weights: Weights, device: str) -> int:
-    """Serve until Ctrl-C, and say where."""
+def serve(run: Path, *, host: str, port: int, weights: Weights, device: str, **limits_by_name: Any) -> int:  # noqa: ANN401
+    """Serve until Ctrl-C, and say where; the rest are the fields of `Limits`."""
+    limits = Limits(**limits_by_name)
     token, is_local = os.environ.get(TOKEN_VARIABLE, ""), is_loopback(host)
     check_token(token, host)
     opened = Run.open(run, weights=weights, device=resolve_device(device), events=announced_events())

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mambrane.core.errors import UserError
 from mambrane.core.events import Event
 from mambrane.studies.conduct import plan_study
 from mambrane.studies.conduct import study as conduct
@@ -21,10 +22,17 @@ FAILED_EXIT_CODE = 1
 METRICS_IN_A_TABLE = 3
 
 
-def study(name_or_path: str, *, output_dir: str, jobs: int, dry_run: bool) -> int:
-    """Run or go on; returns 0 when every run has its result, 1 when some failed, 128 + signal number after a signal."""
+def study(study: str, *, output_dir: str, jobs: int, dry_run: bool, list: bool) -> int:
+    """Run a study, by name or path, or go on with it; or list the ready ones.
+
+    Returns 0 when every run has its result, 1 when some failed, 128 + signal number after a signal.
+    """
+    if list:
+        return list_studies()
+    if not study:
+        raise UserError("mambrane study without a study", wanted="a file, or a name", way_out="mambrane study --list")
     console, told = Console(highlight=False, markup=False, emoji=False), Console(stderr=True, highlight=False)
-    asked = find_study(name_or_path)
+    asked = find_study(study)
     folder = Path(output_dir or f"studies/{asked.name}")
     if dry_run:
         plan = plan_study(asked, folder, jobs=jobs)

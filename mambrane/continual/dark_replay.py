@@ -17,14 +17,13 @@ Source: Buzzega et al., Dark Experience for General Continual Learning (arXiv 20
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
+from mambrane.continual.chunked_logits import log_probabilities, sum_over_chunks
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.replay import Replay
 from mambrane.continual.replay_buffer import stored_capacity
@@ -36,8 +35,6 @@ from mambrane.engine.method import Method, Number
 from mambrane.engine.objective import nats_of
 from mambrane.models.language_model import LanguageModel
 from mambrane.models.state import ModelOutput
-from mambrane.ops.linear import linear
-from mambrane.ops.linear_cross_entropy import CHUNK_LOGITS
 
 SMALLEST_REST = 1e-6
 """Probability that everything beside the k likeliest tokens has at least, so that its logarithm is finite."""
@@ -71,13 +68,7 @@ class DarkReplay(Method):
         return BYTES_PER_PREDICTION * continual.dark_replay_top_k * tokens
 
     def __init__(self, config: ContinualConfig, *, sequence_length: int, vocab_size: int) -> None:
-        """Know no prediction yet.
-
-        Args:
-            config: the settings.
-            sequence_length: tokens in a sequence.
-            vocab_size: tokens that the model tells apart; no more predictions are kept.
-        """
+        """Know no prediction yet; no more are kept for a token than the vocabulary has."""
         self.config = config
         self.replay: Replay | None = None
         """Whose buffer this stands beside."""
@@ -134,7 +125,7 @@ class DarkReplay(Method):
         rows = rows.to(batch.inputs_BT.device)
         hidden_BTD = output.hidden_BTD[rows]
         tops = [
-            _log_probabilities(hidden_TD, model.head_weight).topk(self._tokens.shape[-1], dim=-1)
+            log_probabilities(hidden_TD, model.head_weight).topk(self._tokens.shape[-1], dim=-1)
             for hidden_TD in hidden_BTD
         ]
         tokens_BTK = torch.stack([top.indices for top in tops]).to(torch.int32)
@@ -226,7 +217,7 @@ def top_divergence(
     """
 
     def of_chunk(x_CD: Tensor, tokens_CK: Tensor, stored_CK: Tensor, counted_C: Tensor) -> Tensor:
-        now_CK = _log_probabilities(x_CD, weight_VD).gather(1, tokens_CK)
+        now_CK = log_probabilities(x_CD, weight_VD).gather(1, tokens_CK)
         stored_CK = stored_CK.to(now_CK.dtype)
         nats_C = (stored_CK.exp() * (stored_CK - now_CK)).sum(dim=1)
         if tokens_CK.shape[1] < weight_VD.shape[0]:
@@ -235,13 +226,4 @@ def top_divergence(
             nats_C = nats_C + stored_rest_C * (stored_rest_C.log() - rest_C.log())
         return nats_C.where(counted_C, 0.0).sum()
 
-    num_rows = max(1, CHUNK_LOGITS // weight_VD.shape[0])
-    chunks = zip(*(each.split(num_rows) for each in (x_ND, tokens_NK, log_probabilities_NK, counted_N)), strict=True)
-    # Nothing in a chunk is drawn, so the random state need not be kept for its second run.
-    again_in_backward = partial(checkpoint, of_chunk, use_reentrant=False, preserve_rng_state=False)
-    return torch.stack([again_in_backward(*chunk) for chunk in chunks]).sum()
-
-
-def _log_probabilities(x_ND: Tensor, weight_VD: Tensor) -> Tensor:
-    logits_NV = linear(x_ND, weight_VD)
-    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32)).log_softmax(dim=-1)
+    return sum_over_chunks(of_chunk, weight_VD.shape[0], x_ND, tokens_NK, log_probabilities_NK, counted_N)

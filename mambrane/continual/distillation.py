@@ -7,21 +7,18 @@ The factor T^2 keeps the gradient, which falls as 1 / T^2, of the same size at e
 student is copied and the copy is the next teacher; the first task has none. Its weights are those of the step, like the
 anchor of the regularizer, and not their moving average: that belongs to the engine, and no boundary sees it.
 
-The logits of a chunk of tokens exist while it is worked on, in the forward pass and again in the backward pass.
-
 Sources: Li & Hoiem, Learning without Forgetting (arXiv 1606.09282); T^2: Hinton et al., Distilling the Knowledge in a
 Neural Network (arXiv 1503.02531), section 2.
 """
 
 import copy
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
+from mambrane.continual.chunked_logits import log_probabilities, sum_over_chunks
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
@@ -29,8 +26,6 @@ from mambrane.engine.extensions import BoundaryView, TakeUpView
 from mambrane.engine.method import Method
 from mambrane.models.language_model import LanguageModel
 from mambrane.models.state import ModelOutput
-from mambrane.ops.linear import linear
-from mambrane.ops.linear_cross_entropy import CHUNK_LOGITS
 
 
 class Distillation(Method):
@@ -124,18 +119,9 @@ def head_divergence(
     """
 
     def of_chunk(student_CD: Tensor, teacher_CD: Tensor, counted_C: Tensor) -> Tensor:
-        student_CV = log_probabilities(student_CD, student_weight_VD)
-        teacher_CV = log_probabilities(teacher_CD, teacher_weight_VD)
+        student_CV = log_probabilities(student_CD, student_weight_VD, temperature=temperature)
+        teacher_CV = log_probabilities(teacher_CD, teacher_weight_VD, temperature=temperature)
         nats_C = functional.kl_div(student_CV, teacher_CV, reduction="none", log_target=True).sum(dim=1)
         return nats_C.where(counted_C, 0.0).sum()
 
-    def log_probabilities(x_CD: Tensor, weight_VD: Tensor) -> Tensor:
-        logits_CV = linear(x_CD, weight_VD)
-        logits_CV = logits_CV.to(torch.promote_types(logits_CV.dtype, torch.float32))
-        return (logits_CV / temperature).log_softmax(dim=1)
-
-    num_rows = max(1, CHUNK_LOGITS // student_weight_VD.shape[0])
-    chunks = zip(*(each.split(num_rows) for each in (student_ND, teacher_ND, counted_N)), strict=True)
-    # Nothing in a chunk is drawn, so the random state need not be kept for its second run.
-    again_in_backward = partial(checkpoint, of_chunk, use_reentrant=False, preserve_rng_state=False)
-    return torch.stack([again_in_backward(*chunk) for chunk in chunks]).sum()
+    return sum_over_chunks(of_chunk, student_weight_VD.shape[0], student_ND, teacher_ND, counted_N)

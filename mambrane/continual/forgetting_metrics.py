@@ -27,12 +27,16 @@ model of tasks 1..j for each j).
 A metric is undefined where a cell that it needs is empty, and asks for no others.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 from mambrane.continual.measure import BITS_PER_BYTE, Measure
+
+Table = list[list[float | None]]
+"""Values by row (tasks learned) and column (domain); some may not be measured."""
+Columns = tuple[int, ...]
+"""Domains by their place in the matrix."""
 
 
 class Metric(NamedTuple):
@@ -46,23 +50,31 @@ class UndefinedError(Exception):
     """A metric asks for what is not there; the message says what."""
 
 
-@dataclass(frozen=True)
-class Losses:
-    """What the metrics are made of: the cells of a matrix, and when each domain was first learned."""
+class ForgettingMetrics:
+    """What is said of a table of cells; `ForgettingMatrix` fills it."""
 
     domains: tuple[str, ...]
-    num_tasks: int
+    task_columns: tuple[Columns, ...]
+    """The domains that each task learns."""
     measure: Measure
-    values: Sequence[Sequence[float | None]]
+    values: Table
     """By row and column, in the unit of the measure."""
-    reasons: Mapping[tuple[int, int], str]
-    """Why a cell is empty, by row and column."""
-    reference: Mapping[str, Sequence[float | None]]
+    reasons: dict[tuple[int, int], str]
+    """Why a cell stays empty, by row and column."""
+    reference: dict[str, list[float | None]]
     """The measure on each text outside the tasks, by row."""
-    first_rows: Mapping[int, int]
-    """The row after which each domain was first learned, by column, without those that no task learns."""
     is_of_one_model: bool
-    """False where each task was learned by a model of its own."""
+    """Whether all rows measure one model; False where each task was learned by a model of its own."""
+
+    @property
+    def num_tasks(self) -> int:
+        """Tasks, learned and planned."""
+        return len(self.task_columns)
+
+    def own_row(self, column: int) -> int | None:
+        """Return the row after which a domain was first learned; None if no task learns it."""
+        rows = (task + 1 for task, columns in enumerate(self.task_columns) if column in columns)
+        return next(rows, None)
 
     def loss(self, row: int, column: int) -> float:
         """Return a cell as a loss: lower is better. Raises UndefinedError where it is empty."""
@@ -74,7 +86,13 @@ class Losses:
         return self.measure.sign * value
 
     def metrics(self, joint: Sequence[float] | None = None) -> dict[str, Metric]:
-        """Return every metric by name; intransigence compares with the losses of a joint model, if they are given."""
+        """Return every metric by name.
+
+        Args:
+            joint: the measure on each domain of a model that has learned all of them at once, which intransigence
+                compares with; without it that metric is left out. They stand in the last row of the matrix of a run
+                over the same text without tasks: `load_matrix(path).values[-1]`.
+        """
         sign = self.measure.sign
         metrics = {
             "final_average": _metric(self._final_average),
@@ -100,12 +118,13 @@ class Losses:
             domain: _metric(partial(self._lost_gain_fraction, column)) for column, domain in enumerate(self.domains)
         }
 
-    def _own_rows(self) -> Mapping[int, int]:
+    def _own_rows(self) -> dict[int, int]:
         """Return the row after which each domain was first learned, by column."""
         if self.num_tasks == 1 and len(self.domains) != 1:
             domains = f"{self.num_tasks} task over {len(self.domains)} domains"
             raise UndefinedError(f"{domains}: no domain belongs to a task of its own")
-        return self.first_rows
+        rows = {column: self.own_row(column) for column in range(len(self.domains))}
+        return {column: row for column, row in rows.items() if row is not None}
 
     def _earlier(self) -> dict[int, int]:
         """Return the same of the domains learned before the last task."""

@@ -13,20 +13,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mambrane.continual.forgetting_metrics import Losses, Metric, UndefinedError, mean
+from mambrane.continual.forgetting_metrics import ForgettingMetrics, Table, UndefinedError, mean
 from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
 from mambrane.core.errors import UserError
 from mambrane.storage.atomic_files import atomic_write_text
 
-Table = list[list[float | None]]
-"""Losses by row (tasks learned) and column (domain); some may not be measured."""
-Columns = tuple[int, ...]
-"""Domains by their place in the matrix."""
 JOINT_NAME = "joint"
 """Name of a task that learns several domains at once."""
 
 
-class ForgettingMatrix:
+class ForgettingMatrix(ForgettingMetrics):
     """`num_tasks + 1` rows of measured values on every domain; cells are None until measured."""
 
     def __init__(
@@ -52,23 +48,14 @@ class ForgettingMatrix:
             all_columns = tuple(range(len(self.domains)))
             one_each = num_tasks == len(self.domains)
             task_columns = [(task,) if one_each else all_columns for task in range(num_tasks)]
-        self.task_columns: tuple[Columns, ...] = tuple(tuple(columns) for columns in task_columns)
+        self.task_columns = tuple(tuple(columns) for columns in task_columns)
         assert len(self.task_columns) == num_tasks, f"{num_tasks} tasks, columns of {len(self.task_columns)}"
-        self.values: Table = self._empty_table()
-        """In the unit of the measure."""
+        self.values = self._empty_table()
         self.details: dict[str, Table] = {}
         """Numbers shown beside the values, by name: perplexity."""
-        self.reasons: dict[tuple[int, int], str] = {}
-        """Why a cell stays empty, by row and column."""
-        self.reference: dict[str, list[float | None]] = {}
-        """The measure on each text outside the tasks, by row."""
+        self.reasons = {}
+        self.reference = {}
         self.is_of_one_model = True
-        """Whether all rows measure one model; False where each task was learned by a model of its own."""
-
-    @property
-    def num_tasks(self) -> int:
-        """Tasks, learned and planned."""
-        return len(self.task_columns)
 
     def _empty_table(self) -> Table:
         return [[None] * len(self.domains) for _ in range(self.num_tasks + 1)]
@@ -137,11 +124,6 @@ class ForgettingMatrix:
         """Whether any cell is measured."""
         return any(cell is not None for row in self.values for cell in row)
 
-    def own_row(self, column: int) -> int | None:
-        """Return the row after which a domain was first learned; None if no task learns it."""
-        rows = (task + 1 for task, columns in enumerate(self.task_columns) if column in columns)
-        return next(rows, None)
-
     def task_name(self, task: int) -> str:
         """Return the name of a task: that of its domain, or JOINT_NAME."""
         columns = self.task_columns[task]
@@ -165,41 +147,12 @@ class ForgettingMatrix:
             UserError: one of them is not measured before or after the task.
         """
         try:
-            losses = self._losses
-            changes = [losses.loss(row, column) - losses.loss(row - 1, column) for column in columns]
+            changes = [self.loss(row, column) - self.loss(row - 1, column) for column in columns]
         except UndefinedError as undefined:
             raise UserError(
                 str(undefined), wanted="every domain measured before and after the task", way_out="keep held-out text"
             ) from undefined
         return mean(changes) if changes else None
-
-    def metrics(self, joint: Sequence[float] | None = None) -> dict[str, Metric]:
-        """Return every metric by name.
-
-        Args:
-            joint: the measure on each domain of a model that has learned all of them at once, which intransigence
-                compares with; without it that metric is left out. They stand in the last row of the matrix of a run
-                over the same text without tasks: `load_matrix(path).values[-1]`.
-        """
-        return self._losses.metrics(joint)
-
-    def lost_gain_fractions(self) -> dict[str, Metric]:
-        """Return, for each domain, the part of what was learned on it that is lost at the end."""
-        return self._losses.lost_gain_fractions()
-
-    @property
-    def _losses(self) -> Losses:
-        own_rows = {column: self.own_row(column) for column in range(len(self.domains))}
-        return Losses(
-            self.domains,
-            self.num_tasks,
-            self.measure,
-            self.values,
-            self.reasons,
-            self.reference,
-            {column: row for column, row in own_rows.items() if row is not None},
-            self.is_of_one_model,
-        )
 
     @property
     def _tables(self) -> dict[str, Table]:

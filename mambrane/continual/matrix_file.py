@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mambrane.continual.matrix import Columns, ForgettingMatrix
+from mambrane.continual.forgetting_metrics import Columns
+from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.measure import BITS_PER_BYTE
 from mambrane.core.errors import damaged_file
 from mambrane.core.ordinary_files import read_ordinary

@@ -21,15 +21,7 @@ TEXTS_SIDE_BY_SIDE = 64
 def write_sequences(
     model: nn.Module, num_sequences: int, sequence_length: int, *, end_of_text: int, generator: torch.Generator
 ) -> MicroBatch:
-    """Return sequences that the model wrote, on the CPU.
-
-    Args:
-        model: a language model; its mode comes back.
-        num_sequences: how many.
-        sequence_length: tokens in each.
-        end_of_text: the token that starts a document; where the model writes it, its state is cleared.
-        generator: a CPU generator, from which each token is drawn.
-    """
+    """Return sequences that a language model wrote, on the CPU; its state is cleared where it ends a text."""
     device = next(model.parameters()).device
     num_texts = min(TEXTS_SIDE_BY_SIDE, num_sequences)
     sequences_each = -(-num_sequences // num_texts)

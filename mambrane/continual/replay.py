@@ -80,14 +80,7 @@ class Replay(Method):
     def __init__(
         self, config: ContinualConfig, *, sequence_length: int, seed: int, model: nn.Module | None = None
     ) -> None:
-        """Remember nothing yet.
-
-        Args:
-            config: the settings.
-            sequence_length: tokens in a sequence.
-            seed: of the run.
-            model: who writes, where the source is not memory alone.
-        """
+        """Remember nothing yet. The model writes, where the source is not memory alone."""
         self.config = config
         self.model = model
         self.sequence_length = sequence_length
@@ -264,8 +257,8 @@ class Replay(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them back; a memory that is larger than this one's room gives up sequences, the largest task first."""
         self._load_counts(state)
-        if state.get("fraction", self.config.replay_fraction) != self.config.replay_fraction:
-            # Nothing is owed, or was replayed ahead, by the fraction of before.
+        if state.get("fraction") != self.config.replay_fraction:
+            # Nothing is owed, or was replayed ahead, by the fraction of before, which earlier versions did not save.
             self.rows_replayed = self._rows_due()
         self.buffer.load_state_dict(fitting(state["buffer"], self.buffer.capacity, self._generator))
         if "written" in state:

@@ -1,38 +1,33 @@
 """One row of the forgetting matrix: every domain measured after so many tasks, by all processes of the run."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from torch import nn
 
 from mambrane.continual.matrix import ForgettingMatrix
-from mambrane.continual.measure import Measurement
+from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
 from mambrane.continual.outcome import StopError
 from mambrane.continual.step_event import evaluation_event
 from mambrane.continual.terms import HELDOUT_IS_GONE
-from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain
 from mambrane.engine.trainer import Trainer
 
 
+@dataclass
 class RowEvaluation:
     """Measures what a row lacks; what is measured stays measured when it is stopped."""
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        evaluate: Callable[[nn.Module, Domain], Measurement],
-        *,
-        evaluate_untrained: Callable[[Domain], Measurement] | None,
-        reference: Sequence[Domain],
-        events: EventLog,
-    ) -> None:
-        """Take who measures, and the text outside the tasks; `Runner` says what each is."""
-        self.trainer = trainer
-        self.evaluate = evaluate
-        self.evaluate_untrained = evaluate_untrained
-        self.reference = tuple(reference)
-        self.events = events
+    trainer: Trainer
+    """Its model is measured, and its log told; a stop stops between two domains."""
+    evaluate: Callable[[nn.Module, Domain], Measurement]
+    """Measures a model on a domain's held-out text, drawing nothing at random."""
+    measure: Measure = BITS_PER_BYTE
+    evaluate_untrained: Callable[[Domain], Measurement] | None = None
+    """Measures the untrained model, for row 0 of a domain that comes later; None where there is none any more."""
+    reference: Sequence[Domain] = ()
+    """Text outside the tasks, measured beside each row of the matrix."""
 
     def fill(self, matrix: ForgettingMatrix, row: int, domains: Sequence[Domain]) -> None:
         """Measure the domains that are missing after `row` tasks, and in row 0 those that came later.
@@ -70,7 +65,9 @@ class RowEvaluation:
 
     def _record(self, matrix: ForgettingMatrix, row: int, column: int, measured: Measurement) -> None:
         matrix.record(row, column, measured)
-        self.events.emit("evaluation", **evaluation_event(matrix.measure, measured, row, matrix.domains[column]))
+        self.trainer.events.emit(
+            "evaluation", **evaluation_event(matrix.measure, measured, row, matrix.domains[column])
+        )
 
 
 def batched(items: Iterable[int], size: int) -> Iterator[list[int]]:

@@ -20,44 +20,25 @@ checkpoint from before it (docs/decisions/open-stream.md).
 import copy
 import time
 from collections.abc import Callable, Sequence
-from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from mambrane.continual.matrix import ForgettingMatrix
-from mambrane.continual.measure import BITS_PER_BYTE, Measure, Measurement
 from mambrane.continual.outcome import Outcome, StopError
 from mambrane.continual.patience import Patience
+from mambrane.continual.progress import Phase, Progress
 from mambrane.continual.row_evaluation import RowEvaluation
+from mambrane.continual.run_storage import NOT_KEPT, RunStorage
 from mambrane.continual.step_event import step_event
-from mambrane.continual.stream import Stream, Task, hashes_of, refuse_another_tokenizer, refuse_changed_text
-from mambrane.continual.task_file import write_tasks
-from mambrane.continual.task_records import attempt_record, task_records
-from mambrane.continual.terms import Terms, Verdict
-from mambrane.core.events import EventLog
+from mambrane.continual.stream import Stream, Task, steps_of_task
+from mambrane.continual.task_records import attempt_record
+from mambrane.continual.terms import NO_TERMS, Terms, Verdict
+from mambrane.continual.text_identity import refuse_another_text, text_identity
 from mambrane.data.domains import Domain
 from mambrane.data.loader import SequenceLoader
-from mambrane.engine.config import EngineConfig
 from mambrane.engine.epoch import EpochLoss
 from mambrane.engine.step_result import StepResult
 from mambrane.engine.trainer import Trainer
-from mambrane.engine.transaction import StepState, TailPolicy
-
-
-def _no_storage(*arguments: object) -> None:
-    """Do nothing, for a run without checkpoints."""
-
-
-class Phase(StrEnum):
-    """What the run does next; where a resumed run takes the loop up."""
-
-    EVALUATE = "evaluate"
-    BEGIN = "begin"
-    TRAIN = "train"
-    BOUNDARY = "boundary"
-    DONE = "done"
+from mambrane.engine.transaction import StepState
 
 
 class Runner:
@@ -67,83 +48,46 @@ class Runner:
         self,
         stream: Stream,
         trainer: Trainer,
+        row_evaluation: RowEvaluation,
         *,
         make_loader: Callable[[Task], SequenceLoader],
-        evaluate: Callable[[nn.Module, Domain], Measurement],
-        measure: Measure = BITS_PER_BYTE,
         training_numbers: Callable[[float, Task], dict[str, float]] = lambda loss, task: {},
-        save: Callable[[], None],
-        poll_save: Callable[[], object] = lambda: None,
-        events: EventLog,
-        matrix_path: Path | None = None,
+        storage: RunStorage = NOT_KEPT,
         max_steps: int = 0,
-        reference: Sequence[Domain] = (),
-        terms: Terms | None = None,
-        pin: Callable[[int | None], object] = _no_storage,
-        put_back: Callable[[int, dict[str, Any]], object] = _no_storage,
-        evaluate_untrained: Callable[[Domain], Measurement] | None = None,
-        tasks_path: Path | None = None,
+        terms: Terms = NO_TERMS,
     ) -> None:
         """Take the collaborators; nothing runs yet.
 
         Args:
             stream: tasks and domains.
-            trainer: the engine; a stop also stops the runner between two domains of an evaluation.
+            trainer: the engine; its log receives what happens, each kind under its own name.
+            row_evaluation: measures the domains.
             make_loader: returns a fresh loader of a task's text.
-            evaluate: measures the model on a domain's held-out text, drawing nothing at random.
-            measure: what it measures.
             training_numbers: what else a training loss in nats per target says, by name.
-            save: writes a checkpoint of the trainer and this runner; may go on writing after it has returned.
-            poll_save: called after each step; reports a save that has ended meanwhile, or raises its error.
-            events: receives what happens, each kind under its own name.
-            matrix_path: where matrix.json is kept up to date.
+            storage: where it is saved.
             max_steps: applied steps of the whole run after which to stop; 0 never.
-            reference: text outside the tasks, measured beside each row of the matrix.
-            terms: on which a task is kept; None keeps every task.
-            pin: keeps the checkpoint of a step from being pruned, until it is called again; None is no step.
-            put_back: makes the checkpoint of a step the newest again, with this state of the runner, and brings the
-                trainer to it.
-            evaluate_untrained: measures the untrained model on a domain, for row 0 of one that comes later; None where
-                there is no such model any more.
-            tasks_path: where tasks.json is kept up to date.
+            terms: on which a task is kept.
         """
         self.stream = stream
         self.trainer = trainer
         self.make_loader = make_loader
-        self.row_evaluation = RowEvaluation(
-            trainer, evaluate, evaluate_untrained=evaluate_untrained, reference=reference, events=events
-        )
+        self.row_evaluation = row_evaluation
         self.training_numbers = training_numbers
-        self.save = save
-        self.poll_save = poll_save
-        self.events = events
-        self.matrix_path = matrix_path
+        self.events = trainer.events
+        self.storage = storage
         self.max_steps = max_steps
-        self.terms = terms or Terms()
-        self.pin = pin
-        self.put_back = put_back
-        self.tasks_path = tasks_path
+        self.terms = terms
         self.matrix = ForgettingMatrix(
             [domain.name for domain in stream.domains],
             len(stream.tasks),
-            measure,
+            row_evaluation.measure,
             task_columns=[task.columns for task in stream.tasks],
         )
         self.matrix.is_of_one_model = not any(task.starts_over for task in stream.tasks)
         self._fresh_state = None if self.matrix.is_of_one_model else copy.deepcopy(trainer.state_dict())
-        self.phase = Phase.EVALUATE
-        self.num_learned = 0
-        """Tasks whose boundary is behind; also the row of the matrix that comes next."""
-        self.steps_closed = 0
-        """Steps closed in the task that is being learned."""
+        self.progress = Progress()
         self.loader: SequenceLoader | None = None
         """Text of the task that is being learned; None outside TRAIN and BOUNDARY."""
-        self.steps_taken: list[int] = []
-        """Steps closed in each learned task."""
-        self.attempts: list[dict[str, Any]] = []
-        """Tasks that were learned and taken back."""
-        self.base_step: int | None = None
-        """Step of the checkpoint before the task that is being learned, if the task may be taken back."""
         self.patience = Patience(trainer.config.patience)
         self.is_untouched = False
         """Whether nothing was learned since tasks were added: then the newest checkpoint says all that there is."""
@@ -151,55 +95,55 @@ class Runner:
     @property
     def task(self) -> Task:
         """The task that is being learned, or comes next."""
-        return self.stream.tasks[self.num_learned]
+        return self.stream.tasks[self.progress.num_learned]
 
     def extend(self, tasks: Sequence[Task], domains: Sequence[Domain]) -> None:
         """Add tasks to a run that has learned all it had, and domains that are new with them."""
-        assert self.phase is Phase.DONE, "tasks are added to a run that has none left"
+        assert self.progress.phase is Phase.DONE, "tasks are added to a run that has none left"
         self.stream = self.stream.extended(tasks, domains)
         first_new = len(self.matrix.domains)
         self.matrix.grow([domain.name for domain in domains], [task.columns for task in tasks])
         for column in range(first_new, len(self.matrix.domains)):
-            for row in range(1, self.num_learned):
+            for row in range(1, self.progress.num_learned):
                 self.matrix.leave_empty(row, column, "its text was not there yet")
             if self.row_evaluation.evaluate_untrained is None:
                 self.matrix.leave_empty(0, column, "the weights from before the first task are not kept")
-        self.phase = Phase.EVALUATE
+        self.progress.phase = Phase.EVALUATE
         self.is_untouched = True
 
     def run(self) -> Outcome:
         """Go on from where the state is to the end, or until something asks to stop."""
         if self.matrix.has_values:
             self._publish_matrix()
-        if self.phase is Phase.TRAIN:
+        if self.progress.phase is Phase.TRAIN:
             self._announce_task()
-        num_attempts = len(self.attempts)
+        num_attempts = len(self.progress.attempts)
         try:
-            while self.phase is not Phase.DONE:
-                if self.phase is Phase.BEGIN:
+            while self.progress.phase is not Phase.DONE:
+                if self.progress.phase is Phase.BEGIN:
                     self._begin_task()
-                if self.phase is Phase.TRAIN:
+                if self.progress.phase is Phase.TRAIN:
                     self._train()
-                if self.phase is Phase.BOUNDARY:
+                if self.progress.phase is Phase.BOUNDARY:
                     self._end_task()
-                self._evaluate_row()
+                self.row_evaluation.fill(self.matrix, self.progress.num_learned, self.stream.domains)
                 self._close_row()
         except StopError as stop:
             if not self.is_untouched:
-                self.save()
+                self.storage.save()
             self.events.emit("stopped", reason=str(stop))
             return Outcome(False, str(stop))
         self.events.emit("run_finished", step=self.trainer.counters.applied)
-        taken_back = tuple(attempt["name"] for attempt in self.attempts[num_attempts:])
+        taken_back = tuple(attempt["name"] for attempt in self.progress.attempts[num_attempts:])
         return Outcome(True, "finished", taken_back=taken_back)
 
     def _begin_task(self) -> None:
         """Open the task's text and let the learning rate rise anew; a task with a model of its own gets a new one."""
         if self.terms.are_set:
             gone = [column for column, domain in enumerate(self.stream.domains) if not domain.is_measurable]
-            self.terms.check_before(self.matrix, self.num_learned, gone)
-            self.base_step = self.trainer.counters.applied
-            self.pin(self.base_step)
+            self.terms.check_before(self.matrix, self.progress.num_learned, gone)
+            self.progress.base_step = self.trainer.counters.applied
+            self.storage.pin(self.progress.base_step)
         self.is_untouched = False
         self.patience.begin_task()
         if self.task.starts_over and self._fresh_state is not None:
@@ -207,10 +151,10 @@ class Runner:
             ongoing = {name: self.trainer.state_dict()[name] for name in ("counters", "random")}
             self.trainer.load_state_dict({**self._fresh_state, **ongoing})
         self.loader = self.make_loader(self.task)
-        self.steps_closed = 0
+        self.progress.steps_closed = 0
         self.trainer.begin_task(self._steps_of(self.task))
         self._announce_task()
-        self.phase = Phase.TRAIN
+        self.progress.phase = Phase.TRAIN
 
     def _train(self) -> None:
         """Take every step of the task's epochs that is left."""
@@ -233,7 +177,7 @@ class Runner:
                 raise StopError("a stop was asked for")
             self.events.emit("epoch_finished", task=self.task.index, epoch=epoch, loss=loss.mean)
         self._measure_epoch()
-        self.phase = Phase.BOUNDARY
+        self.progress.phase = Phase.BOUNDARY
 
     def _measure_epoch(self) -> None:
         """Measure the task's own held-out text where an epoch has ended since; a stop in between takes nothing away."""
@@ -259,14 +203,14 @@ class Runner:
     def _close_step(self, result: StepResult, epoch: int, seconds: float) -> None:
         if result.state is StepState.ABORTED:
             return
-        self.steps_closed += 1
+        self.progress.steps_closed += 1
         step = self.trainer.counters.applied
         self.events.emit(
             "step", **step_event(result, self.task, self.training_numbers, step=step, epoch=epoch, seconds=seconds)
         )
-        self.poll_save()
+        self.storage.poll_save()
         if result.state is StepState.COMMITTED and step % self.trainer.config.save_every == 0:
-            self.save()
+            self.storage.save()
 
     def _end_task(self) -> None:
         if self.patience.put_back(self.trainer):
@@ -275,53 +219,41 @@ class Runner:
         self.trainer.end_task(self._open_loader, self.task.index)
         self.events.emit("task_finished", task=self.task.index, name=self.task.name)
         self.loader = None
-        self.steps_taken.append(self.steps_closed)
-        self.steps_closed = 0
-        self.num_learned += 1
-        self.phase = Phase.EVALUATE
-
-    def _evaluate_row(self) -> None:
-        """Measure what is missing in the row; what is measured survives a stop."""
-        self.row_evaluation.fill(self.matrix, self.num_learned, self.stream.domains)
-        self.phase = Phase.BEGIN if self.num_learned < len(self.stream.tasks) else Phase.DONE
+        self.progress.end_task()
 
     def _close_row(self) -> None:
         """Keep the task whose row is measured, or take it back; what is on the disk afterwards is the decision."""
-        if self.base_step is not None:
-            verdict = self.terms.verdict(self.matrix, self.num_learned - 1)
-            self.events.emit("task_decided", task=self.num_learned - 1, **verdict._asdict())
+        self.progress.end_row(len(self.stream.tasks))
+        if self.progress.base_step is not None:
+            verdict = self.terms.verdict(self.matrix, self.progress.num_learned - 1)
+            self.events.emit("task_decided", task=self.progress.num_learned - 1, **verdict._asdict())
             if not verdict.is_kept:
-                self._take_back(verdict, self.base_step)
+                self._take_back(verdict, self.progress.base_step)
                 return
-        self.base_step = None
+        self.progress.base_step = None
         self._publish_matrix()
         if not self.is_untouched:
-            self.save()
-            self.pin(None)
+            self.storage.save()
+            self.storage.pin(None)
 
     def _take_back(self, verdict: Verdict, base_step: int) -> None:
         """Put everything that the task changed back to the checkpoint from before it, and remember the attempt."""
-        index = self.num_learned - 1
+        steps = self.progress.take_back()
+        index = self.progress.num_learned
         task = self.stream.tasks[index]
-        self.attempts.append(attempt_record(self.stream, self.matrix, verdict, index, self.steps_taken.pop()))
+        self.progress.attempts.append(attempt_record(self.stream, self.matrix, verdict, index, steps))
         self.stream = self.stream.without(index)
         self.matrix.drop_task(index)
-        self.num_learned = index
-        self.base_step = None
-        self.phase = Phase.BEGIN if index < len(self.stream.tasks) else Phase.DONE
-        self.put_back(base_step, self.state_dict())
-        self.pin(None)
+        self.progress.end_row(len(self.stream.tasks))
+        self.storage.put_back(base_step, self.state_dict())
+        self.storage.pin(None)
         self.events.emit("task_taken_back", task=index, name=task.name, step=base_step, reason=verdict.reason)
         self._publish_matrix()
 
     def _publish_matrix(self) -> None:
         """Tell the matrix, and bring the files that are read without a checkpoint up to date."""
         self.events.emit("matrix", **self.matrix.state_dict())
-        if self.matrix_path is not None:
-            self.matrix.save(self.matrix_path)
-        if self.tasks_path is not None:
-            records = task_records(self.stream, self.matrix, self.num_learned, self.steps_taken)
-            write_tasks(self.tasks_path, records, self.attempts)
+        self.storage.write_files(self.stream, self.matrix, self.progress)
 
     def _announce_task(self) -> None:
         self.events.emit(
@@ -330,8 +262,8 @@ class Runner:
             name=self.task.name,
             epochs=self.task.num_epochs,
             steps=self._steps_of(self.task),
-            steps_before=sum(self.steps_taken),
-            steps_done=self.steps_closed,
+            steps_before=sum(self.progress.steps_taken),
+            steps_done=self.progress.steps_closed,
         )
 
     def _steps_of(self, task: Task) -> int:
@@ -340,18 +272,11 @@ class Runner:
     def state_dict(self) -> dict[str, Any]:
         """Return the place in the stream, the matrix so far, and the cursor in the task's text."""
         return {
-            "phase": self.phase.value,
-            "num_learned": self.num_learned,
-            "steps_closed": self.steps_closed,
+            **self.progress.state_dict(),
             "matrix": self.matrix.state_dict(),
-            "text": hashes_of(self.stream.domains),
-            "reference_text": hashes_of(self.row_evaluation.reference),
-            "tokenizer": self.stream.domains[0].tokenizer_hash,
+            **text_identity(self.stream.domains, self.row_evaluation.reference),
             "loader": None if self.loader is None else self.loader.state_dict(),
             "tasks": [task.record for task in self.stream.tasks],
-            "steps_taken": list(self.steps_taken),
-            "attempts": list(self.attempts),
-            "base_step": self.base_step,
             "patience": self.patience.state_dict() if self.patience.is_on else None,
         }
 
@@ -362,33 +287,14 @@ class Runner:
             UserError: the text of a domain, or what makes tokens of it, is not what it was.
             ValueError: the matrix was measured on other domains.
         """
-        refuse_changed_text(state["text"], self.stream.domains)
-        refuse_changed_text(state.get("reference_text", {}), self.row_evaluation.reference)
-        refuse_another_tokenizer(state, self.stream.domains[0].tokenizer_hash)
+        refuse_another_text(state, self.stream.domains, self.row_evaluation.reference)
         self.matrix.load_state_dict(state["matrix"])
-        self.phase = Phase(state["phase"])
-        self.num_learned = state["num_learned"]
-        self.steps_closed = state["steps_closed"]
-        # Versions that did not save these could not add tasks: the text of all is there.
-        learned = self.stream.tasks[: self.num_learned]
-        self.steps_taken = list(state.get("steps_taken", map(self._steps_of, learned)))
-        self.attempts = list(state.get("attempts", []))
-        self.base_step = state.get("base_step")
+        self.progress = Progress.of_state(state, lambda index: self._steps_of(self.stream.tasks[index]))
         if state.get("patience") is not None:
             self.patience.load_state_dict(state["patience"])
-        if self.base_step is not None:
-            self.pin(self.base_step)
+        if self.progress.base_step is not None:
+            self.storage.pin(self.progress.base_step)
         self.loader = None
         if state["loader"] is not None:
             self.loader = self.make_loader(self.task)
             self.loader.load_state_dict(state["loader"])
-
-
-def steps_of_task(num_batches: int, num_epochs: int, config: EngineConfig) -> int:
-    """Return how many steps a task has, by what becomes of the tail of an epoch."""
-    size = config.accumulation_steps
-    return {
-        TailPolicy.STEP: num_epochs * -(-num_batches // size),
-        TailPolicy.DROP: num_epochs * (num_batches // size),
-        TailPolicy.CARRY: num_epochs * num_batches // size,
-    }[TailPolicy(config.tail_policy)]

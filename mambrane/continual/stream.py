@@ -13,6 +13,8 @@ from mambrane.continual.matrix import JOINT_NAME
 from mambrane.core.errors import UserError
 from mambrane.data.domains import Domain
 from mambrane.data.tokens import TokenFile
+from mambrane.engine.config import EngineConfig
+from mambrane.engine.transaction import TailPolicy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,34 +195,11 @@ def split_epochs(num_epochs: int, num_tasks: int) -> tuple[int, ...]:
     return tuple(share + (index < remainder) for index in range(num_tasks))
 
 
-def hashes_of(domains: Sequence[Domain]) -> dict[str, str]:
-    """Return the content hash of each domain by name, by which a resumed run knows its text."""
-    return {domain.name: domain.content_hash for domain in domains}
-
-
-def refuse_another_tokenizer(state: dict[str, Any], tokenizer_hash: str) -> None:
-    """Raise UserError if the state of a runner was saved with another tokenizer; states of old may not say with which.
-
-    Args:
-        state: as `Runner.state_dict` gave it.
-        tokenizer_hash: of the tokenizer that is there now.
-    """
-    saved = state.get("tokenizer", "")
-    if saved and tokenizer_hash and saved != tokenizer_hash:
-        raise UserError(
-            "the tokenizer is not the one that the run was trained with: equal numbers stand for other text",
-            wanted="the tokenizer.json that the run wrote",
-            way_out="restore the file from a copy; or remove it and run the train command again, which makes it anew",
-        )
-
-
-def refuse_changed_text(saved: dict[str, str], domains: Sequence[Domain]) -> None:
-    """Raise UserError where the text of a domain is not what it was when the run was saved."""
-    here = hashes_of(domains)
-    changed = sorted(name for name in here.keys() | saved.keys() if here.get(name) != saved.get(name))
-    if changed:
-        raise UserError(
-            f"the text of {', '.join(changed)} changed since the run was saved",
-            wanted="the text that the run started with",
-            way_out="restore it, or start a new run in another --output-dir",
-        )
+def steps_of_task(num_batches: int, num_epochs: int, config: EngineConfig) -> int:
+    """Return how many steps a task has, by what becomes of the tail of an epoch."""
+    size = config.accumulation_steps
+    return {
+        TailPolicy.STEP: num_epochs * -(-num_batches // size),
+        TailPolicy.DROP: num_epochs * (num_batches // size),
+        TailPolicy.CARRY: num_epochs * num_batches // size,
+    }[TailPolicy(config.tail_policy)]

@@ -44,10 +44,7 @@ class Terms:
     def check_before(self, matrix: ForgettingMatrix, task: int, gone: Collection[int]) -> None:
         """Refuse terms that cannot be judged at the end of a task, before anything is learned.
 
-        Args:
-            matrix: measured up to the task.
-            task: its number.
-            gone: columns whose held-out text is gone.
+        The matrix is measured up to the task; `gone` are columns whose held-out text is gone.
 
         Raises:
             UserError: a domain that they need is not measured before the task.
@@ -74,6 +71,9 @@ class Terms:
             words = f"it gained {gain:.4f} {unit} on its own text"
             return Verdict(False, forgetting, gain, f"{words}, less than --min-gain {self.min_gain:g}")
         return Verdict(True, forgetting, gain, "its terms are met" if self.are_set else "no terms were set")
+
+
+NO_TERMS = Terms()
 
 
 def cost_of_task(matrix: ForgettingMatrix, task: int) -> tuple[float | None, float | None]:

@@ -76,7 +76,7 @@ def check_settings(config: Any) -> None:  # noqa: ANN401 -- any dataclass of set
         value = getattr(config, name)
         if value is None and may_be_none:
             continue
-        if _fits(value, hint) and (bounds is None or bounds.hold(value)):
+        if fits(value, hint) and (bounds is None or bounds.hold(value)):
             continue
         flag = f"--{name.replace('_', '-')}"
         default = " ".join(default) if isinstance(default, tuple) else default
@@ -119,11 +119,15 @@ def _rules(kind: type) -> dict[str, tuple[Any, Bounds | None, Any, bool]]:
     return rules
 
 
-def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 -- any annotation
+def fits(value: object, hint: Any) -> bool:  # noqa: ANN401 -- any annotation
+    """Return whether a value is of the type of a setting, and one of its choices where it has some."""
+    options = get_args(hint)
     if get_origin(hint) is Literal:
-        return any(type(value) is type(option) and value == option for option in get_args(hint))
-    if hint == tuple[str, ...]:
-        return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+        return any(type(value) is type(option) and value == option for option in options)
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(fits(item, options[0]) for item in value)
+    if get_origin(hint) in (Union, UnionType):
+        return any(fits(value, option) for option in options)
     # bool is a subclass of int, so isinstance would take True for 1.
     return type(value) in ((int, float) if hint is float else (hint,))
 

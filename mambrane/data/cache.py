@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import stat
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -21,8 +20,7 @@ from typing import Any, TypeVar
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.storage.atomic_files import FileRecord, make_folder, remove_folder, sync_folder, write_new_file
-from mambrane.storage.manifest import file_sha256, seal
-from mambrane.storage.state_files import decode_state
+from mambrane.storage.manifest import CheckpointDamaged, check_file, file_records, read_sealed, seal
 
 Opened = TypeVar("Opened")
 LIST_NAME = "files.json"
@@ -91,15 +89,11 @@ def _open(folder: Path, open_whole: Callable[[Path], Opened]) -> Opened:
 def _check_files(folder: Path) -> None:
     """Raise CacheDamaged unless every file is byte for byte the one that was written."""
     path = folder / LIST_NAME
+    if path.is_symlink():
+        raise CacheDamaged(f"{path}: not an ordinary file")
     try:
-        _refuse_special(path)
-        content = path.read_bytes()
-        body = decode_state(content, {})
-        is_sealed = content == seal({key: value for key, value in body.items() if key != "sha256"})
-        files = {
-            name: FileRecord(int(record["num_bytes"]), str(record["sha256"])) for name, record in body["files"].items()
-        }
-        belongs_to = body["folder"]
+        body, is_sealed = read_sealed(path)
+        files, belongs_to = file_records(body["files"]), body["folder"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CacheDamaged(f"{path}: {error if isinstance(error, OSError) else 'not a list of files'}") from error
     if not is_sealed:
@@ -108,26 +102,13 @@ def _check_files(folder: Path) -> None:
     if belongs_to != folder.name:
         raise CacheDamaged(f"{path}: it was written as {str(belongs_to)[:64]!r}")
     for name, record in sorted(files.items()):
-        _check_file(folder / name, record)
-
-
-def _check_file(path: Path, record: FileRecord) -> None:
-    try:
-        _refuse_special(path)
-        num_bytes = path.stat().st_size
-        if num_bytes != record.num_bytes:
-            raise CacheDamaged(f"{path}: {num_bytes:,} bytes, {record.num_bytes:,} were written")
-        if file_sha256(path) != record.sha256:
-            raise CacheDamaged(f"{path}: its SHA-256 differs")
-    # ValueError: a name that no file can have.
-    except (OSError, ValueError) as error:
-        raise CacheDamaged(f"{path}: {error}") from error
-
-
-def _refuse_special(path: Path) -> None:
-    """Raise CacheDamaged for a link, a folder or a device; opening a pipe would wait for ever."""
-    if not stat.S_ISREG(os.lstat(path).st_mode):
-        raise CacheDamaged(f"{path}: not an ordinary file")
+        try:
+            check_file(folder / name, record, contents=True)
+        except CheckpointDamaged as damage:
+            raise CacheDamaged(damage.found) from damage
+        # A name that no file can have.
+        except ValueError as error:
+            raise CacheDamaged(f"{folder / name}: {error}") from error
 
 
 def _build(

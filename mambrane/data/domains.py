@@ -67,6 +67,22 @@ class Domain:
         """Bytes of text that the domain is evaluated on and never trained on."""
         return self.heldout.num_bytes
 
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What the log and a plan say of it."""
+        return {
+            "name": self.name,
+            "content_hash": self.content_hash,
+            "bytes_there": self.bytes_there,
+            "bytes_read": self.bytes_read,
+            "train_bytes": self.train.num_bytes,
+            "train_tokens": self.train.num_tokens,
+            "heldout_bytes": self.heldout_bytes,
+            "heldout_tokens": self.heldout.num_tokens,
+            "overlap_ratio": self.overlap_ratio,
+            "near_duplicate_ratio": self.near_duplicate_ratio,
+        }
+
 
 def load_domains(
     config: DataConfig,
@@ -128,11 +144,7 @@ def read_texts(config: DataConfig, cache_dir: Path, events: EventLog, num_domain
 
 
 def order_of(names: Sequence[str], first: Sequence[str]) -> list[int]:
-    """Return the places of domains in the order of the tasks: those that are named first, then the others.
-
-    Args:
-        names: of the domains.
-        first: of those that come first, the name or the place, counted from 1.
+    """Return the places of domains in the order of the tasks: those in `first` (name, or place from 1), then others.
 
     Raises:
         UserError: one is named that there is not, or one twice.
@@ -192,7 +204,7 @@ def tokenize_texts(
         for corpus, overlap in zip(corpora, overlaps, strict=True)
     ]
     for domain in domains:
-        events.emit("domain", **_summary(domain))
+        events.emit("domain", **domain.summary)
     return tokenizer, domains
 
 
@@ -258,18 +270,3 @@ def _tokenize(corpus: Corpus, overlap: Overlap, tokenizer: Tokenizer, cache_dir:
     )
     record = {**corpus.record, **overlap._asdict(), "tokenizer": tokenizer_hash(tokenizer)}
     return Domain(record["name"], train, heldout, record["content_hash"], record)
-
-
-def _summary(domain: Domain) -> dict[str, Any]:
-    return {
-        "name": domain.name,
-        "content_hash": domain.content_hash,
-        "bytes_there": domain.bytes_there,
-        "bytes_read": domain.bytes_read,
-        "train_bytes": domain.train.num_bytes,
-        "train_tokens": domain.train.num_tokens,
-        "heldout_bytes": domain.heldout.num_bytes,
-        "heldout_tokens": domain.heldout.num_tokens,
-        "overlap_ratio": domain.overlap_ratio,
-        "near_duplicate_ratio": domain.near_duplicate_ratio,
-    }

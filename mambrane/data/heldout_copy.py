@@ -17,11 +17,6 @@ from mambrane.storage.atomic_files import atomic_write_bytes, make_folder, stora
 def write_copy(folder: Path, split_hash: str, documents: Iterable[bytes]) -> None:
     """Write the copy of a split, unless a whole one is there.
 
-    Args:
-        folder: of the copies.
-        split_hash: content hash of the split.
-        documents: its documents in order.
-
     Raises:
         StorageError: the disk refused.
     """

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mambrane.core.errors import UserError
+from mambrane.core.optional_package import optional_package
 from mambrane.data.documents import limited, text_of_record
 from mambrane.data.source_files import DomainSource, SourceFile
 
@@ -34,14 +35,9 @@ def read_hub_rows(path: Path, limit: int) -> Iterator[bytes]:
 
 
 def _hub_texts(location: str) -> Iterator[bytes]:
-    try:
-        import datasets
-    except ImportError as error:
-        raise UserError(
-            f"--data {location}: the package `datasets` is not installed",
-            wanted="the hub extra of mambrane",
-            way_out="pip install 'mambrane[hub]', or --data PATH with files of your own",
-        ) from error
+    datasets = optional_package(
+        "datasets", extra="hub", asked_for=f"--data {location}", otherwise="--data PATH with files of your own"
+    )
     name, configuration, revision = split_hub_name(location)
     try:
         rows = datasets.load_dataset(name, configuration, split="train", revision=revision, streaming=True)

@@ -64,13 +64,6 @@ def image_corpora(
 ) -> list[Corpus]:
     """Return the images of the first `num_domains` tasks (None: all), as text of bytes with its own split.
 
-    Args:
-        config: where they are and how they are cut.
-        cache_dir: folder for texts.
-        events: receives "cache_damaged".
-        num_domains: tasks wanted.
-        order: places of the tasks; as they are where not given.
-
     Raises:
         UserError: there is another number of places than one, the images cannot be read, or there are too few tasks.
     """

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mambrane.core.errors import UserError
+from mambrane.core.optional_package import optional_package
 
 DIGITS = "digits"
 """What `--data` calls scikit-learn's digits: 1,797 images of 8 x 8."""
@@ -129,15 +130,13 @@ def _has_idx_files(location: str) -> bool:
 
 
 def _digits() -> ImageSet:
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise UserError(
-            f"--data digits: scikit-learn is not installed ({error})",
-            wanted="scikit-learn's digits, or a folder of IDX files as MNIST's",
-            way_out="pip install 'mambrane[vision]', or --data FOLDER",
-        ) from error
-    data = load_digits()
+    sklearn_datasets = optional_package(
+        "sklearn.datasets",
+        extra="vision",
+        asked_for="--data digits",
+        otherwise="--data FOLDER with IDX files as MNIST's",
+    )
+    data = sklearn_datasets.load_digits()
     # They have 17 levels, 0 to 16.
     images = np.minimum(data.images * 16, 255).astype(np.uint8)
     is_heldout = np.arange(len(images)) % HELDOUT_DIGITS == 0

@@ -25,13 +25,7 @@ def overlap_text(name: str, overlap: Overlap) -> str:
 
 
 def warn_of_overlap(heldout: Sequence[tuple[str, list[bytes]]], learned: Sequence[Corpus], events: EventLog) -> None:
-    """Say where text that is to be learned holds what earlier domains are measured on.
-
-    Args:
-        heldout: name and held-out documents of each earlier domain.
-        learned: the text.
-        events: receives "heldout_text_repeats_training_text" (with a `message`).
-    """
+    """Say where text that is to be learned holds what earlier domains are measured on."""
     lines, passages = _hashes_of_training(learned)
     overlaps = ((name, measure_overlap(documents, lines, passages)) for name, documents in heldout)
     repeated = [words for name, overlap in overlaps if (words := overlap_text(name, overlap))]

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from mambrane.core.errors import UserError
+from mambrane.core.optional_package import optional_package
 from mambrane.core.printable import printable_path
 from mambrane.data.documents import limited, no_text_field
 
@@ -18,25 +18,17 @@ def read_parquet(path: Path, limit: int) -> Iterator[bytes]:
     Raises:
         UserError: the package pyarrow is not installed, or the file has no such column or is damaged.
     """
-    yield from limited(_texts(path, _pyarrow(path)), limit)
+    yield from limited(_texts(path), limit)
 
 
-def _pyarrow(path: Path) -> ModuleType:
+def _texts(path: Path) -> Iterator[bytes]:
+    way = "convert the file to jsonl with a field `text`"
+    # Takes a third of a second, and few runs need it.
+    parquet = optional_package("pyarrow.parquet", extra="parquet", asked_for=printable_path(path), otherwise=way)
+    from pyarrow import ArrowException
+
     try:
-        # Takes a third of a second, and few runs need it.
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UserError(
-            f"{printable_path(path)}: the package `pyarrow` is not installed",
-            wanted="the parquet extra of mambrane",
-            way_out="pip install 'mambrane[parquet]', or convert the file to jsonl with a field `text`",
-        ) from error
-    return pyarrow
-
-
-def _texts(path: Path, pyarrow: ModuleType) -> Iterator[bytes]:
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(path) as file:
             column = _text_column(path, file.schema_arrow)
             first_row = 0
             for batch in file.iter_batches(batch_size=ROWS_AT_ONCE, columns=[column]):
@@ -44,7 +36,7 @@ def _texts(path: Path, pyarrow: ModuleType) -> Iterator[bytes]:
                     batch.column(0), f"{printable_path(path)}, rows {first_row:,} to {first_row + len(batch) - 1:,}"
                 )
                 first_row += len(batch)
-    except (pyarrow.ArrowException, OSError) as error:
+    except (ArrowException, OSError) as error:
         raise UserError(
             f"{printable_path(path)}: not a whole parquet file ({error})",
             wanted="a parquet file",

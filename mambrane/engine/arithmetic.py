@@ -24,11 +24,7 @@ CUBLAS_WORKSPACE = ":4096:8"
 
 @contextmanager
 def arithmetic(precision: str, *, deterministic: bool) -> Iterator[None]:
-    """Compute so inside the context.
-
-    Args:
-        precision: "fp32", "tf32", "bf16" or "fp16".
-        deterministic: equal inputs give equal bits on a GPU too; an operation that cannot is refused.
+    """Compute so inside the context; deterministic: equal inputs give equal bits on a GPU too.
 
     Raises:
         UserError: the run needs an operation that has no deterministic form on its device.

@@ -45,13 +45,9 @@ class WeightUpdate:
         *,
         decides_on_device: bool,
     ) -> None:
-        """Prepare the update of one step.
+        """Prepare the update of one step by the parameters that train.
 
-        Args:
-            parameters: those that train, by name.
-            optimizers: who moves them.
-            extensions: gates and after-step extensions act.
-            decides_on_device: the host does not know whether the gradient is finite; `take_back` may follow.
+        With `decides_on_device` the host does not know whether the gradient is finite; `take_back` may follow.
         """
         self.parameters = parameters
         self.optimizers = optimizers

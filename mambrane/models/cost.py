@@ -7,12 +7,7 @@ from mambrane.models.language_model import LanguageModel
 
 
 def count_costs(model: LanguageModel, firing_rates: Sequence[FiringRates] | None = None) -> list[ComponentCost]:
-    """Return the cost of each component, per token of a forward pass.
-
-    Args:
-        model: the model.
-        firing_rates: of each block, as measured; None counts every neuron as always firing, which is the dense cost.
-    """
+    """Return the cost of each component, per token of a forward pass."""
     rates = firing_rates or [ALWAYS_FIRING] * len(model.blocks)
     by_name: dict[str, ComponentCost] = {}
     for block, block_rates in zip(model.stack, rates, strict=True):

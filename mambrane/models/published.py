@@ -16,10 +16,6 @@ def from_published(weights: dict[str, Tensor], settings: Mapping[str, Any] | Non
 
     Sizes are read off the tensors.
 
-    Args:
-        weights: tensors by their published names.
-        settings: the published config.json, for what no tensor shows: the groups of Mamba 2. None where there is none.
-
     Raises:
         UserError: tensors are missing or left over, or the model has parts that our blocks lack.
     """

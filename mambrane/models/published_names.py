@@ -57,10 +57,6 @@ def is_published(weights: Mapping[str, Tensor]) -> bool:
 def read_published(weights: Mapping[str, Tensor], settings: Mapping[str, Any] | None = None) -> PublishedModel:
     """Return published weights under our names, with the sizes of the model that they belong to.
 
-    Args:
-        weights: tensors by their published names.
-        settings: the published config.json; None where there is none.
-
     Raises:
         UserError: tensors are missing, or the model has parts that our blocks lack.
     """
@@ -120,11 +116,6 @@ def published_name(name: str) -> str:
 
 def published_settings(config: ModelConfig, vocab_size: int, *, end_of_text: int) -> dict[str, Any]:
     """Return the config.json with which transformers opens a model of these sizes.
-
-    Args:
-        config: a pattern of one kind of plain Mamba block.
-        vocab_size: rows of the embedding.
-        end_of_text: the token between documents.
 
     Raises:
         UserError: the pattern holds another kind of block, or both.

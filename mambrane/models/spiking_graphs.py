@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from mambrane.core.errors import UserError
+from mambrane.core.optional_package import optional_package
 from mambrane.layers.spiking import SpikingPopulation
 from mambrane.models.blocks.hybrid import HybridBlock
 from mambrane.models.blocks.spiking import SpikingBlock
@@ -45,7 +46,7 @@ def write_spiking_graphs(model: LanguageModel, folder: Path) -> WrittenGraphs:
     Raises:
         UserError: the library is missing, no block spikes, or the reset is one that NIR cannot say.
     """
-    nir = _nir_library()
+    nir = optional_package("nir", extra="nir", asked_for="--to nir")
     _refuse_subtracting_reset(model)
     spiking = ((index, block) for index, block in enumerate(model.stack))
     blocks = [(index, block) for index, block in spiking if isinstance(block, (SpikingBlock, HybridBlock))]
@@ -127,15 +128,3 @@ def _refuse_subtracting_reset(model: LanguageModel) -> None:
 
 def _array(weight: Tensor) -> np.ndarray:
     return weight.detach().cpu().float().numpy()
-
-
-def _nir_library() -> ModuleType:
-    try:
-        import nir
-    except ImportError as error:
-        raise UserError(
-            "--to nir: the package nir is not installed",
-            wanted="the nir extra of mambrane",
-            way_out="pip install 'mambrane[nir]'",
-        ) from error
-    return nir

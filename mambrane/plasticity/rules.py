@@ -125,9 +125,7 @@ def trace_over_rate(tau_ticks: float) -> float:
 def pair(trains: SpikeTrains, *, a_minus: float | None = None) -> Change:
     """Return the change of classical pair STDP, all pairs counted, for a potentiation of 1 at coincidence.
 
-    Args:
-        trains: spikes and traces.
-        a_minus: depression per pair; by default its area is 1.05 times that of potentiation.
+    `a_minus` is the depression per pair; by default its area is 1.05 times that of potentiation.
     """
     if a_minus is None:
         a_minus = DEPRESSION_OVER_POTENTIATION * trains.tau_plus_ticks / trains.tau_minus_ticks

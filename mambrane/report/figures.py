@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, SOFT_INK, RULE, PAPER = "#1f2933", "#6b7683", "#dfe3e8", "#ffffff"
-FIRST_POPULATION, SECOND_POPULATION, MAMBA = "#1f6f8b", "#d9822b", "#7a5c99"
+FIRST_POPULATION, SECOND_POPULATION, MAMBA = "#1f6f8b", "#b4610f", "#7a5c99"
 ALARM = "#c0392b"
-DOMAIN_COLOURS = ("#1f6f8b", "#d9822b", "#4c8c4a", "#a8487a", "#7a5c99", "#8c7a3d", "#4a90c2", "#b5523b")
+DOMAIN_COLOURS = ("#1f6f8b", "#b4610f", "#417f3f", "#a8487a", "#7a5c99", "#7d6c33", "#3678a8", "#6e4a32")
 
 DARK = {
     INK: "#e6eaee", SOFT_INK: "#a9b4bf", RULE: "#3a4550", PAPER: "#14191f", ALARM: "#ff7a6b",
-    "#1f6f8b": "#55b3d3", "#d9822b": "#f0a04b", "#7a5c99": "#b799da", "#4c8c4a": "#80c67d",
-    "#a8487a": "#e284b6", "#8c7a3d": "#cfba6c", "#4a90c2": "#83bfe9", "#b5523b": "#f28d73",
+    "#1f6f8b": "#55b3d3", "#b4610f": "#f0a04b", "#7a5c99": "#b799da", "#417f3f": "#80c67d",
+    "#a8487a": "#e284b6", "#7d6c33": "#cfba6c", "#3678a8": "#83bfe9", "#6e4a32": "#c9a083",
 }  # fmt: skip
-"""What each colour is on a dark page; one unit of contrast or more stays between it and the paper."""
+"""What each colour is on a dark page. All but rules and paper may be text: their contrast is at least 4.5 on both."""
 
 WIDE_PX, NARROW_PX = 760, 350
 PX_PER_INCH = 72

@@ -54,16 +54,24 @@ def kept_picture(matrix: ForgettingMatrix, kept: list[Kept]) -> Picture:
     """Return each domain's way from right after its task to now, with the bounds of the study as marks."""
     sign = 1 if matrix.measure.is_lower_better else -1
     most = max(kept, key=lambda each: sign * (each.now - each.learned))
-    ways = [f"{each.name} {each.learned:.3f} when learned, {each.now:.3f} now" for each in kept]
+    is_forgotten = sign * (most.now - most.learned) > 0
+    finding = f"Most forgotten: {most.name}." if is_forgotten else "None was forgotten."
+    ways = [_in_words(each) for each in kept]
     names = sorted({bound for each in kept for bound in each.bounds})
     rows = [(each.name, each.learned, each.now, *(each.bounds.get(name) for name in names)) for each in kept]
     return picture(
         "kept",
         90 + 30 * len(kept),
         partial(_draw_kept, matrix=matrix, kept=kept),
-        description=f"Forgetting by domain, {matrix.measure.title}: {'; '.join(ways)}. Most forgotten: {most.name}.",
+        description=f"Forgetting by domain, {matrix.measure.title}: {'; '.join(ways)}. {finding}",
         numbers=Numbers(("domain", "when learned", "now", *names), rows),
     )
+
+
+def _in_words(each: Kept) -> str:
+    bounds = [f"{value:.3f} with {bound} training" for bound, value in sorted(each.bounds.items())]
+    words = [f"{each.learned:.3f} when learned", f"{each.now:.3f} now", *bounds]
+    return f"{each.name} {', '.join(words)}"
 
 
 def _draw_kept(figure: "Figure", *, matrix: ForgettingMatrix, kept: list[Kept]) -> None:
@@ -76,7 +84,7 @@ def _draw_kept(figure: "Figure", *, matrix: ForgettingMatrix, kept: list[Kept]) 
     axes.grid(visible=True, axis="x", color=RULE)
     axes.set_title(f"held-out {matrix.measure.title}: ring when learned, dot now", pad=8)
     if any(each.bounds for each in kept):
-        axes.set_xlabel("cross: naive training of the study; diamond: joint training")
+        axes.set_xlabel("cross: naive training; diamond: joint")
 
 
 def _draw_way(axes: "Axes", each: Kept, row: int) -> None:

@@ -57,7 +57,7 @@ class Panel(NamedTuple):
 def training_picture(history: RunHistory, matrix: ForgettingMatrix | None) -> Picture:
     """Return training loss with held-out loss after each task, learning rate and gradient norm, tasks marked."""
     heldout = heldout_by_task(history, matrix)
-    title = loss_title(history) + "; ring: the task's held-out text" * bool(heldout)
+    title = loss_title(history) + "; ring: held-out text" * bool(heldout)
     loss = Panel(title, (Curve(loss_series(history), FIRST_POPULATION),), 3.0, True, heldout)
     rest = [("learning_rate", "learning rate, per step"), ("gradient_norm", "gradient norm before clipping")]
     rest += [(name, f"{name.partition('/')[2]}: added to the loss, nats per token") for name in history.added_losses()]

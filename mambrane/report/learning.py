@@ -9,6 +9,7 @@ from mambrane.report import page
 from mambrane.report.data import ReportData
 from mambrane.report.figures_forgetting import Kept, kept_domains, kept_picture
 from mambrane.report.figures_learning import forgetting_picture, heldout_by_task, loss_series, training_picture
+from mambrane.report.heat import Heat, heat_figure
 from mambrane.watch import formatting
 from mambrane.watch.history import RunHistory
 from mambrane.watch.table import metric_title
@@ -143,7 +144,7 @@ def _heat(matrix: ForgettingMatrix) -> str:
     names = ["untrained", *(f"{task + 1} {matrix.task_name(task)}" if own else "all" for task in tasks)]
     rows = [(name, row) for name, row in zip(names, matrix.values, strict=True) if _measured(row)]
     known = [number for _, row in rows for number in _measured(row)]
-    heat = page.heat_table(
+    heat = Heat(
         ["after task", *matrix.domains],
         rows,
         own=own,
@@ -156,7 +157,7 @@ def _heat(matrix: ForgettingMatrix) -> str:
         f"{'worse' if lower else 'better'}, by ratio. Framed: a domain right after its own task; below it, a "
         f"{'rise' if lower else 'fall'} is forgetting."
     )
-    return f"<figure>{heat}<figcaption>{caption}</figcaption></figure>"
+    return heat_figure("matrix", heat, caption)
 
 
 def _metrics(matrix: ForgettingMatrix) -> str:

@@ -9,6 +9,7 @@ from mambrane.report.data import ReportData
 from mambrane.report.figures import FIRST_POPULATION, MAMBA, SECOND_POPULATION
 from mambrane.report.figures_learning import block_panels, number_panels, panels_picture
 from mambrane.report.figures_neurons import raster_picture, rates_picture, silent_share
+from mambrane.report.heat import Heat, heat_figure
 from mambrane.watch import formatting
 from mambrane.watch.history import RunHistory
 
@@ -80,14 +81,14 @@ def paths(data: ReportData) -> str:
         "Gate of the spikes in each head of each block that has one, mean over the tokens read: 0 is Mamba alone, 1 "
         "lets through all that spikes contribute. A fresh model starts at 0.5, and its spikes contribute nothing yet."
     )
-    heat = page.heat_table(header, rows, limits=(0.0, 1.0))
+    heat = heat_figure("gates", Heat(header, rows, limits=(0.0, 1.0)), caption)
     over_time = ""
     if panels := block_panels(data.history, [("activity/gate", "gate of the spikes", MAMBA)]):
         pictured = panels_picture("gates-over-time", data.history, panels)
         over_time = page.figure(
             pictured, "The same gate in training, mean over heads, one curve a block: pale is the first."
         )
-    return page.section("gates", title, f"<figure>{heat}<figcaption>{caption}</figcaption></figure>", over_time)
+    return page.section("gates", title, heat, over_time)
 
 
 def plasticity(data: ReportData) -> str:

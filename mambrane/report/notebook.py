@@ -5,7 +5,7 @@ from html import escape
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.core.events import Event
-from mambrane.report import page
+from mambrane.report.heat import Heat, heat_table
 from mambrane.watch import formatting
 from mambrane.watch.event_messages import warning_of
 from mambrane.watch.numbers import matrix_of
@@ -80,7 +80,7 @@ def matrix_html(matrix: ForgettingMatrix) -> str:
         for row, values in enumerate(matrix.values)
         if any(value is not None for value in values)
     ]
-    heat = page.heat_table(["held-out " + matrix.measure.title, *matrix.domains], rows, logarithmic=True)
+    heat = heat_table(Heat(["held-out " + matrix.measure.title, *matrix.domains], rows, logarithmic=True))
     metrics = [
         f"<li>{escape(metric_title(name, matrix.measure))}: {escape(metric_text(name, metric, matrix.measure))}</li>"
         for name, metric in matrix.metrics().items()

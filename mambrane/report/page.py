@@ -1,9 +1,7 @@
 """Pieces of the report's page: sections, pictures, tables, in plain HTML. Everything is inline: nothing is fetched."""
 
-import math
 import re
-from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from collections.abc import Iterable, Sequence
 from html import escape
 
 from mambrane.report import figures
@@ -135,9 +133,14 @@ def paragraph(text: str, kind: str = "") -> str:
 def figure(pictured: Picture, caption: str) -> str:
     """Return a picture in both forms, of which the page shows the one that fits, and what one sees in it."""
     forms = f'<div class="wide">{pictured.wide}</div>\n<div class="narrow">{pictured.narrow}</div>'
+    return f"<figure>\n{forms}\n{caption_of(pictured, caption)}</figure>"
+
+
+def caption_of(pictured: Picture, caption: str) -> str:
+    """Return the caption of a picture, with links to its files."""
     links = [svg_link(pictured), csv_link(pictured)]
     files = f' <span class="files">{" ".join(filter(None, links))}</span>' if any(links) else ""
-    return f"<figure>\n{forms}\n<figcaption>{prose(caption)}{files}</figcaption>\n</figure>"
+    return f"<figcaption>{prose(caption)}{files}</figcaption>"
 
 
 def tiles(items: Sequence[tuple[str, str, str]]) -> str:
@@ -159,68 +162,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, kind: str = "
         body.append(f'<tr{mark}><th scope="row">{escape(name)}</th>{columns}</tr>')
     attribute = f' class="{kind}"' if kind else ""
     return (
-        f"{_scroll(header)}<table{attribute}><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+        f"{scroll(header)}<table{attribute}><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
 
 
-def heat_table(
-    header: Sequence[str],
-    rows: Sequence[tuple[str, Sequence[float | None]]],
-    *,
-    own: Sequence[tuple[int, int]] = (),
-    digits: int = 2,
-    logarithmic: bool = False,
-    limits: tuple[float, float] | None = None,
-) -> str:
-    """Return a table of numbers on a scale of blue: the higher, the darker.
-
-    Args:
-        header: the corner and the columns.
-        rows: name and numbers of each row; None is shown as a dash.
-        own: cells (row, column) with a frame.
-        digits: decimals shown.
-        logarithmic: equal ratios, not equal differences, are equally far apart in colour.
-        limits: numbers with the lightest and the darkest colour; those of the table if None.
-    """
-    known = [number for _, numbers in rows for number in numbers if number is not None]
-    low, high = limits or (min(known), max(known))
-    position = partial(_position, low=low, high=high, logarithmic=logarithmic)
-    body = []
-    for row, (name, numbers) in enumerate(rows):
-        cells = [_heat_cell(n, position, digits, (row, column) in own) for column, n in enumerate(numbers)]
-        body.append(f'<tr><th scope="row">{escape(name)}</th>{"".join(cells)}</tr>')
-    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in header)
-    return (
-        f'{_scroll(header)}<table class="heat"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(body)}</tbody></table></div>"
-    )
-
-
-def _scroll(header: Sequence[str]) -> str:
+def scroll(header: Sequence[str]) -> str:
     """Return the opening of what a wide table scrolls in, also by keyboard."""
     return f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(", ".join(header))}">'
-
-
-_LIGHTEST, _DARKEST = (240, 246, 249), (31, 111, 139)
-
-
-def _position(number: float, *, low: float, high: float, logarithmic: bool) -> float:
-    """Return where a number stands between the lightest colour (0) and the darkest (1)."""
-    if high <= low:
-        return 0.0
-    if logarithmic:
-        number, low, high = (math.log(max(value, 1e-9)) for value in (number, low, high))
-    return min(max((number - low) / (high - low), 0.0), 1.0)
-
-
-def _heat_cell(number: float | None, position: Callable[[float], float], digits: int, framed: bool) -> str:
-    if number is None:
-        return "<td>&ndash;</td>"
-    depth = position(number)
-    red, green, blue = (round(a + (b - a) * depth) for a, b in zip(_LIGHTEST, _DARKEST, strict=True))
-    ink = figures.PAPER if depth > 0.6 else figures.INK
-    frame = ' class="own"' if framed else ""
-    return f'<td{frame} style="background:rgb({red},{green},{blue});color:{ink}">{number:.{digits}f}</td>'
 
 
 def settings(sections: Sequence[tuple[str, Sequence[tuple[str, str]]]]) -> str:

@@ -18,7 +18,7 @@ from mambrane.run.kernels import all_operations_of
 from mambrane.run.methods import shown_numbers
 from mambrane.run.outside import arguments_of, extension_lines
 from mambrane.run.presets import smaller_presets
-from mambrane.run.switches import on_and_off
+from mambrane.run.shown_switches import on_and_off
 from mambrane.run.timing import expected_time_now
 from mambrane.storage.run_folder import RunFolder
 
@@ -60,9 +60,9 @@ def announce(
 
 def announce_time(config: RunConfig, runner: Runner, vocab_size: int, device: torch.device, events: EventLog) -> None:
     """Say about how long what is left will take; a finished run has nothing left."""
-    left = Stream(tasks=runner.stream.tasks[runner.num_learned :], domains=runner.stream.domains)
+    left = Stream(tasks=runner.stream.tasks[runner.progress.num_learned :], domains=runner.stream.domains)
     steps = steps_by_task(config, left)
-    steps_left = sum(steps) - runner.steps_closed
+    steps_left = sum(steps) - runner.progress.steps_closed
     if config.run.max_steps > 0:
         steps_left = min(steps_left, config.run.max_steps - runner.trainer.counters.applied)
     if steps_left <= 0 or not left.tasks:

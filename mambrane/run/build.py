@@ -1,14 +1,15 @@
 """The only place where the parts meet: from a configuration to a runner that is ready to go."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from mambrane.continual.measure import Measurement
-from mambrane.continual.runner import Runner, steps_of_task
-from mambrane.continual.stream import Stream, build_stream
+from mambrane.continual.row_evaluation import RowEvaluation
+from mambrane.continual.run_storage import RunStorage
+from mambrane.continual.runner import Runner
+from mambrane.continual.stream import Stream, steps_of_task
 from mambrane.continual.terms import Terms
 from mambrane.core.events import EventLog
 from mambrane.core.renamed import with_present_state_names
@@ -16,7 +17,7 @@ from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
 from mambrane.engine.extensions import TakeUpView
 from mambrane.engine.ranks import ONE_RANK, Ranks
-from mambrane.engine.shards import refuse_without_shards, shard_, whole_state
+from mambrane.engine.shards import refuse_without_shards, shard_, whole_state, without_pieces
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.compiling import compile_blocks
@@ -25,6 +26,7 @@ from mambrane.run.configuration import SETTINGS_PART, settings_of
 from mambrane.run.memory_share import with_replay_size
 from mambrane.run.methods import build_extensions, methods_of
 from mambrane.storage.checkpoint_files import Checkpoint
+from mambrane.storage.run_folder import RunFolder
 from mambrane.storage.saver import BackgroundSaver
 from mambrane.storage.state_files import encode_state
 from mambrane.tasks import task_kind
@@ -60,44 +62,26 @@ def steps_by_task(config: RunConfig, stream: Stream) -> list[int]:
 
 def build_runner(
     config: RunConfig,
-    domains: Sequence[Domain],
+    stream: Stream,
     model: LanguageModel,
+    folder: RunFolder,
     *,
     device: torch.device,
     events: EventLog,
     should_stop: Callable[[], bool],
     saver: BackgroundSaver,
-    matrix_path: Path,
     from_outside: Sequence[object] = (),
-    stream: Stream | None = None,
-    tasks_path: Path | None = None,
     reference: Sequence[Domain] = (),
     ranks: Ranks = ONE_RANK,
     began: RunConfig | None = None,
 ) -> Runner:
     """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands.
 
-    Of several processes the first one writes; it saves after all have agreed on weights and extension states.
-
-    Args:
-        config: the run, or the session of a run that is taught more.
-        domains: its text.
-        model: what learns.
-        device: where.
-        events: receives everything that happens.
-        should_stop: asked often.
-        saver: writes its checkpoints.
-        matrix_path: of matrix.json.
-        from_outside: extensions from other packages.
-        stream: the tasks; left out, those that the configuration makes of the domains.
-        tasks_path: of tasks.json.
-        reference: text outside the tasks, measured beside each row of the matrix.
-        ranks: the processes that train together.
-        began: what the run began with, which every checkpoint keeps; `config` where not given.
+    Of several processes the first one writes; it saves after all have agreed on weights and extension states. `began`
+    is what the run began with, which every checkpoint keeps; `config` may be that of a later task.
     """
     _place(model, config, device, from_outside, ranks)
     kind = build_task_kind(config, device)
-    stream = stream or build_stream(domains, config.continual, config.run.epochs)
     trainer = Trainer(
         model,
         config.engine,
@@ -113,7 +97,7 @@ def build_runner(
         parts = parts_of(runner)
         if trainer.is_sharded:
             # No rank has another's pieces to differ from.
-            ranks.require_equal(encode_state(parts.states["extensions"]).tensors)
+            ranks.require_equal(encode_state(without_pieces(parts.states["extensions"])).tensors)
             parts = Parts(*(whole_state(part, keeps=ranks.is_first) for part in parts))
         elif ranks.size > 1:
             equal = {"weights": parts.weights, "extensions": parts.states["extensions"]}
@@ -143,22 +127,26 @@ def build_runner(
     runner = Runner(
         stream,
         trainer,
+        RowEvaluation(
+            trainer,
+            kind.evaluate,
+            measure=kind.measure,
+            # Weights that the run started from may be gone.
+            evaluate_untrained=None if config.run.init_from else evaluate_untrained,
+            reference=reference,
+        ),
         make_loader=kind.make_loader,
-        evaluate=kind.evaluate,
-        measure=kind.measure,
         training_numbers=kind.training_numbers,
-        save=save,
-        poll_save=saver.poll,
-        events=events,
-        matrix_path=matrix_path if ranks.is_first else None,
+        storage=RunStorage(
+            save=save,
+            poll_save=saver.poll,
+            pin=pin,
+            put_back=put_back,
+            matrix_path=folder.matrix_file if ranks.is_first else None,
+            tasks_path=folder.tasks_file if ranks.is_first else None,
+        ),
         max_steps=config.run.max_steps,
         terms=Terms(max_forgetting=config.continual.max_forgetting, min_gain=config.continual.min_gain),
-        pin=pin,
-        put_back=put_back,
-        # Weights that the run started from may be gone.
-        evaluate_untrained=None if config.run.init_from else evaluate_untrained,
-        tasks_path=tasks_path if ranks.is_first else None,
-        reference=reference,
     )
     return runner
 
@@ -187,17 +175,9 @@ def parts_of(runner: Runner) -> Parts:
 
 
 def restore(runner: Runner, checkpoint: Checkpoint, *, take_up: bool = False) -> None:
-    """Bring a fresh runner to where the checkpoint stands.
-
-    Args:
-        runner: as `build_runner` returned it.
-        checkpoint: of the run.
-        take_up: whether the next tasks may have other methods than those before; False refuses others.
-    """
-    view = None
+    """Bring a fresh runner to where the checkpoint stands; with `take_up` the next tasks may have other methods."""
     state = with_present_state_names(dict(checkpoint.parts))["runner"]
-    if take_up:
-        view = take_up_view(runner.trainer, state["num_learned"], runner.stream)
+    view = take_up_view(runner.trainer, state["num_learned"], runner.stream) if take_up else None
     restore_trainer(runner.trainer, checkpoint, take_up=view)
     runner.load_state_dict(state)
 

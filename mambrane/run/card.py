@@ -7,7 +7,7 @@ from typing import Any
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.models.config import ModelConfig
 from mambrane.run.config import RunConfig
-from mambrane.run.switches import on_and_off
+from mambrane.run.shown_switches import on_and_off
 from mambrane.watch.table import metric_text, metric_title
 
 FRONT_MATTER = """\
@@ -43,15 +43,7 @@ def model_card(
 ) -> str:
     """Return the card as Markdown.
 
-    Args:
-        config: the run.
-        name: title of the card.
-        step: optimizer steps behind the weights.
-        weights: which weights they are, as text.
-        parameters: of the model.
-        domains: what the run wrote down of its text.
-        matrix: what it measured; None where nothing was.
-        usage: how the model is opened, Markdown.
+    `weights` says which they are; `domains` are the records of the text; `usage` shows how the model is opened.
     """
     on, off = on_and_off(config)
     parts = [

@@ -1,18 +1,17 @@
 """Runs side by side: settings that differ, metrics, and the cells of their forgetting matrices."""
 
-import csv
-import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.core.errors import UserError
-from mambrane.run.config import RunConfig, defaults_for_old_runs, to_dict
+from mambrane.core.text_tables import csv_text, latex_row, latex_text, markdown_rows
+from mambrane.run.config import RunConfig, flat
 from mambrane.run.configuration import read_configuration
 from mambrane.run.run import Run
-from mambrane.storage.run_folder import RunFolder, filled_in
+from mambrane.storage.run_folder import RunFolder
 from mambrane.watch.table import metric_title
 
 Kind = Literal["setting", "metric", "matrix"]
@@ -22,9 +21,6 @@ TITLES: dict[Kind, str] = {
     "matrix": "Forgetting matrix, held-out text by tasks learned",
 }
 NOT_COMPARED = ("run.output_dir", "run.dry_run")
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    character: "\\" + character for character in "&%$#_{}"
-}
 
 
 class Row(NamedTuple):
@@ -60,37 +56,28 @@ class Comparison(NamedTuple):
 
     def csv(self) -> str:
         """Return it as comma-separated values, a column a run; what there is none of is empty."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["kind", "name", *self.runs])
-        for row in self.rows:
-            writer.writerow([row.kind, row.name, *("" if value is None else value for value in row.values)])
-        return text.getvalue()
+        return csv_text(["kind", "name", *self.runs], [[row.kind, row.name, *row.values] for row in self.rows])
 
     def markdown(self) -> str:
         """Return it as a Markdown table for each kind."""
         parts = []
         for kind, title in TITLES.items():
-            rows = [["", *self.runs], ["---", *["---:"] * len(self.runs)]]
-            rows += [[row.name, *row.cells] for row in self.of_kind(kind)]
-            lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
+            rows = [[row.name, *row.cells] for row in self.of_kind(kind)]
+            lines = markdown_rows(["", *self.runs], rows, rule="---:")
             parts.append("\n".join([f"## {title}", "", *lines]) + "\n")
         return "\n".join(parts)
 
     def latex(self) -> str:
         """Return it as one LaTeX table for the package booktabs."""
-        lines = [r"\begin{tabular}{l" + "r" * len(self.runs) + "}", r"\toprule", _latex_row(["", *self.runs])]
+        lines = [r"\begin{tabular}{l" + "r" * len(self.runs) + "}", r"\toprule", latex_row(["", *self.runs])]
         for kind, title in TITLES.items():
-            lines += [r"\midrule", rf"\multicolumn{{{len(self.runs) + 1}}}{{l}}{{\emph{{{_latex(title)}}}}} \\"]
-            lines += [_latex_row([row.name, *row.cells]) for row in self.of_kind(kind)]
+            lines += [r"\midrule", rf"\multicolumn{{{len(self.runs) + 1}}}{{l}}{{\emph{{{latex_text(title)}}}}} \\"]
+            lines += [latex_row([row.name, *row.cells]) for row in self.of_kind(kind)]
         return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
 def compare(runs: Sequence[Path | str]) -> Comparison:
     """Return what differs between runs, and what each has learned.
-
-    Args:
-        runs: folders of two runs or more.
 
     Raises:
         UserError: there are fewer, or one is not the folder of a run.
@@ -113,10 +100,8 @@ def _configuration(run: Run) -> RunConfig:
 
 
 def _setting_rows(configs: Sequence[RunConfig]) -> list[Row]:
-    defaults = to_dict(defaults_for_old_runs())
-    flat = [_flat(filled_in(to_dict(config), defaults)) for config in configs]
-    names = dict.fromkeys(name for settings in flat for name in settings)
-    rows = [Row("setting", name, tuple(settings.get(name) for settings in flat)) for name in names]
+    found = [flat(config) for config in configs]
+    rows = [Row("setting", name, tuple(settings[name] for settings in found)) for name in found[0]]
     return [row for row in rows if len(set(map(str, row.values))) > 1 and row.name not in NOT_COMPARED]
 
 
@@ -148,10 +133,6 @@ def _cells(matrix: ForgettingMatrix) -> dict[str, float | None]:
     }
 
 
-def _flat(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
-
-
 def _names(folders: Sequence[Path]) -> list[str]:
     """Return the name of each folder; the whole path where two have one name."""
     names = [folder.resolve().name for folder in folders]
@@ -166,11 +147,3 @@ def _text(value: Any) -> str:  # noqa: ANN401 -- any JSON value
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e-3 or abs(value) >= 1e4 else f"{value:.3f}"
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _latex(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(map(_latex, cells)) + r" \\"

@@ -211,14 +211,18 @@ def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
+def flat(config: RunConfig) -> dict[str, Any]:
+    """Return the value of every setting, as JSON, by dotted name."""
+    return {f"{section}.{name}": value for section, values in to_dict(config).items() for name, value in values.items()}
+
+
 def fingerprint(config: RunConfig) -> str:
     """Return a hexadecimal hash of the settings that decide what is learned and are not `defaults_for_old_runs`."""
-    defaults = to_dict(defaults_for_old_runs())
+    defaults = flat(defaults_for_old_runs())
     chosen = {
-        earlier_setting(f"{section}.{name}"): value
-        for section, values in to_dict(config).items()
-        for name, value in values.items()
-        if f"{section}.{name}" not in OPERATIONAL and value != defaults[section][name]
+        earlier_setting(name): value
+        for name, value in flat(config).items()
+        if name not in OPERATIONAL and value != defaults[name]
     }
     if not config.data.has_own_text and config.data.data != ("builtin",):
         chosen["data.data"] = list(config.data.data)

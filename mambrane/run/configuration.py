@@ -7,7 +7,6 @@ afterwards would describe a run that nobody trained: it is refused wherever a ru
 from typing import Any
 
 from mambrane.core.errors import UserError
-from mambrane.core.events import EventLog
 from mambrane.core.renamed import with_present_settings
 from mambrane.run.config import OPERATIONAL, RunConfig, defaults_for_old_runs, from_dict, to_dict
 from mambrane.storage.checkpoint import Checkpoints
@@ -38,7 +37,7 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 
 
 def _refuse_other_settings(folder: RunFolder, config: RunConfig) -> None:
-    checkpoints = Checkpoints(folder.checkpoints_folder, keep=2, events=EventLog())
+    checkpoints = Checkpoints(folder.checkpoints_folder)
     saved = checkpoints.read_part(SETTINGS_PART)
     # A version before 2026-11-28 kept none.
     if not isinstance(saved, dict):

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mambrane.core.errors import UserError
+from mambrane.core.optional_package import optional_package
 from mambrane.core.seeding import make_generator
 from mambrane.measure.decoding import Decoder
 from mambrane.measure.sampling import Sampling
@@ -83,15 +83,7 @@ def harness_model(run: Run | Path | str) -> Any:  # noqa: ANN401 -- lm_eval.api.
     Raises:
         UserError: the extra `eval` is not installed.
     """
-    try:
-        from lm_eval.api.model import LM
-    except ImportError as error:
-        raise UserError(
-            "the package lm_eval is not installed",
-            wanted="the eval extra of mambrane",
-            way_out="pip install 'mambrane[eval]'",
-        ) from error
-
+    LM: Any = optional_package("lm_eval.api.model", extra="eval", asked_for="the harness").LM
     answers = Answers(run if isinstance(run, Run) else Run.open(run))
 
     class MambraneModel(LM):

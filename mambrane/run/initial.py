@@ -59,7 +59,7 @@ def read_source(name: str) -> Source:
         return Source(found.config, found.weights, found.tokenizer)
     folder = RunFolder(Path(name))
     config = read_configuration(folder)
-    checkpoint = Checkpoints(folder.checkpoints_folder, keep=2, events=EventLog()).load_newest()
+    checkpoint = Checkpoints(folder.checkpoints_folder).load_newest()
     if checkpoint is None:
         raise UserError(f"{name} has no checkpoint yet", wanted="a run that has trained", way_out="train it first")
     weights = {**checkpoint.weights["model"], **checkpoint.weights.get("ema", {})}
@@ -67,12 +67,7 @@ def read_source(name: str) -> Source:
 
 
 def shaped_like(base: RunConfig, name: str, chosen: Mapping[str, Any] | None = None) -> RunConfig:
-    """Return a configuration that starts from a model, with its sizes and its tokenizer.
-
-    Args:
-        base: the configuration otherwise.
-        name: a run, a folder, or hf:OWNER/MODEL.
-        chosen: settings by name that stay as they are.
+    """Return a configuration that starts from a model, with its sizes and its tokenizer; settings in `chosen` stay.
 
     Raises:
         UserError: there is no such model, or its tokenizer is missing and none was chosen.
@@ -128,14 +123,9 @@ def initial_tokenizer(config: RunConfig) -> Tokenizer | None:
 def start_from(
     config: RunConfig, folder: RunFolder, model: LanguageModel, tokenizer: Tokenizer, events: EventLog
 ) -> None:
-    """Give a model the weights that its run starts from, unless the run is under way; say what fitted.
+    """Give a fresh model the weights that its run starts from, unless the run is under way; say what fitted.
 
-    Args:
-        config: the run.
-        folder: of the run.
-        model: freshly drawn; changed in place.
-        tokenizer: of the run.
-        events: receives "initial_weights", with every name and a `message`.
+    Emits "initial_weights", with every name and a `message`.
 
     Raises:
         UserError: nothing fits, or the run here started from other weights.

@@ -7,12 +7,7 @@ from mambrane.run.config import RunConfig
 
 
 def with_replay_size(config: RunConfig, stream: Stream) -> RunConfig:
-    """Return the configuration with the number of sequences that --replay-share stands for; without a share as it is.
-
-    Args:
-        config: the run.
-        stream: its tasks, those that were learned before too.
-    """
+    """Return the configuration with the number of sequences that --replay-share stands for, if there is one."""
     continual = config.continual
     if continual.replay_share == 0:
         return config

@@ -81,10 +81,7 @@ def settings_by_name() -> dict[str, tuple[str, Any]]:
 def fitted_to(base: RunConfig, chosen: Mapping[str, Any], given: Collection[str]) -> RunConfig:
     """Return a preset fitted to the user's choices: number of tasks, switches that lean on others, heads.
 
-    Args:
-        base: the preset.
-        chosen: the user's settings by name; of those that others depend on, all.
-        given: names of settings that will be set again after this.
+    `chosen` has all settings that others depend on; those in `given` will be set again after this.
 
     Raises:
         UserError: the text that was chosen is not there.

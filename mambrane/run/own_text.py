@@ -22,13 +22,7 @@ from mambrane.storage.run_folder import RunFolder
 
 
 def keep_heldout_text(folder: RunFolder, texts: Sequence[Corpus], max_bytes: int, events: EventLog) -> None:
-    """Keep a copy of what is held out of each text, or say why not.
-
-    Args:
-        folder: of the run.
-        texts: the run's text.
-        max_bytes: size of the largest split that is kept; 0 keeps none.
-        events: receives "heldout_text_not_kept" (with a `message`).
+    """Keep a copy of what is held out of each text, up to `max_bytes` each, or say why not ("heldout_text_not_kept").
 
     Raises:
         StorageError: the disk refused.

@@ -42,19 +42,6 @@ class TaskPlan(NamedTuple):
     tokens: int
 
 
-class DomainPlan(NamedTuple):
-    """How much text of a domain there is, and what of it is used."""
-
-    name: str
-    bytes_there: int | None
-    """Text that the domain's files hold; None where only reading all of it could tell."""
-    bytes_read: int
-    train_bytes: int
-    heldout_bytes: int
-    overlap_ratio: float
-    """Part of the held-out bytes whose lines stand in the training text of any domain too."""
-
-
 class GpuPlan(NamedTuple):
     """What the run would take on a GPU that is not here: a prediction, nothing is measured."""
 
@@ -72,7 +59,7 @@ class Plan:
     """Every setting, those of extensions with all of their own."""
     folder: Path
     """Folder of the run."""
-    domains: tuple[DomainPlan, ...]
+    domains: tuple[Domain, ...]
     tasks: tuple[TaskPlan, ...]
     parts: tuple[ComponentCost, ...]
     """Parameters and cost of the model, part by part."""
@@ -103,7 +90,7 @@ class Plan:
             "config": to_dict(self.config),
             "output_dir": str(self.folder),
             "extensions": list(self.config.run.extension),
-            "domains": [domain._asdict() for domain in self.domains],
+            "domains": [domain.summary for domain in self.domains],
             "tasks": [task._asdict() for task in self.tasks],
             "steps": self.steps,
             "parameters": self.parameters,
@@ -159,7 +146,7 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
     return Plan(
         config=config,
         folder=config.folder_for([*(domain.content_hash for domain in domains), *place_hash(config)]),
-        domains=tuple(_domain_plan(domain) for domain in domains),
+        domains=tuple(domains),
         tasks=tuple(
             TaskPlan(task.name, task.num_epochs, steps, loader.num_tokens * task.num_epochs)
             for task, loader, steps in zip(stream.tasks, loaders, steps_by_task(config, stream), strict=True)
@@ -178,17 +165,6 @@ def _on_gpu(config: RunConfig, stream: Stream, rehearsed: Rehearsal, kept_bytes:
     predicted = predict(config, rehearsed, compiled=config.engine.compile)
     seconds = expected_time(config, stream, predicted.step_s / config.engine.accumulation_steps).seconds
     return GpuPlan(H100.name, seconds, predicted.tokens_per_s, kept_bytes + rehearsed.saved_bytes)
-
-
-def _domain_plan(domain: Domain) -> DomainPlan:
-    return DomainPlan(
-        name=domain.name,
-        bytes_there=domain.bytes_there,
-        bytes_read=domain.bytes_read,
-        train_bytes=domain.train.num_bytes,
-        heldout_bytes=domain.heldout_bytes,
-        overlap_ratio=domain.overlap_ratio,
-    )
 
 
 def kept_by_parameter(config: RunConfig) -> dict[str, int]:

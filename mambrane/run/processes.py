@@ -38,11 +38,6 @@ def require_same_start(ranks: Ranks, config: RunConfig, texts: Sequence[Corpus])
 def require_shared(ranks: Ranks, folder: RunFolder, *, within_s: float = SEEN_WITHIN_S) -> None:
     """Refuse a folder that is not the same place for all processes; the first one holds its lock.
 
-    Args:
-        ranks: the processes.
-        folder: of the run.
-        within_s: how long to look.
-
     Raises:
         RanksDifferError: it names the ranks that do not see what the first one has written.
     """

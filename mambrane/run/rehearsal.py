@@ -112,13 +112,7 @@ def loops_over_tokens(config: RunConfig) -> list[str]:
 
 
 def rehearse(config: RunConfig, vocab_size: int, precision: str) -> Rehearsal:
-    """Return what a micro-batch of a run asks of a GPU.
-
-    Args:
-        config: the run; its batch size and length, its model and its objective.
-        vocab_size: tokens of its tokenizer.
-        precision: "fp32", "tf32", "bf16" or "fp16".
-    """
+    """Return what a micro-batch of a run asks of a GPU."""
     # Dropout draws on the CPU, which a rehearsal has no numbers for.
     settings = replace(config.model, dropout=0.0)
     with META, torch.random.fork_rng(devices=[]):

@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mambrane.core.events import EventLog
 from mambrane.data.domains import Domain
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.measure.energy import estimate_energy
@@ -23,7 +22,7 @@ PROBED_TOKENS = 1024
 def model_parts(saved: SavedRun) -> dict[str, Any]:
     """Return time constants, STDP window and importance by layer as fields of `ReportData`."""
     plasticity = saved.config.plasticity
-    checkpoint = Checkpoints(saved.folder.checkpoints_folder, keep=2, events=EventLog()).load_newest()
+    checkpoint = Checkpoints(saved.folder.checkpoints_folder).load_newest()
     states = {} if checkpoint is None else checkpoint.parts["extensions"]
     return {
         "time_constants": {
@@ -44,13 +43,7 @@ def probed_parts(model: LanguageModel, tokenizer: Tokenizer, domain: Domain) -> 
 
 
 def importance_by_layer(model: nn.Module, states: Mapping[str, Any], *, kappa: float) -> Importance | None:
-    """Return how much the tasks so far lean on each layer, as the regularizer or meta-plasticity has it; None without.
-
-    Args:
-        model: the model.
-        states: of the run's extensions, by name.
-        kappa: strength of meta-plasticity.
-    """
+    """Return how much the tasks so far lean on each layer, as the regularizer or meta-plasticity has it, if any."""
     parameters = dict(model.named_parameters())
     regularizer = states.get("regularizer", {}).get("importance")
     if regularizer:

@@ -19,14 +19,7 @@ TEMPERATURE = 0.6
 def write_samples(
     model: LanguageModel, tokenizer: Tokenizer, domains: Sequence[Domain], *, weights: str
 ) -> tuple[Sample, ...]:
-    """Return, for every domain, a beginning that was never trained on and what the model makes of it.
-
-    Args:
-        model: the model.
-        tokenizer: its tokenizer.
-        domains: whose held-out text gives the beginnings.
-        weights: which weights the model has, as text.
-    """
+    """Return, for every domain, a beginning that was never trained on and what the model makes of it."""
     prompts = [domain.heldout.tokens[:PROMPT_TOKENS].astype(np.int64).tolist() for domain in domains]
     written: list[list[int]] = [[] for _ in domains]
     tokens = generate_batch(

@@ -11,7 +11,7 @@ import torch
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.matrix_file import num_other_cells
-from mambrane.continual.stream import refuse_another_tokenizer
+from mambrane.continual.text_identity import refuse_another_tokenizer
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.core.ordinary_files import read_ordinary
@@ -68,7 +68,7 @@ def open_run(
     folder = RunFolder(path)
     config = read_configuration(folder)
     events = events or EventLog()
-    checkpoint = Checkpoints(folder.checkpoints_folder, keep=2, events=events).load_newest()
+    checkpoint = Checkpoints(folder.checkpoints_folder, events=events).load_newest()
     if checkpoint is None:
         raise UserError(
             f"{path} has no checkpoint yet", wanted="a run that has trained", way_out="run its train command again"
@@ -164,7 +164,7 @@ def mend_records(folder: RunFolder, at_hand: Sequence[Domain], events: EventLog)
 
 def edited_numbers(folder: RunFolder, matrix: ForgettingMatrix) -> str | None:
     """Return in a sentence that numbers of matrix.json are not those of the newest checkpoint; None where all are."""
-    runner = Checkpoints(folder.checkpoints_folder, keep=2, events=EventLog()).read_part("runner")
+    runner = Checkpoints(folder.checkpoints_folder).read_part("runner")
     others = 0 if runner is None else num_other_cells(matrix, runner["matrix"])
     if not others:
         return None
@@ -176,16 +176,14 @@ def edited_numbers(folder: RunFolder, matrix: ForgettingMatrix) -> str | None:
 
 def _names_by_hash(folder: RunFolder) -> dict[str, str]:
     """Return the domains that the newest checkpoint knows, by the hash of their text, in the order of the matrix."""
-    runner = Checkpoints(folder.checkpoints_folder, keep=2, events=EventLog()).read_part("runner")
+    runner = Checkpoints(folder.checkpoints_folder).read_part("runner")
     return {} if runner is None else {content_hash: name for name, content_hash in _text_of(runner).items()}
 
 
 def texts_as_saved(texts: list[Corpus], records: list[dict[str, Any]]) -> list[Corpus]:
     """Return the texts under the names that the run knows them by, wherever they lie now and whatever they are called.
 
-    Args:
-        texts: what was read now.
-        records: what the run wrote down of its text; empty if that is lost.
+    `records` is what the run wrote down of its text; empty if that is lost.
 
     Raises:
         UserError: the content of a domain is not what it was.

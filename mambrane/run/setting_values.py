@@ -3,7 +3,7 @@
 from types import UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from mambrane.core.bounds import without_none
+from mambrane.core.bounds import fits, without_none
 from mambrane.core.errors import UserError
 
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", type(None): "null"}
@@ -20,7 +20,8 @@ def checked_value(value: Any, hint: Any, *, where: str) -> Any:  # noqa: ANN401 
     Raises:
         UserError: it is of another type, or none of the choices.
     """
-    if not _fits(value, hint):
+    held = tuple(value) if isinstance(value, list) else value
+    if not fits(held, hint):
         raise UserError(f"{where}: {value!r}", wanted=_wanted(hint), way_out="correct the file")
     if without_none(hint) is float and isinstance(value, int):
         try:
@@ -29,19 +30,7 @@ def checked_value(value: Any, hint: Any, *, where: str) -> Any:  # noqa: ANN401 
             raise UserError(
                 f"{where}: a number of {len(str(value))} digits", wanted="a number", way_out="correct the file"
             ) from None
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _fits(value: Any, hint: Any) -> bool:  # noqa: ANN401 -- any JSON value, any annotation
-    options = get_args(hint)
-    if get_origin(hint) is Literal:
-        return any(type(value) is type(option) and value == option for option in options)
-    if get_origin(hint) is tuple:
-        return isinstance(value, (list, tuple)) and all(_fits(item, options[0]) for item in value)
-    if get_origin(hint) in (Union, UnionType):
-        return any(_fits(value, option) for option in options)
-    # bool is a subclass of int, so isinstance would take true for 1.
-    return type(value) in ((int, float) if hint is float else (hint,))
+    return held
 
 
 def _wanted(hint: Any) -> str:  # noqa: ANN401 -- any annotation

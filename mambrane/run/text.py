@@ -1,14 +1,15 @@
 """Text from a run's model and about it: continuations, several from one prompt, kept states, the score of each line."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.core.seeding import make_generator
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.measure.decoding import Decoder, decoder_for
+from mambrane.measure.prefix_states import PrefixStates, read_text
 from mambrane.measure.sampling import Sampling
 from mambrane.measure.scoring import LineScore, score_lines
 from mambrane.measure.state_files import KeptState, hash_of_weights, load_state, require_place, save_state
@@ -41,10 +42,14 @@ def begin_writing(
     max_tokens: int,
     seed: int,
     stop: Sequence[str],
+    states: PrefixStates | None = None,
 ) -> Iterator[Writing]:
-    """Yield several continuations of one prompt, which is read once; each has a draw of its own."""
-    decoder = decoder_of(model, tokenizer)
-    decoder.read([tokenizer.end_of_text, *tokenizer.encode(prompt).tolist()])
+    """Yield several continuations of one prompt, which is read once; each has a draw of its own.
+
+    With `states` a prompt whose beginning was read before is read from there, and the same is written.
+    """
+    tokens = [tokenizer.end_of_text, *tokenizer.encode(prompt).tolist()]
+    decoder = read_text(model, tokens, tokenizer.end_of_text, states)
     for sample in range(num_samples):
         generator = make_generator(seed, "generate", *([str(sample)] if sample else []))
         own = decoder.copy() if sample < num_samples - 1 else decoder
@@ -62,10 +67,11 @@ def stream_with_state(
     seed: int,
     stop: Sequence[str],
     events: EventLog,
-) -> Iterator[str]:
+) -> Generator[str, None, Writing]:
     """Yield what follows the text that a file keeps and the prompt behind it; then the file keeps the text up to there.
 
-    A file that is not there yet starts a new text. Its draws differ from sitting to sitting.
+    Returned is the continuation, which knows its length and why it ended. A file that is not there yet starts a new
+    text. Draws differ from sitting to sitting.
     """
     require_place(state)
     weights = hash_of_weights(model)
@@ -80,6 +86,7 @@ def stream_with_state(
         yield from writing
     finally:
         save_state(state, KeptState(decoder.state(), writing.unread, weights))
+    return writing
 
 
 def score_text(model: LanguageModel, tokenizer: Tokenizer, lines: Iterable[bytes | str]) -> Iterator[LineScore]:
@@ -104,9 +111,32 @@ def check_samples(num_samples: int, state: Path | None) -> None:
         )
 
 
-def finished(writing: Writing) -> Written:
-    """Return a continuation, written to its end."""
-    text = "".join(writing)
+def written(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompt: bytes,
+    sampling: Sampling,
+    *,
+    num_samples: int,
+    state: Path | str | None = None,
+    events: EventLog,
+    **settings: Any,  # noqa: ANN401 -- those of `begin_writing`
+) -> list[Written]:
+    """Return several continuations of a prompt, or one behind the text that a file keeps, written to their ends."""
+    check_samples(num_samples, None if state is None else Path(state))
+    if state is None:
+        begun = begin_writing(model, tokenizer, prompt, sampling, num_samples=num_samples, **settings)
+        return [_finished("".join(writing), writing) for writing in begun]
+    pieces = stream_with_state(model, tokenizer, prompt, sampling, state=Path(state), events=events, **settings)
+    text = ""
+    while True:
+        try:
+            text += next(pieces)
+        except StopIteration as end:
+            return [_finished(text, end.value)]
+
+
+def _finished(text: str, writing: Writing) -> Written:
     return Written(text, writing.num_tokens, writing.ended_by)
 
 

@@ -41,15 +41,7 @@ class ExpectedTime(NamedTuple):
 def measure_micro_batch(
     config: RunConfig, model: LanguageModel, batch: MicroBatch, device: torch.device, precision: str
 ) -> MicroBatchCost:
-    """Run a micro-batch forward and backward a few times; the weights and the random state stay as they are.
-
-    Args:
-        config: the run, for its objective.
-        model: the model; it is moved to the device.
-        batch: the micro-batch.
-        device: where to run.
-        precision: "fp32", "bf16" or "fp16".
-    """
+    """Run a micro-batch forward and backward a few times; the weights and the random state stay as they are."""
     casts, task_kind = Precision(precision, device), build_task_kind(config, device)
     batch = batch.to(device)
     model.to(device)

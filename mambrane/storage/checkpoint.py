@@ -57,12 +57,12 @@ class NoValidCheckpoint(UserError):
 class Checkpoints:
     """The checkpoints of one run. One process at a time may save (RunFolder.lock sees to it); any may load."""
 
-    def __init__(self, folder: Path, *, keep: int, events: EventLog) -> None:
+    def __init__(self, folder: Path, *, keep: int = 2, events: EventLog | None = None) -> None:
         if keep < 2:
             raise UserError(f"{keep} checkpoints to keep", wanted="at least 2", way_out="--keep-checkpoints 2")
         self.folder = folder
         self.keep = keep
-        self.events = events
+        self.events = events or EventLog()
         self.pinned_step: int | None = None
         """A step whose checkpoint is not pruned: what a task that may be taken back began with."""
         self._verified: set[str] = set()

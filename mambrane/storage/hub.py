@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 from mambrane.core.errors import UserError
+from mambrane.core.optional_package import optional_package
 
 SMALL_FILES = ("*.json", "*.txt", "*.model")
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -22,10 +23,6 @@ def is_hub_name(name: str) -> bool:
 
 def fetch_folder(name: str, *, only_settings: bool = False) -> Path:
     """Return the local copy of a repository of the hub, fetched into the hub's own cache unless it is there.
-
-    Args:
-        name: see the module's first lines.
-        only_settings: without the weights.
 
     Raises:
         UserError: the library is missing, or the repository cannot be had.
@@ -83,12 +80,4 @@ def publish_folder(folder: Path, name: str, *, private: bool = False) -> str:
 
 
 def _hub_library(name: str) -> ModuleType:
-    try:
-        import huggingface_hub
-    except ImportError as error:
-        raise UserError(
-            f"{name}: the package huggingface_hub is not installed",
-            wanted="the hub extra of mambrane",
-            way_out="pip install 'mambrane[hub]', or a local folder",
-        ) from error
-    return huggingface_hub
+    return optional_package("huggingface_hub", extra="hub", asked_for=name, otherwise="a local folder")

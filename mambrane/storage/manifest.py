@@ -66,6 +66,25 @@ def seal(body: dict[str, Any]) -> bytes:
     return encode_state({**body, "sha256": hashlib.sha256(encode_state(body).json).hexdigest()}).json
 
 
+def read_sealed(path: Path) -> tuple[dict[str, Any], bool]:
+    """Return the body that `seal` wrote to a file, and whether it is byte for byte what was written.
+
+    Raises:
+        OSError: the file cannot be read, or is none.
+        ValueError: it holds no such body.
+    """
+    content = read_ordinary(path)
+    body = decode_state(content, {})
+    if not isinstance(body, dict):
+        raise ValueError("no fields")
+    return body, content == seal({key: value for key, value in body.items() if key != "sha256"})
+
+
+def file_records(files: Any) -> dict[str, FileRecord]:  # noqa: ANN401 -- what a file says
+    """Return what a list of files says of each; raises KeyError, TypeError, ValueError or AttributeError."""
+    return {name: FileRecord(int(record["num_bytes"]), str(record["sha256"])) for name, record in files.items()}
+
+
 def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a checkpoint; the files themselves are not looked at.
 
@@ -75,14 +94,12 @@ def read_manifest(folder: Path) -> Manifest:
     """
     file = folder / MANIFEST_NAME
     try:
-        content = read_ordinary(file)
-        body = decode_state(content, {})
-        sealed = seal({key: value for key, value in body.items() if key != "sha256"})
+        body, is_sealed = read_sealed(file)
         version = (body["format"], body["format_version"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         found = str(error) if isinstance(error, OSError) else "not readable as a manifest"
         raise CheckpointDamaged(file, expected="a manifest", found=found) from error
-    if content != sealed:
+    if not is_sealed:
         raise CheckpointDamaged(file, expected="the manifest as it was written", found="its SHA-256 differs")
     if version != (FORMAT, FORMAT_VERSION):
         raise CheckpointVersionError(
@@ -91,17 +108,9 @@ def read_manifest(folder: Path) -> Manifest:
             way_out="use the version of mambrane that wrote it, or another --output-dir",
         )
     try:
-        return _parse(body)
+        return Manifest(step=int(body["step"]), files=file_records(body["files"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointDamaged(file, expected="a manifest", found=f"fields missing or wrong: {error}") from error
-
-
-def _parse(body: dict[str, Any]) -> Manifest:
-    files = {
-        name: FileRecord(num_bytes=int(record["num_bytes"]), sha256=str(record["sha256"]))
-        for name, record in body["files"].items()
-    }
-    return Manifest(step=int(body["step"]), files=files)
 
 
 def check_folder(folder: Path, manifest: Manifest, *, contents: bool) -> None:

@@ -1,13 +1,11 @@
 """A study's table in the forms that others read: Markdown, CSV, LaTeX and JSON. Each number leads to its runs."""
 
-import csv
-import io
 import json
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from mambrane.core.text_tables import csv_text, latex_row, markdown_rows
 from mambrane.studies.results import ArmResult, RunResult, StudyTable
 from mambrane.studies.statistics import CONFIDENCE, FEWEST_FOR_TRUST, Difference, Estimate
 from mambrane.studies.study import HIGHER_IS_BETTER
@@ -15,9 +13,6 @@ from mambrane.watch.formatting import duration, size
 from mambrane.watch.table import TITLES
 
 _AVERAGES = frozenset({"final_average", "average_incremental", "learned_average"})
-_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    character: "\\" + character for character in "&%$#_{}"
-}
 
 
 def columns(table: StudyTable) -> list[str]:
@@ -121,7 +116,7 @@ def markdown(table: StudyTable, folder: Path) -> str:
     """Return the table, the notes, and each run with a link to its folder."""
     study, first = table.study, (table.shown_metrics() or [table.study.metric])[0]
     rows = [[f"[{arm.name}](runs/{quote(arm.name)})", *arm_row(table, arm)[1:]] for arm in table.arms]
-    lines = [f"# {study.title or study.name}", "", *_markdown_table(columns(table), rows)]
+    lines = [f"# {study.title or study.name}", "", *markdown_rows(columns(table), rows)]
     lines += ["", *(f"- {sentence}" for sentence in notes(table)), "", f"## The runs: {heading(first, table)}", ""]
     places = list(dict.fromkeys((run.cell.seed, run.cell.order) for run in table.runs))
     head = ["arm", *(f"seed {seed}, order {order}" for seed, order in places)]
@@ -129,18 +124,13 @@ def markdown(table: StudyTable, folder: Path) -> str:
     for arm in table.arms:
         by_place = {(run.cell.seed, run.cell.order): run for run in arm.runs}
         rows.append([arm.name, *(_link(by_place[place], first, folder) for place in places)])
-    return "\n".join([*lines, *_markdown_table(head, rows)]) + "\n"
+    return "\n".join([*lines, *markdown_rows(head, rows)]) + "\n"
 
 
 def _link(run: RunResult, metric: str, folder: Path) -> str:
     found = run.metrics.get(metric)
     words = "not finished" if found is None else "undefined" if found.value is None else f"{found.value:.3f}"
     return f"[{words}]({quote(run.cell.folder.relative_to(folder).as_posix())})"
-
-
-def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    for row in (head, ["---"] * len(head), *rows):
-        yield "| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |"
 
 
 def arms_csv(table: StudyTable) -> str:
@@ -154,7 +144,7 @@ def arms_csv(table: StudyTable) -> str:
                 p = arm.corrected_p if metric == table.study.metric else None
                 difference = [None] * 5 if tested is None else list(tested)
                 rows.append([arm.name, metric, *found, *difference, p])
-    return _csv([*head, "p", "p_holm"], rows)
+    return csv_text([*head, "p", "p_holm"], rows)
 
 
 def runs_csv(table: StudyTable, folder: Path) -> str:
@@ -168,14 +158,7 @@ def runs_csv(table: StudyTable, folder: Path) -> str:
         ]
         for run in table.runs
     ]
-    return _csv(["arm", "seed", "order", "run", *metrics, "seconds", "memory_bytes"], rows)
-
-
-def _csv(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([head, *(["" if cell is None else cell for cell in row] for row in rows)])
-    return text.getvalue()
+    return csv_text(["arm", "seed", "order", "run", *metrics, "seconds", "memory_bytes"], rows)
 
 
 def latex(table: StudyTable, folder: Path) -> str:
@@ -185,18 +168,14 @@ def latex(table: StudyTable, folder: Path) -> str:
         f"% {table.study.name}; \\usepackage{{booktabs}}",
         rf"\begin{{tabular}}{{l{'r' * (len(head) - 1)}}}",
         r"\toprule",
-        " & ".join(map(_escaped, head)) + r" \\",
+        latex_row(head),
         r"\midrule",
     ]
     for arm in table.arms:
         lines += [f"% {run.cell.folder.relative_to(folder).as_posix()}" for run in arm.runs]
-        lines.append(" & ".join(map(_escaped, arm_row(table, arm))) + r" \\")
+        lines.append(latex_row(arm_row(table, arm)).replace("< ", "$<$ "))
     lines += [r"\bottomrule", r"\end{tabular}", *(f"% {sentence}" for sentence in notes(table))]
     return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text).replace("< ", "$<$ ")
 
 
 def as_json(table: StudyTable, folder: Path) -> str:

@@ -45,15 +45,7 @@ def run_cells(
     should_stop: Callable[[], bool],
     started: Callable[[Cell], None],
 ) -> Iterator[Ended]:
-    """Yield each run as it ends; once a stop is asked for, none is started and all that run are asked to save.
-
-    Args:
-        cells: the runs, in the order in which they start.
-        jobs: how many run at a time.
-        threads: threads of each.
-        should_stop: asked several times a second.
-        started: called with each run that starts.
-    """
+    """Yield each run as it ends; once a stop is asked for, none is started and all that run are asked to save."""
     waiting, running = list(cells), list[_Running]()
     try:
         while waiting or running:

@@ -228,9 +228,6 @@ class Study:
     def cells(self, folder: Path) -> list[Cell]:
         """Return every run, in the order in which they start: all arms with one seed, then with the next.
 
-        Args:
-            folder: where the study is kept.
-
         Raises:
             UserError: as `configurations`; or more orders than there are.
         """

@@ -22,11 +22,7 @@ START_S = 5.0
 def expected_seconds(cells: Sequence[Cell], *, jobs: int, threads: int, events: EventLog) -> float:
     """Return how long these runs take side by side; what is saved of a run that was stopped is not counted.
 
-    Args:
-        cells: the runs.
-        jobs: how many run at a time.
-        threads: threads of each.
-        events: receives "compiling", when kernels are; text and kernels are then there for all runs.
+    Text, and kernels that are compiled on the way, are then there for all runs.
 
     Raises:
         UserError: a text that a run would be refused for.

@@ -4,17 +4,13 @@ import subprocess
 
 import pytest
 
-from mambrane.app.cli import COMMANDS, main
-from mambrane.app.completion import KINDS, argument_parser
+from mambrane.app.cli import main
+from mambrane.app.completion import argument_parser
 
 
 def flags_of(command):
     (commands,) = (action for action in argument_parser()._actions if action.dest == "==SUPPRESS==" and action.choices)
     return {flag for action in commands.choices[command]._actions for flag in action.option_strings}
-
-
-def test_every_command_is_completed():
-    assert list(KINDS) == list(COMMANDS)
 
 
 def test_flags_and_their_opposites_are_those_of_the_command():

@@ -7,6 +7,7 @@ import pytest
 
 from mambrane.app.openai_api import build_app
 from mambrane.app.openai_requests import Limits
+from mambrane.measure.prefix_states import PrefixStates
 from mambrane.run.run import Run
 
 httpx = pytest.importorskip("httpx", reason="needs requirements/test.txt")
@@ -116,6 +117,27 @@ def test_a_talk_is_answered_as_the_assistant(app, stream):
     else:
         assert given.choices[0].message.role == "assistant"
         assert not given.choices[0].message.content.startswith(" ")
+
+
+def test_a_talk_that_goes_on_is_read_from_where_it_stood_and_answered_the_same(run):
+    def talks(kept_states):
+        app = build_app(run, limits=Limits(kept_states=kept_states))
+        messages = {name: [{"role": "user", "content": f"{name} " + "the same words " * 20}] for name in ("one", "two")}
+        for _ in range(3):
+            for talk in messages.values():
+                given = posted(app, "/v1/chat/completions", messages=talk, max_tokens=60, seed=0).json()
+                talk += [given["choices"][0]["message"], {"role": "user", "content": "and then"}]
+        return messages
+
+    read = []
+    longest = PrefixStates.longest
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PrefixStates, "longest", lambda *given: read.append(longest(*given)[0]) or longest(*given))
+        with_states, without = talks(8), talks(0)
+    assert with_states == without
+    assert read[:2] == [0, 0]
+    assert min(read[2:6]) > 0
+    assert not any(read[6:])
 
 
 def test_time_that_is_up_ends_a_text(run):

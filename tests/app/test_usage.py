@@ -1,8 +1,8 @@
 """The words above the settings."""
 
-from mambrane.app.cli import COMMANDS
+from mambrane.app.arguments import ARGUMENTS
 from mambrane.app.usage import USAGE
 
 
 def test_every_command_is_named_in_the_overview():
-    assert [name for name in COMMANDS if f"\n  mambrane {name}" not in USAGE] == []
+    assert [name for name in ARGUMENTS if f"\n  mambrane {name}" not in USAGE] == []

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from mambrane.continual import dark_replay
+from mambrane.continual import chunked_logits
 from mambrane.continual.dark_replay import DarkReplay, top_divergence
 from mambrane.core.errors import UserError
 from mambrane.run.methods import methods_of
@@ -22,9 +22,9 @@ def predictions(k: int) -> tuple[torch.Tensor, ...]:
     return x_ND.requires_grad_(), weight_VD, top.indices, top.values, other_ND
 
 
-@pytest.mark.parametrize("chunk_logits", [3 * VOCAB_SIZE, dark_replay.CHUNK_LOGITS])
+@pytest.mark.parametrize("chunk_logits", [3 * VOCAB_SIZE, chunked_logits.CHUNK_LOGITS])
 def test_with_every_token_it_is_the_whole_divergence_and_so_is_its_gradient(chunk_logits: int, monkeypatch):
-    monkeypatch.setattr(dark_replay, "CHUNK_LOGITS", chunk_logits)
+    monkeypatch.setattr(chunked_logits, "CHUNK_LOGITS", chunk_logits)
     x_ND, weight_VD, tokens_NK, stored_NK, other_ND = predictions(VOCAB_SIZE)
     counted_N = torch.arange(10) != 4
     whole = functional.kl_div(

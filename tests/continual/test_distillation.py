@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mambrane.continual import distillation as distillation_module
+from mambrane.continual import chunked_logits
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.distillation import Distillation
 from mambrane.core.events import EventLog
@@ -57,12 +57,12 @@ def gradients_of(loss: Tensor, model: nn.Module) -> dict[str, Tensor]:
     return {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
 
 
-@pytest.mark.parametrize("chunk_logits", [IN_CHUNKS_OF_SEVEN, distillation_module.CHUNK_LOGITS])
+@pytest.mark.parametrize("chunk_logits", [IN_CHUNKS_OF_SEVEN, chunked_logits.CHUNK_LOGITS])
 @pytest.mark.parametrize(("strength", "temperature"), [(1.0, 1.0), (0.7, 3.0)])
 def test_value_and_gradient_are_those_of_the_formula(
     strength: float, temperature: float, chunk_logits: int, build_model: Callable, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(distillation_module, "CHUNK_LOGITS", chunk_logits)
+    monkeypatch.setattr(chunked_logits, "CHUNK_LOGITS", chunk_logits)
     student, teacher, batch = build_model().double(), build_model().double(), padded_text()
     config = replace(CONFIG, distillation_strength=strength, distillation_temperature=temperature)
     distillation = taught_by(student, config)

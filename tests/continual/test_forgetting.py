@@ -15,6 +15,7 @@ from torch import Tensor
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.regularizer import Regularizer
 from mambrane.continual.replay import Replay
+from mambrane.continual.row_evaluation import RowEvaluation
 from mambrane.continual.runner import Runner
 from mambrane.continual.stream import build_stream
 from mambrane.core.events import EventLog
@@ -124,14 +125,15 @@ def train(languages: list[Domain], build_model: Callable[..., LanguageModel]) ->
         runner = Runner(
             build_stream(languages, config, 6),
             trainer,
+            RowEvaluation(
+                trainer,
+                lambda model, domain: heldout_loss(
+                    model, domain.heldout, sequence_length=LENGTH, batch_size=32, device=CPU
+                ),
+            ),
             make_loader=lambda task: SequenceLoader(
                 task.train, sequence_length=LENGTH, batch_size=8, seed=0, name=task.name
             ),
-            evaluate=lambda model, domain: heldout_loss(
-                model, domain.heldout, sequence_length=LENGTH, batch_size=32, device=CPU
-            ),
-            save=lambda: None,
-            events=EventLog(),
         )
         runner.run()
         metrics = runner.matrix.metrics()

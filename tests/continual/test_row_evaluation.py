@@ -22,8 +22,9 @@ def evaluation(trainer, *, stop_after=99, untrained=None, reference=()):
         measured.append(domain.name)
         return Accuracy(float(len(measured)))
 
+    trainer.events = events
     trainer.should_stop = lambda: len(measured) >= stop_after
-    made = RowEvaluation(trainer, evaluate, evaluate_untrained=untrained, reference=reference, events=events)
+    made = RowEvaluation(trainer, evaluate, evaluate_untrained=untrained, reference=reference)
     return made, measured, told
 
 

@@ -13,7 +13,9 @@ from mambrane.continual.matrix_file import load_matrix
 from mambrane.continual.outcome import Outcome
 from mambrane.continual.regularizer import Regularizer
 from mambrane.continual.replay import Replay
-from mambrane.continual.runner import Runner, steps_of_task
+from mambrane.continual.row_evaluation import RowEvaluation
+from mambrane.continual.run_storage import RunStorage
+from mambrane.continual.runner import Runner
 from mambrane.continual.stream import Task, build_stream
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog
@@ -89,13 +91,10 @@ class Session:
         self.runner = Runner(
             build_stream(domains, continual, epochs),
             self.trainer,
+            RowEvaluation(self.trainer, evaluate, reference=reference),
             make_loader=make_loader,
-            evaluate=evaluate,
-            save=lambda: self.saves.append(self.whole_state()),
-            events=log,
-            matrix_path=matrix_path,
+            storage=RunStorage(save=lambda: self.saves.append(self.whole_state()), matrix_path=matrix_path),
             max_steps=max_steps,
-            reference=reference,
         )
         if saved is not None:
             state = decode_state(*saved)
@@ -218,7 +217,7 @@ def test_a_run_stopped_at_any_moment_ends_bit_for_bit_the_same(
         outcome = stopped.runner.run()
         if outcome.is_finished:
             break
-        reasons.add((stopped.runner.phase, outcome.reason))
+        reasons.add((stopped.runner.progress.phase, outcome.reason))
         assert stopped.events[-1] == {**stopped.events[-1], "event": "stopped", "reason": "a stop was asked for"}
         resumed = Session(domains, build_model, saved=stopped.saves[-1])
         assert resumed.runner.run().is_finished
@@ -311,12 +310,6 @@ def test_the_announced_steps_are_the_steps_that_come(tail: str, domains: list[Do
     session.runner.run()
     closed = [event["task"] for event in session.of_kind("step")]
     assert [closed.count(task) for task in range(3)] == [event["steps"] for event in session.of_kind("task_started")]
-
-
-def test_steps_of_a_task_follow_the_tail_policy():
-    expected = {"step": 3 * 6, "drop": 3 * 5, "carry": 3 * 11 // 2}
-    for tail, number in expected.items():
-        assert steps_of_task(11, 3, EngineConfig(accumulation_steps=2, tail_policy=tail)) == number
 
 
 SINGLE = ContinualConfig(continual_learning=True, num_tasks=3, curriculum="single-task")

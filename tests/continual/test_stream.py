@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from mambrane.continual.config import ContinualConfig
-from mambrane.continual.stream import build_stream, split_epochs
+from mambrane.continual.stream import build_stream, split_epochs, steps_of_task
 from mambrane.core.errors import UserError
 from mambrane.data.config import DataConfig
 from mambrane.data.domains import Domain
+from mambrane.engine.config import EngineConfig
 from mambrane.tasks import llm
 from tests.continual.conftest import token_file
 
@@ -91,3 +92,9 @@ def test_no_epoch_is_lost_and_the_first_tasks_get_the_remainder(epochs: int, tas
     assert sum(shares) == epochs
     assert list(shares) == sorted(shares, reverse=True)
     assert max(shares) - min(shares) <= 1
+
+
+def test_steps_of_a_task_follow_the_tail_policy():
+    expected = {"step": 3 * 6, "drop": 3 * 5, "carry": 3 * 11 // 2}
+    for tail, number in expected.items():
+        assert steps_of_task(11, 3, EngineConfig(accumulation_steps=2, tail_policy=tail)) == number

@@ -17,7 +17,8 @@ import torch
 from torch.nn import functional
 
 from mambrane.continual.outcome import Outcome
-from mambrane.continual.runner import Phase, Runner
+from mambrane.continual.progress import Phase
+from mambrane.continual.runner import Runner
 from mambrane.data.loader import SequenceLoader
 from mambrane.engine.optimizer import build_optimizer
 from mambrane.run.build import build_model
@@ -66,7 +67,7 @@ class StopAt:
 
 
 def is_in_middle_task(runner: Runner) -> bool:
-    return runner.num_learned == 1 and runner.phase is Phase.TRAIN
+    return runner.progress.num_learned == 1 and runner.progress.phase is Phase.TRAIN
 
 
 def places(num_batches: int) -> dict[str, StopAt]:
@@ -74,18 +75,24 @@ def places(num_batches: int) -> dict[str, StopAt]:
     last = STEPS[num_batches] - 1
 
     def in_tail(runner: Runner) -> bool:
-        return is_in_middle_task(runner) and runner.steps_closed == last and not runner.trainer.training_step.is_closed
+        return (
+            is_in_middle_task(runner)
+            and runner.progress.steps_closed == last
+            and not runner.trainer.training_step.is_closed
+        )
 
     def after_epoch(runner: Runner) -> bool:
-        return is_in_middle_task(runner) and runner.steps_closed == last + 1 and runner.loader.epoch == 1
+        return is_in_middle_task(runner) and runner.progress.steps_closed == last + 1 and runner.loader.epoch == 1
 
     def in_next_epoch(runner: Runner) -> bool:
         return (
-            is_in_middle_task(runner) and runner.steps_closed == last + 1 and not runner.trainer.training_step.is_closed
+            is_in_middle_task(runner)
+            and runner.progress.steps_closed == last + 1
+            and not runner.trainer.training_step.is_closed
         )
 
     def in_evaluation(runner: Runner) -> bool:
-        return runner.num_learned == 2 and runner.phase is Phase.EVALUATE
+        return runner.progress.num_learned == 2 and runner.progress.phase is Phase.EVALUATE
 
     between_tasks = {"evaluation after": StopAt(in_evaluation, look=2)} if num_batches <= SHORT else {}
     in_task = {

@@ -10,7 +10,7 @@ import pytest
 import mambrane
 from benchmarks.tiny_shakespeare import CONTENDERS
 from mambrane.app.arguments import LearnArguments
-from mambrane.app.flags import check_flags, hints_of
+from mambrane.app.flags import hints_of, split_words
 from mambrane.app.train_settings import parse_train
 
 ROOT = Path(__file__).parents[2]
@@ -45,7 +45,7 @@ def test_the_words_of_the_commands_that_teach_a_run_are_understood():
     assert len(lines) == 2
     for words in lines:
         assert words[:3] == [".venv/bin/mambrane", "learn", "runs/first"]
-        check_flags(words[2:], hints_of(LearnArguments), command="learn", num_positional=1)
+        split_words(words[2:], hints_of(LearnArguments), command="learn", num_positional=1)
 
 
 def test_the_commands_of_the_first_table_train_its_rows_with_its_seeds():

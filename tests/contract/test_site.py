@@ -29,7 +29,9 @@ def test_a_page_of_the_reference_is_what_the_code_says(page):
 def test_the_facts_of_every_page_of_a_method_are_those_of_the_code():
     for path in method_pages.pages():
         text = path.read_text(encoding="utf-8")
-        assert text == method_pages.with_facts(text), "run python -m scripts.method_pages"
+        assert text == method_pages.with_facts(path.stem, text), "run python -m scripts.method_pages"
+    text = method_pages.INDEX.read_text(encoding="utf-8")
+    assert text == method_pages.with_costs(text), "run python -m scripts.method_pages"
 
 
 def test_every_method_every_rule_and_every_setting_of_theirs_has_its_page():
@@ -135,5 +137,6 @@ def test_the_site_builds_every_tutorial_runs_to_its_end_and_every_link_leads_som
         has_picture = "_images/" in text or 'src="data:image/svg+xml' in text
         assert has_picture, f"{page.name}: each tutorial ends in a picture"
         assert 'id="change-something"' in text, f"{page.name}: and in something to change"
+        assert f"/{page.stem}.ipynb" in text, f"{page.name}: can be had as a notebook"
     assert "<math" in (site / "spikes.html").read_text(encoding="utf-8")
     assert _broken(site) == []

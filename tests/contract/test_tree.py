@@ -22,18 +22,7 @@ def test_no_file_of_the_package_is_longer_than_the_limit():
         limit = LONGEST_KERNEL_LINES if path.name in ("numba_cpu.py", "triton_kernels.py") else LONGEST_LINES
         if num_lines > limit:
             too_long[str(path.relative_to(ROOT))] = num_lines
-    assert too_long.keys() <= KNOWN_LONG, too_long
-
-
-KNOWN_LONG = {
-    "mambrane/continual/runner.py",
-}
-"""Longer than the limit since runs can learn more; the list may only shrink."""
-
-
-def test_the_list_of_long_files_holds_no_other():
-    for name in KNOWN_LONG:
-        assert len((ROOT / name).read_text(encoding="utf-8").splitlines()) > 250, f"{name} is short now: strike it out"
+    assert too_long == {}
 
 
 def test_the_tree_of_the_readme_names_every_room():

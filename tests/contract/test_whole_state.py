@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from mambrane.continual.stream import build_stream
 from mambrane.core.events import EventLog
 from mambrane.core.renamed import STATE
 from mambrane.core.stateful import Stateful
 from mambrane.run.build import build_model, build_runner, parts_of, restore
 from mambrane.storage.checkpoint import Checkpoints
+from mambrane.storage.run_folder import RunFolder
 from mambrane.storage.saver import BackgroundSaver
 from tests.contract.whole_run import CONFIG, CPU, VOCAB_SIZE, domains_of, sit, whole_state
 from tests.engine.tiny_training import differences
@@ -34,7 +36,7 @@ def busy_runner(tmp_path):
 
 
 def is_in_last_task(runner) -> bool:
-    return runner.num_learned == 2 and runner.steps_closed == 1 and runner.loader is not None
+    return runner.progress.num_learned == 2 and runner.progress.steps_closed == 1 and runner.loader is not None
 
 
 def stateful_objects(root: object) -> Iterator[tuple[str, object]]:
@@ -105,13 +107,13 @@ def test_everything_that_is_saved_comes_back(busy_runner, tmp_path, names):
     expected = whole_state(busy_runner)
     runner = build_runner(
         CONFIG,
-        domains_of(7, 7, 7),
+        build_stream(domains_of(7, 7, 7), CONFIG.continual, CONFIG.run.epochs),
         build_model(CONFIG, VOCAB_SIZE),
+        RunFolder(tmp_path),
         device=CPU,
         events=EventLog(),
         should_stop=lambda: False,
         saver=BackgroundSaver(Checkpoints(tmp_path / "none", keep=2, events=EventLog())),
-        matrix_path=tmp_path / "matrix.json",
     )
     checkpoint = Checkpoints(tmp_path / "checkpoints", keep=2, events=EventLog()).load_newest()
     before = whole_state(runner)

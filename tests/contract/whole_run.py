@@ -11,6 +11,7 @@ import torch
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.outcome import Outcome
 from mambrane.continual.runner import Runner
+from mambrane.continual.stream import build_stream
 from mambrane.core.events import Event, EventLog
 from mambrane.data.config import DataConfig
 from mambrane.data.domains import Domain
@@ -114,13 +115,13 @@ def sit(
         with closing(log), BackgroundSaver(checkpoints) as saver:
             runner = build_runner(
                 config,
-                domains,
+                build_stream(domains, config.continual, config.run.epochs),
                 model,
+                run,
                 device=CPU,
                 events=log,
                 should_stop=lambda: should_stop(runner),
                 saver=saver,
-                matrix_path=run.matrix_file,
             )
             checkpoint = checkpoints.load_newest()
             if checkpoint is not None:

@@ -87,6 +87,8 @@ def test_a_file_that_was_cut_is_a_clear_error(tmp_path, cut):
 
 
 def test_without_pyarrow_the_message_names_the_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UserError, match=r"`pyarrow` is not installed(.|\n)*pip install 'mambrane\[parquet\]'"):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    with pytest.raises(
+        UserError, match=r"the package pyarrow is not installed(.|\n)*pip install 'mambrane\[parquet\]'"
+    ):
         list(read_parquet(tmp_path / "a.parquet", 0))

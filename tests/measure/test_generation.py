@@ -5,15 +5,13 @@ import itertools
 import pytest
 import torch
 
-from mambrane.core.errors import UserError
 from mambrane.core.seeding import make_generator
-from mambrane.data.tokenizer import BytesTokenizer
-from mambrane.measure.generation import encode_prompt, generate, generate_batch, prefill
+from mambrane.measure.generation import generate_batch, prefill
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
 
 END = 256
-PROMPT = encode_prompt(BytesTokenizer(), "the spike")
+PROMPT = [END, *b"the spike"]
 
 
 def build(**changes):
@@ -36,7 +34,7 @@ def model():
 
 def write(model, prompt=PROMPT, *, seed=0, **options):
     options = {"max_tokens": 16, "end_of_text": END, **options}
-    return list(generate(model, prompt, generator=make_generator(seed, "draw"), **options))
+    return [token for _, token in generate_batch(model, [prompt], generators=[make_generator(seed, "draw")], **options)]
 
 
 def tensors(tree):
@@ -60,24 +58,25 @@ def test_greedy_text_is_what_the_whole_sequence_predicts(model):
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 10])
-def test_the_size_of_the_prefill_chunks_changes_nothing(model, chunk):
+def test_the_size_of_the_prefill_chunks_changes_nothing(model, chunk, monkeypatch):
     options = {"temperature": 0.0, "max_tokens": 6}
-    assert write(model, **options, prefill_chunk_tokens=chunk) == write(model, **options)
+    at_once, after_end = write(model, **options), write(model, [*PROMPT, END], **options)
+    monkeypatch.setattr("mambrane.measure.generation.PREFILL_CHUNK_TOKENS", chunk)
+    assert write(model, **options) == at_once
+    assert write(model, [*PROMPT, END], **options) == after_end
 
 
 def test_memory_does_not_grow_with_the_text(model):
     def sizes(num_tokens):
         tokens = torch.arange(num_tokens)[None] % 256
-        return [tensor.shape for tensor in tensors(prefill(model, tokens, END, 16).state)]
+        return [tensor.shape for tensor in tensors(prefill(model, tokens, END).state)]
 
-    assert sizes(8) == sizes(100)
+    assert sizes(8) == sizes(1000)
     assert sizes(8) != []
 
 
 def test_a_document_boundary_in_the_prompt_clears_the_state(model):
-    afresh = write(model, [END], temperature=0.0)
-    assert write(model, [*PROMPT, END], temperature=0.0) == afresh
-    assert write(model, [*PROMPT, END], temperature=0.0, prefill_chunk_tokens=3) == afresh
+    assert write(model, [*PROMPT, END], temperature=0.0) == write(model, [END], temperature=0.0)
 
 
 def test_a_document_boundary_read_token_by_token_clears_the_state_of_its_row_only(model):
@@ -89,18 +88,8 @@ def test_a_document_boundary_read_token_by_token_clears_the_state_of_its_row_onl
     assert [token for row, token in pairs if row == 0] == write(model, PROMPT[:3], temperature=0.0)
 
 
-def test_it_stops_at_the_end_of_text_when_asked(model):
-    greedy = {"temperature": 0.0, "max_tokens": 12}
-    endless = write(model, **greedy)
-    # The fourth token that the model writes plays the end of text: what stands before does not change.
-    end = endless[3]
-    assert end not in [*PROMPT, *endless[:3]]
-    assert write(model, **greedy, end_of_text=end, stop_at_end=True) == endless[:3]
-    assert len(write(model, **greedy, end_of_text=end)) == 12
-
-
 def test_texts_in_a_batch_are_those_written_alone(model):
-    prompts = [PROMPT, encode_prompt(BytesTokenizer(), "a"), encode_prompt(BytesTokenizer(), "much longer than these")]
+    prompts = [PROMPT, [END, *b"a"], [END, *b"much longer than these"]]
     generators = [make_generator(row, "draw") for row in range(3)]
     batch = list(generate_batch(model, prompts, max_tokens=12, end_of_text=END, generators=generators))
     for row, prompt in enumerate(prompts):
@@ -127,7 +116,8 @@ def test_a_small_step_takes_one_thread_and_leaves_the_number_as_it_was(
 
 def test_tokens_come_one_by_one_and_the_mode_comes_back(model):
     model.train()
-    tokens = generate(model, PROMPT, max_tokens=100_000, end_of_text=END, generator=make_generator(0, "draw"))
+    generators = [make_generator(0, "draw")]
+    tokens = generate_batch(model, [PROMPT], max_tokens=100_000, end_of_text=END, generators=generators)
     assert len(list(itertools.islice(tokens, 3))) == 3
     tokens.close()
     del tokens
@@ -144,21 +134,3 @@ def test_weights_get_no_gradient_and_the_global_generator_is_left_alone(model):
 @pytest.mark.parametrize("backbone", ["cfc", "ltc"])
 def test_liquid_populations_write_too(backbone):
     assert len(write(build(liquid_backbone=backbone, liquid_units=6), max_tokens=4)) == 4
-
-
-@pytest.mark.parametrize(
-    ("prompt", "setting", "found"),
-    [
-        ([], {}, "prompt without tokens"),
-        (PROMPT, {"max_tokens": 0}, "--max-tokens 0"),
-        (PROMPT, {"top_p": 2.0}, "--top-p 2.0"),
-    ],
-)
-def test_a_mistake_is_refused_before_the_first_token(model, prompt, setting, found):
-    options = {"max_tokens": 5, **setting}
-    with pytest.raises(UserError, match=found):
-        generate(model, prompt, end_of_text=END, generator=make_generator(0, "draw"), **options)
-
-
-def test_an_empty_prompt_starts_a_document():
-    assert encode_prompt(BytesTokenizer(), "") == [END]

@@ -7,13 +7,12 @@ from torch.nn import functional
 
 from mambrane.core.seeding import make_generator
 from mambrane.data.tokenizer import BytesTokenizer
-from mambrane.measure.generation import encode_prompt
 from mambrane.measure.probe import probe_model
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
 
 TOKENIZER = BytesTokenizer()
-TOKENS = encode_prompt(TOKENIZER, "caf\u00e9 au lait, s'il vous pla\u00eet")
+TOKENS = [256, *"caf\u00e9 au lait, s'il vous pla\u00eet".encode()]
 
 
 def build(**changes):

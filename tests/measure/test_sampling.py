@@ -40,6 +40,11 @@ def test_top_p_keeps_the_smallest_set_that_reaches_the_probability():
     assert keep_top_p(probabilities.log(), 0.6).isfinite().tolist() == [[False, True, False, True]]
 
 
+def test_top_p_is_reached_by_a_sum_that_equals_it():
+    assert keep_top_p(torch.zeros(1, 2), 0.5).isfinite().sum() == 1
+    assert keep_top_p(torch.zeros(1, 4), 0.75).isfinite().sum() == 3
+
+
 def test_top_p_keeps_the_best_token_however_small_p_is():
     assert keep_top_p(scores(), 1e-12).isfinite().sum(dim=1).tolist() == [1, 1, 1, 1]
 

@@ -7,28 +7,31 @@ import threading
 
 import pytest
 
-from mambrane.core.events import EventLog
 from mambrane.report.data import read_report_data
 from mambrane.report.live import LiveServer
 from mambrane.report.report import report_page
-from tests.watch.shown import step_event, task_started
+from tests.report.written import NUMBERS, write_run
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs Chromium")]
 MEASURE = """<script>const root = document.documentElement;
 root.dataset.measured = [root.scrollWidth, root.clientWidth, getComputedStyle(document.body).backgroundColor].join("|");
-</script></body>"""
+</script>"""
+LOAD = """<script>const links = [...document.querySelectorAll('a[download$=".svg"]')];
+const loaded = link => new Promise(done => {
+  const image = new Image();
+  image.onload = () => done(image.naturalWidth), image.onerror = () => done(0), image.src = link.href;
+});
+Promise.all(links.map(loaded)).then(widths => {
+  document.documentElement.dataset.loaded = links.map((link, n) => link.download + "=" + widths[n]).join("|");
+});
+</script>"""
 
 
-@pytest.fixture
-def run(tmp_path):
-    folder = tmp_path / "run"
+def write_folder(folder):
     folder.mkdir()
+    write_run(folder, numbers=NUMBERS)
     (folder / "config.json").write_text('{"run": {"a long setting that has no place to break": "' + "x" * 200 + '"}}')
-    log = EventLog(folder / "events.jsonl")
-    for event in (task_started(), *map(step_event, range(1, 30))):
-        log.emit(**{"kind" if name == "event" else name: value for name, value in event.items() if name != "time_s"})
-    log.close()
     return folder
 
 
@@ -41,19 +44,36 @@ def page_in_browser(address, *words, profile):
     return ended.stdout
 
 
+@pytest.fixture(scope="module")
+def on_a_phone(tmp_path_factory):
+    """Return the page as a phone has it, for each colour scheme, 1 the light one; what the scripts found is in it."""
+    place = tmp_path_factory.mktemp("phone")
+    file = place / "report.html"
+    file.write_text(
+        report_page(read_report_data(write_folder(place / "run"))).replace("</body>", MEASURE + LOAD + "</body>")
+    )
+    words = ["--window-size=390,800", "--blink-settings=preferredColorScheme="]
+    return {
+        scheme: page_in_browser(file.as_uri(), words[0], f"{words[1]}{scheme}", profile=place / f"profile{scheme}")
+        for scheme in (0, 1)
+    }
+
+
 @pytest.mark.parametrize(("scheme", "paper"), [(1, "rgb(255, 255, 255)"), (0, "rgb(20, 25, 31)")])
-def test_a_phone_shows_the_whole_width_in_the_colours_that_the_reader_has_chosen(run, tmp_path, scheme, paper):
-    file = tmp_path / "report.html"
-    file.write_text(report_page(read_report_data(run)).replace("</body>", MEASURE))
-    words = ["--window-size=390,800", f"--blink-settings=preferredColorScheme={scheme}"]
-    page = page_in_browser(file.as_uri(), *words, profile=tmp_path / "profile")
-    wanted, there, background = re.search('data-measured="([^"]+)"', page).group(1).split("|")
+def test_a_phone_shows_the_whole_width_in_the_colours_that_the_reader_has_chosen(on_a_phone, scheme, paper):
+    wanted, there, background = re.search('data-measured="([^"]+)"', on_a_phone[scheme]).group(1).split("|")
     assert int(wanted) <= int(there)
     assert background == paper
 
 
-def test_the_live_page_follows_the_run_under_its_own_security_policy(run, tmp_path):
-    with LiveServer(run, 0) as server:
+def test_every_picture_that_the_page_gives_away_is_one_to_the_browser(on_a_phone):
+    widths = dict(each.split("=") for each in re.search('data-loaded="([^"]+)"', on_a_phone[1]).group(1).split("|"))
+    assert {"training.svg", "matrix.svg", "forgetting.svg"} <= set(widths)
+    assert all(int(width) > 100 for width in widths.values()), widths
+
+
+def test_the_live_page_follows_the_run_under_its_own_security_policy(tmp_path):
+    with LiveServer(write_folder(tmp_path / "run"), 0) as server:
         first = server.page.version
         asked = []
         server.page.version = lambda: asked.append(1) or first()

@@ -9,8 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mambrane.report.figures import NARROW_PX, WIDE_PX, draw_series, picture, shades, smooth, spread
+from mambrane.report.figures import (
+    DARK,
+    DOMAIN_COLOURS,
+    INK,
+    NARROW_PX,
+    PAPER,
+    RULE,
+    SOFT_INK,
+    WIDE_PX,
+    draw_series,
+    picture,
+    shades,
+    smooth,
+    spread,
+)
 from mambrane.watch.history import Series
+from tests.report.contrast import contrast
 
 
 def draw(figure):
@@ -32,6 +47,15 @@ def test_a_picture_refers_to_nothing_outside_and_brings_no_typeface():
         assert "http" not in svg
         assert "DejaVu" not in svg
         assert svg.startswith("<svg")
+
+
+@pytest.mark.parametrize("is_dark", [False, True])
+def test_text_of_every_colour_can_be_read_on_both_papers(is_dark):
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    paper = DARK[PAPER] if is_dark else PAPER
+    text = [dark if is_dark else light for light, dark in DARK.items() if light not in (PAPER, RULE)]
+    assert {colour: contrast(colour, paper) for colour in text if contrast(colour, paper) < 4.5} == {}
+    assert {*DOMAIN_COLOURS, INK, SOFT_INK} <= set(DARK)
 
 
 def test_the_same_numbers_give_the_same_bytes():

@@ -29,7 +29,7 @@ def test_the_bounds_of_a_study_are_their_last_values_of_the_same_domain():
     (kept,) = kept_domains(matrix, {"naive": naive, "joint": other})
     assert kept.bounds == {"naive": 7.0}
     pictured = kept_picture(matrix, [kept])
-    assert "a 3.000 when learned, 4.000 now. Most forgotten: a." in pictured.wide
+    assert "a 3.000 when learned, 4.000 now, 7.000 with naive training. Most forgotten: a." in pictured.wide
     assert pictured.numbers == (("domain", "when learned", "now", "naive"), [("a", 3.0, 4.0, 7.0)])
 
 
@@ -38,3 +38,8 @@ def test_marks_are_explained_where_there_are_some(bounds):
     matrix = matrix_of((8.0, 8.0), (3.0, 6.0), (4.0, 2.0))
     (kept,) = kept_domains(matrix, {})
     assert ("diamond: joint" in kept_picture(matrix, [kept._replace(bounds=bounds)]).wide) == bool(bounds)
+
+
+def test_a_run_that_forgot_nothing_is_not_said_to_have_forgotten_something():
+    matrix = matrix_of((8.0, 8.0), (3.0, 6.0), (2.9, 2.0))
+    assert "2.900 now. None was forgotten." in kept_picture(matrix, kept_domains(matrix, {})).wide

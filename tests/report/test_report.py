@@ -1,8 +1,7 @@
 """The report: whole, valid, alone."""
 
 import dataclasses
-import json
-import math
+import itertools
 import re
 from html.parser import HTMLParser
 
@@ -10,20 +9,19 @@ import pytest
 import torch
 
 from mambrane.continual.matrix import ForgettingMatrix
-from mambrane.core.events import EventLog
 from mambrane.core.seeding import make_generator
 from mambrane.data.tokenizer import BytesTokenizer
 from mambrane.measure.energy import estimate_energy
-from mambrane.measure.generation import encode_prompt
 from mambrane.measure.probe import probe_model
 from mambrane.models.config import ModelConfig
 from mambrane.models.cost import count_costs
 from mambrane.models.language_model import LanguageModel
+from mambrane.report import learning, neurons, page
 from mambrane.report.report import Sample, read_report_data, report_page, write_report
 from tests.measured import Loss
+from tests.report.written import DOMAINS, NUMBERS, write_run
 
 VOID = {"meta", "br", "img", "link", "hr", "input"}
-DOMAINS = ("python", "<prose> & $more$")
 
 
 class Outline(HTMLParser):
@@ -55,52 +53,13 @@ def outline_of(html):
     return outline
 
 
-def write_run(folder, *, numbers):
-    """Write the folder of a run of two tasks with four steps each, resumed once."""
-    (folder / "config.json").write_text(json.dumps({"model": {"hidden_dim": 16}, "run": {"seed": 0, "dry_run": False}}))
-    events = EventLog(folder / "events.jsonl")
-    events.emit("run_started", num_tasks=2, parameters=1234, environment={"torch": "2.13.0", "python": "3.11.7"})
-    events.emit("kernel_chosen", op="lif", backend="numba")
-    matrix = ForgettingMatrix(DOMAINS, 2)
-    for task, name in enumerate(DOMAINS):
-        events.emit("task_started", task=task, name=name, epochs=1, steps=4)
-        for step in range(4 * task + 1, 4 * task + 5):
-            fields = {
-                "loss": 4.0 / step,
-                "bits_per_byte": 4.0 / step / math.log(2),
-                "tokens": 64,
-                "tokens_per_s": 640.0,
-            }
-            optimizer = {"learning_rate": 1e-3, "gradient_norm": 1.0, "scale": 1.0}
-            events.emit(
-                "step", state="COMMITTED", step=step, task=task, epoch=0, **fields, **optimizer, numbers=numbers
-            )
-    events.emit("run_finished", step=8)
-    events.close()
-    for row, losses in enumerate([(8.0, 8.0), (3.0, 6.0), (4.0, 2.0)]):
-        for column, bits in enumerate(losses):
-            matrix.record(row, column, Loss(bits, 2.0**bits))
-    matrix.save(folder / "matrix.json")
-
-
-NUMBERS = {
-    "activity/firing_rate": 0.1,
-    "activity/first_rate_0": 0.1,
-    "activity/second_rate_0": 0.1,
-    "activity/gate_0": 0.2,
-    "stdp/mean_change": 1e-4,
-    "meta_plasticity/mean_plasticity": 0.9,
-    "replay/fraction": 0.5,
-}
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run")
     write_run(folder, numbers=NUMBERS)
     sizes = {"hidden_dim": 16, "num_layers": 2, "spiking_units": 8, "num_gate_heads": 2}
     model = LanguageModel(ModelConfig(use_mamba=True, **sizes), 257, make_generator(0, "weights"))
-    tokens = encode_prompt(BytesTokenizer(), "a <b> & 'c'\n" * 10)
+    tokens = [256, *b"a <b> & 'c'\n" * 10]
     probe = probe_model(model, tokens, BytesTokenizer())
     return dataclasses.replace(
         read_report_data(folder),
@@ -125,6 +84,31 @@ def test_every_section_is_there_in_order(whole_page):
 def test_it_is_valid_and_names_are_used_once(whole_page):
     outline = outline_of(whole_page)
     assert len(outline.ids) == len(set(outline.ids))
+
+
+def test_every_picture_can_be_had_as_svg_and_its_numbers_as_csv(whole_page):
+    figures = re.findall("<figure>.*?</figure>", whole_page, flags=re.DOTALL)
+    names = [re.findall(r'download="([\w-]+)\.(svg|csv)"', figure) for figure in figures]
+    assert all([ending for _, ending in each] == ["svg", "csv"] for each in names), names
+    assert {"matrix", "gates", "training", "forgetting"} <= {each[0][0] for each in names}
+    assert len(names) == len({each[0][0] for each in names})
+
+
+def test_a_screen_reader_finds_its_way(whole_page):
+    levels = [int(level) for level in re.findall(r"<h([1-6])[ >]", whole_page)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(below <= above + 1 for above, below in itertools.pairwise(levels)), "no level is left out"
+    pictures = re.findall(r"<svg[^>]*>", whole_page)
+    assert all(re.search(r'role="img" aria-label="[^"]{20,}"', picture) for picture in pictures)
+    assert all("scope=" in cell for cell in re.findall(r"<th\b[^>]*>", whole_page))
+    assert all("aria-label=" in link for link in re.findall(r"<a download[^>]*>", whole_page))
+    assert all(
+        "tabindex" in area and "aria-label=" in area for area in re.findall(r'<div class="scroll"[^>]*>', whole_page)
+    )
+    assert {'<html lang="en">', '<main id="content">', '<nav aria-label="Sections">'} <= set(
+        re.findall("<[^>]+>", whole_page)
+    )
 
 
 def test_it_refers_to_nothing_outside_itself(whole_page):
@@ -194,19 +178,19 @@ def test_writing_leaves_one_file_beside_the_run(tmp_path):
 
 
 def test_training_and_held_out_loss_stand_in_one_picture_that_says_what_the_batches_held(whole):
-    without = report_page(dataclasses.replace(whole, matrix=None))
-    with_rings = report_page(whole)
-    assert "ring: the task's held-out text" in with_rings
-    assert "ring: the task's held-out text" not in without
+    without = learning.training(dataclasses.replace(whole, matrix=None))
+    with_rings = learning.training(whole)
+    assert "ring: held-out text" in with_rings
+    assert "ring: held-out text" not in without
     for event in whole.history.steps.values():
         event["numbers"]["replay/fraction"] = 0.0
-    assert "replayed text" not in report_page(whole)
+    assert "replayed text" not in learning.training(whole)
     for event in whole.history.steps.values():
         event["numbers"]["replay/fraction"] = 0.5
-    assert "Batches hold replayed text of earlier tasks (50.0" in report_page(whole)
+    assert "Batches hold replayed text of earlier tasks (50.0" in learning.training(whole)
 
 
 def test_samples_are_monospaced_and_their_control_characters_visible(whole):
-    html = report_page(dataclasses.replace(whole, samples=(Sample("a\tb", "c\x1bd\x00", "seed 0"),)))
+    html = neurons.samples(dataclasses.replace(whole, samples=(Sample("a\tb", "c\x1bd\x00", "seed 0"),)))
     assert "a    b</span>c\\x1bd\\x00</div>" in html
-    assert re.search(r"\.sample \{[^}]*monospace", html)
+    assert re.search(r"\.sample \{[^}]*monospace", page.STYLE)

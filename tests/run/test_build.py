@@ -13,6 +13,7 @@ from mambrane.run.build import build_model, build_runner, build_task_kind, steps
 from mambrane.run.config import RunConfig, RunOptions
 from mambrane.run.run import Run
 from mambrane.storage.checkpoint import Checkpoints
+from mambrane.storage.run_folder import RunFolder
 from mambrane.storage.saver import BackgroundSaver
 
 SMALL = ModelConfig(hidden_dim=16, num_layers=1, spiking_units=8, num_gate_heads=4)
@@ -48,17 +49,18 @@ def test_a_task_takes_the_steps_of_its_epochs(run_folder):
 @pytest.mark.parametrize("rank", [0, 1])
 def test_of_several_processes_the_first_one_alone_writes_what_is_read_without_a_checkpoint(run_folder, tmp_path, rank):
     run = Run.open(run_folder)
-    matrix_path, tasks_path = tmp_path / "matrix.json", tmp_path / "tasks.json"
+    folder = RunFolder(tmp_path)
     runner = build_runner(
         run.config,
-        run.domains,
+        build_stream(run.domains, run.config.continual, run.config.run.epochs),
         run.model,
+        folder,
         device=torch.device("cpu"),
         events=EventLog(),
         should_stop=lambda: False,
         saver=BackgroundSaver(Checkpoints(tmp_path, keep=2, events=EventLog())),
-        matrix_path=matrix_path,
-        tasks_path=tasks_path,
         ranks=Ranks(rank, 2),
     )
-    assert (runner.matrix_path, runner.tasks_path) == ((matrix_path, tasks_path) if rank == 0 else (None, None))
+    assert (runner.storage.matrix_path, runner.storage.tasks_path) == (
+        (folder.matrix_file, folder.tasks_file) if rank == 0 else (None, None)
+    )

@@ -6,6 +6,7 @@ import pytest
 
 from mambrane.app.flags import given_settings
 from mambrane.app.train_settings import base_of, parse_train
+from mambrane.core.needs import unmet_needs
 from mambrane.run.config import RunConfig
 from mambrane.run.effects import settings_without_effect
 from mambrane.run.presets import PRESETS
@@ -20,14 +21,29 @@ OTHER_WORDS = {
     "stdp_bounds": "soft",
     "replay_strategy": "uniform",
     "regularizer": "mas",
+    "curriculum": "cumulative",
+    "replay_source": "generated",
+    "replay_timing": "updates",
+    "max_forgetting": 0.3,
+    "min_gain": 0.3,
+    "stdp_control": "flipped",
+    "meta_control": "uniform",
+    "scenario": "class",
+    "image_tokens": "pixels",
 }
+NEEDS_TASKS = ("use_replay", "regularizer_strength", "distillation_strength", "max_forgetting")
+"""Settings that are refused, or at work, where continual learning is off; in one task they do nothing."""
 
 
 DEPENDENT = {
     "plasticity": """stdp_type stdp_learning_rate stdp_tau_plus stdp_tau_minus stdp_target_rate stdp_bounds
-        stdp_max_weight use_meta_plasticity meta_lr meta_kappa""",
+        stdp_max_weight stdp_control use_meta_plasticity meta_lr meta_kappa meta_row_rate meta_control""",
     "continual": """num_tasks use_replay replay_buffer_size replay_strategy replay_fraction regularizer_strength
-        regularizer regularizer_decay fisher_sequences distillation_strength distillation_temperature""",
+        regularizer regularizer_decay fisher_sequences distillation_strength distillation_temperature
+        curriculum replay_share replay_source replay_timing replay_label_strength dark_replay_strength dark_replay_top_k
+        reptile_interval max_forgetting min_gain""",
+    "engine": "decay_ratio",
+    "data": "scenario classes_per_task image_tokens",
 }
 """Settings that do nothing without another one."""
 
@@ -37,7 +53,7 @@ DEPENDENT = {
 )
 def test_a_setting_without_its_switch_is_warned_of(section, name):
     off = RunConfig()
-    if name in ("use_replay", "regularizer_strength", "distillation_strength"):
+    if name in NEEDS_TASKS:
         off = with_setting(with_setting(off, "continual", "num_tasks", 1), "continual", "continual_learning", True)
     value = getattr(getattr(off, section), name)
     new_value = OTHER_WORDS.get(name, value + 1 if type(value) is int else 0.3 if type(value) is float else not value)
@@ -111,6 +127,11 @@ def test_all_that_a_setting_needs_and_lacks_is_named_and_nothing_else(on, settin
 def test_what_is_switched_off_or_at_work_is_not_warned_of(words):
     config, base = parse_train(words.split()), base_of(words.split())
     assert settings_without_effect(config, base, given_settings(words.split())) == []
+
+
+def test_every_setting_that_needs_another_is_tried_above():
+    needing = {(section, name) for section, name, _ in unmet_needs(RunConfig())}
+    assert needing == {(section, name) for section, names in DEPENDENT.items() for name in names.split()}
 
 
 def test_the_main_command_has_no_setting_without_effect():
