@@ -58,7 +58,7 @@ def tanh(x: float) -> float:
 
 
 @intrinsic
-def _power_of_two(typing_context: Any, shifted: types.Type) -> tuple[Any, Callable]:  # noqa: ANN401 -- Numba's own
+def _power_of_two(typing_context: Any, shifted: Any) -> tuple[Any, Callable]:  # noqa: ANN401 -- Numba's own
     """Return 2^n, where n stands in the low bits of the float32 1.5 * 2^23 + n."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401 -- Numba's own
