@@ -23,8 +23,6 @@ from mambrane.kernels.vectors import (
     load_wide,
     lowest_bit,
     nonzero_lanes,
-    prefetch_strip,
-    prefetch_strip_for_write,
     store,
     store_strip,
     sum_of_lanes,
@@ -90,8 +88,6 @@ def _double_strips(x_W, out_W):
 
 @kernel()
 def _double(like, x_W, out_W, start):
-    prefetch_strip(like, x_W, 0)
-    prefetch_strip_for_write(like, out_W, 0)
     strip = load_strip(like, x_W, start)
     store_strip(like + strip + strip, out_W, start)
 
