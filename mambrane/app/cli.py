@@ -141,7 +141,7 @@ def _learn(argv: Sequence[str]) -> int:
         # There is no run yet: it begins with the weights, and the same command goes on with it.
         return _train(argv)
     hints = hints_of(LearnArguments)
-    positional, settings = split_words(argv, hints, command="learn", num_positional=1)
+    positional, settings = split_words(long_forms(argv), hints, command="learn", num_positional=1)
     require_run(positional, "learn")
     (run,) = positional
     given = given_settings(settings)
@@ -154,7 +154,7 @@ def _learn(argv: Sequence[str]) -> int:
 
     later = for_learning(read_configuration(RunFolder(Path(run))), {})
     default = LearnArguments(**{f.name: getattr(later, f.name) for f in fields(RunConfig)})
-    parsed = parse(LearnArguments, long_forms(settings), command="learn", default=default)
+    parsed = parse(LearnArguments, settings, command="learn", default=default)
     sections = [getattr(parsed, section.name) for section in fields(parsed)]
     asked = {f.name: getattr(section, f.name) for section in sections for f in fields(section) if f.name in given}
     if asked.pop("dry_run", False):

@@ -20,6 +20,7 @@ from mambrane.run.saved import read_tokenizer
 from mambrane.run.task_settings import dotted
 from mambrane.run.timing import expected_time_now
 from mambrane.storage.run_folder import RunFolder
+from mambrane.watch.event_messages import warning_of
 
 
 class LessonPlan(NamedTuple):
@@ -44,7 +45,8 @@ def plan_lesson(folder: Path, data: Sequence[str], **settings: Any) -> LessonPla
     Raises:
         UserError: `learn` would be refused.
     """
-    run, events = RunFolder(folder), EventLog()
+    run, events, warnings = RunFolder(folder), EventLog(), list[str]()
+    events.listeners.append(lambda event: warnings.extend(filter(None, [warning_of(event)])))
     changes = {dotted(name): value for name, value in settings.items()} | {"data.data": tuple(data)}
     began = read_configuration(run)
     device = take_device(changes.get("run.device", began.run.device))
@@ -60,7 +62,7 @@ def plan_lesson(folder: Path, data: Sequence[str], **settings: Any) -> LessonPla
     sentences += [f"the text of {name} {found.words()}" for name, found in known.items() if found is not None]
     addition = news.addition(place, config, texts, domains, events)
     if addition is None:
-        return LessonPlan((), len(place.tasks), tuple(sentences), 0.0)
+        return LessonPlan((), len(place.tasks), (*sentences, *warnings), 0.0)
     stream = Stream(tasks=addition.tasks, domains=addition.domains)
     kind = build_task_kind(config, device)
     tasks = tuple(
@@ -68,4 +70,4 @@ def plan_lesson(folder: Path, data: Sequence[str], **settings: Any) -> LessonPla
         for task, steps in zip(stream.tasks, steps_by_task(config, stream), strict=True)
     )
     seconds = expected_time_now(config, stream, tokenizer.vocab_size, device).seconds
-    return LessonPlan(tasks, len(place.tasks), (*sentences, news.recipe.sentence()), seconds)
+    return LessonPlan(tasks, len(place.tasks), (*sentences, news.recipe.sentence(), *warnings), seconds)

@@ -11,11 +11,11 @@ from mambrane.data.domain_records import read_domain_records
 from mambrane.data.domains import Domain
 from mambrane.data.heldout_copy import read_copy
 from mambrane.data.overlap_warnings import warn_of_overlap
-from mambrane.run.config import RunConfig
+from mambrane.run.config import RunConfig, flat
 from mambrane.run.later_task import recipe_of
 from mambrane.run.place import Place
 from mambrane.run.session import Addition, named_apart
-from mambrane.run.task_settings import NOT_RECORDED, flat, for_learning, own_settings
+from mambrane.run.task_settings import NOT_RECORDED, for_learning, own_settings
 from mambrane.storage.run_folder import RunFolder
 
 TERMS = ("continual.max_forgetting", "continual.min_gain")

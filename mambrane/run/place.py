@@ -87,12 +87,16 @@ def learned_place(folder: RunFolder, began: RunConfig, events: EventLog) -> Plac
 
 
 def config_of(place: Place | None, began: RunConfig) -> RunConfig:
-    """Return the configuration that the task that is next is learned with: what the run began with, and its own."""
-    left = [] if place is None else place.tasks_left
-    if not left or not left[0]["settings"]:
+    """Return the configuration that the next task, or of a finished run the last one, is learned with.
+
+    It is what the run began with, and the task's own settings; a checkpoint holds the states of its methods.
+    """
+    if place is None:
         return began
+    task = place.tasks_left[0] if place.tasks_left else place.tasks[-1]
     # That there are earlier tasks is written down too, and follows by itself.
-    return for_learning(began, {name: value for name, value in left[0]["settings"].items() if name not in NEVER})
+    own = {name: value for name, value in task["settings"].items() if name not in NEVER}
+    return for_learning(began, own) if task["settings"] else began
 
 
 def _tasks_of(began: RunConfig, matrix: Mapping[str, Any]) -> list[dict[str, Any]]:

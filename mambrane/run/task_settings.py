@@ -1,11 +1,11 @@
 """Which settings a task of its own may have, and what a run is trained with when some of them change."""
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from mambrane.core.errors import UserError
-from mambrane.run.config import OPERATIONAL, RunConfig, from_dict, to_dict
+from mambrane.run.config import OPERATIONAL, SECTION_OF, RunConfig, flat, from_dict
 
 PER_TASK = (
     "run.epochs",
@@ -39,11 +39,8 @@ def dotted(name: str) -> str:
     Raises:
         UserError: there is no such setting.
     """
-    config = RunConfig()
-    for section in fields(config):
-        settings = getattr(config, section.name)
-        if is_dataclass(settings) and name in {setting.name for setting in fields(settings)}:
-            return f"{section.name}.{name}"
+    if name in SECTION_OF:
+        return f"{SECTION_OF[name]}.{name}"
     raise UserError(f"no setting {name!r}", wanted="the name of a setting", way_out="mambrane learn --help")
 
 
@@ -112,11 +109,6 @@ def own_settings(began: RunConfig, config: RunConfig) -> dict[str, Any]:
     """Return the settings of a later task's configuration that are not those that the run began with."""
     before, now = flat(began), flat(config)
     return {name: value for name, value in now.items() if before[name] != value and name not in NOT_RECORDED}
-
-
-def flat(config: RunConfig) -> dict[str, Any]:
-    """Return the value of every setting, as JSON, by dotted name."""
-    return {f"{section}.{name}": value for section, values in to_dict(config).items() for name, value in values.items()}
 
 
 def may_change(name: str) -> bool:

@@ -34,8 +34,9 @@ def test_text_that_is_not_there_is_refused_and_nothing_is_learned(own_run, capsy
 
 def test_a_dry_run_prints_the_plan_and_learns_nothing(run_folder, capsys):
     words = ["learn", str(run_folder), "--data", str(run_folder.parent / "texts" / "domain2.txt")]
-    assert main([*words, "--dry-run"]) == 0
+    assert main([*words, "--lr", "1e-3", "--dry-run"]) == 0
     printed = capsys.readouterr().out
+    assert "learning rate" not in printed, "the flag wins, in its short form too"
     assert "which has 2 tasks" in printed
     assert "where no flag says otherwise, a later task has" in printed
     assert "task domain2: " in printed

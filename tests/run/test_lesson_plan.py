@@ -31,6 +31,13 @@ def test_settings_that_are_given_hold_and_what_cannot_change_is_refused(run_fold
         plan_lesson(run_folder, text, hidden_dim=999)
 
 
+def test_what_the_lesson_would_warn_of_is_said(run_folder, tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "a.txt").write_text("a line of text that is new to the run\n" * 40)
+    (tmp_path / "new" / "b.png").write_bytes(b"no text")
+    assert any("b.png passed over" in sentence for sentence in plan_lesson(run_folder, [str(tmp_path)]).sentences)
+
+
 def test_where_all_is_learned_there_is_no_task(run_folder):
     plan = plan_lesson(run_folder, [str(run_folder.parent / "texts" / "domain0.txt")])
     assert (plan.tasks, plan.seconds) == ((), 0.0)
