@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, make_dataclass
-from typing import Any
 
 from mambrane.app.arguments import StartOptions, TrainArguments
 from mambrane.app.flags import given_settings, hints_of, long_forms, split_words
 from mambrane.app.parsing import parse, parse_known
-from mambrane.run.config import RunConfig, from_dict, read_config_file
+from mambrane.run.config import SECTION_OF, RunConfig, from_dict
 from mambrane.run.named_settings import fitted_to
 from mambrane.run.presets import PRESETS
+from mambrane.run.setting_values import read_config_file
 from mambrane.run.switches import PREREQUISITES, without_unmet_switches
 
 READ_AHEAD = (
@@ -42,15 +42,10 @@ def base_of(argv: Sequence[str]) -> RunConfig:
     base = from_dict(sections, source=str(start.config), base=base)
     hints = hints_of(TrainArguments)
     ahead = make_dataclass("Prerequisites", [(name, hints[name]) for name in READ_AHEAD], frozen=True, kw_only=True)
-    needed = parse_known(ahead, argv, default=ahead(**{name: _setting(base, name) for name in READ_AHEAD}))
+    values = {name: getattr(getattr(base, SECTION_OF[name]), name) for name in READ_AHEAD}
+    needed = parse_known(ahead, argv, default=ahead(**values))
     chosen |= {name: getattr(needed, name, None) for name in given}
     return fitted_to(base, chosen, given)
-
-
-def _setting(config: RunConfig, name: str) -> Any:  # noqa: ANN401 -- any setting's value
-    sections = (getattr(config, f.name) for f in fields(config))
-    (value,) = (getattr(section, name) for section in sections if name in {f.name for f in fields(section)})
-    return value
 
 
 def parse_start(argv: Sequence[str]) -> StartOptions:

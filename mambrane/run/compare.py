@@ -87,16 +87,12 @@ def compare(runs: Sequence[Path | str]) -> Comparison:
     opened = [Run.open(run) for run in runs]
     matrices = [run.matrix for run in opened]
     rows = [
-        *_setting_rows([_configuration(run) for run in opened]),
+        # Read without a checkpoint: a run that has just begun has settings too.
+        *_setting_rows([read_configuration(RunFolder(run.folder)) for run in opened]),
         *_metric_rows(matrices),
         *_matrix_rows(matrices),
     ]
     return Comparison(tuple(_names([Path(run) for run in runs])), tuple(rows))
-
-
-def _configuration(run: Run) -> RunConfig:
-    """Return the settings of a run, also of one that has no checkpoint yet."""
-    return read_configuration(RunFolder(run.folder))
 
 
 def _setting_rows(configs: Sequence[RunConfig]) -> list[Row]:

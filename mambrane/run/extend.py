@@ -93,12 +93,8 @@ def _again(place: Place, began: RunConfig, texts: Sequence[Domain], epochs: int)
             train=tuple(by_hash[content_hash].train for content_hash in place.hashes_of(record)),
             num_epochs=share[number],
             columns=tuple(record["columns"]),
-            visit=1 + max(task["visit"] for task in place.tasks if _is_same(task, record)),
+            visit=1 + max(task["visit"] for task in place.tasks if task["columns"] == record["columns"]),
         )
         for number, record in enumerate(wanted)
     )
     return Addition(tasks=tuple(tasks), domains=())
-
-
-def _is_same(task: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return task["columns"] == other["columns"]

@@ -1,11 +1,11 @@
 """The switches of a preset that go off when what they need is taken away."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from mambrane.continual.config import KEEPING_CURRICULA
-from mambrane.run.config import RunConfig
+from mambrane.run.config import SECTION_OF, RunConfig
 
 Values = Mapping[str, Any]
 
@@ -50,7 +50,7 @@ def without_unmet_switches(base: RunConfig, chosen: Values) -> RunConfig:
 
     A switch that the user has chosen stays: the configuration is then refused with the reason.
     """
-    values = {f.name: getattr(section, f.name) for section in _sections(base) for f in fields(section)}
+    values = {name: getattr(getattr(base, section), name) for name, section in SECTION_OF.items()}
     values |= {name: chosen[name] for name in PREREQUISITES if name in chosen}
     for (section, name), is_there in DEPENDS_ON.items():
         if name not in chosen and values[name] and not is_there(values):
@@ -73,7 +73,3 @@ def with_fitting_heads(base: RunConfig, hidden_dim: int, chosen: Values, given: 
     # Flags set their heads again; until then they must not stand in the way of the width.
     unset: dict[str, Any] = {name: 1 for name in heads if name in given}
     return replace(base, model=replace(base.model, hidden_dim=hidden_dim, **fitting, **unset))
-
-
-def _sections(config: RunConfig) -> list[Any]:
-    return [getattr(config, f.name) for f in fields(config)]

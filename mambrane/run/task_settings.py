@@ -1,11 +1,11 @@
 """Which settings a task of its own may have, and what a run is trained with when some of them change."""
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from mambrane.core.errors import UserError
-from mambrane.run.config import OPERATIONAL, RunConfig, flat, from_dict
+from mambrane.run.config import OPERATIONAL, SECTION_OF, RunConfig, flat, from_dict
 
 PER_TASK = (
     "run.epochs",
@@ -39,11 +39,8 @@ def dotted(name: str) -> str:
     Raises:
         UserError: there is no such setting.
     """
-    config = RunConfig()
-    for section in fields(config):
-        settings = getattr(config, section.name)
-        if is_dataclass(settings) and name in {setting.name for setting in fields(settings)}:
-            return f"{section.name}.{name}"
+    if name in SECTION_OF:
+        return f"{SECTION_OF[name]}.{name}"
     raise UserError(f"no setting {name!r}", wanted="the name of a setting", way_out="mambrane learn --help")
 
 

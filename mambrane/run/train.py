@@ -99,9 +99,7 @@ def _train(
 ) -> tuple[RunFolder, Outcome]:
     seed_global_generators(config.run.seed)
     config, from_outside = with_extensions(config, extensions)
-    texts, early_events = ranks.first_before_others(
-        lambda: read_listening(config.data, listeners, _num_domains(config))
-    )
+    texts, early_events = ranks.first_before_others(lambda: read_listening(config.data, listeners, config.num_domains))
     folder = RunFolder(config.folder_for([*(text.content_hash for text in texts), *place_hash(config)]))
     require_same_start(ranks, config, texts)
     with folder.lock() if ranks.is_first else nullcontext():
@@ -215,10 +213,6 @@ def _extend(
             return session(for_learning(began, {}), place, addition)
         recipe.tell(events)
         return session(later, place, addition)
-
-
-def _num_domains(config: RunConfig) -> int | None:
-    return config.continual.num_tasks if config.continual.continual_learning else None
 
 
 def _tokenize(
