@@ -73,7 +73,7 @@ def learn(run: Path, text: Path, min_gain: float, last_call: int, count_file: Pa
     """Learn a text; leaves with the exit code of `mambrane learn`."""
     calls = CallsBeforeCommit(last_call)
     sys.addaudithook(calls.on_audit)
-    learned = mambrane.learn(run, text, min_gain=min_gain, save_every=3, listeners=[calls.on_event])
+    learned = mambrane.learn(run, text, min_gain=min_gain, epochs=1, save_every=3, listeners=[calls.on_event])
     count_file.write_text(str(calls.num_calls))
     sys.exit(learned.outcome.exit_code)
 

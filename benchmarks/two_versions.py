@@ -194,7 +194,7 @@ NAMES = (
 def compare(old: Path, new: Path, *, rounds: int, threads: int) -> Iterator[str]:
     """Yield a line of the table for each case."""
     workers = [Worker(old, threads), Worker(new, threads)]
-    yield "| | old, ms | new, ms | new / old, median of pairs | quarters of the pairs |"
+    yield "| | old, ms (fastest) | new, ms (fastest) | new / old, median of pairs | middle half of the pairs |"
     yield "|---|---:|---:|---:|---|"
     for name in NAMES:
         for _ in range(3):
@@ -207,8 +207,8 @@ def compare(old: Path, new: Path, *, rounds: int, threads: int) -> Iterator[str]
                 times[which].append(workers[which].call(name)["ms"])
         ratios = [after / before for before, after in zip(*times, strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
-        medians = [statistics.median(each) for each in times]
-        yield f"| {name} | {medians[0]:.2f} | {medians[1]:.2f} | {middle:.3f} | {low:.3f} to {high:.3f} |"
+        shown = [f"{statistics.median(each):.2f} ({min(each):.2f})" for each in times]
+        yield f"| {name} | {shown[0]} | {shown[1]} | {middle:.3f} | {low:.3f} to {high:.3f} |"
     for worker in workers:
         worker.process.kill()
 
@@ -218,7 +218,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("old", type=Path, nargs="?", help="a checkout with its environment in .venv")
     parser.add_argument("new", type=Path, nargs="?", help="the other one")
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)

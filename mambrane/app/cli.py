@@ -20,8 +20,9 @@ from mambrane.app.usage import LEARN_INTRODUCTION, TRAIN_INTRODUCTION, USAGE
 from mambrane.core.errors import INTERRUPTED_EXIT_CODE, TAKEN_BACK_EXIT_CODE, MambraneError, UserError
 from mambrane.run.config import RunConfig
 from mambrane.run.effects import settings_without_effect
+from mambrane.run.later_task import LATER_TASK
 from mambrane.run.presets import COSTS, PRESETS
-from mambrane.run.task_settings import may_change
+from mambrane.run.task_settings import for_learning, may_change
 
 USER_ERROR_EXIT_CODE = 2
 LOST_OUTPUT_EXIT_CODE = 1
@@ -132,28 +133,32 @@ def _train_help(argv: Sequence[str]) -> str:
 
 def _learn(argv: Sequence[str]) -> int:
     if asks_for_help(argv):
-        introduction = LEARN_INTRODUCTION.format(taken_back=TAKEN_BACK_EXIT_CODE)
-        return _print(train_help(LearnArguments(), introduction, only=may_change))
+        introduction = LEARN_INTRODUCTION.format(taken_back=TAKEN_BACK_EXIT_CODE, recipe=LATER_TASK.words())
+        return _print(
+            train_help(LearnArguments(), introduction, only=lambda name: may_change(name) or name == "run.dry_run")
+        )
     if "init_from" in given_settings(argv):
         # There is no run yet: it begins with the weights, and the same command goes on with it.
         return _train(argv)
     hints = hints_of(LearnArguments)
-    positional, settings = split_words(argv, hints, command="learn", num_positional=1)
+    positional, settings = split_words(long_forms(argv), hints, command="learn", num_positional=1)
     require_run(positional, "learn")
     (run,) = positional
     given = given_settings(settings)
     if "data" not in given:
         way_out = f"mambrane learn {run} --data PATH"
         raise UserError("mambrane learn without --data", wanted="text to learn", way_out=way_out)
-    from mambrane.app.learn import learn
+    from mambrane.app.learn import learn, print_plan
     from mambrane.run.configuration import read_configuration
     from mambrane.storage.run_folder import RunFolder
 
-    began = read_configuration(RunFolder(Path(run)))
-    default = LearnArguments(**{f.name: getattr(began, f.name) for f in fields(RunConfig)})
-    parsed = parse(LearnArguments, long_forms(settings), command="learn", default=default)
+    later = for_learning(read_configuration(RunFolder(Path(run))), {})
+    default = LearnArguments(**{f.name: getattr(later, f.name) for f in fields(RunConfig)})
+    parsed = parse(LearnArguments, settings, command="learn", default=default)
     sections = [getattr(parsed, section.name) for section in fields(parsed)]
     asked = {f.name: getattr(section, f.name) for section in sections for f in fields(section) if f.name in given}
+    if asked.pop("dry_run", False):
+        return print_plan(Path(run), asked)
     return learn(Path(run), asked)
 
 

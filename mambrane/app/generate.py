@@ -51,10 +51,7 @@ def generate(
 
 def _print_json(opened: Run, text: bytes, num_samples: int, state: Path | None, options: dict[str, Any]) -> int:
     """Print one JSON object: the prompt, and the text of each sample, why it ended and how many tokens it has."""
-    if state is None:
-        samples = [written._asdict() for written in opened.write(text, num_samples, **options)]
-    else:
-        samples = [{"text": "".join(opened.stream(text, state=state, **options))}]
+    samples = [written._asdict() for written in opened.write(text, num_samples, state=state, **options)]
     answer = {"prompt": text.decode("utf-8", "replace"), "samples": samples}
     sys.stdout.write(json_library.dumps(answer) + "\n")
     return 0

@@ -11,8 +11,10 @@ from mambrane.app.streams import flush_or_give_up
 from mambrane.core.launch import is_first_process
 from mambrane.core.memory import keep_freed_memory
 from mambrane.run.learn import learn as learn_run
+from mambrane.run.lesson_plan import plan_lesson
 from mambrane.run.run import Run
 from mambrane.watch.console import ConsoleListener
+from mambrane.watch.formatting import duration
 from mambrane.watch.table import cost_of_attempt, cost_of_last_task
 
 
@@ -31,6 +33,21 @@ def learn(run: Path, settings: Mapping[str, Any]) -> int:
     # Whether anybody could read along changes nothing about the run.
     flush_or_give_up("stdout")
     return learned.outcome.exit_code
+
+
+def print_plan(run: Path, settings: Mapping[str, Any]) -> int:
+    """Print what `learn` would do, and do nothing of it."""
+    plan = plan_lesson(run, **settings)
+    output = Console(highlight=False, markup=False, emoji=False)
+    output.print(f"plan for {run}, which has {plan.num_before} tasks", soft_wrap=True)
+    for sentence in plan.sentences:
+        output.print(sentence, soft_wrap=True)
+    for task in plan.tasks:
+        epochs = f"{task.epochs:,} epoch" + "s" * (task.epochs > 1)
+        output.print(f"task {task.name}: {epochs}, {task.steps:,} steps, {task.tokens:,} tokens", soft_wrap=True)
+    if plan.tasks:
+        output.print(f"about {duration(plan.seconds)}, at the speed of a few micro-batches measured now")
+    return 0
 
 
 def num_rows(run: Path) -> int:

@@ -18,7 +18,7 @@ from mambrane.run.effects import warnings_of_machine
 from mambrane.run.kernels import compile_kernels_of
 from mambrane.run.outside import extension_lines
 from mambrane.run.plan import Plan, make_plan
-from mambrane.run.switches import on_and_off
+from mambrane.run.shown_switches import on_and_off
 from mambrane.run.timing import TIMED_MICRO_BATCHES
 from mambrane.watch.event_messages import warning_of
 from mambrane.watch.formatting import duration, percent, size, switches

@@ -1,16 +1,22 @@
 """What `mambrane train` is told: a preset, changed by a file, changed by flags."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any, Literal
+from dataclasses import fields, make_dataclass
 
 from mambrane.app.arguments import StartOptions, TrainArguments
 from mambrane.app.flags import given_settings, hints_of, long_forms, split_words
 from mambrane.app.parsing import parse, parse_known
-from mambrane.run.config import RunConfig, from_dict, read_config_file
+from mambrane.run.config import SECTION_OF, RunConfig, from_dict
 from mambrane.run.named_settings import fitted_to
 from mambrane.run.presets import PRESETS
-from mambrane.run.switches import without_unmet_switches
+from mambrane.run.setting_values import read_config_file
+from mambrane.run.switches import PREREQUISITES, without_unmet_switches
+
+READ_AHEAD = (
+    *("init_from", "task", "data", "scenario", "classes_per_task", "image_tokens", "hidden_dim"),
+    *PREREQUISITES,
+)
+"""The settings that others need."""
 
 
 def parse_train(argv: Sequence[str]) -> RunConfig:
@@ -34,37 +40,12 @@ def base_of(argv: Sequence[str]) -> RunConfig:
     chosen = {name: value for values in sections.values() for name, value in values.items()}
     base = without_unmet_switches(PRESETS[start.preset](), chosen)
     base = from_dict(sections, source=str(start.config), base=base)
-    needed = parse_known(
-        Prerequisites, argv, default=Prerequisites(**{f.name: _setting(base, f.name) for f in fields(Prerequisites)})
-    )
+    hints = hints_of(TrainArguments)
+    ahead = make_dataclass("Prerequisites", [(name, hints[name]) for name in READ_AHEAD], frozen=True, kw_only=True)
+    values = {name: getattr(getattr(base, SECTION_OF[name]), name) for name in READ_AHEAD}
+    needed = parse_known(ahead, argv, default=ahead(**values))
     chosen |= {name: getattr(needed, name, None) for name in given}
     return fitted_to(base, chosen, given)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Prerequisites:
-    """The settings that others need, read ahead of them."""
-
-    init_from: str
-    task: str
-    data: tuple[str, ...]
-    scenario: Literal["domain", "class"]
-    classes_per_task: int
-    image_tokens: Literal["bits", "pixels"]
-    hidden_dim: int
-    block_pattern: str
-    use_mamba: bool
-    integration_mode: str
-    liquid_backbone: str
-    continual_learning: bool
-    curriculum: Literal["sequential", "joint", "cumulative", "single-task"]
-    num_tasks: int
-
-
-def _setting(config: RunConfig, name: str) -> Any:  # noqa: ANN401 -- any setting's value
-    sections = (getattr(config, f.name) for f in fields(config))
-    (value,) = (getattr(section, name) for section in sections if name in {f.name for f in fields(section)})
-    return value
 
 
 def parse_start(argv: Sequence[str]) -> StartOptions:

@@ -45,7 +45,11 @@ not, and its older text may be gone.
 
 With --max-forgetting or --min-gain a task that does not keep to them is taken
 back bit for bit, and the exit code is {taken_back}. Settings that are left out are
-those that the run began with. --epochs are those of this text in all; left out,
-each task has as many as one of the run's own. Model, tokenizer, sequence length
+those that the run began with, but for the recipe of later tasks:
+
+  {recipe}
+
+which rests on replay and is left out where a run has none; --dry-run shows what
+holds. --epochs are those of this text in all. Model, tokenizer, sequence length
 and seed of a run stay as they are.
 """

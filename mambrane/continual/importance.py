@@ -8,12 +8,13 @@ squared, which estimates the true Fisher information. True labels would give the
 gradient of a batch mean would shrink it by the batch size (van de Ven, arXiv 2502.11756).
 
 Several processes share the sequences; each sequence has a generator of its own, so whoever looks at it draws the same.
+Where weights lie in pieces, of which a pass needs all, they look at each sequence together, and each keeps its piece.
 
 Sources: Kirkpatrick et al., PNAS 114 (2017); Aljundi et al., Memory Aware Synapses (arXiv 1711.09601), equation 3.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 import torch
@@ -24,6 +25,7 @@ from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.epoch import Loader
 from mambrane.engine.ranks import ONE_RANK, Ranks
+from mambrane.engine.shards import is_sharded, own_numbers, totals
 from mambrane.engine.snapshot import evaluation_mode
 
 
@@ -75,13 +77,22 @@ def output_sensitivity(
     return _mean_over_sequences(model, sequences, device, squared_length, Tensor.abs, ranks)
 
 
-def normalised(importance: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the importance over its mean over all weights; parameters without any are left out."""
-    used = {name: values for name, values in importance.items() if values.any()}
+def normalised(importance: dict[str, Tensor], parameters: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Return the importance over its mean over all weights; parameters without any are left out.
+
+    Args:
+        importance: by parameter name.
+        parameters: the model's, by name, where the importance may be that of this process' pieces of them.
+    """
+    if not importance:
+        return {}
+    wholes = {name: importance[name] if parameters is None else parameters[name] for name in importance}
+    sums = totals([values.double().sum() for values in importance.values()], like=next(iter(wholes.values())))
+    used = {name: total for name, total in zip(importance, sums, strict=True) if total}
     # Rounded once, so that the order of the parameters, which a restart may change, does not matter.
-    total = math.fsum(float(values.double().sum()) for values in used.values())
-    num_weights = sum(values.numel() for values in importance.values())
-    return {name: values * (num_weights / total) for name, values in used.items()}
+    total = math.fsum(used.values())
+    num_weights = sum(each.numel() for each in wholes.values())
+    return {name: importance[name] * (num_weights / total) for name in used}
 
 
 def peek_sequences(loader: Loader, num_sequences: int) -> list[MicroBatch]:
@@ -107,8 +118,9 @@ def _mean_over_sequences(
     if not sequences:
         return {}
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
-    sums = {name: torch.zeros_like(parameter, requires_grad=False) for name, parameter in parameters.items()}
-    for index in ranks.share_of(len(sequences)):
+    sums = {name: torch.zeros_like(own_numbers(parameter)) for name, parameter in parameters.items()}
+    together = is_sharded(model)
+    for index in range(len(sequences)) if together else ranks.share_of(len(sequences)):
         inputs_BT, targets_BT, resets_BT = sequences[index].to(device)
         model.zero_grad(set_to_none=True)
         # The model that has learned is looked at, without dropout.
@@ -117,7 +129,10 @@ def _mean_over_sequences(
         scalar_of(logits_BTV[targets_BT != IGNORED_TARGET].float(), index).backward()
         for name, parameter in parameters.items():
             if parameter.grad is not None:
-                sums[name].add_(size_of(parameter.grad))
+                # Together, the gradient is the sum of equal ones.
+                gradient = own_numbers(parameter.grad) / ranks.size if together else parameter.grad
+                sums[name].add_(size_of(gradient))
     model.zero_grad(set_to_none=True)
-    ranks.sum_(*sums.values())
+    if not together:
+        ranks.sum_(*sums.values())
     return {name: total / len(sequences) for name, total in sums.items()}

@@ -11,14 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mambrane.engine.shards import as_pieces, own_copies, own_numbers
+
 DAMPING = 1e-3
 """Keeps a weight that hardly moved from having an endless importance: about (0.03)^2, a usual change within a task."""
 
 
 class PathIntegral:
-    """Watches gradients and weights from step to step; called when gradients are in place, before penalties."""
+    """Watches gradients and weights from step to step; called when gradients are in place, before penalties.
+
+    It holds what this process holds of them: all, or a piece of each.
+    """
 
     def __init__(self, model: nn.Module) -> None:
+        self._model = model
         self.path: dict[str, Tensor] = {}
         self.start = _weights(model)
         """Weights at the beginning of the task."""
@@ -31,8 +37,9 @@ class PathIntegral:
     def watch(self, model: nn.Module) -> None:
         """Add the last step's contribution to the path, and note gradients and weights of this one."""
         self._walk(model)
-        self._gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
-        self._previous = {name: model.get_parameter(name).detach().clone() for name in self._gradients}
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        self._gradients = {name: own_numbers(gradient).clone() for name, gradient in gradients.items()}
+        self._previous = {name: _weight(model, name).clone() for name in self._gradients}
 
     @torch.no_grad()
     def finish(self, model: nn.Module) -> dict[str, Tensor]:
@@ -48,28 +55,26 @@ class PathIntegral:
 
     def _walk(self, model: nn.Module) -> None:
         for name, gradient in self._gradients.items():
-            way = model.get_parameter(name).detach() - self._previous[name]
+            way = _weight(model, name) - self._previous[name]
             # A skipped step moved nothing, and its gradient may be infinite.
             step = torch.where(way == 0, 0.0, -gradient * way)
             self.path[name] = self.path[name] + step if name in self.path else step
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the path so far and what the next step of it needs."""
-        return {
-            "path": dict(self.path),
-            "start": dict(self.start),
-            "previous": dict(self._previous),
-            "gradients": dict(self._gradients),
-        }
+        """Return the path so far and what the next step of it needs, of the whole of each weight."""
+        parts = {"path": self.path, "start": self.start, "previous": self._previous, "gradients": self._gradients}
+        return {part: as_pieces(tensors, self._model) for part, tensors in parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take them back, to the device of the weights."""
-        devices = {name: start.device for name, start in self.start.items()}
+        """Take them back, to where the weights are."""
         self.path, self.start, self._previous, self._gradients = (
-            {name: tensor.to(devices[name], copy=True) for name, tensor in state[part].items()}
-            for part in ("path", "start", "previous", "gradients")
+            own_copies(state[part], self._model) for part in ("path", "start", "previous", "gradients")
         )
 
 
+def _weight(model: nn.Module, name: str) -> Tensor:
+    return own_numbers(model.get_parameter(name).detach())
+
+
 def _weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    return {name: _weight(model, name).clone() for name, _ in model.named_parameters()}

@@ -29,6 +29,7 @@ from mambrane.core.errors import UserError
 from mambrane.core.seeding import make_generator
 from mambrane.engine.extensions import BoundaryView, TakeUpView
 from mambrane.engine.method import Method
+from mambrane.engine.shards import as_pieces, own_copies, own_numbers
 
 ESTIMATES = {"ewc": sampled_fisher, "mas": output_sensitivity, "isi-cv": spike_regularity}
 """Methods that look back at the end of a task."""
@@ -39,11 +40,17 @@ class Regularizer(Method):
 
     name = "regularizer"
     across_ranks = True
+    across_shards = True
 
     @classmethod
     def is_used(cls, config: Any) -> bool:  # noqa: ANN401 -- a run's configuration
         """Return whether the configuration turns it on."""
         return config.continual.regularizer_strength > 0
+
+    @classmethod
+    def label_in(cls, config: Any) -> str:  # noqa: ANN401 -- a run's configuration
+        """Return how a run's summary names it."""
+        return f"regularizer ({config.continual.regularizer})"
 
     @classmethod
     def build(cls, config: Any, model: nn.Module) -> "Regularizer":  # noqa: ANN401 -- a run's configuration
@@ -65,7 +72,7 @@ class Regularizer(Method):
         self.config = config
         self.model = model
         self.importance: dict[str, Tensor] = {}
-        """F by parameter name, in the model's order; empty during the first task."""
+        """F by parameter name, in the model's order, of what this process holds; empty during the first task."""
         self.anchor: dict[str, Tensor] = {}
         """w*: weights at the last boundary."""
         self.path = PathIntegral(model) if config.regularizer == "si" else None
@@ -81,8 +88,9 @@ class Regularizer(Method):
 
     def boundary(self, view: BoundaryView) -> None:
         """Add the importance of the ended task, and anchor the weights where they are."""
-        new, older, decay = normalised(self._estimate(view)), self.importance, self.config.regularizer_decay
-        parameters = {name: parameter.detach() for name, parameter in view.model.named_parameters()}
+        new = normalised(self._estimate(view), dict(view.model.named_parameters()))
+        older, decay = self.importance, self.config.regularizer_decay
+        parameters = {name: own_numbers(parameter.detach()) for name, parameter in view.model.named_parameters()}
         # In the model's order, here and after a restart: the order of a sum changes its last bits.
         self.importance = {
             name: new.get(name, 0.0) + decay * older.get(name, torch.zeros_like(weight))
@@ -94,7 +102,7 @@ class Regularizer(Method):
     def take_up(self, view: TakeUpView) -> None:
         """Anchor what was important before at the weights as they are now, and begin a new path."""
         parameters = dict(view.model.named_parameters())
-        self.anchor = {name: parameters[name].detach().clone() for name in self.importance}
+        self.anchor = {name: own_numbers(parameters[name].detach()).clone() for name in self.importance}
         if self.path is not None:
             self.path = PathIntegral(self.model)
 
@@ -108,8 +116,8 @@ class Regularizer(Method):
     def state_dict(self) -> dict[str, Any]:
         """Return importance, anchor, the path of the task and the generator of sampled labels."""
         return {
-            "importance": dict(self.importance),
-            "anchor": dict(self.anchor),
+            "importance": as_pieces(self.importance, self.model),
+            "anchor": as_pieces(self.anchor, self.model),
             "path": None if self.path is None else self.path.state_dict(),
             "generator": self._generator.get_state(),
         }
@@ -121,11 +129,7 @@ class Regularizer(Method):
             if name not in parameters or parameters[name].shape != tensor.shape:
                 raise ValueError(f"saved importance of {name} {tuple(tensor.shape)}: the model has no such weight")
         self.importance, self.anchor = (
-            {
-                name: state[part][name].to(parameters[name].device, copy=True)
-                for name in parameters
-                if name in state[part]
-            }
+            own_copies({name: state[part][name] for name in parameters if name in state[part]}, self.model)
             for part in ("importance", "anchor")
         )
         if self.path is not None:

@@ -257,8 +257,8 @@ class Replay(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them back; a memory that is larger than this one's room gives up sequences, the largest task first."""
         self._load_counts(state)
-        if state.get("fraction", self.config.replay_fraction) != self.config.replay_fraction:
-            # Nothing is owed, or was replayed ahead, by the fraction of before.
+        if state.get("fraction") != self.config.replay_fraction:
+            # Nothing is owed, or was replayed ahead, by the fraction of before, which earlier versions did not save.
             self.rows_replayed = self._rows_due()
         self.buffer.load_state_dict(fitting(state["buffer"], self.buffer.capacity, self._generator))
         if "written" in state:

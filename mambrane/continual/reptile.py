@@ -13,19 +13,22 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mambrane.continual.config import ContinualConfig
 from mambrane.engine.extensions import StepChange, StepView
 from mambrane.engine.method import Method, Number
+from mambrane.engine.shards import as_pieces, is_piece, own_copies, own_numbers, totals
 
 
 class Reptile(Method):
     """After-step extension: retracts the weights towards where they were."""
 
     name = "reptile"
+    label = "Reptile"
     across_ranks = True
     """It reads nothing but the weights, which are equal on all ranks."""
+    across_shards = True
     numbers = (Number("retraction", "Reptile: mean absolute retraction of a weight"),)
 
     @classmethod
@@ -48,8 +51,9 @@ class Reptile(Method):
         self.config = config
         parameters = dict(model.named_parameters())
         self.names = [name for name in parameters if name not in (left_out or set())]
-        self.before: dict[str, Tensor] = {name: parameters[name].detach().clone() for name in self.names}
-        """Weights after the last retraction, or as they were initially."""
+        self._model = model
+        self.before = {name: own_numbers(parameters[name].detach()).clone() for name in self.names}
+        """What this process holds of the weights after the last retraction, or as they were initially."""
         self.num_steps = 0
         """Applied steps since then."""
 
@@ -60,13 +64,17 @@ class Reptile(Method):
         if self.num_steps < self.config.reptile_interval:
             return StepChange({"retraction": 0.0})
         self.num_steps = 0
-        weights = [view.model.get_parameter(name).detach() for name in self.names]
+        parameters = [view.model.get_parameter(name) for name in self.names]
+        weights = [own_numbers(parameter.detach()) for parameter in parameters]
         ways = torch._foreach_sub(weights, [self.before[name] for name in self.names])
         retractions = torch._foreach_mul(ways, self.config.reptile_strength)
         after = torch._foreach_sub(weights, retractions)
         self.before = {name: weight.clone() for name, weight in zip(self.names, after, strict=True)}
-        size = torch.stack([each.abs().sum() for each in retractions]).sum() / sum(each.numel() for each in retractions)
-        return StepChange({"retraction": size}, dict(zip(self.names, after, strict=True)))
+        size = torch.stack([each.abs().sum() for each in retractions]).sum()
+        if is_piece(parameters[0]):
+            size = size.new_tensor(totals([size], like=parameters[0])[0])
+        size = size / sum(parameter.numel() for parameter in parameters)
+        return StepChange({"retraction": size}, as_pieces(dict(zip(self.names, after, strict=True)), view.model))
 
     def revocation_point(self) -> Callable[[], None]:
         """Return what brings the weights of the last time and the count back; a retraction makes new ones."""
@@ -79,12 +87,12 @@ class Reptile(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the weights of the last time and the steps since."""
-        return {"before": dict(self.before), "num_steps": self.num_steps}
+        return {"before": as_pieces(self.before, self._model), "num_steps": self.num_steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them back; raises ValueError when they belong to another model."""
         shapes = {name: tensor.shape for name, tensor in state["before"].items()}
-        if shapes != {name: tensor.shape for name, tensor in self.before.items()}:
+        if shapes != {name: self._model.get_parameter(name).shape for name in self.names}:
             raise ValueError("the saved weights before the last retraction are those of another model")
-        self.before = {name: state["before"][name].to(tensor.device, copy=True) for name, tensor in self.before.items()}
+        self.before = own_copies({name: state["before"][name] for name in self.names}, self._model)
         self.num_steps = state["num_steps"]

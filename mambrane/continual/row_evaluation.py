@@ -1,6 +1,7 @@
 """One row of the forgetting matrix: every domain measured after so many tasks, by all processes of the run."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 from torch import nn
@@ -14,33 +15,19 @@ from mambrane.data.domains import Domain
 from mambrane.engine.trainer import Trainer
 
 
+@dataclass
 class RowEvaluation:
     """Measures what a row lacks; what is measured stays measured when it is stopped."""
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        evaluate: Callable[[nn.Module, Domain], Measurement],
-        *,
-        measure: Measure = BITS_PER_BYTE,
-        evaluate_untrained: Callable[[Domain], Measurement] | None = None,
-        reference: Sequence[Domain] = (),
-    ) -> None:
-        """Take who measures.
-
-        Args:
-            trainer: its model is measured; a stop stops between two domains.
-            evaluate: measures a model on a domain's held-out text, drawing nothing at random.
-            measure: what it measures.
-            evaluate_untrained: measures the untrained model on a domain, for row 0 of one that comes later; None where
-                there is no such model any more.
-            reference: text outside the tasks, measured beside each row of the matrix.
-        """
-        self.trainer = trainer
-        self.evaluate = evaluate
-        self.measure = measure
-        self.evaluate_untrained = evaluate_untrained
-        self.reference = tuple(reference)
+    trainer: Trainer
+    """Its model is measured, and its log told; a stop stops between two domains."""
+    evaluate: Callable[[nn.Module, Domain], Measurement]
+    """Measures a model on a domain's held-out text, drawing nothing at random."""
+    measure: Measure = BITS_PER_BYTE
+    evaluate_untrained: Callable[[Domain], Measurement] | None = None
+    """Measures the untrained model, for row 0 of a domain that comes later; None where there is none any more."""
+    reference: Sequence[Domain] = ()
+    """Text outside the tasks, measured beside each row of the matrix."""
 
     def fill(self, matrix: ForgettingMatrix, row: int, domains: Sequence[Domain]) -> None:
         """Measure the domains that are missing after `row` tasks, and in row 0 those that came later.

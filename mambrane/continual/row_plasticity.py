@@ -39,6 +39,7 @@ class RowPlasticity(Method):
     """Gate of the optimizer's update, learned as an after-step extension beside `Replay`."""
 
     name = "row_plasticity"
+    label = "plasticity of rows"
     across_ranks = True
     numbers = (Number("mean_row_plasticity", "meta-plasticity: mean alpha of a row"),)
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.ranks import ONE_RANK, Ranks
+from mambrane.engine.shards import is_sharded, own_numbers, piece_of
 from mambrane.engine.snapshot import evaluation_mode
 from mambrane.layers.spiking import Ticks
 
@@ -36,25 +37,30 @@ def spike_regularity(
 ) -> dict[str, Tensor]:
     """Return r_u r_s of every plastic synapse [U, S] by name; draws nothing, so `generator` is not used.
 
-    Several processes share the sequences, and all of them get what all sequences show.
+    Several processes share the sequences, and all of them get what all sequences show, each of its own weights.
     """
     ticks = Ticks(model.config.num_spike_steps)
     sums = {
         name: [torch.zeros(3, num_units, dtype=torch.float64, device=device) for num_units in reversed(weight_US.shape)]
         for name, weight_US in model.plastic_synapses().items()
     }
-    for index in ranks.share_of(len(sequences)):
+    # A pass over weights in pieces needs all processes, and begins at the whole model.
+    together = is_sharded(model)
+    run = model if together else model.hidden_states
+    for index in range(len(sequences)) if together else ranks.share_of(len(sequences)):
         sequence = sequences[index].to(device)
         with evaluation_mode(model), torch.no_grad():
-            activity = model.hidden_states(sequence.inputs_BT, resets_BT=sequence.resets_BT).activity
+            activity = run(sequence.inputs_BT, resets_BT=sequence.resets_BT).activity
         resets_BT, read_BT = ticks.spread_resets(sequence.resets_BT), ticks.spread(sequence.is_read_BT)
         for name, sides in model.synapse_spikes(activity).items():
             found = [interval_sums(spikes_BTN, resets_BT, read_BT) for spikes_BTN in sides]
             sums[name] = [old + new for old, new in zip(sums[name], found, strict=True)]
-    ranks.sum_(*(each for sides in sums.values() for each in sides))
-    return {
+    if not together:
+        ranks.sum_(*(each for sides in sums.values() for each in sides))
+    regular = {
         name: regularity(post_3N)[:, None] * regularity(pre_3N)[None, :] for name, (pre_3N, post_3N) in sums.items()
     }
+    return {name: own_numbers(piece_of(regular[name], weight)) for name, weight in model.plastic_synapses().items()}
 
 
 def interval_sums(

@@ -216,16 +216,12 @@ def _split_record(extents: Sequence[Extent], text: mmap) -> dict[str, Any]:
     return {
         "num_bytes": _num_bytes(extents),
         "num_documents": len(extents),
-        "content_hash": _content_hash(extents, text),
+        "content_hash": hash_of_documents(_documents(extents, text)),
     }
 
 
 def _num_bytes(extents: Sequence[Extent]) -> int:
     return sum(extent.length for extent in extents)
-
-
-def _content_hash(extents: Sequence[Extent], text: mmap) -> str:
-    return hash_of_documents(_documents(extents, text))
 
 
 def _file_records(splits: dict[str, list[Extent]], source: DomainSource, text: mmap) -> list[dict[str, Any]]:

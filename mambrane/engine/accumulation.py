@@ -22,6 +22,7 @@ from mambrane.engine.objective import ObjectiveFunction
 from mambrane.engine.precision import Precision
 from mambrane.engine.ranks import Ranks
 from mambrane.engine.snapshot import Snapshot
+from mambrane.layers.dropout import count_dropout, dropout_of_rows
 
 MEMORY_MESSAGES = (
     "out of memory",
@@ -39,6 +40,8 @@ class MicroBatchTooLargeError(UserError, MemoryError):
 class StepSums:
     """What a step has added up: over its micro-batches, and after `reduce_over_ranks_` over all ranks."""
 
+    parameters: dict[str, nn.Parameter]
+    """Those that train."""
     gradients: dict[str, Tensor] = field(default_factory=dict)
     """Scaled sums by parameter name; only of parameters that received a gradient."""
     loss_sums: dict[str, Tensor] = field(default_factory=dict)
@@ -55,14 +58,14 @@ class StepSums:
     read_by_batch: list[int] = field(default_factory=list)
     """Tokens of each of them that were read, all but padding."""
 
-    def fold_in(self, parameters: dict[str, nn.Parameter]) -> None:
+    def fold_in(self) -> None:
         """Move the gradients of the last backward pass from the parameters into the sums."""
-        fresh = {name: parameter.grad for name, parameter in parameters.items() if parameter.grad is not None}
+        fresh = {name: parameter.grad for name, parameter in self.parameters.items() if parameter.grad is not None}
         known = [name for name in fresh if name in self.gradients]
         if known:
             torch._foreach_add_([self.gradients[name] for name in known], [fresh[name] for name in known])
         self.gradients = fresh | self.gradients
-        clear_gradients(parameters)
+        clear_gradients(self.parameters)
 
     def add_loss(self, name: str, loss_sum: Tensor) -> None:
         """Add to a named sum of nats, in float64."""
@@ -76,62 +79,51 @@ class StepSums:
         return {name: loss_sum / self.num_targets for name, loss_sum in self.loss_sums.items()}
 
 
+@dataclass(kw_only=True)
 class Accumulator:
     """Runs micro-batches forward and backward and adds up what they give."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        *,
-        objective: ObjectiveFunction,
-        precision: Precision,
-        extensions: Extensions,
-        events: EventLog,
-        device: torch.device,
-        ranks: Ranks,
-        is_sharded: bool = False,
-    ) -> None:
-        self.model = model
-        self.objective = objective
-        self.precision = precision
-        self.extensions = extensions
-        self.events = events
-        self.device = device
-        self.ranks = ranks
-        self.is_sharded = is_sharded
+    model: nn.Module
+    objective: ObjectiveFunction
+    precision: Precision
+    extensions: Extensions
+    events: EventLog
+    device: torch.device
+    ranks: Ranks
+    is_sharded: bool = False
 
-    def add(
-        self, sums: StepSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
-    ) -> None:
+    def add(self, sums: StepSums, batch: MicroBatch) -> None:
         """Mix a micro-batch, run this rank's rows of it and add them to the sums of the step."""
         for mixer in self.extensions.batch_mixers:
             batch = mixer.mix(batch)
-        own = self.ranks.rows(batch)
+        own, num_rows = self.ranks.rows(batch), batch.inputs_BT.shape[0]
         if self.is_sharded and own.num_targets == 0 and batch.num_targets > 0:
-            self._run_for_the_others(sums, batch, parameters, expected_targets)
+            with dropout_of_rows(self.model, 0, num_rows):
+                self._run_for_the_others(sums, batch)
         else:
-            self._run_whole_or_halves(sums, own, parameters, expected_targets)
+            self._run_whole_or_halves(sums, own, self.ranks.share_of(num_rows).start, num_rows)
+        if batch.num_targets > 0:
+            count_dropout(self.model)
         sums.num_micro_batches += 1
         sums.num_samples += own.inputs_BT.shape[0]
 
-    def _run_for_the_others(
-        self, sums: StepSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
-    ) -> None:
+    def _run_for_the_others(self, sums: StepSums, batch: MicroBatch) -> None:
         """Run a row without a target: the others need this rank's pieces, and it takes its part of their gradients."""
         row = batch.rows(slice(1))
         row = row._replace(targets_BT=torch.full_like(row.targets_BT, IGNORED_TARGET)).to(self.device)
         losses, _ = self._forward(row)
-        self.precision.scaled(torch.stack(list(losses.values())).sum(), expected_targets).backward()
-        sums.fold_in(parameters)
+        self.precision.scaled(torch.stack(list(losses.values())).sum()).backward()
+        sums.fold_in()
 
-    def _run_whole_or_halves(
-        self, sums: StepSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
-    ) -> None:
+    def _run_whole_or_halves(self, sums: StepSums, batch: MicroBatch, first: int, num_rows: int) -> None:
+        """Run rows of a micro-batch of so many, from the first one on."""
         num_targets, num_samples = batch.num_targets, batch.inputs_BT.shape[0]
         if num_targets == 0:
             return
         before = Snapshot(self.model)
-        if self._fits(sums, batch.to(self.device), parameters, expected_targets):
+        with dropout_of_rows(self.model, first, num_rows):
+            fits = self._fits(sums, batch.to(self.device))
+        if fits:
             sums.num_targets += num_targets
             sums.read_by_batch.append(batch.num_read)
             return
@@ -151,25 +143,22 @@ class Accumulator:
                 way_out="a shorter --sequence-length, fewer --num-layers or a smaller --hidden-dim",
             )
         for half in (slice(0, num_samples // 2), slice(num_samples // 2, num_samples)):
-            piece = batch.rows(half)
-            self._run_whole_or_halves(sums, piece, parameters, expected_targets)
+            self._run_whole_or_halves(sums, batch.rows(half), first + half.start, num_rows)
 
-    def _fits(
-        self, sums: StepSums, batch: MicroBatch, parameters: dict[str, nn.Parameter], expected_targets: int
-    ) -> bool:
+    def _fits(self, sums: StepSums, batch: MicroBatch) -> bool:
         """Run a micro-batch and fold it in; returns False, with nothing changed in the sums, when memory ran out."""
         try:
             losses, output = self._forward(batch)
             total = torch.stack(list(losses.values())).sum()
             # A model whose parameters are all frozen has nothing to back-propagate; its step closes as EMPTY.
             if total.requires_grad:
-                self.precision.scaled(total, expected_targets).backward()
+                self.precision.scaled(total).backward()
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            clear_gradients(parameters)
+            clear_gradients(sums.parameters)
             return False
-        sums.fold_in(parameters)
+        sums.fold_in()
         for name, loss_sum in losses.items():
             sums.add_loss(name, loss_sum)
         if self.extensions.after_steps:
@@ -192,7 +181,6 @@ class Accumulator:
 
 def reduce_over_ranks_(
     sums: StepSums,
-    parameters: dict[str, nn.Parameter],
     extensions: Extensions,
     device: torch.device,
     ranks: Ranks,
@@ -205,18 +193,23 @@ def reduce_over_ranks_(
     """
     if ranks.size == 1:
         return
-    present = [name in sums.gradients for name in parameters]
-    facts = ranks.gather((sums.num_targets, sums.num_samples, sums.was_interrupted, present))
-    targets, samples, interrupted, presents = zip(*facts, strict=True)
-    sums.num_targets, sums.num_samples, sums.was_interrupted = sum(targets), sum(samples), any(interrupted)
-    if sums.was_interrupted:
-        return
-    used = [name for name, held in zip(parameters, zip(*presents, strict=True), strict=True) if any(held)]
-    if not are_gradients_summed:
-        ranks.sum_(*(sums.gradients.setdefault(name, torch.zeros_like(parameters[name])) for name in used))
+    # All in one exchange: each is a wait for the slowest rank.
+    gradients = [] if are_gradients_summed else [_or_zeros(sums, name) for name in sums.parameters]
     names = ("loss", *(extension.name for extension in extensions.loss_terms))
     zero = torch.zeros((), dtype=torch.float64, device=device)
-    ranks.sum_(*(sums.loss_sums.setdefault(name, zero.clone()) for name in names))
+    losses = [sums.loss_sums.setdefault(name, zero.clone()) for name in names]
+    counts = torch.tensor([sums.num_targets, sums.num_samples, sums.was_interrupted])
+    num_holders = torch.tensor([name in sums.gradients for name in sums.parameters], dtype=torch.int64)
+    ranks.sum_(counts, num_holders, *losses, *gradients)
+    sums.num_targets, sums.num_samples, num_interrupted = counts.tolist()
+    sums.was_interrupted = num_interrupted > 0
+    if not are_gradients_summed:
+        held = zip(sums.parameters, gradients, num_holders.tolist(), strict=True)
+        sums.gradients = {name: gradient for name, gradient, number in held if number}
+
+
+def _or_zeros(sums: StepSums, name: str) -> Tensor:
+    return sums.gradients[name] if name in sums.gradients else torch.zeros_like(sums.parameters[name])
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

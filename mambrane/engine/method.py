@@ -27,6 +27,8 @@ class Method:
 
     name: ClassVar[str]
     """Its name in states, events and files."""
+    label: ClassVar[str] = ""
+    """How a person calls it; left out, as its name."""
     numbers: ClassVar[tuple[Number, ...]] = ()
     """The numbers that it shows."""
     operations: ClassVar[tuple[str, ...]] = ()
@@ -36,8 +38,8 @@ class Method:
     it comes from what is global (micro-batches before they are cut, reduced gradients, weights) or goes through
     `view.ranks`."""
     across_shards: ClassVar[bool] = False
-    """Whether a run may hold weights in pieces (`--shard`) with it: it reads no weights and gradients, or makes them
-    whole by `engine.shards.whole`."""
+    """Whether a run may hold weights in pieces (`--shard`) with it: it reads no weights and gradients, makes them whole
+    by `engine.shards.whole`, or works on what its rank holds of them (`engine.shards.own_numbers`)."""
 
     @classmethod
     def is_used(cls, config: Any) -> bool:  # noqa: ANN401 -- a run's configuration
@@ -47,6 +49,11 @@ class Method:
             config: sections as attributes: run, data, model, engine, plasticity, continual.
         """
         return False
+
+    @classmethod
+    def label_in(cls, config: Any) -> str:  # noqa: ANN401 -- a run's configuration
+        """Return how a run's summary names it; empty where it does not."""
+        return cls.label or cls.name.replace("_", " ")
 
     @classmethod
     def build(cls, config: Any, model: Any) -> "Method":  # noqa: ANN401 -- a run's configuration, its module

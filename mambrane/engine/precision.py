@@ -58,6 +58,8 @@ class Precision:
             else None
         )
         self._state_of_unused_scaler: dict[str, Any] | None = None
+        self._divisor = 1.0
+        """What stands in for the number of targets until the step closes."""
 
     def autocast(self, *, keeps_casts: bool = True) -> AbstractContextManager[Any]:
         """Return the context of a forward pass; one of several passes must not keep the weights as it has cast them."""
@@ -80,17 +82,21 @@ class Precision:
         """True when the scale has fallen so far that overflow cannot be its fault."""
         return self.scale < SMALLEST_SCALE
 
-    def scaled(self, loss_sum: Tensor, expected_targets: int) -> Tensor:
-        """Return what to back-propagate for a summed loss, in a step that expects about so many targets."""
+    def expect(self, num_targets: int) -> None:
+        """Expect about so many targets in the step that opens, the same number on all ranks."""
+        self._divisor = 2.0 ** math.ceil(math.log2(max(1, num_targets)))
+
+    def scaled(self, loss_sum: Tensor) -> Tensor:
+        """Return what to back-propagate for a summed loss."""
         if self._scaler is None:
             return loss_sum
-        return self._scaler.scaled(loss_sum / _power_of_two_above(expected_targets))
+        return self._scaler.scaled(loss_sum / self._divisor)
 
-    def unscale_factor(self, expected_targets: int, num_targets: int) -> float:
+    def unscale_factor(self, num_targets: int) -> float:
         """Return what turns the accumulated gradients into the mean over the step's targets."""
         if self._scaler is None:
             return 1.0 / num_targets
-        return _power_of_two_above(expected_targets) / (self._scaler.scale * num_targets)
+        return self._divisor / (self._scaler.scale * num_targets)
 
     def update(self, *, is_finite: bool) -> None:
         """Tell the scale, once for each step that had gradients, whether all of them were finite."""
@@ -150,7 +156,3 @@ class _LossScaler:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self._scaler.load_state_dict(state)
-
-
-def _power_of_two_above(expected_targets: int) -> float:
-    return 2.0 ** math.ceil(math.log2(max(1, expected_targets)))

@@ -11,7 +11,7 @@ it was given.
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -25,8 +25,10 @@ from mambrane.core.errors import UserError
 from mambrane.core.launch import num_processes
 from mambrane.data.batch import MicroBatch
 
-CHUNK_NUMBERS = 1 << 22
-"""Numbers that are summed at a time: a rank holds so many of its own and so many of others beside them."""
+CHUNK_BYTES = 1 << 24
+"""Summed at a time: a rank holds so many of its own and so many of each other, or of all others, beside them."""
+WHOLE_BYTES = 1 << 20
+"""Up to so many, of all ranks together, waiting costs more than sending, and a sum is one exchange and not two."""
 
 Value = TypeVar("Value")
 
@@ -82,22 +84,64 @@ class Ranks:
         return range(self.rank * num_items // self.size, (self.rank + 1) * num_items // self.size)
 
     def sum_(self, *tensors: Tensor) -> None:
-        """Replace each tensor in place by its sum over all ranks; all are of one type and travel together."""
+        """Replace each tensor in place by its sum over all ranks; all travel together, of whatever types they are."""
         if self.size == 1 or not tensors:
             return
-        flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
         with self._told("a sum"):
-            for chunk in flat.split(CHUNK_NUMBERS):
-                self._sum_chunk_(chunk)
-        for tensor, total in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-            tensor.detach().copy_(total.view_as(tensor))
+            # Numbers that the host holds beside a GPU's need not go there and back.
+            for on_host in (True, False):
+                held = [tensor.detach() for tensor in tensors if (tensor.device.type == "cpu") == on_host]
+                if held:
+                    self._sum_together_(held, self._control if on_host else None)
 
-    def _sum_chunk_(self, chunk: Tensor) -> None:
-        """Each rank adds a piece, in the order of the ranks, and all gather the sums: what is sent does not grow."""
+    def _sum_together_(self, tensors: Sequence[Tensor], group: dist.ProcessGroup | None) -> None:
+        """Sum tensors of one device: in one exchange where they are few numbers, else type by type."""
+        # Wide types first, so that each lies in the bytes where its type may begin.
+        tensors = sorted(tensors, key=Tensor.element_size, reverse=True)
+        of_types = [list(same) for _, same in itertools.groupby(tensors, key=lambda tensor: tensor.dtype)]
+        if self._goes_whole(sum(tensor.nbytes for tensor in tensors)):
+            totals = self._sum_whole(of_types, group)
+        else:
+            totals = [torch.cat([tensor.flatten() for tensor in same]) for same in of_types]
+            for total in totals:
+                for chunk in total.split(CHUNK_BYTES // total.element_size()):
+                    self._sum_chunk_(chunk, group)
+        for same, total in zip(of_types, totals, strict=True):
+            parts = total.split([tensor.numel() for tensor in same])
+            torch._foreach_copy_(same, [part.view_as(tensor) for part, tensor in zip(parts, same, strict=True)])
+
+    def _goes_whole(self, num_bytes: int) -> bool:
+        """Return whether all is sent to all: as much as a ring for two ranks, and a wait less."""
+        return num_bytes <= CHUNK_BYTES and (self.size == 2 or self.size * num_bytes <= WHOLE_BYTES)
+
+    def _sum_whole(self, of_types: Sequence[Sequence[Tensor]], group: dist.ProcessGroup | None) -> list[Tensor]:
+        """Return the flat sums of the tensors of each type, widest first; every rank is sent all, and adds all."""
+        sizes = [sum(tensor.nbytes for tensor in same) for same in of_types]
+        # The numbers of each rank begin at a multiple of the widest type.
+        of_ranks = of_types[0][0].new_empty(self.size, -(-sum(sizes) // 8) * 8, dtype=torch.uint8)
+        views = []
+        for same, columns in zip(of_types, of_ranks[:, : sum(sizes)].split(sizes, dim=1), strict=True):
+            views.append(columns.view(same[0].dtype))
+            torch.cat([tensor.flatten() for tensor in same], out=views[-1][self.rank])
+        # Directly, in half the time of gloo's gather, which passes everything on from rank to rank.
+        others = (rank for rank in range(self.size) if rank != self.rank)
+        moves = ((move, row, other) for other in others for move, row in ((dist.isend, self.rank), (dist.irecv, other)))
+        for work in dist.batch_isend_irecv([dist.P2POp(move, of_ranks[row], peer, group) for move, row, peer in moves]):
+            work.wait()
+        for view in views:
+            for rank in range(1, self.size):
+                view[0] += view[rank]
+        return [view[0] for view in views]
+
+    def _sum_chunk_(self, chunk: Tensor, group: dist.ProcessGroup | None) -> None:
+        """Sum a flat tensor: each rank adds a piece, then all gather the sums; what is sent does not grow."""
+        if self._goes_whole(chunk.nbytes):
+            chunk.copy_(self._sum_whole([[chunk]], group)[0])
+            return
         padded = functional.pad(chunk, (0, -chunk.numel() % self.size))
         piece = padded.new_empty(padded.numel() // self.size)
-        self._sum_piece_(piece, padded)
-        dist.all_gather(list(padded.chunk(self.size)), piece)
+        self._sum_piece_(piece, padded, group)
+        dist.all_gather(list(padded.chunk(self.size)), piece, group=group)
         chunk.copy_(padded[: chunk.numel()])
 
     def gather_pieces_(self, whole: Tensor, piece: Tensor) -> None:
@@ -110,9 +154,9 @@ class Ranks:
         with self._told("a sum of gradients"):
             self._sum_piece_(piece, whole)
 
-    def _sum_piece_(self, piece: Tensor, whole: Tensor) -> None:
+    def _sum_piece_(self, piece: Tensor, whole: Tensor, group: dist.ProcessGroup | None = None) -> None:
         parts = torch.empty_like(whole)
-        dist.all_to_all_single(parts, whole)
+        dist.all_to_all_single(parts, whole, group=group)
         first, *others = parts.view(self.size, *piece.shape).unbind()
         piece.copy_(first)
         for part in others:

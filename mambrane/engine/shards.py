@@ -12,7 +12,7 @@ Source: Zhao et al., PyTorch FSDP (arXiv 2304.11277); torch.distributed.fsdp.ful
 """
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 import torch
@@ -86,6 +86,44 @@ def piece_of(value: Tensor, like: Tensor) -> Tensor:
     return distribute_tensor(local, like.device_mesh, like.placements, src_data_rank=None)
 
 
+def as_piece(numbers: Tensor, like: Tensor) -> Tensor:
+    """Return what this rank holds of something that is cut as `like` is, as the whole that it stands for.
+
+    Where `like` is no piece, the numbers come back as they are.
+    """
+    if not is_piece(like):
+        return numbers
+    from torch.distributed.tensor import DTensor
+
+    return DTensor.from_local(
+        numbers, like.device_mesh, like.placements, run_check=False, shape=like.shape, stride=like.stride()
+    )
+
+
+def as_pieces(numbers: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Return `as_piece` of what an extension holds of parameters, by their names: what its state is saved as."""
+    return {name: as_piece(own, model.get_parameter(name)) for name, own in numbers.items()}
+
+
+def own_copies(saved: Mapping[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Return copies of what this rank holds of saved tensors, by parameter name, where the parameters are."""
+    likes = {name: model.get_parameter(name) for name in saved}
+    return {
+        name: own_numbers(piece_of(tensor, like=likes[name])).to(likes[name].device, copy=True)
+        for name, tensor in saved.items()
+    }
+
+
+def totals(own: Sequence[Tensor], like: Tensor) -> list[float]:
+    """Return sums, as this rank took each over what it holds, over all ranks where `like` lies in pieces."""
+    sums = torch.stack([each.double() for each in own])
+    if is_piece(like):
+        from torch.distributed.tensor import DTensor, Partial
+
+        sums = whole(DTensor.from_local(sums, like.device_mesh, [Partial()], run_check=False))
+    return sums.tolist()
+
+
 def whole_state(state: Any, *, keeps: bool) -> Any:  # noqa: ANN401 -- a tree of tuples, lists, dicts and tensors
     """Return a state tree with every tensor whole, gathered one after the other by all ranks together.
 
@@ -93,15 +131,29 @@ def whole_state(state: Any, *, keeps: bool) -> Any:  # noqa: ANN401 -- a tree of
         state: the same tree on all ranks, but for the numbers in the pieces.
         keeps: whether this rank wants what is gathered; elsewhere an empty tensor stands in its place.
     """
+
+    def gathered(tensor: Tensor) -> Tensor:
+        if not is_piece(tensor):
+            return tensor
+        found = whole(tensor.detach())
+        return found.cpu() if keeps else torch.empty(0)
+
+    return _mapped(state, gathered)
+
+
+def without_pieces(state: Any) -> Any:  # noqa: ANN401 -- as above
+    """Return a state tree with an empty tensor in place of each that lies in pieces; no rank waits for another."""
+    return _mapped(state, lambda tensor: torch.empty(0) if is_piece(tensor) else tensor)
+
+
+def _mapped(state: Any, function: Callable[[Tensor], Tensor]) -> Any:  # noqa: ANN401 -- as above
+    """Return a state tree with what a function makes of its tensors, one after the other."""
     if isinstance(state, Tensor):
-        if not is_piece(state):
-            return state
-        gathered = whole(state.detach())
-        return gathered.cpu() if keeps else torch.empty(0)
+        return function(state)
     if isinstance(state, dict):
-        return {name: whole_state(item, keeps=keeps) for name, item in state.items()}
+        return {name: _mapped(item, function) for name, item in state.items()}
     if isinstance(state, (list, tuple)):
-        return type(state)(whole_state(item, keeps=keeps) for item in state)
+        return type(state)(_mapped(item, function) for item in state)
     return state
 
 

@@ -79,7 +79,7 @@ class TrainingStep:
         """Whether the update runs before the host knows that it counts; several processes ask each other first."""
         self.transaction: StepTransaction | None = None
         self._accumulator = Accumulator(
-            model,
+            model=model,
             objective=objective,
             precision=precision,
             extensions=extensions,
@@ -94,24 +94,17 @@ class TrainingStep:
         """True when no step is open, so that the state of the run is whole."""
         return self.transaction is None or self.transaction.is_closed
 
-    def run(self, micro_batches: Iterable[MicroBatch], *, expected_targets: int, applied: int) -> StepResult:
-        """Run one step from OPEN to CLOSED.
-
-        Args:
-            micro_batches: those of the step, the same on all ranks.
-            expected_targets: about how many targets the step has; it only scales fp16 sums.
-            applied: applied steps of the run before this one.
-        """
+    def run(self, micro_batches: Iterable[MicroBatch], *, applied: int) -> StepResult:
+        """Run one step from OPEN to CLOSED, of micro-batches that are the same on all ranks, after `applied` steps."""
         before = StepStart(self.model, self.extensions)
         self.transaction = StepTransaction(clear_gradients=before.clear_gradients, roll_back=before.roll_back)
         with self.transaction as transaction:
-            return self._run(transaction, micro_batches, expected_targets, applied, before)
+            return self._run(transaction, micro_batches, applied, before)
 
     def _run(
         self,
         transaction: StepTransaction,
         micro_batches: Iterable[MicroBatch],
-        expected_targets: int,
         applied: int,
         before: "StepStart",
     ) -> StepResult:
@@ -120,10 +113,8 @@ class TrainingStep:
         scale = self.precision.scale
 
         transaction.advance(StepState.ACCUMULATING)
-        sums = self._accumulate(micro_batches, parameters, expected_targets)
-        reduce_over_ranks_(
-            sums, parameters, self.extensions, self.device, self.ranks, are_gradients_summed=self.is_sharded
-        )
+        sums = self._accumulate(micro_batches, parameters)
+        reduce_over_ranks_(sums, self.extensions, self.device, self.ranks, are_gradients_summed=self.is_sharded)
         result_of = partial(StepResult.of, sums, learning_rate=learning_rate, scale=scale)
         if sums.was_interrupted:
             transaction.advance(StepState.ABORTED)
@@ -135,7 +126,7 @@ class TrainingStep:
             reason = "no counted target" if sums.num_targets == 0 else "no parameter received a gradient"
             return result_of(*to_host(sums.mean_losses()), state=StepState.EMPTY, reason=reason)
 
-        self._divide(sums, parameters, expected_targets)
+        self._divide(sums)
         transaction.advance(StepState.UNSCALED)
         loss_gradients = self._loss_gradients(sums)
         penalties_on_device = self._add_penalties()
@@ -144,7 +135,9 @@ class TrainingStep:
         decides_on_device = self.decides_on_device
         if not decides_on_device:
             losses, penalties, known = to_host(*waiting)
-            if not self.ranks.all_true(math.isfinite(known["gradient_norm"])):
+            # Every rank has the same sums, or it holds pieces of them.
+            is_finite = math.isfinite(known["gradient_norm"])
+            if not (self.ranks.all_true(is_finite) if self.is_sharded else is_finite):
                 return self._skip(transaction, before, partial(result_of, losses, penalties=penalties, **known))
 
         update = WeightUpdate(parameters, self.optimizers, self.extensions, decides_on_device=decides_on_device)
@@ -197,16 +190,14 @@ class TrainingStep:
             ranks=self.ranks,
         )
 
-    def _accumulate(
-        self, micro_batches: Iterable[MicroBatch], parameters: dict[str, nn.Parameter], expected_targets: int
-    ) -> StepSums:
+    def _accumulate(self, micro_batches: Iterable[MicroBatch], parameters: dict[str, nn.Parameter]) -> StepSums:
         """Run the step's micro-batches; a stop that is asked for before the last one interrupts it."""
-        sums = StepSums()
+        sums = StepSums(parameters=parameters)
         for batch in micro_batches:
             if self._stop_is_asked():
                 sums.was_interrupted = True
                 break
-            self._accumulator.add(sums, batch, parameters, expected_targets)
+            self._accumulator.add(sums, batch)
         return sums
 
     def _stop_is_asked(self) -> bool:
@@ -216,12 +207,12 @@ class TrainingStep:
         return self.should_stop()
 
     @torch.no_grad()
-    def _divide(self, sums: StepSums, parameters: dict[str, nn.Parameter], expected_targets: int) -> None:
+    def _divide(self, sums: StepSums) -> None:
         """Give each parameter its gradient: the sum, unscaled, over the targets of the step."""
-        factor = self.precision.unscale_factor(expected_targets, sums.num_targets)
+        factor = self.precision.unscale_factor(sums.num_targets)
         torch._foreach_mul_(list(sums.gradients.values()), factor)
         for name, gradient in sums.gradients.items():
-            parameters[name].grad = gradient
+            sums.parameters[name].grad = gradient
 
     def _loss_gradients(self, sums: StepSums) -> dict[str, Tensor]:
         """Return the gradient of the loss as it stands before penalties and clipping change it; empty without gates."""

@@ -258,9 +258,9 @@ class Trainer:
 
     def _train_on(self, batches: StepBatches[MicroBatch], loader: Loader) -> StepResult:
         """Run one step, count it, and move the loader's cursor if its data was consumed."""
-        expected_targets = self.config.accumulation_steps * batches.first.targets_BT.numel()
+        self.precision.expect(self.config.accumulation_steps * batches.first.targets_BT.numel())
         try:
-            result = self.training_step.run(batches, expected_targets=expected_targets, applied=self.counters.applied)
+            result = self.training_step.run(batches, applied=self.counters.applied)
         except BaseException as error:
             loader.rewind()
             if self.training_step.is_closed:

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from mambrane.engine.shards import whole
+
 BINS = 32
 
 
@@ -17,8 +19,11 @@ class Histogram(NamedTuple):
 
 
 def weight_histograms(model: nn.Module) -> dict[str, Histogram]:
-    """Return a histogram of the finite values of each parameter, by name; one that has none is left out."""
-    found = {name: histogram_of(parameter.detach()) for name, parameter in model.named_parameters()}
+    """Return a histogram of the finite values of each parameter, by name; one that has none is left out.
+
+    Parameters that lie in pieces are gathered one after the other, by all processes together.
+    """
+    found = {name: histogram_of(whole(parameter.detach())) for name, parameter in model.named_parameters()}
     return {name: histogram for name, histogram in found.items() if histogram is not None}
 
 

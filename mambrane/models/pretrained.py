@@ -152,9 +152,9 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
     """Return all weights of a folder by name, float32: safetensors, in one file or in several, or pytorch_model.bin.
 
     Raises:
-        UserError: there are none, or a file is damaged.
+        UserError: there are none, one of several is missing, or a file is damaged.
     """
-    files = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+    files = _files_in(folder, "model*.safetensors") or _files_in(folder, "pytorch_model*.bin")
     if not files:
         raise UserError(
             f"{folder}: no weights",
@@ -179,6 +179,28 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
                 way_out="fetch or export the model again",
             ) from error
     return weights
+
+
+def _files_in(folder: Path, pattern: str) -> list[Path]:
+    """Return the files of a model's weights of one kind; of several, those that their index names."""
+    files = sorted(folder.glob(pattern))
+    index = folder / f"{pattern.replace('*', '')}.index.json"
+    if (len(files) == 1 and "-of-" not in files[0].name) or not index.exists():
+        return files
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"{index}: {error}", wanted="the file of each tensor", way_out="fetch the model again"
+        ) from error
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing and files:
+        raise UserError(
+            f"{folder}: {', '.join(missing)} of {len(names)} files of weights is not there",
+            wanted=f"all that {index.name} names",
+            way_out="fetch the model again",
+        )
+    return [folder / name for name in names] if files else []
 
 
 def _tokenizer_elsewhere(name: Path | str) -> Tokenizer | None:

@@ -9,6 +9,9 @@ from torch import nn
 from mambrane.engine.extensions import StepChange, StepView
 from mambrane.engine.method import Method, Number
 
+SHOWN = ("first_rate", "second_rate", "gate")
+"""What is shown of a block, by the names of `BlockActivity`."""
+
 
 class ActivityProbe(Method):
     """After-step extension that shows firing rates and gate shares.
@@ -28,6 +31,11 @@ class ActivityProbe(Method):
         return True
 
     @classmethod
+    def label_in(cls, config: Any) -> str:  # noqa: ANN401 -- a run's configuration
+        """Return nothing: no run is without it."""
+        return ""
+
+    @classmethod
     def build(cls, config: Any, model: nn.Module) -> "ActivityProbe":  # noqa: ANN401 -- a run's configuration
         """Return it for a run."""
         return cls()
@@ -35,22 +43,20 @@ class ActivityProbe(Method):
     def after_step(self, view: StepView) -> StepChange:
         """Show the step's rates and gate shares, each the mean over its rows of text."""
         per_batch = [_numbers(activity) for activity in view.activities]
-        # A rank without a row in this step has no names of its own.
-        names = next(filter(None, view.ranks.gather([*per_batch[0]] if per_batch else [])), [])
-        if not names:
-            return StepChange({})
+        names = [*per_batch[0]] if per_batch else []
         weights = [float(len(batch.inputs_BT)) for batch in view.micro_batches]
-        # A rank without a row has no activity, and nccl takes tensors on GPUs only.
-        seen = (value.device for batch in per_batch for value in batch.values())
-        device = next(seen, None) or next(view.model.parameters()).device
+        num_rows = sum(weights)
         # A row for each micro-batch: a few small operations for all numbers of the step.
         rows = [
             torch.stack(list(batch.values())).double() * weight
             for batch, weight in zip(per_batch, weights, strict=True)
+            if names
         ]
-        sums_N = torch.stack(rows).sum(0) if rows else torch.zeros(len(names), dtype=torch.float64, device=device)
-        num_rows = torch.full((), sum(weights), dtype=torch.float64, device=device)
-        view.ranks.sum_(sums_N, num_rows)
+        sums_N = torch.stack(rows).sum(0) if rows else torch.zeros(0, dtype=torch.float64)
+        if view.ranks.size > 1:
+            names, sums_N, num_rows = _over_ranks(view, names, sums_N, num_rows)
+        if not names:
+            return StepChange({})
         means_N = sums_N / num_rows
         rates = [mean for name, mean in zip(names, means_N, strict=True) if "rate" in name]
         overall = {"firing_rate": torch.stack(rates).mean()} if rates else {}
@@ -68,9 +74,25 @@ class ActivityProbe(Method):
         """Take nothing back."""
 
 
+def _over_ranks(
+    view: StepView, names: list[str], sums_N: torch.Tensor, num_rows: float
+) -> tuple[list[str], torch.Tensor, float]:
+    """Return names, sums and rows over all ranks; one without a row in this step has no names of its own."""
+    possible = [f"{name}_{index}" for index in range(len(view.model.blocks)) for name in SHOWN]
+    places = [possible.index(name) for name in names]
+    # nccl takes tensors on GPUs only, where the weights are.
+    sums_P = torch.zeros(len(possible), dtype=torch.float64, device=next(view.model.parameters()).device)
+    sums_P[places] = sums_N.to(sums_P.device)
+    rows_P = torch.zeros(len(possible), dtype=torch.float64)
+    rows_P[places] = num_rows
+    view.ranks.sum_(sums_P, rows_P)
+    seen = rows_P.nonzero().flatten().tolist()
+    return [possible[place] for place in seen], sums_P[seen], float(rows_P.max())
+
+
 def _numbers(activity: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401 -- a tuple of BlockActivity
     means: dict[str, torch.Tensor] = {}
     for index, block in enumerate(activity):
-        seen = {"first_rate": block.first_rate, "second_rate": block.second_rate, "gate": block.gate}
-        means |= {f"{name}_{index}": value.mean().float() for name, value in seen.items() if value is not None}
+        seen = ((name, getattr(block, name)) for name in SHOWN)
+        means |= {f"{name}_{index}": value.mean().float() for name, value in seen if value is not None}
     return means

@@ -73,24 +73,25 @@ class Observed:
     spikes_NU: Tensor | float = 0.0
     squared_rate_NU: Tensor | float = 0.0
 
-    def sum_over_ranks_(self, ranks: Ranks, synapses: Synapses) -> None:
-        """Replace every sum by that over all ranks; one that saw no micro-batch adds zeros."""
+    def sum_over_ranks_(self, ranks: Ranks, synapses: Synapses, num_tokens: int) -> int:
+        """Replace every sum by that over all ranks; one that saw no micro-batch adds zeros. Returns all tokens."""
         if ranks.size == 1:
-            return
+            return num_tokens
         for field in fields(self):
             like = synapses.consolidation_NUS if field.name.endswith("NUS") else synapses.rate_NU
             setattr(self, field.name, torch.zeros_like(like) + getattr(self, field.name))
-        ranks.sum_(*(getattr(self, field.name) for field in fields(self)))
+        ranks.sum_(tokens := torch.tensor(num_tokens), *(getattr(self, field.name) for field in fields(self)))
+        return int(tokens)
 
 
 class Stdp(Method):
     """After-step extension: changes every plastic synapse by the spikes of its two populations."""
 
     name = "stdp"
+    label = "STDP"
     across_ranks = True
     across_shards = True
     operations = ("spike_pairs", "causal_trace")
-    """Operations with compiled kernels that the rules call."""
     numbers = (
         Number("mean_change", "STDP: mean absolute change of a synapse"),
         Number("at_bounds", "STDP: part of the synapses at a bound"),
@@ -141,7 +142,6 @@ class Stdp(Method):
         weights, before, after = _whole_synapses(view.model), [], []
         spikes = [view.model.synapse_spikes(activity) for activity in view.activities]
         changed: dict[str, Tensor] = {}
-        num_tokens = sum(view.ranks.gather(sum(view.read_by_batch)))
         # What a control draws follows from the step, so that a resumed run draws the same.
         drawn = make_generator(self._seed, "stdp control", view.applied_step)
         for synapses in self.synapses:
@@ -152,7 +152,7 @@ class Stdp(Method):
                     post = [shuffled_in_time(each_BTU, trains.counted_BT, drawn) for each_BTU in trains.post]
                     trains = replace(trains, post=post)
                 self._observe(synapses, observed, trains)
-            observed.sum_over_ranks_(view.ranks, synapses)
+            num_tokens = observed.sum_over_ranks_(view.ranks, synapses, sum(view.read_by_batch))
             self._remember(synapses, observed, num_tokens * self.ticks_per_token)
             before.append(torch.stack([weights[name] for name in synapses.names]))
             after.append(self._changed(synapses, before[-1], observed, num_tokens, drawn))

@@ -18,7 +18,7 @@ from mambrane.run.kernels import all_operations_of
 from mambrane.run.methods import shown_numbers
 from mambrane.run.outside import arguments_of, extension_lines
 from mambrane.run.presets import smaller_presets
-from mambrane.run.switches import on_and_off
+from mambrane.run.shown_switches import on_and_off
 from mambrane.run.timing import expected_time_now
 from mambrane.storage.run_folder import RunFolder
 

@@ -17,7 +17,7 @@ from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
 from mambrane.engine.extensions import TakeUpView
 from mambrane.engine.ranks import ONE_RANK, Ranks
-from mambrane.engine.shards import refuse_without_shards, shard_, whole_state
+from mambrane.engine.shards import refuse_without_shards, shard_, whole_state, without_pieces
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
 from mambrane.run.compiling import compile_blocks
@@ -97,7 +97,7 @@ def build_runner(
         parts = parts_of(runner)
         if trainer.is_sharded:
             # No rank has another's pieces to differ from.
-            ranks.require_equal(encode_state(parts.states["extensions"]).tensors)
+            ranks.require_equal(encode_state(without_pieces(parts.states["extensions"])).tensors)
             parts = Parts(*(whole_state(part, keeps=ranks.is_first) for part in parts))
         elif ranks.size > 1:
             equal = {"weights": parts.weights, "extensions": parts.states["extensions"]}

@@ -1,17 +1,17 @@
 """Runs side by side: settings that differ, metrics, and the cells of their forgetting matrices."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.core.errors import UserError
 from mambrane.core.text_tables import csv_text, latex_row, latex_text, markdown_rows
-from mambrane.run.config import RunConfig, defaults_for_old_runs, to_dict
+from mambrane.run.config import RunConfig, flat
 from mambrane.run.configuration import read_configuration
 from mambrane.run.run import Run
-from mambrane.storage.run_folder import RunFolder, filled_in
+from mambrane.storage.run_folder import RunFolder
 from mambrane.watch.table import metric_title
 
 Kind = Literal["setting", "metric", "matrix"]
@@ -87,23 +87,17 @@ def compare(runs: Sequence[Path | str]) -> Comparison:
     opened = [Run.open(run) for run in runs]
     matrices = [run.matrix for run in opened]
     rows = [
-        *_setting_rows([_configuration(run) for run in opened]),
+        # Read without a checkpoint: a run that has just begun has settings too.
+        *_setting_rows([read_configuration(RunFolder(run.folder)) for run in opened]),
         *_metric_rows(matrices),
         *_matrix_rows(matrices),
     ]
     return Comparison(tuple(_names([Path(run) for run in runs])), tuple(rows))
 
 
-def _configuration(run: Run) -> RunConfig:
-    """Return the settings of a run, also of one that has no checkpoint yet."""
-    return read_configuration(RunFolder(run.folder))
-
-
 def _setting_rows(configs: Sequence[RunConfig]) -> list[Row]:
-    defaults = to_dict(defaults_for_old_runs())
-    flat = [_flat(filled_in(to_dict(config), defaults)) for config in configs]
-    names = dict.fromkeys(name for settings in flat for name in settings)
-    rows = [Row("setting", name, tuple(settings.get(name) for settings in flat)) for name in names]
+    found = [flat(config) for config in configs]
+    rows = [Row("setting", name, tuple(settings[name] for settings in found)) for name in found[0]]
     return [row for row in rows if len(set(map(str, row.values))) > 1 and row.name not in NOT_COMPARED]
 
 
@@ -133,10 +127,6 @@ def _cells(matrix: ForgettingMatrix) -> dict[str, float | None]:
         for column, domain in enumerate(matrix.domains)
         for row in range(matrix.num_tasks + 1)
     }
-
-
-def _flat(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    return {f"{section}.{name}": value for section, values in sections.items() for name, value in values.items()}
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -12,8 +12,7 @@ from typing import Annotated, Any, Literal, get_type_hints
 from mambrane.continual.config import KEEPING_CURRICULA, ContinualConfig
 from mambrane.core.bounds import Bounds, Count, Seed, check_settings
 from mambrane.core.errors import UserError
-from mambrane.core.ordinary_files import read_ordinary
-from mambrane.core.renamed import earlier_setting, with_present_settings
+from mambrane.core.renamed import earlier_setting
 from mambrane.data.config import INITIAL_TOKENIZER, DataConfig
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
@@ -120,7 +119,7 @@ class RunConfig:
                 wanted="a model to take the tokenizer from",
                 way_out="--tokenizer bytes, or --init-from MODEL",
             )
-        tasks = self.continual.num_tasks if self.continual.continual_learning else 1
+        tasks = self.num_domains or 1
         if self.run.epochs < tasks:
             raise UserError(
                 f"--epochs {self.run.epochs} for {tasks} tasks",
@@ -148,6 +147,11 @@ class RunConfig:
         return continual.continual_learning and continual.num_tasks > 1 and continual.curriculum in KEEPING_CURRICULA
 
     @property
+    def num_domains(self) -> int | None:
+        """The first so many domains are learned, one after another; None: all at once."""
+        return self.continual.num_tasks if self.continual.continual_learning else None
+
+    @property
     def name(self) -> str:
         """Name of the run: equal configurations have equal names, also in a version that knows more settings."""
         return f"{self.run.task}-{fingerprint(self)[:10]}"
@@ -168,6 +172,11 @@ class RunConfig:
         text = hashlib.sha256(json.dumps(list(content_hashes)).encode()).hexdigest()
         return self.folder.with_name(f"{self.folder.name}-{text[:6]}")
 
+
+SECTION_OF = {
+    setting.name: section for section, kind in get_type_hints(RunConfig).items() for setting in dataclasses.fields(kind)
+}
+"""The section that each setting stands in; no two have one name."""
 
 OPERATIONAL = (
     "data.data",
@@ -211,14 +220,18 @@ def to_dict(config: RunConfig) -> dict[str, dict[str, Any]]:
     return json.loads(json.dumps(dataclasses.asdict(config)))
 
 
+def flat(config: RunConfig) -> dict[str, Any]:
+    """Return the value of every setting, as JSON, by dotted name."""
+    return {f"{section}.{name}": value for section, values in to_dict(config).items() for name, value in values.items()}
+
+
 def fingerprint(config: RunConfig) -> str:
     """Return a hexadecimal hash of the settings that decide what is learned and are not `defaults_for_old_runs`."""
-    defaults = to_dict(defaults_for_old_runs())
+    defaults = flat(defaults_for_old_runs())
     chosen = {
-        earlier_setting(f"{section}.{name}"): value
-        for section, values in to_dict(config).items()
-        for name, value in values.items()
-        if f"{section}.{name}" not in OPERATIONAL and value != defaults[section][name]
+        earlier_setting(name): value
+        for name, value in flat(config).items()
+        if name not in OPERATIONAL and value != defaults[name]
     }
     if not config.data.has_own_text and config.data.data != ("builtin",):
         chosen["data.data"] = list(config.data.data)
@@ -258,33 +271,3 @@ def from_dict(sections: dict[str, Any], *, source: str, base: RunConfig | None =
         }
         changed[section] = dataclasses.replace(getattr(base, section), **checked)
     return dataclasses.replace(base, **changed)
-
-
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object; of two values under one name the parser would take the last without a word."""
-    names = [name for name, _ in pairs]
-    doubled = sorted({name for name in names if names.count(name) > 1})
-    if doubled:
-        raise ValueError(f"{', '.join(doubled)} stands in it twice")
-    return dict(pairs)
-
-
-def read_config_file(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the sections of a JSON configuration file.
-
-    Raises:
-        UserError: the file cannot be read or is not a JSON object of objects.
-    """
-    try:
-        sections = json.loads(read_ordinary(path), object_pairs_hook=_once_each)
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(
-            f"--config {path}: {error}", wanted="a readable JSON file", way_out="correct the path or the file"
-        ) from error
-    if not isinstance(sections, dict) or not all(isinstance(values, dict) for values in sections.values()):
-        raise UserError(
-            f"--config {path}: not settings by section",
-            wanted='JSON such as {"model": {"hidden_dim": 256}}',
-            way_out="copy the config.json of a run",
-        )
-    return with_present_settings(sections)

@@ -1,7 +1,7 @@
 """What `train` makes of more than a run began with: more text and more epochs are tasks behind those that it has.
 
 more text       each new text is a task, with the epochs that the words have more than the run has had of their
-                texts, or, where they have no more, as many as the run gave its own
+                texts, or, where they have no more, those of the recipe of later tasks (run/later_task.py)
 more epochs     the same texts are learned again, in order, with the epochs that the words have more
 """
 
@@ -30,8 +30,19 @@ def extends(began: RunConfig, asked: RunConfig, num_texts: tuple[int, int]) -> b
     return has_no_less and (asked.run.epochs > began.run.epochs or num_texts[1] > num_texts[0])
 
 
-def addition_of(place: Place, began: RunConfig, asked: RunConfig, texts: Sequence[Domain]) -> Addition | None:
+def addition_of(
+    place: Place,
+    began: RunConfig,
+    asked: RunConfig,
+    texts: Sequence[Domain],
+    *,
+    num_epochs: int,
+    settings: Mapping[str, Any],
+) -> Addition | None:
     """Return the tasks that a finished run lacks of what is asked for, over all texts in order; None if it lacks none.
+
+    `num_epochs` are those of a new text where the words do not say, `settings` those in which its task differs from
+    the beginning.
 
     Raises:
         UserError: more epochs than before, and too few of them for the texts.
@@ -43,18 +54,12 @@ def addition_of(place: Place, began: RunConfig, asked: RunConfig, texts: Sequenc
     left = asked.run.epochs - learned
     new = [text for text in texts if text.content_hash not in known]
     if new:
-        usual = usual_epochs(began) * len(new)
-        return _new_texts(place, new, split_epochs(left if left >= len(new) else usual, len(new)))
+        epochs = split_epochs(left if left >= len(new) else num_epochs * len(new), len(new))
+        return _new_texts(place, new, epochs, settings)
     return _again(place, began, texts, left) if left > 0 else None
 
 
-def usual_epochs(began: RunConfig) -> int:
-    """Return the epochs of a task as a run began."""
-    continual = began.continual
-    return began.run.epochs // continual.num_tasks if continual.continual_learning else began.run.epochs
-
-
-def _new_texts(place: Place, new: Sequence[Domain], epochs: Sequence[int]) -> Addition:
+def _new_texts(place: Place, new: Sequence[Domain], epochs: Sequence[int], settings: Mapping[str, Any]) -> Addition:
     domains = named_apart(new, list(place.text))
     tasks = (
         Task(
@@ -63,6 +68,7 @@ def _new_texts(place: Place, new: Sequence[Domain], epochs: Sequence[int]) -> Ad
             train=(domain.train,),
             num_epochs=epochs[number],
             columns=(len(place.text) + number,),
+            settings=settings,
         )
         for number, domain in enumerate(domains)
     )
@@ -87,12 +93,8 @@ def _again(place: Place, began: RunConfig, texts: Sequence[Domain], epochs: int)
             train=tuple(by_hash[content_hash].train for content_hash in place.hashes_of(record)),
             num_epochs=share[number],
             columns=tuple(record["columns"]),
-            visit=1 + max(task["visit"] for task in place.tasks if _is_same(task, record)),
+            visit=1 + max(task["visit"] for task in place.tasks if task["columns"] == record["columns"]),
         )
         for number, record in enumerate(wanted)
     )
     return Addition(tasks=tuple(tasks), domains=())
-
-
-def _is_same(task: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return task["columns"] == other["columns"]

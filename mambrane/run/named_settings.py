@@ -12,7 +12,7 @@ from mambrane.core.events import EventLog
 from mambrane.data.config import DataConfig
 from mambrane.data.images import DIGITS, is_image_data
 from mambrane.data.sources import find_sources
-from mambrane.run.config import RunConfig, from_dict
+from mambrane.run.config import SECTION_OF, RunConfig, from_dict
 from mambrane.run.presets import PRESETS
 from mambrane.run.setting_values import checked_value
 from mambrane.run.switches import with_fitting_heads, without_unmet_switches
@@ -69,13 +69,8 @@ def configure(**settings: Any) -> RunConfig:  # noqa: ANN401 -- any setting's va
 
 def settings_by_name() -> dict[str, tuple[str, Any]]:
     """Return the section and the type of each setting."""
-    sections = get_type_hints(RunConfig)
-    return {
-        name: (section, hint)
-        for section, kind in sections.items()
-        for name, hint in get_type_hints(kind).items()
-        if name in {field.name for field in fields(kind)}
-    }
+    hints = {section: get_type_hints(kind) for section, kind in get_type_hints(RunConfig).items()}
+    return {name: (section, hints[section][name]) for name, section in SECTION_OF.items()}
 
 
 def fitted_to(base: RunConfig, chosen: Mapping[str, Any], given: Collection[str]) -> RunConfig:

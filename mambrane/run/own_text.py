@@ -103,7 +103,7 @@ def _domains_elsewhere(saved: SavedRun, records: list[dict[str, Any]]) -> list[D
         saved.events.emit("warning", message=f"{error.found}; the run's own text is taken from the cache {cache}")
         return here
     _, found = tokenize_texts(texts, config.data, cache, saved.events, is_stream=False, tokenizer=saved.tokenizer)
-    found = found[: config.continual.num_tasks if config.continual.continual_learning else None]
+    found = found[: config.num_domains]
     known = {domain.content_hash for domain in found}
     later = [domain for domain in here[len(found) :] if domain.content_hash not in known]
     known |= {domain.content_hash for domain in later if domain.is_measurable}

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 from mambrane.continual.matrix import JOINT_NAME
 from mambrane.continual.progress import Phase
 from mambrane.continual.stream import split_epochs
+from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.core.renamed import with_present_state_names
 from mambrane.run.config import RunConfig
-from mambrane.run.task_settings import for_learning
+from mambrane.run.task_settings import NEVER, for_learning
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.checkpoint_files import Checkpoint
 from mambrane.storage.run_folder import RunFolder
@@ -69,10 +70,33 @@ def read_place(folder: RunFolder, began: RunConfig, events: EventLog) -> Place |
     return Place(checkpoint, state)
 
 
+def learned_place(folder: RunFolder, began: RunConfig, events: EventLog) -> Place:
+    """Return where a run stands that is to learn more.
+
+    Raises:
+        UserError: it has learned nothing yet.
+    """
+    place = read_place(folder, began, events)
+    if place is None:
+        raise UserError(
+            f"{folder.path} has no checkpoint yet",
+            wanted="a run that has trained",
+            way_out="run its train command again",
+        )
+    return place
+
+
 def config_of(place: Place | None, began: RunConfig) -> RunConfig:
-    """Return the configuration that the task that is next is learned with: what the run began with, and its own."""
-    left = [] if place is None else place.tasks_left
-    return for_learning(began, left[0]["settings"]) if left and left[0]["settings"] else began
+    """Return the configuration that the next task, or of a finished run the last one, is learned with.
+
+    It is what the run began with, and the task's own settings; a checkpoint holds the states of its methods.
+    """
+    if place is None:
+        return began
+    task = place.tasks_left[0] if place.tasks_left else place.tasks[-1]
+    # That there are earlier tasks is written down too, and follows by itself.
+    own = {name: value for name, value in task["settings"].items() if name not in NEVER}
+    return for_learning(began, own) if task["settings"] else began
 
 
 def _tasks_of(began: RunConfig, matrix: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -115,9 +115,8 @@ def make_plan(config: RunConfig, device: torch.device, events: EventLog) -> Plan
     """
     config, from_outside = with_extensions(config, ())
     Extensions.of(*from_outside)
-    num_domains = config.continual.num_tasks if config.continual.continual_learning else None
     tokenizer, domains = load_domains(
-        config.data, cache_folder(), events, num_domains, tokenizer=initial_tokenizer(config)
+        config.data, cache_folder(), events, config.num_domains, tokenizer=initial_tokenizer(config)
     )
     stream = build_stream(domains, config.continual, config.run.epochs)
     with META:

@@ -34,7 +34,7 @@ from mambrane.run.own_text import own_domains
 from mambrane.run.report_parts import model_parts, probed_parts
 from mambrane.run.samples import write_samples
 from mambrane.run.saved import SavedRun, edited_numbers, open_run, require_finite_weights
-from mambrane.run.text import Written, as_bytes, begin_writing, check_samples, finished, score_text, stream_with_state
+from mambrane.run.text import Written, as_bytes, begin_writing, score_text, stream_with_state, written
 from mambrane.storage.run_folder import RunFolder
 
 
@@ -233,11 +233,11 @@ class Run:
             yield from writing
 
     def write(self, prompt: str | bytes = "", num_samples: int = 1, **options: Any) -> list[Written]:  # noqa: ANN401
-        """Return several continuations of a prompt, which is read once; options as of `stream`, but for `state`."""
-        check_samples(num_samples, None)
+        """Return several continuations of a prompt, which is read once; options as of `stream`. A state keeps one."""
         settings = {"max_tokens": 256, "temperature": 0.8, "top_k": 0, "top_p": 1.0, "seed": 0, "stop": (), **options}
         sampling = Sampling(**{name: settings.pop(name) for name in ("temperature", "top_k", "top_p")})
-        return [finished(writing) for writing in self.begin(prompt, sampling, num_samples=num_samples, **settings)]
+        settings |= {"num_samples": num_samples, "events": self._log}
+        return written(self.prepare_writing(), self.tokenizer, as_bytes(prompt), sampling, **settings)
 
     def begin(self, prompt: str | bytes, sampling: Sampling, **settings: Any) -> Iterator[Writing]:  # noqa: ANN401
         """Yield continuations that are written as they are iterated over; settings as of `begin_writing`."""

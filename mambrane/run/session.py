@@ -146,9 +146,12 @@ def run_session(
             events.emit("resumed", step=place.checkpoint.step)
         if addition is not None:
             runner.extend(addition.tasks, addition.domains)
-        if ranks.is_first:
+        is_sharded = runner.trainer.is_sharded
+        if ranks.is_first and not is_sharded:
+            # A whole model is run for it, which may not fit where pieces do.
             announce_time(config, runner, tokenizer.vocab_size, device, events)
-        with arithmetic_of(config, device), weights_shown(runner, events) if ranks.is_first else nullcontext():
+        shows = ranks.is_first or is_sharded
+        with arithmetic_of(config, device), weights_shown(runner, events) if shows else nullcontext():
             outcome = runner.run()
         if outcome.is_finished and ranks.is_first and build_task_kind(config, device).is_text:
             show_samples(runner, model, tokenizer, events)
@@ -235,16 +238,6 @@ def named_apart(domains: Sequence[Domain], taken: Sequence[str]) -> list[Domain]
         names.append(name)
         apart.append(replace(domain, name=name))
     return apart
-
-
-def refuse_dropout_of_own_rows(config: RunConfig, ranks: Ranks) -> None:
-    """Refuse dropout in several processes: each draws for its own rows, and all would drop the same places."""
-    if ranks.size > 1 and config.model.dropout > 0:
-        raise UserError(
-            f"--dropout {config.model.dropout} with {ranks.size} processes: all would drop the same places",
-            wanted="no dropout, or one process",
-            way_out="--dropout 0 for a new run; a run that has dropout goes on without torchrun",
-        )
 
 
 def write_down(

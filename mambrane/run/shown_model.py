@@ -16,7 +16,10 @@ from mambrane.run.saved import WEIGHTS_LABELS
 
 @contextmanager
 def weights_shown(runner: Runner, events: EventLog) -> Iterator[None]:
-    """Emit "weights_measured" before the first step of a run, and whenever a task is finished inside the context."""
+    """Emit "weights_measured" before the first step of a run, and whenever a task is finished inside the context.
+
+    Where the weights lie in pieces, all processes are inside together.
+    """
 
     def show() -> None:
         histograms = {name: each._asdict() for name, each in weight_histograms(runner.trainer.model).items()}
@@ -38,6 +41,10 @@ def weights_shown(runner: Runner, events: EventLog) -> Iterator[None]:
 def show_samples(runner: Runner, model: LanguageModel, tokenizer: Tokenizer, events: EventLog) -> None:
     """Emit "sample" for each domain whose held-out text is there: a beginning of it, and how the model goes on."""
     trainer = runner.trainer
+    if trainer.is_sharded:
+        message = "no samples: the weights lie in pieces (--shard); mambrane generate writes with those that are saved"
+        events.emit("warning", message=message)
+        return
     domains = [domain for domain in runner.stream.domains if domain.is_measurable]
     with trainer.evaluation():
         if not all(bool(torch.isfinite(parameter).all()) for parameter in model.parameters()):

@@ -1,11 +1,11 @@
 """Which settings a task of its own may have, and what a run is trained with when some of them change."""
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from mambrane.core.errors import UserError
-from mambrane.run.config import OPERATIONAL, RunConfig, from_dict, to_dict
+from mambrane.run.config import OPERATIONAL, SECTION_OF, RunConfig, flat, from_dict
 
 PER_TASK = (
     "run.epochs",
@@ -39,11 +39,8 @@ def dotted(name: str) -> str:
     Raises:
         UserError: there is no such setting.
     """
-    config = RunConfig()
-    for section in fields(config):
-        settings = getattr(config, section.name)
-        if is_dataclass(settings) and name in {setting.name for setting in fields(settings)}:
-            return f"{section.name}.{name}"
+    if name in SECTION_OF:
+        return f"{SECTION_OF[name]}.{name}"
     raise UserError(f"no setting {name!r}", wanted="the name of a setting", way_out="mambrane learn --help")
 
 
@@ -91,18 +88,20 @@ def for_learning(began: RunConfig, changes: Mapping[str, Any]) -> RunConfig:
         )
     # Checked by itself: these are epochs of the added tasks alone.
     replace(began.run, epochs=changes.get("run.epochs", began.run.epochs))
-    changed = with_settings(began, {name: value for name, value in changes.items() if name != "run.epochs"})
-    # Whatever the run began as, there are earlier tasks now.
+    # Whatever the run began as, there are earlier tasks now: first of all, as what was asked for may need them.
     num_tasks = began.continual.num_tasks if began.has_earlier_tasks else 2
-    return with_settings(
-        changed,
+    later = with_settings(
+        began,
         {
             "run.epochs": max(began.run.epochs, num_tasks),
-            "run.max_steps": changes.get("run.max_steps", 0),
+            "run.max_steps": 0,
             "continual.continual_learning": True,
             "continual.curriculum": "sequential",
             "continual.num_tasks": num_tasks,
         },
+    )
+    return with_settings(
+        later, {name: value for name, value in changes.items() if name != "run.epochs" and name not in NEVER}
     )
 
 
@@ -110,11 +109,6 @@ def own_settings(began: RunConfig, config: RunConfig) -> dict[str, Any]:
     """Return the settings of a later task's configuration that are not those that the run began with."""
     before, now = flat(began), flat(config)
     return {name: value for name, value in now.items() if before[name] != value and name not in NOT_RECORDED}
-
-
-def flat(config: RunConfig) -> dict[str, Any]:
-    """Return the value of every setting, as JSON, by dotted name."""
-    return {f"{section}.{name}": value for section, values in to_dict(config).items() for name, value in values.items()}
 
 
 def may_change(name: str) -> bool:

@@ -1,8 +1,8 @@
 """Text from a run's model and about it: continuations, several from one prompt, kept states, the score of each line."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
@@ -67,10 +67,11 @@ def stream_with_state(
     seed: int,
     stop: Sequence[str],
     events: EventLog,
-) -> Iterator[str]:
+) -> Generator[str, None, Writing]:
     """Yield what follows the text that a file keeps and the prompt behind it; then the file keeps the text up to there.
 
-    A file that is not there yet starts a new text. Its draws differ from sitting to sitting.
+    Returned is the continuation, which knows its length and why it ended. A file that is not there yet starts a new
+    text. Draws differ from sitting to sitting.
     """
     require_place(state)
     weights = hash_of_weights(model)
@@ -85,6 +86,7 @@ def stream_with_state(
         yield from writing
     finally:
         save_state(state, KeptState(decoder.state(), writing.unread, weights))
+    return writing
 
 
 def score_text(model: LanguageModel, tokenizer: Tokenizer, lines: Iterable[bytes | str]) -> Iterator[LineScore]:
@@ -109,9 +111,32 @@ def check_samples(num_samples: int, state: Path | None) -> None:
         )
 
 
-def finished(writing: Writing) -> Written:
-    """Return a continuation, written to its end."""
-    text = "".join(writing)
+def written(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompt: bytes,
+    sampling: Sampling,
+    *,
+    num_samples: int,
+    state: Path | str | None = None,
+    events: EventLog,
+    **settings: Any,  # noqa: ANN401 -- those of `begin_writing`
+) -> list[Written]:
+    """Return several continuations of a prompt, or one behind the text that a file keeps, written to their ends."""
+    check_samples(num_samples, None if state is None else Path(state))
+    if state is None:
+        begun = begin_writing(model, tokenizer, prompt, sampling, num_samples=num_samples, **settings)
+        return [_finished("".join(writing), writing) for writing in begun]
+    pieces = stream_with_state(model, tokenizer, prompt, sampling, state=Path(state), events=events, **settings)
+    text = ""
+    while True:
+        try:
+            text += next(pieces)
+        except StopIteration as end:
+            return [_finished(text, end.value)]
+
+
+def _finished(text: str, writing: Writing) -> Written:
     return Written(text, writing.num_tokens, writing.ended_by)
 
 

@@ -25,6 +25,7 @@ from mambrane.run.configuration import read_configuration
 from mambrane.run.extend import addition_of, extends
 from mambrane.run.folders import cache_folder
 from mambrane.run.initial import initial_tokenizer, place_hash
+from mambrane.run.later_task import recipe_of
 from mambrane.run.outside import with_extensions
 from mambrane.run.own_text import keep_heldout_text
 from mambrane.run.place import Place, config_of, read_place
@@ -35,11 +36,10 @@ from mambrane.run.session import (
     Addition,
     log_of,
     read_listening,
-    refuse_dropout_of_own_rows,
     run_session,
     write_down,
 )
-from mambrane.run.task_settings import for_learning
+from mambrane.run.task_settings import for_learning, own_settings
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.run_folder import RunFolder
 from mambrane.watch.loggers import require_packages_of
@@ -85,7 +85,6 @@ def train(
     device = take_device(config.run.device)
     require_packages_of(config.run.logger)
     with open_ranks(device, timeout_s=config.run.rank_timeout_s) as ranks:
-        refuse_dropout_of_own_rows(config, ranks)
         folder, outcome = _train(config, extensions, listeners if ranks.is_first else (), warnings, device, ranks)
     return Run.open(folder.path, device=device, outcome=outcome)
 
@@ -100,9 +99,7 @@ def _train(
 ) -> tuple[RunFolder, Outcome]:
     seed_global_generators(config.run.seed)
     config, from_outside = with_extensions(config, extensions)
-    texts, early_events = ranks.first_before_others(
-        lambda: read_listening(config.data, listeners, _num_domains(config))
-    )
+    texts, early_events = ranks.first_before_others(lambda: read_listening(config.data, listeners, config.num_domains))
     folder = RunFolder(config.folder_for([*(text.content_hash for text in texts), *place_hash(config)]))
     require_same_start(ranks, config, texts)
     with folder.lock() if ranks.is_first else nullcontext():
@@ -201,17 +198,21 @@ def _extend(
                 wanted="the arguments that the run was started with",
                 way_out="set --epochs, --num-tasks and --data back, and raise them afterwards",
             )
-        addition = addition_of(place, began, config, domains)
+        recipe = recipe_of(began, {})
+        later = for_learning(began, recipe.settings)
+        addition = addition_of(
+            place, began, config, domains, num_epochs=recipe.num_epochs, settings=own_settings(began, later)
+        )
         if addition is None:
             return session(config_of(place, began), place)
         # Behind what every process read of the run to find out what is new.
         ranks.wait()
         write_down(folder, texts, addition, config, events, ranks)
-        return session(for_learning(began, {}), place, addition)
-
-
-def _num_domains(config: RunConfig) -> int | None:
-    return config.continual.num_tasks if config.continual.continual_learning else None
+        if not addition.domains:
+            # More epochs of what the run began with, as it began.
+            return session(for_learning(began, {}), place, addition)
+        recipe.tell(events)
+        return session(later, place, addition)
 
 
 def _tokenize(

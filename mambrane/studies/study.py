@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mambrane.core.errors import UserError
-from mambrane.run.config import RunConfig, to_dict
+from mambrane.run.config import SECTION_OF, RunConfig, to_dict
 from mambrane.run.effects import settings_without_effect
 from mambrane.run.named_settings import config_of
 
@@ -137,7 +137,7 @@ class Study:
     def _check_pictures(self) -> None:
         for key in ("axis", "series"):
             name = getattr(self, key)
-            if name and name.replace("-", "_") not in _setting_names():
+            if name and name.replace("-", "_") not in SECTION_OF:
                 raise self._error(
                     f"{key} {name!r} is no setting", "a flag of mambrane train", f'{key} = "replay-share"'
                 )
@@ -240,7 +240,7 @@ class Study:
 
     def _cell(self, arm: str, config: RunConfig, seed: int, order: int, folder: Path) -> Cell:
         place = folder / "runs" / arm / f"seed-{seed}-order-{order}"
-        tasks = config.continual.num_tasks if config.continual.continual_learning else 1
+        tasks = config.num_domains or 1
         if self.num_orders > 1 and tasks == 1:
             raise self._error(f"{self.num_orders} orders, and the arm {arm} has one task", "tasks", "orders = 1")
         replaced = dataclasses.replace(
@@ -258,12 +258,6 @@ class Study:
             found = f"{self.orders} orders of {num_tasks} tasks"
             raise self._error(found, f"at most {len(orders)}", f"orders = {len(orders)}")
         return orders
-
-
-def _setting_names() -> set[str]:
-    config = RunConfig()
-    sections = (getattr(config, section.name) for section in dataclasses.fields(config))
-    return {setting.name for section in sections for setting in dataclasses.fields(section)}
 
 
 def _distinct_orders(num_tasks: int, number: int) -> Iterator[tuple[str, ...]]:

@@ -38,8 +38,7 @@ def expected_seconds(cells: Sequence[Cell], *, jobs: int, threads: int, events: 
 
 def _seconds_of(config: RunConfig, events: EventLog) -> float:
     device = resolve_device(config.run.device)
-    num_domains = config.continual.num_tasks if config.continual.continual_learning else None
-    tokenizer, domains = load_domains(config.data, cache_folder(), EventLog(), num_domains)
+    tokenizer, domains = load_domains(config.data, cache_folder(), EventLog(), config.num_domains)
     compile_kernels_of(config, device, events)
     stream = build_stream(domains, config.continual, config.run.epochs)
     return expected_time_now(config, stream, tokenizer.vocab_size, device).seconds

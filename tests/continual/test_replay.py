@@ -210,13 +210,17 @@ def test_at_one_row_a_batch_the_fraction_is_still_met():
 
 
 @pytest.mark.parametrize("fraction", [0.125, 0.75])
-def test_another_fraction_holds_from_the_next_batch_on(fraction: float):
+@pytest.mark.parametrize("was_saved", [True, False], ids=["now", "before the fraction was saved"])
+def test_another_fraction_holds_from_the_next_batch_on(fraction: float, was_saved: bool):
     before = replay_of(fraction=0.5)
     learn_tasks(before, 12)
     for first in range(100):
         before.mix(sequences(1, *range(8 * first, 8 * first + 8)))
+    state = decode_state(*encode_state(before.state_dict()))
+    if not was_saved:
+        del state["fraction"]
     after = replay_of(fraction=fraction)
-    after.load_state_dict(decode_state(*encode_state(before.state_dict())))
+    after.load_state_dict(state)
     for first in range(4):
         mixed = after.mix(sequences(2, *range(8 * first, 8 * first + 8)))
         assert (mixed.inputs_BT[:, 0] != 2).sum() == 8 * fraction

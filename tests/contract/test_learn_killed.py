@@ -21,7 +21,7 @@ def kill(event):
     seen.extend([event] if event["event"] == kind else [])
     if kind and len(seen) == int(number):
         os.kill(os.getpid(), signal.SIGKILL)
-learned = mambrane.learn(run, text, min_gain=float(min_gain), save_every=3, listeners=[kill])
+learned = mambrane.learn(run, text, min_gain=float(min_gain), epochs=1, save_every=3, listeners=[kill])
 sys.exit(learned.outcome.exit_code)
 """
 

@@ -1,8 +1,11 @@
 """The program under torchrun: the same run with any number of processes, through every fault of one of them."""
 
 import json
+import os
 import shutil
+import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +17,7 @@ import mambrane
 from mambrane.app.cli import main
 from tests.contract.main_job import SMALL_JOB, flags_of
 from tests.contract.rank_faults import FAULTS
-from tests.engine.test_ranks import torchrun
+from tests.engine.test_ranks import TIMEOUT_S, torchrun
 
 WORDS = flags_of(SMALL_JOB)
 NEAR = {"rtol": 0.0, "atol": 2e-5}
@@ -83,6 +86,29 @@ def test_several_processes_train_the_run_of_one(finished, size):
     torch.testing.assert_close(torch.tensor(together[:12]), torch.tensor(alone[:12]), **NEAR)
     for row, expected in zip(matrix(finished[size]), matrix(finished[1]), strict=True):
         assert row == pytest.approx(expected, abs=2e-2)
+
+
+@pytest.mark.slow
+def test_two_nodes_of_one_process_train_the_run_of_one_node_of_two(tmp_path, text, finished):
+    """Two torchruns meet at a port of this machine, as those of two machines do; bit for bit."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    node = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}"]
+    words = [sys.executable, "-m", "torch.distributed.run", *node, "-m", "mambrane", *words_of(tmp_path / "run", text)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    logs = [(tmp_path / f"node-{number}.log").open("w+") for number in range(2)]
+    nodes = [subprocess.Popen(words, env=environment, stdout=log, stderr=subprocess.STDOUT) for log in logs]
+    try:
+        codes = [each.wait(timeout=TIMEOUT_S) for each in nodes]
+        assert codes == [0, 0], [log.seek(0) or log.read() for log in logs]
+    finally:
+        for each in nodes:
+            each.kill()
+        for log in logs:
+            log.close()
+    found, expected = last_weights(tmp_path / "run"), last_weights(finished[2])
+    assert all(torch.equal(found[part][name], expected[part][name]) for part in expected for name in expected[part])
 
 
 class Failed(NamedTuple):
@@ -159,6 +185,41 @@ def test_a_run_begun_by_two_processes_is_ended_by_one_and_by_three(failed, finis
     torch.testing.assert_close(torch.tensor(resumed[:12]), torch.tensor(whole[:12]), **NEAR)
 
 
+PIECES = ["--distillation-strength", "0", "--regularizer", "isi-cv", "--reptile-strength", "0.1"]
+"""Beside the small job's own: what may stand beside --shard."""
+BETWEEN = ["--max-steps", "10"]
+"""Where a run goes over from one way to the other: in its second task."""
+
+
+@pytest.fixture(scope="module")
+def in_pieces(tmp_path_factory, text):
+    """The job that may lie in pieces: whole, begun in pieces and ended by one process, and the reverse."""
+    folder = tmp_path_factory.mktemp("pieces")
+    folders = {name: folder / name for name in ("whole", "begun", "ended")}
+    require_success(1, folders["whole"], text, *PIECES)
+    ended = train(2, folders["begun"], text, *PIECES, "--shard", *BETWEEN)
+    assert "--max-steps 10 reached" in ended.stdout + ended.stderr
+    require_success(1, folders["begun"], text, *PIECES)
+    main(words_of(folders["ended"], text, *PIECES, *BETWEEN))
+    require_success(2, folders["ended"], text, *PIECES, "--shard")
+    return folders
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["begun", "ended"])
+def test_a_run_in_pieces_is_the_run_of_one_process_before_and_after(in_pieces, way):
+    """Weights lie in pieces until, or from, the middle of the second task; every method that may is on."""
+    found, expected = losses(in_pieces[way]), losses(in_pieces["whole"])
+    assert len(found) == len(expected) > 12
+    torch.testing.assert_close(torch.tensor(found[:12]), torch.tensor(expected[:12]), **NEAR)
+    torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), rtol=0.0, atol=1e-2)
+    for row, of_whole in zip(matrix(in_pieces[way]), matrix(in_pieces["whole"]), strict=True):
+        assert row == pytest.approx(of_whole, abs=2e-2)
+    parts, wholes = last_weights(in_pieces[way]), last_weights(in_pieces["whole"])
+    shapes = [{name: each.shape for part in saved.values() for name, each in part.items()} for saved in (parts, wholes)]
+    assert shapes[0] == shapes[1]
+
+
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns_and_take_back_bit_for_bit(tmp_path, text, finished):
     """One start of torchrun teaches two runs that one process has trained: what it decides, all processes do."""
@@ -175,7 +236,7 @@ def test_two_processes_learn_what_one_learns_and_take_back_bit_for_bit(tmp_path,
     after = last_weights(tmp_path / "taken-back")
     assert all(torch.equal(after[part][name], before[part][name]) for part in before for name in before[part])
 
-    mambrane.learn(tmp_path / "alone", third)
+    mambrane.learn(tmp_path / "alone", third, epochs=1)
     alone, together = losses(tmp_path / "alone"), losses(tmp_path / "kept")
     assert len(alone) == len(together) > len(losses(finished[1]))
     torch.testing.assert_close(torch.tensor(together), torch.tensor(alone), rtol=0.0, atol=1e-2)

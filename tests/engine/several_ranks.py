@@ -3,13 +3,16 @@
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from mambrane.continual.importance import output_sensitivity, sampled_fisher
 from mambrane.core.errors import UserError
 from mambrane.core.seeding import make_generator
+from mambrane.engine import ranks as ranks_module
 from mambrane.engine.extensions import Extensions, StepChange
 from mambrane.engine.ranks import ONE_RANK, Ranks, RanksDifferError, open_ranks
+from mambrane.layers.dropout import Dropout
 from tests.engine.tiny_training import (
     INFINITE,
     AddOne,
@@ -34,6 +37,7 @@ SCENARIOS = {
     "no target anywhere": make_batches(2, num_targets=0),
 }
 """The micro-batches of the run, the same on every rank."""
+DROPOUT_SCENARIOS = ("unequal tokens", "rows that do not divide", "fewer rows than processes", "no target anywhere")
 
 
 def train(
@@ -93,6 +97,13 @@ REFUSED = {
 }
 
 
+def with_dropout():
+    """Return a model that drops half of its hidden numbers."""
+    model = TinyModel()
+    model.dropout = Dropout(0.5, seed=3)
+    return model
+
+
 def told(function):
     """Return what a user is told when this is refused."""
     try:
@@ -100,6 +111,21 @@ def told(function):
     except UserError as error:
         return str(error)
     return ""
+
+
+def sums_of_many_types(ranks):
+    """Return counts, doubles and floats summed together in one exchange, in two, and in several chunks."""
+    draw = torch.Generator().manual_seed(ranks.rank)
+    drawn = [torch.randint(9, (5,), generator=draw), torch.randn(7, 3, generator=draw)]
+    drawn += [torch.randn(2, generator=draw, dtype=torch.float64), torch.randn((), generator=draw)]
+    ways = {}
+    for way, sizes in {"one exchange": {}, "two": {"WHOLE_BYTES": 0}, "chunks": {"CHUNK_BYTES": 40}}.items():
+        ways[way] = [tensor.clone() for tensor in drawn]
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in sizes.items():
+                patch.setattr(ranks_module, name, value)
+            ranks.sum_(*ways[way])
+    return {"drawn": drawn, **ways}
 
 
 def rank_primitives(ranks):
@@ -114,6 +140,7 @@ def rank_primitives(ranks):
         "all": [ranks.all_true(True), ranks.all_true(ranks.rank == 0), ranks.all_true(False)],
         "equal": told(lambda: ranks.require_equal({"a": torch.ones(2), "b": torch.zeros(1)})),
         "unequal": told(lambda: ranks.require_equal({"a": torch.ones(2), "b": torch.full((1,), float(ranks.rank))})),
+        "of many types": sums_of_many_types(ranks),
         "rows": [part.tolist() for part in ranks.rows(make_batch(0, rows=5))[:1]],
     }
 
@@ -143,16 +170,23 @@ def scenarios(ranks: Ranks) -> dict:
         for name, batches in SCENARIOS.items()
         for precision in ("fp32", "fp16")
     }
-    return trained | {
-        "primitives": rank_primitives(ranks),
-        "refused": {
-            seam: told(lambda seams=seams: train([], ranks=ranks, extensions=Extensions(**seams)))
-            for seam, seams in REFUSED.items()
-        },
-        "importance": importance(ranks),
-        "counted": train(make_batches(4, rows=5), ranks=ranks, extensions=Extensions(after_steps=(CountRows(),))),
-        "a stop on one rank": train(make_batches(6), "fp16", ranks=ranks, should_stop=stop_on_the_last_rank),
+    dropped = {
+        f"{name}, dropout": train(SCENARIOS[name], ranks=ranks, model=with_dropout()) for name in DROPOUT_SCENARIOS
     }
+    return (
+        trained
+        | dropped
+        | {
+            "primitives": rank_primitives(ranks),
+            "refused": {
+                seam: told(lambda seams=seams: train([], ranks=ranks, extensions=Extensions(**seams)))
+                for seam, seams in REFUSED.items()
+            },
+            "importance": importance(ranks),
+            "counted": train(make_batches(4, rows=5), ranks=ranks, extensions=Extensions(after_steps=(CountRows(),))),
+            "a stop on one rank": train(make_batches(6), "fp16", ranks=ranks, should_stop=stop_on_the_last_rank),
+        }
+    )
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from mambrane.engine.accumulation import MicroBatchTooLargeError
 from mambrane.engine.extensions import Extensions
 from mambrane.engine.objective import Objective
 from mambrane.engine.transaction import StepState
+from mambrane.layers.dropout import Dropout
 from tests.engine.tiny_training import (
     Drift,
     EventList,
@@ -45,10 +46,11 @@ class OutOfMemory:
 
 
 class Counting(TinyModel):
-    """Counts, in a buffer, the rows it has seen, and uses dropout."""
+    """Counts, in a buffer, the rows it has seen, and drops what it would drop of the whole micro-batch."""
 
     def __init__(self, **options):
         super().__init__(**options)
+        self.dropout = Dropout(0.25, seed=1)
         self.register_buffer("rows_seen", torch.zeros((), dtype=torch.int64))
 
     def forward(self, inputs_BT, *, resets_BT=None):

@@ -30,8 +30,9 @@ def fp16(**options):
 def gradient_of(precision, weight, expected_targets, num_targets):
     """The gradient of a summed loss of 3 * weight for each target, as the engine computes it."""
     weight.grad = None
-    precision.scaled((3 * weight * num_targets).sum(), expected_targets).backward()
-    return weight.grad * precision.unscale_factor(expected_targets, num_targets)
+    precision.expect(expected_targets)
+    precision.scaled((3 * weight * num_targets).sum()).backward()
+    return weight.grad * precision.unscale_factor(num_targets)
 
 
 @pytest.mark.parametrize(("mixed", "expected"), [(True, "fp32"), (False, "fp32")])
@@ -61,7 +62,7 @@ def test_the_forward_pass_computes_in_the_chosen_precision(kind, dtype):
 
 def test_the_scaler_on_the_cpu_is_the_real_one_and_really_on():
     weight = torch.ones((), requires_grad=True)
-    fp16(initial_scale=2.0**10).scaled(weight * 1, 1).backward()
+    fp16(initial_scale=2.0**10).scaled(weight * 1).backward()
     assert weight.grad == 2.0**10
 
 
@@ -84,9 +85,9 @@ def test_the_expected_number_of_targets_changes_no_bit_of_the_gradient(expected_
 def test_without_fp16_nothing_is_scaled(kind):
     precision = Precision(kind, CPU)
     loss = torch.tensor(3.7)
-    assert precision.scaled(loss, 1000) is loss
+    assert precision.scaled(loss) is loss
     assert precision.scale == 1.0
-    assert precision.unscale_factor(1000, 8) == 1 / 8
+    assert precision.unscale_factor(8) == 1 / 8
     precision.update(is_finite=False)
     assert not precision.is_exhausted
     assert precision.state_dict() == {"kind": kind, "scaler": None}
@@ -141,7 +142,7 @@ def test_a_resumed_run_doubles_the_scale_at_the_same_step(saved_after):
 def test_a_change_of_precision_on_resume_keeps_the_scale_for_the_way_back_and_says_so():
     events = EventList()
     first = fp16(initial_scale=2.0**9, growth_interval=5)
-    first.scaled(torch.ones((), requires_grad=True), 1)
+    first.scaled(torch.ones((), requires_grad=True))
     first.update(is_finite=True)
     second = Precision("bf16", CPU)
     second.load_state_dict(first.state_dict(), events.log)

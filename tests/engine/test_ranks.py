@@ -10,7 +10,7 @@ import torch
 
 from mambrane.core.errors import UserError
 from mambrane.engine.ranks import ONE_RANK, RankLostError, open_ranks
-from tests.engine.several_ranks import ACCUMULATION_STEPS, CPU, REFUSED, SCENARIOS, scenarios
+from tests.engine.several_ranks import ACCUMULATION_STEPS, CPU, DROPOUT_SCENARIOS, REFUSED, SCENARIOS, scenarios
 from tests.engine.tiny_training import differences
 
 TIMEOUT_S = 300
@@ -53,10 +53,15 @@ def assert_equal_on_all(ranks, name):
         assert repr(ranks[0][name]["norms"]) == repr(other[name]["norms"])
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("scenario", SCENARIOS)
-def test_several_processes_take_the_steps_of_one(ranks, alone, scenario, precision):
-    name = f"{scenario}, {precision}"
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(f"{scenario}, {precision}" for scenario in SCENARIOS for precision in ("fp32", "fp16")),
+        *(f"{scenario}, dropout" for scenario in DROPOUT_SCENARIOS),
+    ],
+)
+def test_several_processes_take_the_steps_of_one(ranks, alone, name):
+    """With dropout they keep the numbers that one process keeps; its layers count the same calls."""
     assert_equal_on_all(ranks, name)
     found, expected = ranks[0][name], alone[name]
     assert found["states"] == expected["states"]
@@ -109,6 +114,16 @@ def test_sums_values_and_flags_are_those_of_all_ranks_in_their_order(ranks):
         assert len(own) == (number + 1) * 5 // size - number * 5 // size
     together = [row for rank in ranks for row in rank["primitives"]["rows"][0]]
     assert len(together) == 5
+
+
+@pytest.mark.parametrize("way", ["one exchange", "two", "chunks"])
+def test_a_sum_adds_in_the_order_of_the_ranks_however_it_travels(ranks, way):
+    first, *others = (rank["primitives"]["of many types"]["drawn"] for rank in ranks)
+    for number, total in enumerate(first):
+        for drawn in others:
+            total = total + drawn[number]
+        for rank in ranks:
+            assert torch.equal(rank["primitives"]["of many types"][way][number], total)
 
 
 def test_the_first_tensor_that_differs_between_ranks_is_named(ranks):

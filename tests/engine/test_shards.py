@@ -5,9 +5,10 @@ import torch
 
 from mambrane.core.errors import UserError
 from mambrane.engine.config import EngineConfig
+from mambrane.engine.ranks import ONE_RANK
 from mambrane.engine.shards import is_sharded, piece_of, refuse_without_shards, whole, whole_state
-from tests.engine.several_ranks import SCENARIOS, train
-from tests.engine.sharded_ranks import HALF, PRECISIONS, RESUMED
+from tests.engine.several_ranks import DROPOUT_SCENARIOS, SCENARIOS, train, with_dropout
+from tests.engine.sharded_ranks import HALF, METHODS, PRECISIONS, RESUMED, two_tasks
 from tests.engine.test_ranks import NEAR, assert_equal_on_all, torchrun
 from tests.engine.tiny_training import TinyModel, differences
 
@@ -40,6 +41,12 @@ def test_weights_in_pieces_take_the_steps_of_whole_ones(ranks, name):
     assert_same_training(ranks[0][name], train(SCENARIOS[name], PRECISIONS[name]))
 
 
+@pytest.mark.parametrize("name", DROPOUT_SCENARIOS)
+def test_in_pieces_the_numbers_of_the_whole_model_are_dropped(ranks, name):
+    assert_equal_on_all(ranks, f"{name}, dropout")
+    assert_same_training(ranks[0][f"{name}, dropout"], train(SCENARIOS[name], model=with_dropout()))
+
+
 def test_a_rank_holds_its_part_of_weights_averages_and_moments(ranks):
     """Half of each, but for the padding of rows that do not divide by two."""
     whole_bytes = sum(parameter.numel() * 8 for parameter in TinyModel().parameters())
@@ -55,6 +62,27 @@ def test_a_rank_holds_its_part_of_weights_averages_and_moments(ranks):
 def test_a_state_knows_no_pieces(ranks, way):
     half = train(RESUMED[:HALF])
     assert_same_training(ranks[0][way], train(RESUMED[HALF:], state=half["state"]))
+
+
+@pytest.mark.parametrize("way", ["in pieces", "begun in pieces", "ended in pieces"])
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_does_to_pieces_what_it_does_to_whole_weights(ranks, method, way):
+    """Over the end of a task, with its state whole in between."""
+    expected = two_tasks(method, [TinyModel, TinyModel], ONE_RANK)
+    for rank in ranks:
+        assert differences(rank["methods"][method][way], ranks[0]["methods"][method][way]) == []
+    found = ranks[0]["methods"][method][way]
+    torch.testing.assert_close(found["weights"], expected["weights"], **NEAR)
+    torch.testing.assert_close(found["numbers"], expected["numbers"], **NEAR)
+    assert flat(found["extensions"]).keys() == flat(expected["extensions"]).keys()
+    torch.testing.assert_close(flat(found["extensions"]), flat(expected["extensions"]), **NEAR)
+
+
+def flat(tree, path=""):
+    """Return the tensors of a state by their place in it."""
+    if isinstance(tree, dict):
+        return {place: found for name, each in tree.items() for place, found in flat(each, f"{path}/{name}").items()}
+    return {path: tree} if isinstance(tree, torch.Tensor) else {}
 
 
 def test_an_extension_that_knows_pieces_sees_what_it_sees_with_whole_weights(ranks):

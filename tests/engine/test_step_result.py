@@ -8,7 +8,7 @@ from mambrane.engine.transaction import StepState
 
 
 def test_the_main_loss_stands_apart_from_the_terms_and_counts_are_those_of_the_sums():
-    sums = StepSums(num_targets=10, num_samples=4, num_micro_batches=2)
+    sums = StepSums(parameters={}, num_targets=10, num_samples=4, num_micro_batches=2)
     for nats in (30.0, 10.0):
         sums.add_loss("loss", torch.tensor(nats))
     sums.add_loss("distillation", torch.tensor(5.0))
@@ -20,7 +20,7 @@ def test_the_main_loss_stands_apart_from_the_terms_and_counts_are_those_of_the_s
 
 
 def test_without_a_target_nothing_was_measured():
-    sums = StepSums(num_micro_batches=1)
+    sums = StepSums(parameters={}, num_micro_batches=1)
     sums.add_loss("loss", torch.tensor(3.0))
     result = StepResult.of(
         sums, sums.mean_losses(), state=StepState.EMPTY, reason="no counted target", learning_rate=0.1, scale=1.0

@@ -2,7 +2,7 @@
 
 import torch
 
-from mambrane.layers.dropout import Dropout
+from mambrane.layers.dropout import Dropout, count_dropout, dropout_of_rows
 
 ONES = torch.ones(200, 300)
 
@@ -33,6 +33,18 @@ def test_in_evaluation_nothing_is_dropped_or_counted():
     layer = Dropout(0.5, seed=1).eval()
     assert layer(ONES) is ONES
     assert int(layer.num_calls) == 0
+
+
+def test_rows_that_are_run_apart_keep_what_they_keep_together():
+    whole, parts = Dropout(0.5, seed=1), Dropout(0.5, seed=1)
+    for _ in range(2):
+        expected, found = whole(ONES), []
+        for first in (0, 150):
+            with dropout_of_rows(parts, first, len(ONES)):
+                found.append(parts(ONES[first : first + 150]))
+        count_dropout(parts)
+        assert torch.equal(torch.cat(found), expected)
+    assert int(parts.num_calls) == int(whole.num_calls) == 2
 
 
 def test_the_gradient_passes_where_numbers_were_kept():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mambrane.run.extend import extends, usual_epochs
+from mambrane.run.extend import extends
 from mambrane.run.presets import tiny
 
 
@@ -24,14 +24,3 @@ def test_another_setting_is_another_run_and_an_operational_one_is_not():
     asked = with_epochs(tiny(), 60)
     assert extends(with_epochs(tiny(), 30), replace(asked, run=replace(asked.run, max_steps=5)), (2, 2))
     assert not extends(with_epochs(tiny(), 30), replace(asked, run=replace(asked.run, seed=1)), (2, 2))
-
-
-def test_a_task_has_its_share_of_the_epochs_and_one_over_everything_has_all():
-    assert usual_epochs(with_epochs(tiny(), 30)) == 30 // tiny().continual.num_tasks
-    config = with_epochs(tiny(), 30)
-    joint = replace(
-        config,
-        continual=replace(config.continual, continual_learning=False, use_replay=False),
-        plasticity=replace(config.plasticity, use_meta_plasticity=False),
-    )
-    assert usual_epochs(joint) == 30

@@ -11,11 +11,18 @@ import mambrane
 from mambrane.app.cli import main
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog, read_events
+from mambrane.run.later_task import LATER_TASK
 from mambrane.storage.checkpoint import Checkpoints
 from tests.contract.main_job import newest_weights, train_words, write_domains
 
 SHORT = ("--num-tasks", "2", "--epochs", "2")
 STEPS_AT_START = 15
+RECIPE_RATE = {"engine.learning_rate": 0.004 * LATER_TASK.learning_rate_factor}
+RECIPE = {
+    **RECIPE_RATE,
+    "continual.replay_fraction": LATER_TASK.replay_fraction,
+    "plasticity.use_meta_plasticity": False,
+}
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +93,26 @@ def test_a_text_is_learned_when_the_older_text_is_gone_and_the_matrix_grows_a_ro
     assert untrained > before_task > after.values[3][2]
     assert all(metric.value is not None for metric in after.metrics().values())
     learned = mambrane.Run.open(taught).tasks.tasks[2]
-    assert (learned["name"], learned["num_epochs"], learned["is_learned"]) == ("domain2", 1, True)
+    assert (learned["name"], learned["is_learned"]) == ("domain2", True)
     assert learned["gain"] == pytest.approx(before_task - after.values[3][2])
+
+
+def test_where_no_flag_says_otherwise_a_task_has_the_recipe_of_later_tasks_and_says_so(made, taught):
+    task = mambrane.Run.open(taught).tasks.tasks[2]
+    assert task["num_epochs"] == LATER_TASK.epochs_factor
+    assert task["settings"] == RECIPE
+    (said,) = [event["message"] for event in read_events(taught / "events.jsonl") if event["event"] == "later_task"]
+    assert f"{LATER_TASK.epochs_factor} epochs a text, where a task of the beginning had 1" in said
+    assert "no meta-plasticity" in said
+    assert mambrane.Run.open(taught).config == mambrane.Run.open(made / "run").config
+
+
+def test_a_flag_wins_over_the_recipe_and_leaves_the_rest_of_it(made, run):
+    flags = ("--epochs", "1", "--replay-fraction", "0.25", "--use-meta-plasticity")
+    assert learn(run, made / "texts" / "domain2.txt", *flags) == 0
+    task = mambrane.Run.open(run).tasks.tasks[2]
+    assert task["num_epochs"] == 1
+    assert task["settings"] == {**RECIPE_RATE, "continual.replay_fraction": 0.25}
 
 
 def test_replay_memory_importance_teacher_rates_and_average_go_on(made, taught):
@@ -98,7 +123,7 @@ def test_replay_memory_importance_teacher_rates_and_average_go_on(made, taught):
     replayed = [e["numbers"]["replay/fraction"] for e in read_events(taught / "events.jsonl") if e["event"] == "step"]
     assert min(replayed[STEPS_AT_START:]) > 0
     rates = [e["learning_rate"] for e in read_events(taught / "events.jsonl") if e["event"] == "step"]
-    assert rates[STEPS_AT_START] > 5 * rates[STEPS_AT_START - 1]
+    assert rates[STEPS_AT_START] > 2 * rates[STEPS_AT_START - 1]
 
 
 def newest_state(run: Path) -> dict:
@@ -128,7 +153,7 @@ def test_the_same_text_is_known_by_its_content_not_by_its_path(made, taught, tmp
     assert "the text of another name is learned already, as domain2" in " ".join(capsys.readouterr().out.split())
     assert newest_weights(taught) == before
     # Terms say whether a task is kept: what is kept is not learned again for them.
-    assert learn(taught, tmp_path / "elsewhere", "--max-forgetting", "1", "--epochs", "1") == 0
+    assert learn(taught, tmp_path / "elsewhere", "--max-forgetting", "1", "--epochs", LATER_TASK.epochs_factor) == 0
     assert newest_weights(taught) == before
 
 
@@ -149,21 +174,21 @@ def test_an_interrupted_lesson_does_not_go_on_with_other_settings(made, run, cap
     assert learn(run, text, "--learning-rate", "0.001", "--epochs", "2") == 2
     told = capsys.readouterr().err
     assert "in the midst of learning domain2 otherwise" in told
-    assert "engine.learning_rate: 0.004 -> 0.001" in told
-    assert "run.epochs: 1 -> 2" in told
+    assert f"engine.learning_rate: {RECIPE['engine.learning_rate']} -> 0.001" in told
+    assert f"run.epochs: {LATER_TASK.epochs_factor} -> 2" in told
 
 
 def test_an_interrupted_task_is_finished_before_another_text_is_learned(made, run):
     texts = made / "texts"
-    assert learn(run, texts / "domain2.txt", "--max-steps", STEPS_AT_START + 2) == 0
-    assert learn(run, texts / "domain3.txt") == 0
+    assert learn(run, texts / "domain2.txt", "--max-steps", STEPS_AT_START + 2, "--epochs", "1") == 0
+    assert learn(run, texts / "domain3.txt", "--epochs", "1") == 0
     assert mambrane.Run.open(run).matrix.domains == ("domain0", "domain1", "domain2", "domain3")
 
 
 def test_a_task_that_gains_too_little_is_taken_back_bit_for_bit_and_is_told(made, run, capsys):
     text = made / "texts" / "domain2.txt"
     before, matrix = parts_of(run), mambrane.Run.open(run).matrix.state_dict()
-    assert learn(run, text, "--min-gain", "5", "--save-every", "2", "--keep-checkpoints", "2") == 3
+    assert learn(run, text, "--min-gain", "5", "--epochs", "1", "--save-every", "2", "--keep-checkpoints", "2") == 3
     assert parts_of(run) == before
     assert mambrane.Run.open(run).matrix.state_dict() == matrix
     assert kinds_of(run).count("task_taken_back") == 1
@@ -176,16 +201,16 @@ def test_a_task_that_gains_too_little_is_taken_back_bit_for_bit_and_is_told(made
     capsys.readouterr()
     # The same words train nothing, other terms try again.
     num_steps = kinds_of(run).count("step")
-    assert learn(run, text, "--min-gain", "5") == 3
+    assert learn(run, text, "--min-gain", "5", "--epochs", "1") == 3
     assert "was learned before and taken back: it gained" in " ".join(capsys.readouterr().out.split())
     assert kinds_of(run).count("step") == num_steps
-    assert learn(run, text, "--min-gain", "0") == 0
+    assert learn(run, text, "--min-gain", "0", "--epochs", "1") == 0
     assert mambrane.Run.open(run).matrix.domains == ("domain0", "domain1", "domain2")
 
 
 def test_a_lesson_after_one_that_was_taken_back_is_as_if_that_had_never_been(made, run, taught):
     texts = made / "texts"
-    assert learn(run, texts / "domain4.txt", "--min-gain", "5") == 3
+    assert learn(run, texts / "domain4.txt", "--min-gain", "5", "--epochs", "1") == 3
     assert learn(run, texts / "domain2.txt") == 0
     assert newest_weights(run) == newest_weights(taught)
 
@@ -195,7 +220,7 @@ def test_of_two_texts_each_is_taken_back_by_itself(made, run, tmp_path):
     for name in ("domain2.txt", "domain3.txt"):
         shutil.copy(made / "texts" / name, tmp_path / "two" / name)
     before, matrix = parts_of(run), mambrane.Run.open(run).matrix.state_dict()
-    learned = mambrane.learn(run, tmp_path / "two", min_gain=5.0)
+    learned = mambrane.learn(run, tmp_path / "two", min_gain=5.0, epochs=2)
     assert learned.outcome.taken_back == ("domain2", "domain3")
     assert parts_of(run) == before
     assert learned.matrix.state_dict() == matrix
@@ -203,11 +228,11 @@ def test_of_two_texts_each_is_taken_back_by_itself(made, run, tmp_path):
 
 def test_methods_come_go_and_come_back_from_task_to_task(made, run):
     texts = made / "texts"
-    options = {"distillation_strength": 0.0, "use_replay": False}
+    options = {"distillation_strength": 0.0, "use_replay": False, "epochs": 1}
     assert mambrane.learn(run, texts / "domain2.txt", **options).outcome.is_finished
     state = newest_state(run)
     assert {"replay", "distillation"}.isdisjoint(state)
-    learned = mambrane.learn(run, texts / "domain3.txt", regularizer="si", replay_buffer_size=8)
+    learned = mambrane.learn(run, texts / "domain3.txt", regularizer="si", replay_buffer_size=8, epochs=1)
     assert learned.outcome.is_finished
     state = newest_state(run)
     assert {"replay", "distillation"} <= state.keys()
@@ -216,7 +241,7 @@ def test_methods_come_go_and_come_back_from_task_to_task(made, run):
     assert len(state["replay"]["buffer"]["tasks"]) == 8
     tasks = learned.tasks.tasks
     assert tasks[2]["settings"] == {"continual.use_replay": False, "continual.distillation_strength": 0.0}
-    assert tasks[3]["settings"] == {"continual.regularizer": "si", "continual.replay_buffer_size": 8}
+    assert tasks[3]["settings"] == {**RECIPE, "continual.regularizer": "si", "continual.replay_buffer_size": 8}
 
 
 @pytest.mark.parametrize(
@@ -242,7 +267,7 @@ def test_what_cannot_change_is_refused_with_the_difference_and_nothing_is_writte
 def test_the_same_text_with_more_epochs_is_learned_again_as_a_row_without_a_column(made, run, taught):
     shutil.rmtree(run)
     shutil.copytree(taught, run)
-    learned = mambrane.learn(run, made / "texts" / "domain2.txt", epochs=2)
+    learned = mambrane.learn(run, made / "texts" / "domain2.txt", epochs=1)
     assert learned.matrix.domains == ("domain0", "domain1", "domain2")
     assert learned.matrix.num_tasks == 4
     assert [task["visit"] for task in learned.tasks.tasks] == [0, 0, 0, 1]
@@ -251,14 +276,14 @@ def test_the_same_text_with_more_epochs_is_learned_again_as_a_row_without_a_colu
 
 def test_a_new_text_of_a_known_name_gets_a_number(made, run, tmp_path):
     (tmp_path / "domain0.txt").write_text("other words than those of the first month\n" * 60)
-    assert mambrane.learn(run, tmp_path / "domain0.txt").matrix.domains == ("domain0", "domain1", "domain0-2")
+    assert mambrane.learn(run, tmp_path / "domain0.txt", epochs=1).matrix.domains == ("domain0", "domain1", "domain0-2")
 
 
 def test_a_run_that_kept_no_text_learns_and_leaves_the_cells_of_older_text_empty_with_a_reason(made, run):
     shutil.rmtree(run / "heldout")
     with pytest.raises(UserError, match="cannot be judged on domain0: its held-out text was not kept and is gone"):
         mambrane.learn(run, made / "texts" / "domain2.txt", max_forgetting=0.1)
-    matrix = mambrane.learn(run, made / "texts" / "domain2.txt").matrix
+    matrix = mambrane.learn(run, made / "texts" / "domain2.txt", epochs=1).matrix
     assert matrix.values[3][:2] == [None, None]
     metrics = matrix.metrics()
     assert metrics["forgetting"].reason == "domain0: its held-out text was not kept and is gone"
@@ -274,12 +299,12 @@ def test_a_run_that_is_not_finished_is_finished_first(made, tmp_path, monkeypatc
     assert main(words[2:]) == 0
     # Its text is nowhere but in the cache.
     texts.rename(tmp_path / "moved")
-    run = mambrane.learn(tmp_path / "run", tmp_path / "moved" / "domain2.txt")
+    run = mambrane.learn(tmp_path / "run", tmp_path / "moved" / "domain2.txt", epochs=1)
     assert run.matrix.domains == ("domain0", "domain1", "domain2")
     assert run.matrix.metrics()["forgetting"].value is not None
 
 
-def test_a_run_over_all_text_at_once_learns_a_task_behind_it(made, tmp_path, monkeypatch):
+def test_a_run_over_all_text_at_once_learns_a_task_behind_it_and_resumes_it(made, tmp_path, monkeypatch):
     monkeypatch.setenv("MAMBRANE_CACHE", str(tmp_path / "cache"))
     texts = write_domains(tmp_path / "texts")
     (tmp_path / "later").mkdir()
@@ -289,8 +314,15 @@ def test_a_run_over_all_text_at_once_learns_a_task_behind_it(made, tmp_path, mon
         f"--no-continual-learning --data {texts} --output-dir {tmp_path / 'run'}"
     )
     assert main(words.split()) == 0
+    num_steps = kinds_of(tmp_path / "run").count("step")
+    stopped = mambrane.learn(tmp_path / "run", tmp_path / "later", max_steps=num_steps + 2)
+    assert not stopped.outcome.is_finished
     run = mambrane.learn(tmp_path / "run", tmp_path / "later")
     assert run.matrix.domains == tuple(f"domain{number}" for number in range(5))
+    # Nothing was remembered that could be replayed: the task has the epochs that the run began with, and this is said.
+    assert run.tasks.tasks[1]["num_epochs"] == 1
+    warnings = [e["message"] for e in read_events(run.folder / "events.jsonl") if e["event"] == "warning"]
+    assert any("nothing of the older texts is replayed" in warning for warning in warnings)
     assert [run.matrix.task_name(task) for task in range(2)] == ["joint", "domain4"]
     assert run.matrix.metrics()["forgetting"].value is not None
 

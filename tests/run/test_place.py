@@ -21,3 +21,13 @@ def test_before_the_first_checkpoint_there_is_no_place_and_the_run_is_what_it_be
     place = read_place(RunFolder(tmp_path / "new"), began, EventLog())
     assert place is None
     assert config_of(place, began) is began
+
+
+def test_a_finished_run_has_the_settings_of_its_last_task_and_so_the_methods_of_its_checkpoint(run_folder):
+    began = Run.open(run_folder).config
+    place = read_place(RunFolder(run_folder), began, EventLog())
+    assert config_of(place, began) == began
+    own = {"engine.learning_rate": 0.5, "continual.continual_learning": True}
+    tasks = [place.tasks[0], {**place.tasks[1], "settings": own}]
+    later = config_of(place._replace(state={**place.state, "tasks": tasks}), began)
+    assert later.engine.learning_rate == 0.5

@@ -6,7 +6,7 @@ import pytest
 
 from mambrane.app.cli import parse_train
 from mambrane.run.presets import PRESETS, smaller_presets
-from mambrane.run.switches import on_and_off
+from mambrane.run.shown_switches import on_and_off
 from tests.contract.test_readme import command
 
 

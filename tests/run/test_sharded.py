@@ -9,7 +9,7 @@ from mambrane.engine.shards import refuse_without_shards
 from mambrane.run import presets
 from mambrane.run.methods import METHODS, methods_of
 
-KNOWING = {"stdp", "replay", "activity"}
+KNOWING = {"stdp", "replay", "activity", "meta_plasticity", "regularizer", "reptile"}
 
 
 def sharded(config, **continual):
@@ -22,11 +22,10 @@ def test_the_methods_that_know_pieces_are_those_that_the_manual_names():
 
 
 def test_a_run_with_another_method_is_refused_by_its_name():
-    config = sharded(presets.tiny())
-    with pytest.raises(UserError, match="--shard with meta_plasticity"):
+    config = sharded(presets.tiny(), distillation_strength=1.0)
+    with pytest.raises(UserError, match="--shard with distillation:"):
         refuse_without_shards(methods_of(config))
-    without = replace(config, plasticity=replace(config.plasticity, use_meta_plasticity=False))
-    refuse_without_shards([method for method in methods_of(without) if method.name in KNOWING])
+    refuse_without_shards(methods_of(sharded(presets.tiny(), regularizer_strength=1.0, reptile_strength=0.1)))
 
 
 @pytest.mark.parametrize("source", ["generated", "both"])

@@ -1,15 +1,14 @@
 """A preset is a whole recipe, and what leans on a thing that is taken away goes with it."""
 
 import shlex
-from dataclasses import replace
 
 import pytest
 
 from mambrane.app.cli import parse_train
 from mambrane.core.errors import UserError
-from mambrane.models.config import ModelConfig
 from mambrane.run.presets import tiny
-from mambrane.run.switches import DEPENDS_ON, on_and_off, without_unmet_switches
+from mambrane.run.shown_switches import on_and_off
+from mambrane.run.switches import DEPENDS_ON, without_unmet_switches
 
 
 def switched_on(words):
@@ -80,28 +79,3 @@ def test_a_pattern_without_hybrid_blocks_takes_away_what_only_they_have():
     assert not any((base.model.use_mamba, base.model.use_cross_attention, base.model.use_adaptive_gating))
     assert not base.plasticity.use_stdp
     assert without_unmet_switches(tiny(), {"block_pattern": "mamba,hybrid"}) == tiny()
-
-
-def test_other_blocks_are_named_and_what_only_hybrid_ones_have_is_left_out():
-    config = replace(tiny(), model=ModelConfig(block_pattern="mamba", num_layers=2))
-    on, off = on_and_off(config)
-    assert on[0] == "blocks mamba"
-    assert not {"Mamba", "adaptive gating", "cross-attention", "liquid cells"} & {*on, *off}
-
-
-def test_a_run_that_learned_more_is_one_of_all_its_tasks():
-    assert "continual learning (6 tasks)" in on_and_off(tiny(), 6)[0]
-    assert "continual learning (5 tasks)" in on_and_off(tiny())[0]
-
-
-def test_how_it_is_computed_is_named_where_it_is_not_as_usual():
-    usual_on, usual_off = on_and_off(tiny())
-    words = ["sums in one order", "compiled blocks", "checkpointed activations"]
-    assert not set(words) & {*usual_on, *usual_off}
-    config = tiny()
-    config = replace(
-        config,
-        run=replace(config.run, deterministic=True),
-        engine=replace(config.engine, compile=True, checkpoint_activations=True),
-    )
-    assert [name for name in on_and_off(config)[0] if name not in usual_on] == words

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from mambrane.core.errors import UserError
+from mambrane.run.config import flat
 from mambrane.run.presets import tiny
-from mambrane.run.task_settings import dotted, flat, for_learning, may_change, own_settings, with_settings
+from mambrane.run.task_settings import dotted, for_learning, may_change, own_settings, with_settings
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ def test_a_kept_state_goes_on_where_the_text_stopped(hybrid_run, tmp_path, capsy
     assert told(capsys, "generate", hybrid_run, "--prompt", "more", *state).startswith("more")
     assert (tmp_path / "s").stat().st_size == len(before)
     assert (tmp_path / "s").read_bytes() != before
+    (sample,) = json.loads(told(capsys, "generate", hybrid_run, *state, "--json"))["samples"]
+    assert (sample["num_tokens"], sample["ended_by"]) == (10, "max_tokens")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from mambrane.engine.config import EngineConfig
 from mambrane.run import announcements
 from mambrane.run.config import RunConfig, RunOptions, fingerprint
 from mambrane.run.effects import warnings_of_machine
-from mambrane.run.switches import on_and_off
+from mambrane.run.shown_switches import on_and_off
 from mambrane.run.timing import ExpectedTime
 from tests.contract.main_job import newest_weights, train_words, write_domains
 
@@ -198,6 +198,9 @@ def test_a_finished_run_learns_more_text_and_more_epochs_that_its_command_is_giv
     more = ("--num-tasks", "3", "--epochs", "3")
     assert train(data, run, *more) == 0
     assert matrix_of(run)["domains"] == ["domain0", "domain1", "domain2"]
+    # As `mambrane learn` does: by the recipe of later tasks, with the epochs that the words have more.
+    task = json.loads((run / "tasks.json").read_text())["tasks"][2]
+    assert (task["num_epochs"], task["settings"]["plasticity.use_meta_plasticity"]) == (1, False)
     steps = num_steps(run)
     # The same arguments again, and the first ones, find nothing left.
     for words in (more, ()):

@@ -70,8 +70,6 @@ def test_the_extra_is_named_where_the_library_is_missing(monkeypatch):
 
 
 def test_a_repository_is_fetched_with_revision_and_token_and_found_again_without_a_connection(monkeypatch, tmp_path):
-    constants = huggingface_hub.constants
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     files = {
         "config.json": b"{}",
@@ -79,11 +77,7 @@ def test_a_repository_is_fetched_with_revision_and_token_and_found_again_without
         "pytorch_model.bin": b"the same",
         "flax.msgpack": b"",
     }
-    with fake_hub(files) as (address, requests):
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
-        )
+    with fake_hub({"owner/model": files}, monkeypatch, tmp_path) as requests:
         folder = fetch_folder("hf:owner/model@v2")
         assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
             "config.json": b"{}",
@@ -95,5 +89,5 @@ def test_a_repository_is_fetched_with_revision_and_token_and_found_again_without
         assert {token for path, token in requests if "owner/model" in path} == {"Bearer hf_secret"}
         with pytest.raises(UserError, match="hf:owner/other: cannot be fetched"):
             fetch_folder("hf:owner/other")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
     assert fetch_folder("hf:owner/model@v2") == folder
