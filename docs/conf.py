@@ -18,9 +18,10 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_co
 exclude_patterns = ["_build", "jupyter_execute", ".jupyter_cache"]
 html_theme = "furo"
 html_title = f"Mambrane {release}"
-html_theme_options = {"source_repository": "", "navigation_with_keys": True}
+html_theme_options = {"source_repository": "", "navigation_with_keys": True, "top_of_page_buttons": []}
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_js_files = ["reading.js"]
 # Formulas are MathML, made when the site is built: no page needs a script for them, and nothing is fetched.
 html_math_renderer = "mathml"
 
