@@ -45,7 +45,7 @@ class Measure(NamedTuple):
 MEASURES = {
     "strong": Measure("--preset tiny --epoch-tokens 4096", 8, 8, 1000),
     "weak": Measure("--preset tiny --epoch-tokens 8192", 8, 16, 1000),
-    "base": Measure("--preset base --epoch-tokens 16384 --max-heldout-bytes 2048", 8, 8, 3),
+    "base": Measure("--preset base --epoch-tokens 16384 --max-heldout-bytes 2048", 8, 8, 2),
 }
 
 

@@ -102,8 +102,9 @@ def _fields(call: ast.Call, tree: ast.Module) -> Iterator[str]:
 
 
 def _expanded(value: ast.expr, tree: ast.Module) -> Iterator[str]:
-    """Yield the names of `**value`, where a function or dataclass of the package says them."""
-    name = ast.unparse(value.func).split(".")[-1] if isinstance(value, ast.Call) else ""
+    """Yield the names of `**value`, where a function or property of the package says them."""
+    named = value.func if isinstance(value, ast.Call) else value
+    name = named.attr if isinstance(named, ast.Attribute) else named.id if isinstance(value, ast.Call) else ""
     # Methods of these names are many; what they return stands in the words of the kind.
     for path in sorted(PACKAGE.rglob("*.py")) if name not in ("", "state_dict", "_asdict") else []:
         source = path.read_text(encoding="utf-8")

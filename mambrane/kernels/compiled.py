@@ -33,6 +33,7 @@ _SHARED_FILES = (
     "compiled.py",
     "numba_internals.py",
     "numba_math.py",
+    "prefetch.py",
     "products.py",
     "tiles.py",
     "vectors.py",

@@ -1,4 +1,4 @@
-"""exp, sigmoid and tanh for Numba kernels: plain arithmetic, so that loops around them become vector instructions.
+"""exp, 2^y, sigmoid and tanh for Numba kernels: plain arithmetic, so that loops around them become vector instructions.
 
     exp(x) = 2^n exp(r),   n = round(x / ln 2),   r = x - n ln 2 in two parts,   exp(r) by a polynomial of degree 7
 
@@ -6,7 +6,8 @@ For float32 the relative error is below 1e-7 and the argument is held within [-8
 the exact function of the C library. Source of the polynomial: Moshier, Cephes mathematical library, expf.
 
 sigmoid(x) = 1 / (1 + 2^y), y = -x / ln 2, takes 2^y from the rounded y itself, by a polynomial of degree 5, the
-minimax fit on [-1/2, 1/2] with constant 1: cheaper, with an absolute error below 1e-7.
+minimax fit on [-1/2, 1/2] with constant 1: cheaper, with an absolute error below 1e-7. `power_of_two` is the same for
+vectors, with a relative error below 2e-7; 2^0 is 1.
 tanh(x) = 2 sigmoid(2 x) - 1, within 2e-7.
 """
 
@@ -19,14 +20,30 @@ from numba import types
 from numba.extending import intrinsic, overload
 
 from mambrane.kernels.numba_internals import ir
-from mambrane.kernels.vectors import LANES, Vector, where_gt
+from mambrane.kernels.vectors import Vector, where_gt
 
 LOWEST_EXPONENT = -87.0
 """Below this kernels take exp() as zero: numbers too small to be normal slow many processors down."""
 
+_LEAST_POWER = -126.0
+"""The power of two that is the least normal number of float32."""
+
+_POWER_OF_TWO = (0.6931469776, 0.2402224209, 0.05550733743, 0.009671512645, 0.001326472712)
+"""The polynomial of 2^r in r, r^2, ..., behind its constant 1."""
+
 
 def exp(x: float) -> float:
     """Return e to the power of x; only inside compiled code."""
+    raise NotImplementedError
+
+
+def doublings(exponent: float) -> float:
+    """Return y for which 2^y is e to the power of the exponent, lane by lane; only inside compiled code."""
+    raise NotImplementedError
+
+
+def power_of_two(y: float) -> float:
+    """Return 2 to the power of each lane of a vector, 0 below the normal numbers; only inside compiled code."""
     raise NotImplementedError
 
 
@@ -41,14 +58,14 @@ def tanh(x: float) -> float:
 
 
 @intrinsic
-def _power_of_two(typing_context: Any, shifted: types.Type) -> tuple[Any, Callable]:  # noqa: ANN401 -- Numba's own
+def _power_of_two(typing_context: Any, shifted: Any) -> tuple[Any, Callable]:  # noqa: ANN401 -- Numba's own
     """Return 2^n, where n stands in the low bits of the float32 1.5 * 2^23 + n."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401 -- Numba's own
         number = context.get_value_type(shifted)
         is_vector, integer = isinstance(shifted, Vector), ir.IntType(32)
-        integers = ir.VectorType(integer, LANES) if is_vector else integer
-        shift, bias = (ir.Constant(integers, [c] * LANES if is_vector else c) for c in (23, 127 << 23))
+        integers = ir.VectorType(integer, shifted.lanes) if is_vector else integer
+        shift, bias = (ir.Constant(integers, [c] * shifted.lanes if is_vector else c) for c in (23, 127 << 23))
         bits = builder.shl(builder.bitcast(arguments[0], integers), shift)
         return builder.bitcast(builder.add(bits, bias), number)
 
@@ -62,7 +79,7 @@ def _exp_of_lanes(typing_context: Any, x: Any) -> tuple[Any, Callable]:  # noqa:
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:  # noqa: ANN401 -- Numba's own
         of_one = builder.module.declare_intrinsic("llvm.exp", [context.get_value_type(x.dtype)])
         result = arguments[0]
-        for lane in range(LANES):
+        for lane in range(x.lanes):
             lane_index = ir.IntType(32)(lane)
             result = builder.insert_element(
                 result, builder.call(of_one, [builder.extract_element(result, lane_index)]), lane_index
@@ -97,13 +114,39 @@ def _exp(x):  # noqa: ANN001, ANN202 -- Numba compares the signatures
     return polynomial
 
 
+@overload(doublings)
+def _doublings(exponent):  # noqa: ANN001, ANN202 -- Numba compares the signatures
+    per_ln2 = (np.float32 if exponent.dtype == types.float32 else np.float64)(1 / math.log(2))
+    return lambda exponent: exponent * per_ln2
+
+
+@overload(power_of_two, jit_options={"fastmath": {"contract"}})
+def _power_of_two_of_lanes(y):  # noqa: ANN001, ANN202 -- Numba compares the signatures
+    if y.dtype != types.float32:
+        lowest, zero, ln2 = (np.float64(c) for c in (_LEAST_POWER, 0.0, math.log(2)))
+        return lambda y: where_gt(lowest, y, zero, exp(y * ln2))
+    low, below, high, shift, one = (np.float32(c) for c in (_LEAST_POWER, _LEAST_POWER - 1, 127.0, 1.5 * 2**23, 1.0))
+    c1, c2, c3, c4, c5 = (np.float32(c) for c in _POWER_OF_TWO)
+
+    @no_type_check
+    def polynomial(y):  # noqa: ANN001, ANN202 -- typed by Numba
+        # Written so that a NaN takes neither branch. The power of two of what is below the normal numbers is zero.
+        y = where_gt(low, y, below, y)
+        y = where_gt(y, high, high, y)
+        shifted = y + shift
+        r = y - (shifted - shift)
+        power = ((((c5 * r + c4) * r + c3) * r + c2) * r + c1) * r + one
+        return power * _power_of_two(shifted)
+
+    return polynomial
+
+
 @overload(sigmoid, jit_options={"error_model": "numpy", "fastmath": {"contract"}})
 def _sigmoid(x):  # noqa: ANN001, ANN202 -- Numba compares the signatures
     if x != types.float32:
         return lambda x: 1.0 / (1.0 + math.exp(-x))
     high, minus_per_ln2, shift, one = (np.float32(c) for c in (126.0, -1.4426950408889634, 1.5 * 2**23, 1.0))
-    c1, c2, c3 = (np.float32(c) for c in (0.6931469776, 0.2402224209, 0.05550733743))
-    c4, c5 = (np.float32(c) for c in (0.009671512645, 0.001326472712))
+    c1, c2, c3, c4, c5 = (np.float32(c) for c in _POWER_OF_TWO)
 
     @no_type_check
     def polynomial(x):  # noqa: ANN001, ANN202 -- typed by Numba

@@ -73,7 +73,7 @@ def load_wide(typing_context, array, row):
 @intrinsic
 def load_strip(typing_context, prototype, row, start):
     """Return as many numbers of a row as another vector has, from offset `start`."""
-    return prototype(prototype, row, types.intp), _code_of_load(prototype, row, _address_in_row)
+    return prototype(prototype, row, types.intp), _code_of_load(prototype, row, address_in_row)
 
 
 def _code_of_load(vector, array, address):
@@ -93,7 +93,7 @@ def store(typing_context, vector, array, row):
 @intrinsic
 def store_strip(typing_context, vector, row, start):
     """Write a vector to a row, from offset `start`."""
-    return types.none(vector, row, types.intp), _code_of_store(vector, row, _address_in_row)
+    return types.none(vector, row, types.intp), _code_of_store(vector, row, address_in_row)
 
 
 def _code_of_store(vector, array, address):
@@ -107,12 +107,11 @@ def _code_of_store(vector, array, address):
 
 def _address_of_row(context, builder, vector, array, value, row):
     """Return where a row stands in memory."""
-    return _address_in_row(
-        context, builder, vector, array, value, builder.mul(row, ir.Constant(row.type, vector.lanes))
-    )
+    return address_in_row(context, builder, vector, array, value, builder.mul(row, ir.Constant(row.type, vector.lanes)))
 
 
-def _address_in_row(context, builder, vector, array, value, start):
+def address_in_row(context, builder, vector, array, value, start):
+    """Return where the numbers of a row from `start` on stand in memory, as a pointer to a vector."""
     assert array.layout == "C", f"a contiguous array is needed, not {array}"
     memory = context.make_array(array)(context, builder, value).data
     return builder.bitcast(builder.gep(memory, [start]), context.get_value_type(vector).as_pointer())
@@ -140,33 +139,21 @@ def lanes_of(typing_context, vector):
 
 
 @intrinsic
-def prefetch_strip(typing_context, prototype, row, start):
-    """Ask for a strip that will be read later; meant for the second cache of a core. Changes no result."""
-    return _declare_prefetch(prototype, row, writes=0)
-
-
-@intrinsic
-def prefetch_strip_for_write(typing_context, prototype, row, start):
-    """Ask for a strip that will be written later; meant for the second cache of a core. Changes no result."""
-    return _declare_prefetch(prototype, row, writes=1)
-
-
-def _declare_prefetch(prototype, row, writes):
-    byte_pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
-    second_cache, is_data = flag(2), flag(1)
+def sum_of_lanes(typing_context, vector):
+    """Return the sum of all lanes: the upper half is added to the lower until one is left."""
 
     def code(context, builder, signature, arguments):
-        _, *where = arguments
-        memory = builder.bitcast(_address_in_row(context, builder, prototype, row, *where), byte_pointer)
-        prefetch = builder.module.declare_intrinsic(
-            "llvm.prefetch", [byte_pointer], ir.FunctionType(ir.VoidType(), [byte_pointer, flag, flag, flag])
-        )
-        for offset in range(0, prototype.lanes * prototype.dtype.bitwidth // 8, LINE_BYTES):
-            line = builder.gep(memory, [ir.IntType(64)(offset)])
-            builder.call(prefetch, [line, flag(writes), second_cache, is_data])
-        return context.get_dummy_value()
+        (total,) = arguments
+        while (half := total.type.count // 2) > 0:
+            lanes = ir.VectorType(ir.IntType(32), half)
+            lower, upper = (
+                builder.shuffle_vector(total, total, ir.Constant(lanes, list(range(first, first + half))))
+                for first in (0, half)
+            )
+            total = builder.fadd(lower, upper)
+        return builder.extract_element(total, ir.IntType(32)(0))
 
-    return types.none(prototype, row, types.intp), code
+    return vector.dtype(vector), code
 
 
 def _lanewise(make_code: Callable) -> Callable:

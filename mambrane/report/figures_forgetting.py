@@ -50,12 +50,15 @@ def _last(matrix: ForgettingMatrix, domain: str) -> float | None:
     return next((row[column] for row in reversed(matrix.values) if row[column] is not None), None)
 
 
+def most_forgotten(matrix: ForgettingMatrix, kept: list[Kept]) -> str:
+    """Return in a sentence which domain was forgotten most, and by how much."""
+    sign = 1 if matrix.measure.is_lower_better else -1
+    lost, name = max((sign * (each.now - each.learned), each.name) for each in kept)
+    return f"Most forgotten: {name}, by {lost:.3f} {matrix.measure.unit}." if lost > 0 else "None was forgotten."
+
+
 def kept_picture(matrix: ForgettingMatrix, kept: list[Kept]) -> Picture:
     """Return each domain's way from right after its task to now, with the bounds of the study as marks."""
-    sign = 1 if matrix.measure.is_lower_better else -1
-    most = max(kept, key=lambda each: sign * (each.now - each.learned))
-    is_forgotten = sign * (most.now - most.learned) > 0
-    finding = f"Most forgotten: {most.name}." if is_forgotten else "None was forgotten."
     ways = [_in_words(each) for each in kept]
     names = sorted({bound for each in kept for bound in each.bounds})
     rows = [(each.name, each.learned, each.now, *(each.bounds.get(name) for name in names)) for each in kept]
@@ -63,7 +66,7 @@ def kept_picture(matrix: ForgettingMatrix, kept: list[Kept]) -> Picture:
         "kept",
         90 + 30 * len(kept),
         partial(_draw_kept, matrix=matrix, kept=kept),
-        description=f"Forgetting by domain, {matrix.measure.title}: {'; '.join(ways)}. {finding}",
+        description=f"Forgetting by domain, {matrix.measure.title}: {'; '.join(ways)}. {most_forgotten(matrix, kept)}",
         numbers=Numbers(("domain", "when learned", "now", *names), rows),
     )
 

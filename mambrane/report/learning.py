@@ -7,7 +7,7 @@ from typing import Any
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.report import page
 from mambrane.report.data import ReportData
-from mambrane.report.figures_forgetting import Kept, kept_domains, kept_picture
+from mambrane.report.figures_forgetting import Kept, kept_domains, kept_picture, most_forgotten
 from mambrane.report.figures_learning import forgetting_picture, heldout_by_task, loss_series, training_picture
 from mambrane.report.heat import Heat, heat_figure
 from mambrane.watch import formatting
@@ -111,9 +111,9 @@ def memory(data: ReportData) -> str:
     return page.section("matrix", title, *pieces, _metrics(matrix))
 
 
-def _kept_caption(matrix: ForgettingMatrix, kept: Sequence[Kept]) -> str:
+def _kept_caption(matrix: ForgettingMatrix, kept: list[Kept]) -> str:
     worse = "right" if matrix.measure.is_lower_better else "left"
-    caption = f"Forgetting by domain: a dot to the {worse} of its ring has been forgotten by that much."
+    caption = f"{most_forgotten(matrix, kept)} A dot to the {worse} of its ring has been forgotten by that much."
     if any(each.bounds for each in kept):
         caption += (
             " The marks are the ends of the study's runs of the same seed and order without protection (cross) and on "

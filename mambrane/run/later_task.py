@@ -53,8 +53,8 @@ class Recipe(NamedTuple):
         """Return the recipe in words."""
         if self.lacks_memory:
             return (
-                "nothing of the older texts is replayed: the run began without replay, and remembers none of them; "
-                "--use-replay --replay-source both replays text that the model writes itself"
+                "nothing of the older texts is replayed, as the run began without replay; --use-replay "
+                "--replay-source both replays text that the model writes itself, and what it remembers from then on"
             )
         words = [f"{self.num_epochs} epochs a text, where a task of the beginning had {self.epochs_before}"]
         words += [IN_WORDS[name].format(value) for name, value in self.settings.items()]

@@ -1,10 +1,11 @@
-"""exp, sigmoid and tanh of the kernels against NumPy's in float64."""
+"""exp, 2^y, sigmoid and tanh of the kernels against NumPy's in float64."""
 
 import numpy as np
 import pytest
 
 from mambrane.kernels import numba_math
 from mambrane.kernels.compiled import kernel
+from mambrane.kernels.vectors import LANES, load, store
 
 
 @kernel()
@@ -23,6 +24,18 @@ def apply_sigmoid(x, y):
 def apply_tanh(x, y):
     for i in range(x.size):
         y[i] = numba_math.tanh(x[i])
+
+
+@kernel()
+def apply_power_of_two(x, y):
+    for row in range(x.size // LANES):
+        store(numba_math.power_of_two(load(x, row)), y, row)
+
+
+@kernel()
+def apply_doublings(x, y):
+    for row in range(x.size // LANES):
+        store(numba_math.power_of_two(numba_math.doublings(load(x, row))), y, row)
 
 
 def run(function, values, dtype):
@@ -56,3 +69,21 @@ def test_float64_is_exact_to_the_last_digits():
     for function, exact in ((apply_exp, np.exp), (apply_tanh, np.tanh)):
         x, y = run(function, np.linspace(-30, 30, 1001), np.float64)
         np.testing.assert_allclose(y, exact(x), rtol=1e-14)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(np.float32, 2e-7), (np.float64, 1e-13)])
+def test_power_of_two_is_that_of_its_argument(dtype, error):
+    x, y = run(apply_power_of_two, np.linspace(-126, 127, 1000 * LANES), dtype)
+    assert np.abs(y / np.exp2(x) - 1).max() < error
+    x, y = run(apply_doublings, np.linspace(-2, 2, 1000 * LANES), dtype)
+    assert np.abs(y / np.exp(x) - 1).max() < 2 * error
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_power_of_two_of_zero_is_one_below_the_normal_numbers_zero_and_of_nothing_nothing(dtype):
+    values = [0.0, -126.0, np.nextafter(np.float32(-126.0), np.float32(-127.0)), -1e30, -np.inf, np.nan, *[1.0] * 10]
+    _, y = run(apply_power_of_two, values, dtype)
+    assert y[0] == 1.0
+    assert y[1] == pytest.approx(2.0**-126, rel=1e-13)
+    np.testing.assert_array_equal(y[2:5], np.zeros(3, dtype))
+    assert np.isnan(y[5])

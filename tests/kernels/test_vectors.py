@@ -23,10 +23,9 @@ from mambrane.kernels.vectors import (
     load_wide,
     lowest_bit,
     nonzero_lanes,
-    prefetch_strip,
-    prefetch_strip_for_write,
     store,
     store_strip,
+    sum_of_lanes,
     where_ge,
     where_gt,
     zeros,
@@ -57,6 +56,12 @@ def _sum_products(x_RL, y_RL, out_L):
 
 
 @kernel()
+def _sum_rows(x_RL, sums_R):
+    for r in range(x_RL.shape[0]):
+        sums_R[r] = sum_of_lanes(load(x_RL, r))
+
+
+@kernel()
 def _add_wide_rows(x_RW, number, out_W):
     store(fma(number, load_wide(x_RW, 1), load_wide(x_RW, 0)), out_W, 0)
 
@@ -83,8 +88,6 @@ def _double_strips(x_W, out_W):
 
 @kernel()
 def _double(like, x_W, out_W, start):
-    prefetch_strip(like, x_W, 0)
-    prefetch_strip_for_write(like, out_W, 0)
     strip = load_strip(like, x_W, start)
     store_strip(like + strip + strip, out_W, start)
 
@@ -190,3 +193,11 @@ def test_the_width_is_that_of_the_processor_that_numba_compiles_for(features, la
     code = "from mambrane.kernels.vectors import STRIP_LANES, WIDE_LANES; print(WIDE_LANES, STRIP_LANES)"
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert found.stdout.split() == [str(lanes), str(2 * lanes)]
+
+
+@KINDS
+def test_the_sum_of_lanes_is_that_of_all_numbers_of_a_row(kind):
+    x_RL = np.arange(3 * LANES, dtype=kind).reshape(3, LANES) ** 2
+    sums_R = np.empty(3, kind)
+    _sum_rows(x_RL, sums_R)
+    np.testing.assert_array_equal(sums_R, x_RL.sum(axis=1))

@@ -29,7 +29,7 @@ def test_the_bounds_of_a_study_are_their_last_values_of_the_same_domain():
     (kept,) = kept_domains(matrix, {"naive": naive, "joint": other})
     assert kept.bounds == {"naive": 7.0}
     pictured = kept_picture(matrix, [kept])
-    assert "a 3.000 when learned, 4.000 now, 7.000 with naive training. Most forgotten: a." in pictured.wide
+    assert "a 3.000 when learned, 4.000 now, 7.000 with naive training. Most forgotten: a, by 1.000" in pictured.wide
     assert pictured.numbers == (("domain", "when learned", "now", "naive"), [("a", 3.0, 4.0, 7.0)])
 
 

@@ -32,14 +32,13 @@ from mambrane.kernels.arguments import arrays, compute_dtype, no_resets, ordered
 from mambrane.kernels.blocks import block_range, clear, copy, count_tasks, scratch
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
+from mambrane.kernels.prefetch import prefetch_strip, prefetch_strip_for_write
 from mambrane.kernels.threads import parallel_for
 from mambrane.kernels.vectors import (
     LANES,
     STRIP_LANES,
     lanes_of,
     load_strip,
-    prefetch_strip,
-    prefetch_strip_for_write,
     store_strip,
     where_ge,
     zeros,

@@ -1,8 +1,8 @@
 """Selective scan on the CPU: one kernel forward, one backward; no tensor of size B x T x E x N is ever made.
 
 The formula is in `reference.py`. A task is one sequence and one block of channels; inside it the loops go over
-chunks of tokens, then states n, then tokens, then channels, so that everything a chunk needs stays in the first cache
-and the innermost loop runs over neighbouring channels as vector instructions.
+chunks of tokens, then states n, then strips of neighbouring channels, then tokens, so that what a chunk needs stays in
+the cache of a core, and the state of a strip in registers.
 
 The forward pass keeps the states at chunk boundaries. The backward pass walks the chunks from the last to the first,
 recomputes the states of a chunk from its boundary, and with g[t] the gradient of h[t], a[t] = exp(delta[t] A):
@@ -15,7 +15,8 @@ recomputes the states of a chunk from its boundary, and with g[t] the gradient o
     ddelta[t] = sum over n of g[t] (a[t] h[t-1] A + x[t] B[t])
 
 Sums over blocks and over the batch are taken in a fixed order. Inside, A is [N, E] and the state is [B, N, E].
-Letters beyond core/shapes: J chunks, G blocks of channels, W channels of a block, P tokens of a chunk.
+Letters beyond core/shapes: J chunks, G blocks of channels, W channels of a block, filled up to whole strips, P tokens
+of a chunk, L channels of a strip.
 """
 
 # ruff: noqa: ANN001, ANN002, ANN202 -- Numba finds the types of kernels
@@ -31,8 +32,9 @@ from mambrane.kernels.arguments import arrays, compute_dtype, no_resets, ordered
 from mambrane.kernels.blocks import block_range, clear, copy, count_tasks, scratch
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
-from mambrane.kernels.numba_math import LOWEST_EXPONENT, exp
+from mambrane.kernels.numba_math import doublings, power_of_two
 from mambrane.kernels.threads import parallel_for
+from mambrane.kernels.vectors import WIDE_LANES, load_wide, store, sum_of_lanes, zeros
 
 CHUNK_TOKENS = 16
 LARGEST_BLOCK, SMALLEST_BLOCK = 512, 64
@@ -154,60 +156,65 @@ def _forward(first, last, block_channels, *arguments):
     (_, num_tokens, num_channels), dtype = inputs.x_BTE.shape, inputs.x_BTE.dtype
     for task in range(first, last):
         b, _, start, stop = block_range(task, num_channels, block_channels)
-        chunk_of_block, states_of_block = (CHUNK_TOKENS, stop - start), (inputs.A_NE.shape[0], stop - start)
-        A_NW, h_NW = np.empty(states_of_block, dtype), np.empty(states_of_block, dtype)
-        delta_CW, drive_CW = np.empty(chunk_of_block, dtype), np.empty(chunk_of_block, dtype)
+        # What fills the last strip are zeros, and stays so.
+        chunk_of_block, states_of_block = _sizes(stop - start, inputs.A_NE)
+        A_NW, h_NW = np.zeros(states_of_block, dtype), np.zeros(states_of_block, dtype)
+        delta_CW, drive_CW = np.zeros(chunk_of_block, dtype), np.zeros(chunk_of_block, dtype)
         y_CW = np.empty(chunk_of_block, dtype)
-        _load(inputs.A_NE, start, A_NW)
-        _load(inputs.state_BNE[b], start, h_NW)
+        _load(inputs.A_NE, start, stop, A_NW)
+        _load(inputs.state_BNE[b], start, stop, h_NW)
         for chunk in range(-(-num_tokens // CHUNK_TOKENS)):
             t, end = chunk * CHUNK_TOKENS, min((chunk + 1) * CHUNK_TOKENS, num_tokens)
             delta_PW, drive_PW, y_PW = delta_CW[: end - t], drive_CW[: end - t], y_CW[: end - t]
             B_PN, C_PN, resets_P = inputs.B_BTN[b, t:end], inputs.C_BTN[b, t:end], inputs.resets_BT[b, t:end]
             if outputs.boundaries_BJNE.shape[1] > 0:
-                _store(h_NW, start, outputs.boundaries_BJNE[b, chunk])
-            _load(inputs.delta_BTE[b, t:end], start, delta_PW)
-            _load(inputs.x_BTE[b, t:end], start, drive_PW)
+                _store(h_NW, start, stop, outputs.boundaries_BJNE[b, chunk])
+            _load(inputs.delta_BTE[b, t:end], start, stop, delta_PW)
+            _load(inputs.x_BTE[b, t:end], start, stop, drive_PW)
             _multiply(delta_PW, drive_PW)
             _clear(y_PW)
-            _scan_chunk(delta_PW, drive_PW, A_NW, B_PN, C_PN, resets_P, h_NW, y_PW)
-            _store(y_PW, start, outputs.y_BTE[b, t:end])
-        _store(h_NW, start, outputs.last_BNE[b])
+            for n in range(A_NW.shape[0]):
+                for strip in range(A_NW.shape[1] // WIDE_LANES):
+                    _scan_strip(strip, n, delta_PW, drive_PW, A_NW, B_PN, C_PN, resets_P, h_NW, y_PW)
+            _store(y_PW, start, stop, outputs.y_BTE[b, t:end])
+        _store(h_NW, start, stop, outputs.last_BNE[b])
 
 
 @kernel()
-def _scan_chunk(delta_PW, drive_PW, A_NW, B_PN, C_PN, resets_P, h_NW, y_PW):
-    """Advance the states by the tokens of a chunk, in place, and add what they show to y."""
-    for n in range(A_NW.shape[0]):
-        for p in range(delta_PW.shape[0]):
-            if resets_P[p]:
-                for w in range(delta_PW.shape[1]):
-                    h_NW[n, w] = 0
-            B_n, C_n = B_PN[p, n], C_PN[p, n]
-            for w in range(delta_PW.shape[1]):
-                h = _decay(delta_PW[p, w] * A_NW[n, w]) * h_NW[n, w] + drive_PW[p, w] * B_n
-                h_NW[n, w] = h
-                y_PW[p, w] += h * C_n
+def _sizes(channels, A_NE):
+    """Return the sizes of a chunk and of the states of a block, its channels filled up to whole strips."""
+    width = -(-channels // WIDE_LANES) * WIDE_LANES
+    return (CHUNK_TOKENS, width), (A_NE.shape[0], width)
 
 
 @kernel()
-def _decay(exponent):
-    """Return exp(exponent), or zero where that would be too small to be a normal number."""
-    return exp(exponent) if exponent > np.float32(LOWEST_EXPONENT) else np.float32(0)
+def _scan_strip(strip, n, delta_PW, drive_PW, A_NW, B_PN, C_PN, resets_P, h_NW, y_PW):
+    """Advance one state of a strip of channels by the tokens of a chunk, in place, and add what it shows to y."""
+    zero_L, num_strips = zeros(A_NW, WIDE_LANES), A_NW.shape[1] // WIDE_LANES
+    of_state = n * num_strips + strip
+    h_L, rate_L = load_wide(h_NW, of_state), doublings(load_wide(A_NW, of_state))
+    for p in range(delta_PW.shape[0]):
+        row = p * num_strips + strip
+        if resets_P[p]:
+            h_L = zero_L
+        decay_L = power_of_two(load_wide(delta_PW, row) * rate_L)
+        h_L = decay_L * h_L + load_wide(drive_PW, row) * B_PN[p, n]
+        store(load_wide(y_PW, row) + h_L * C_PN[p, n], y_PW, row)
+    store(h_L, h_NW, of_state)
 
 
 @kernel()
-def _load(rows_RE, start, block_RW):
-    """Copy the channels of a block, from `start` on, into memory of its own."""
+def _load(rows_RE, start, stop, block_RW):
+    """Copy the channels start, ..., stop - 1 into memory of their own."""
     for r in range(block_RW.shape[0]):
-        copy(rows_RE[r][start : start + block_RW.shape[1]], block_RW[r])
+        copy(rows_RE[r][start:stop], block_RW[r][: stop - start])
 
 
 @kernel()
-def _store(block_RW, start, rows_RE):
-    """Copy a block back to the channels from `start` on."""
+def _store(block_RW, start, stop, rows_RE):
+    """Copy a block back to the channels start, ..., stop - 1."""
     for r in range(block_RW.shape[0]):
-        copy(block_RW[r], rows_RE[r][start : start + block_RW.shape[1]])
+        copy(block_RW[r][: stop - start], rows_RE[r][start:stop])
 
 
 @kernel()
@@ -231,25 +238,26 @@ def _backward(first, last, block_channels, *arguments):
     (_, num_tokens, num_channels), dtype = saved.x_BTE.shape, saved.x_BTE.dtype
     for task in range(first, last):
         b, block, start, stop = block_range(task, num_channels, block_channels)
-        chunk_of_block, states_of_block = (CHUNK_TOKENS, stop - start), (saved.A_NE.shape[0], stop - start)
-        A_NW, grad_h_NW = np.empty(states_of_block, dtype), np.empty(states_of_block, dtype)
-        grad_A_NW, boundary_NW = np.zeros(states_of_block, dtype), np.empty(states_of_block, dtype)
-        x_CW, delta_CW = np.empty(chunk_of_block, dtype), np.empty(chunk_of_block, dtype)
-        drive_CW, grad_y_CW = np.empty(chunk_of_block, dtype), np.empty(chunk_of_block, dtype)
+        # What fills the last strip are zeros, and adds nothing to the sums over channels.
+        chunk_of_block, states_of_block = _sizes(stop - start, saved.A_NE)
+        A_NW, grad_h_NW = np.zeros(states_of_block, dtype), np.zeros(states_of_block, dtype)
+        grad_A_NW, boundary_NW = np.zeros(states_of_block, dtype), np.zeros(states_of_block, dtype)
+        x_CW, delta_CW = np.zeros(chunk_of_block, dtype), np.zeros(chunk_of_block, dtype)
+        drive_CW, grad_y_CW = np.zeros(chunk_of_block, dtype), np.zeros(chunk_of_block, dtype)
         grad_drive_CW, grad_delta_CW = np.empty(chunk_of_block, dtype), np.empty(chunk_of_block, dtype)
-        _load(saved.A_NE, start, A_NW)
-        _load(grad_last_BNE[b], start, grad_h_NW)
+        _load(saved.A_NE, start, stop, A_NW)
+        _load(grad_last_BNE[b], start, stop, grad_h_NW)
         for chunk in range(-(-num_tokens // CHUNK_TOKENS) - 1, -1, -1):
             t, end = chunk * CHUNK_TOKENS, min((chunk + 1) * CHUNK_TOKENS, num_tokens)
             x_PW, delta_PW, drive_PW = x_CW[: end - t], delta_CW[: end - t], drive_CW[: end - t]
             grad_y_PW, grad_drive_PW = grad_y_CW[: end - t], grad_drive_CW[: end - t]
             grad_delta_PW = grad_delta_CW[: end - t]
-            _load(saved.x_BTE[b, t:end], start, x_PW)
-            _load(saved.delta_BTE[b, t:end], start, delta_PW)
-            _load(saved.x_BTE[b, t:end], start, drive_PW)
+            _load(saved.x_BTE[b, t:end], start, stop, x_PW)
+            _load(saved.delta_BTE[b, t:end], start, stop, delta_PW)
+            _load(saved.x_BTE[b, t:end], start, stop, drive_PW)
             _multiply(delta_PW, drive_PW)
-            _load(grad_y_BTE[b, t:end], start, grad_y_PW)
-            _load(saved.boundaries_BJNE[b, chunk], start, boundary_NW)
+            _load(grad_y_BTE[b, t:end], start, stop, grad_y_PW)
+            _load(saved.boundaries_BJNE[b, chunk], start, stop, boundary_NW)
             _clear(grad_drive_PW)
             _clear(grad_delta_PW)
             _differentiate_chunk(
@@ -259,10 +267,10 @@ def _backward(first, last, block_channels, *arguments):
                 (partial_B_GBTN[block, b, t:end], partial_C_GBTN[block, b, t:end]),
             )
             _differentiate_drive(x_PW, delta_PW, grad_drive_PW, grad_delta_PW)
-            _store(grad_drive_PW, start, grad_x_BTE[b, t:end])
-            _store(grad_delta_PW, start, grad_delta_BTE[b, t:end])
-        _store(grad_A_NW, start, partial_A_BNE[b])
-        _store(grad_h_NW, start, grad_first_BNE[b])
+            _store(grad_drive_PW, start, stop, grad_x_BTE[b, t:end])
+            _store(grad_delta_PW, start, stop, grad_delta_BTE[b, t:end])
+        _store(grad_A_NW, start, stop, partial_A_BNE[b])
+        _store(grad_h_NW, start, stop, grad_first_BNE[b])
 
 
 @kernel()
@@ -275,37 +283,56 @@ def _differentiate_drive(x_PW, delta_PW, grad_PW, grad_delta_PW):
             grad_PW[p, w] = grad_drive * delta_PW[p, w]
 
 
-@kernel(reorders_sums=True)
+@kernel()
 def _differentiate_chunk(block, tokens, grads, partial_grads):
-    """Recompute the states of a chunk, then go back through it; grad_h and all sums are updated in place."""
+    """Go back through a chunk, state by state and strip by strip; grad_h and all sums are updated in place."""
+    delta_PW, A_NW, (grad_B_PN, grad_C_PN) = block[2], block[4], partial_grads
+    length = delta_PW.shape[0]
+    # Sums over strips, lane by lane, of each token.
+    grad_B_PL, grad_C_PL = scratch(length, WIDE_LANES, delta_PW), scratch(length, WIDE_LANES, delta_PW)
+    decay_PL, before_PL = scratch(length, WIDE_LANES, delta_PW), scratch(length, WIDE_LANES, delta_PW)
+    for n in range(A_NW.shape[0]):
+        _clear(grad_B_PL)
+        _clear(grad_C_PL)
+        for strip in range(A_NW.shape[1] // WIDE_LANES):
+            _differentiate_strip(strip, n, block, tokens, grads, (grad_B_PL, grad_C_PL, decay_PL, before_PL))
+        for p in range(length):
+            grad_B_PN[p, n] = sum_of_lanes(load_wide(grad_B_PL, p))
+            grad_C_PN[p, n] = sum_of_lanes(load_wide(grad_C_PL, p))
+
+
+@kernel()
+def _differentiate_strip(strip, n, block, tokens, grads, rows):
+    """Recompute one state of a strip of channels, then go back through the tokens of the chunk."""
     grad_y_PW, boundary_NW, delta_PW, drive_PW, A_NW = block
     B_PN, C_PN, resets_P = tokens
     grad_h_NW, grad_A_NW, grad_drive_PW, grad_delta_PW = grads
-    grad_B_PN, grad_C_PN = partial_grads
-    length, zero = delta_PW.shape[0], delta_PW.dtype.type(0)
-    decay_PW = scratch(length, delta_PW.shape[1], delta_PW)
-    h_QW = scratch(length + 1, delta_PW.shape[1], delta_PW)
-    for n in range(A_NW.shape[0]):
-        copy(boundary_NW[n], h_QW[0])
-        for p in range(length):
-            B_n = B_PN[p, n]
-            if resets_P[p]:
-                for w in range(delta_PW.shape[1]):
-                    decay_PW[p, w], h_QW[p + 1, w] = zero, drive_PW[p, w] * B_n
-            else:
-                for w in range(delta_PW.shape[1]):
-                    decay = _decay(delta_PW[p, w] * A_NW[n, w])
-                    decay_PW[p, w], h_QW[p + 1, w] = decay, decay * h_QW[p, w] + drive_PW[p, w] * B_n
-        for p in range(length - 1, -1, -1):
-            B_n, C_n, grad_B, grad_C = B_PN[p, n], C_PN[p, n], zero, zero
-            for w in range(delta_PW.shape[1]):
-                grad_h = grad_h_NW[n, w] + grad_y_PW[p, w] * C_n
-                grad_C += grad_y_PW[p, w] * h_QW[p + 1, w]
-                grad_B += grad_h * drive_PW[p, w]
-                grad_drive_PW[p, w] += grad_h * B_n
-                grad_before = grad_h * decay_PW[p, w]
-                grad_h_NW[n, w] = grad_before
-                grad_exponent = grad_before * h_QW[p, w]
-                grad_A_NW[n, w] += grad_exponent * delta_PW[p, w]
-                grad_delta_PW[p, w] += grad_exponent * A_NW[n, w]
-            grad_B_PN[p, n], grad_C_PN[p, n] = grad_B, grad_C
+    grad_B_PL, grad_C_PL, decay_PL, before_PL = rows
+    zero_L, length, num_strips = zeros(A_NW, WIDE_LANES), delta_PW.shape[0], A_NW.shape[1] // WIDE_LANES
+    of_state = n * num_strips + strip
+    A_L, h_L = load_wide(A_NW, of_state), load_wide(boundary_NW, of_state)
+    rate_L = doublings(A_L)
+    for p in range(length):
+        row = p * num_strips + strip
+        decay_L = power_of_two(load_wide(delta_PW, row) * rate_L)
+        store(h_L, before_PL, p)
+        if resets_P[p]:
+            decay_L, h_L = zero_L, zero_L
+        store(decay_L, decay_PL, p)
+        h_L = decay_L * h_L + load_wide(drive_PW, row) * B_PN[p, n]
+    grad_h_L, grad_A_L = load_wide(grad_h_NW, of_state), load_wide(grad_A_NW, of_state)
+    for p in range(length - 1, -1, -1):
+        row = p * num_strips + strip
+        grad_y_L = load_wide(grad_y_PW, row)
+        grad_h_L = grad_h_L + grad_y_L * C_PN[p, n]
+        store(load_wide(grad_C_PL, p) + grad_y_L * h_L, grad_C_PL, p)
+        drive_L = load_wide(drive_PW, row)
+        store(load_wide(grad_B_PL, p) + grad_h_L * drive_L, grad_B_PL, p)
+        store(load_wide(grad_drive_PW, row) + grad_h_L * B_PN[p, n], grad_drive_PW, row)
+        grad_h_L = grad_h_L * load_wide(decay_PL, p)
+        h_L = load_wide(before_PL, p)
+        grad_exponent_L = grad_h_L * h_L
+        grad_A_L = grad_A_L + grad_exponent_L * load_wide(delta_PW, row)
+        store(load_wide(grad_delta_PW, row) + grad_exponent_L * A_L, grad_delta_PW, row)
+    store(grad_h_L, grad_h_NW, of_state)
+    store(grad_A_L, grad_A_NW, of_state)
