@@ -1,6 +1,8 @@
 """The documentation site: pages are the Markdown files of this folder, tutorials are run when it is built."""
 
+import hashlib
 import os
+from pathlib import Path
 from typing import Any
 
 import sphinx.builders
@@ -13,6 +15,15 @@ project = "Mambrane"
 author = "The Mambrane authors"
 project_copyright = f"2026, {author}"
 version = release = mambrane.__version__
+
+
+def _package_digest() -> str:
+    """Return a short name of the package's source as it is now."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(mambrane.__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build", "jupyter_execute", ".jupyter_cache"]
@@ -29,7 +40,8 @@ html_math_renderer = "mathml"
 # are small, and `-j 2` runs two of them side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 nb_execution_mode = "cache"
-nb_execution_cache_path = "docs/_build/executed"
+# Results are taken from the last build, of the site or of its test, where no line of the package has changed since.
+nb_execution_cache_path = f"docs/_build/executed/{_package_digest()}"
 nb_execution_timeout = 400
 nb_execution_raise_on_error = True
 nb_merge_streams = True

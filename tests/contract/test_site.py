@@ -122,7 +122,6 @@ def test_a_link_that_leads_nowhere_and_a_script_from_elsewhere_are_found(tmp_pat
 def test_the_site_builds_every_tutorial_runs_to_its_end_and_every_link_leads_somewhere(tmp_path):
     pytest.importorskip("myst_nb", reason="the site needs requirements/docs.txt")
     words = ["-W", "--keep-going", "-q", "-j", "2", "-b", "html"]
-    words += ["-D", f"nb_execution_cache_path={tmp_path / 'executed'}"]
     site = tmp_path / "site" / "html"
     ended = subprocess.run(
         [sys.executable, "-m", "sphinx", *words, "docs", str(site)],

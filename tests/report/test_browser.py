@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -85,3 +86,18 @@ def test_the_live_page_follows_the_run_under_its_own_security_policy(tmp_path):
     assert asked, "the script runs and asks for the version"
     assert 'id="pause"' in page
     assert "<svg" in page
+
+
+def test_what_is_wider_than_a_page_of_the_site_can_be_scrolled_by_keys_and_its_parts_have_names(tmp_path):
+    file = tmp_path / "page.html"
+    script = (Path(__file__).parents[2] / "docs" / "_static" / "reading.js").as_uri()
+    wide, narrow = f"<pre style='overflow: auto'>{'x' * 2000}</pre>", "<pre>x</pre>"
+    caption = "<p class='caption' role='heading'>Tutorials</p>"
+    file.write_text(
+        f"<body><aside class='sidebar-drawer'>{caption}</aside>{wide}{narrow}<script src='{script}'></script></body>"
+    )
+    page = page_in_browser(file.as_uri(), profile=tmp_path / "profile")
+    assert page.count('tabindex="0"') == 1
+    assert re.search(r'<pre style="overflow: auto" tabindex="0">', page)
+    assert 'aria-label="Pages of this site"' in page
+    assert 'aria-level="2"' in page
