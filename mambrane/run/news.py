@@ -60,7 +60,7 @@ class News:
         for task in place.tasks_left:
             if not asked & set(place.hashes_of(task)):
                 continue
-            differences = self._differences(task, (*TERMS,), len(texts))
+            differences = self._differences(task, TERMS, len(texts))
             if differences:
                 raise UserError(
                     "\n  ".join([f"the run is in the midst of learning {task['name']} otherwise:", *differences]),

@@ -34,7 +34,7 @@ from mambrane.run.own_text import own_domains
 from mambrane.run.report_parts import model_parts, probed_parts
 from mambrane.run.samples import write_samples
 from mambrane.run.saved import SavedRun, edited_numbers, open_run, require_finite_weights
-from mambrane.run.text import Written, as_bytes, begin_writing, score_text, stream_with_state, written
+from mambrane.run.text import Written, as_bytes, begin_writing, score_text, writing_with_state, written
 from mambrane.storage.run_folder import RunFolder
 
 
@@ -227,7 +227,9 @@ class Run:
         options: dict[str, Any] = {"max_tokens": max_tokens, "seed": seed, "stop": stop}
         if state is not None:
             options |= {"state": Path(state), "events": self._log}
-            yield from stream_with_state(self.prepare_writing(), self.tokenizer, as_bytes(prompt), sampling, **options)
+            model = self.prepare_writing()
+            with writing_with_state(model, self.tokenizer, as_bytes(prompt), sampling, **options) as writing:
+                yield from writing
             return
         for writing in self.begin(prompt, sampling, num_samples=1, **options):
             yield from writing

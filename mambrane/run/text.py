@@ -1,6 +1,7 @@
 """Text from a run's model and about it: continuations, several from one prompt, kept states, the score of each line."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +57,8 @@ def begin_writing(
         yield Writing(own, tokenizer, [], sampling, generator, max_tokens=max_tokens, stop=stop)
 
 
-def stream_with_state(
+@contextmanager
+def writing_with_state(
     model: LanguageModel,
     tokenizer: Tokenizer,
     prompt: bytes,
@@ -67,11 +69,10 @@ def stream_with_state(
     seed: int,
     stop: Sequence[str],
     events: EventLog,
-) -> Generator[str, None, Writing]:
-    """Yield what follows the text that a file keeps and the prompt behind it; then the file keeps the text up to there.
+) -> Iterator[Writing]:
+    """Continue the text that a file keeps and the prompt behind it; at the end the file keeps the text up to there.
 
-    Returned is the continuation, which knows its length and why it ended. A file that is not there yet starts a new
-    text. Draws differ from sitting to sitting.
+    A file that is not there yet starts a new text. Draws differ from sitting to sitting.
     """
     require_place(state)
     weights = hash_of_weights(model)
@@ -83,10 +84,9 @@ def stream_with_state(
     generator = make_generator(seed, "generate", *([] if kept is None else [_fingerprint(kept)]))
     writing = Writing(decoder, tokenizer, [], sampling, generator, max_tokens=max_tokens, stop=stop)
     try:
-        yield from writing
+        yield writing
     finally:
         save_state(state, KeptState(decoder.state(), writing.unread, weights))
-    return writing
 
 
 def score_text(model: LanguageModel, tokenizer: Tokenizer, lines: Iterable[bytes | str]) -> Iterator[LineScore]:
@@ -127,13 +127,10 @@ def written(
     if state is None:
         begun = begin_writing(model, tokenizer, prompt, sampling, num_samples=num_samples, **settings)
         return [_finished("".join(writing), writing) for writing in begun]
-    pieces = stream_with_state(model, tokenizer, prompt, sampling, state=Path(state), events=events, **settings)
-    text = ""
-    while True:
-        try:
-            text += next(pieces)
-        except StopIteration as end:
-            return [_finished(text, end.value)]
+    with writing_with_state(
+        model, tokenizer, prompt, sampling, state=Path(state), events=events, **settings
+    ) as writing:
+        return [_finished("".join(writing), writing)]
 
 
 def _finished(text: str, writing: Writing) -> Written:
