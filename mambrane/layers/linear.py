@@ -19,8 +19,8 @@ class Linear(nn.Linear):
     def parts(self, x: Tensor, sizes: Sequence[int]) -> list[Tensor]:
         """Return the output of a layer without bias cut into parts of these sizes.
 
-        There is a product for each part: slices of one output would be strided, and the kernels behind would copy them, as
-        the way back would copy their gradients into one.
+        There is a product for each part: slices of one output would be strided, and the kernels behind would copy them,
+        as the way back would copy their gradients into one.
         """
         weight_OI = self.weight
         half = autocast_type(x.device.type)
