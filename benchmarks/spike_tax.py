@@ -3,9 +3,9 @@
     python -m benchmarks.spike_tax --text PATH/tinyshakespeare.txt [--domains python english] [--seeds 0 1 2]
 
 Both are trained as in benchmarks/tiny_shakespeare.py: 2,000 steps of 12 x 64 tokens, parameters equal within 1 %. A
-text of one's own is read by characters (at most 0.83 M parameters), built-in domains by bytes (24,448 more, for the
-longer alphabet). A model that the result file holds already is not trained again, so an interrupted run goes on; several
-processes, of other seeds or texts, can share the file. The difference is below zero where spikes pay.
+text of one's own is read by characters (at most 0.83 M parameters), built-in domains by bytes (24,448 more, as the
+alphabet is longer). A model that the result file holds already is not trained again, so an interrupted run goes on;
+several processes, of other seeds or texts, can share the file. The difference is below zero where spikes pay.
 """
 
 import argparse
