@@ -77,5 +77,6 @@ MAMBA_2 = {"causal_conv", "ssd", "gated_skip"}
     ],
 )
 def test_the_operations_to_compile_are_those_that_the_blocks_call(changes, operations):
-    # Every block begins with a norm.
-    assert set(operations_of_model(replace(CONFIG, **changes))) == operations | {"rms_norm"}
+    # Every block begins with a norm and has products.
+    expected = operations | {"rms_norm", "sum_of_outer_products"}
+    assert set(operations_of_model(replace(CONFIG, **changes))) == expected

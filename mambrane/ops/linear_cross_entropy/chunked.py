@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from mambrane.core.shapes import IGNORED_TARGET
-from mambrane.ops.linear import linear, sum_of_outer_products
+from mambrane.ops.linear import linear
+from mambrane.ops.sum_of_outer_products import sum_of_outer_products
 
 CHUNK_LOGITS = 2**22
 """Logits of a chunk: 16 MiB in float32, so that it stays near the processor."""
