@@ -43,7 +43,7 @@ class Mamba2State(NamedTuple):
 class Mamba2(nn.Module):
     """One Mamba-2 mixer: width D in, width D out; no residual. The norm inside belongs to the published layer."""
 
-    operations = ("causal_conv", "ssd", "gated_skip")
+    operations = ("causal_conv", "softplus", "ssd", "gated_skip")
     """Operations with compiled kernels that it calls."""
     state_type = Mamba2State
 
