@@ -157,15 +157,13 @@ def sum_of_lanes(typing_context, vector):
 
 
 def _half_of_lanes(is_upper: bool) -> Callable:
-    """Return what declares one half of a vector."""
-
     def declare(typing_context, vector):
         half = Vector(vector.dtype, vector.lanes // 2)
 
         def code(context, builder, signature, arguments):
             first = half.lanes if is_upper else 0
-            lanes = ir.Constant(ir.VectorType(ir.IntType(32), half.lanes), list(range(first, first + half.lanes)))
-            return builder.shuffle_vector(arguments[0], arguments[0], lanes)
+            lanes = ir.VectorType(ir.IntType(32), half.lanes)(list(range(first, first + half.lanes)))
+            return builder.shuffle_vector(*arguments, *arguments, lanes)
 
         return half(vector), code
 

@@ -30,10 +30,11 @@ import torch
 from torch import Tensor
 
 from mambrane.kernels.arguments import arrays, compute_dtype, no_resets, ordered_sum
-from mambrane.kernels.blocks import block_range, clear, copy, count_tasks, scratch, zeros_in_lines
+from mambrane.kernels.blocks import block_range, copy, count_tasks, scratch, zeros_in_lines
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import doublings, power_of_two
+from mambrane.kernels.strips import clear_rows, load_strips, store_strips
 from mambrane.kernels.threads import parallel_for
 from mambrane.kernels.vectors import (
     WIDE_LANES,
@@ -42,7 +43,6 @@ from mambrane.kernels.vectors import (
     load_wide,
     lower_half,
     store,
-    store_strip,
     sum_of_lanes,
     upper_half,
     zeros,
@@ -168,7 +168,8 @@ def _forward(first, last, block_channels, *arguments):
     """Scan the sequences and blocks first, ..., last - 1."""
     inputs, outputs = _Inputs(*arguments[:8]), _Outputs(*arguments[8:])
     _, num_tokens, num_channels = inputs.x_BTE.shape
-    num_states, even_states, like = inputs.A_NE.shape[0], _even(inputs.A_NE.shape[0]), inputs.A_NE
+    num_states, like = inputs.A_NE.shape[0], inputs.A_NE
+    even_states = num_states + num_states % 2
     for task in range(first, last):
         b, _, start, stop = block_range(task, num_channels, block_channels)
         # What fills the last strip, and the last pair of states, are zeros, and stays so.
@@ -178,29 +179,23 @@ def _forward(first, last, block_channels, *arguments):
         delta_RL, drive_RL = zeros_in_lines(tokens, WIDE_LANES, like), zeros_in_lines(tokens, WIDE_LANES, like)
         y_RL = zeros_in_lines(tokens, WIDE_LANES, like)
         B_PN, C_PN = zeros_in_lines(CHUNK_TOKENS, even_states, like), zeros_in_lines(CHUNK_TOKENS, even_states, like)
-        _load(inputs.A_NE, start, stop, even_states, A_QL)
-        _load(inputs.state_BNE[b], start, stop, even_states, h_QL)
+        load_strips(inputs.A_NE, start, stop, even_states, A_QL)
+        load_strips(inputs.state_BNE[b], start, stop, even_states, h_QL)
         for chunk in range(-(-num_tokens // CHUNK_TOKENS)):
             t, end = chunk * CHUNK_TOKENS, min((chunk + 1) * CHUNK_TOKENS, num_tokens)
             if outputs.boundaries_BJNE.shape[1] > 0:
-                _store(h_QL, start, stop, even_states, outputs.boundaries_BJNE[b, chunk])
-            _load(inputs.delta_BTE[b, t:end], start, stop, CHUNK_TOKENS, delta_RL)
-            _load(inputs.x_BTE[b, t:end], start, stop, CHUNK_TOKENS, drive_RL)
+                store_strips(h_QL, start, stop, even_states, outputs.boundaries_BJNE[b, chunk])
+            load_strips(inputs.delta_BTE[b, t:end], start, stop, CHUNK_TOKENS, delta_RL)
+            load_strips(inputs.x_BTE[b, t:end], start, stop, CHUNK_TOKENS, drive_RL)
             _multiply(delta_RL, drive_RL)
             _copy(inputs.B_BTN[b, t:end], num_states, B_PN)
             _copy(inputs.C_BTN[b, t:end], num_states, C_PN)
-            _clear(y_RL)
+            clear_rows(y_RL)
             for strip in range(num_strips):
                 for n in range(0, even_states, 2):
                     _scan_strip(strip, n, delta_RL, drive_RL, A_QL, B_PN, C_PN, inputs.resets_BT[b, t:end], h_QL, y_RL)
-            _store(y_RL, start, stop, CHUNK_TOKENS, outputs.y_BTE[b, t:end])
-        _store(h_QL, start, stop, even_states, outputs.last_BNE[b])
-
-
-@kernel()
-def _even(number):
-    """Return the number, or the next one where it is odd."""
-    return number + number % 2
+            store_strips(y_RL, start, stop, CHUNK_TOKENS, outputs.y_BTE[b, t:end])
+        store_strips(h_QL, start, stop, even_states, outputs.last_BNE[b])
 
 
 @kernel()
@@ -222,30 +217,6 @@ def _scan_strip(strip, n, delta_RL, drive_RL, A_QL, B_PN, C_PN, resets_P, h_QL, 
 
 
 @kernel()
-def _load(rows_RE, start, stop, num_rows, block_QL):
-    """Copy the channels start, ..., stop - 1 into memory of their own, strip by strip of `num_rows` rows."""
-    prototype_L, whole = zeros(block_QL, WIDE_LANES), (stop - start) // WIDE_LANES
-    for r in range(rows_RE.shape[0]):
-        row_E = rows_RE[r]
-        for strip in range(whole):
-            store(load_strip(prototype_L, row_E, start + strip * WIDE_LANES), block_QL, strip * num_rows + r)
-        for lane in range(stop - start - whole * WIDE_LANES):
-            block_QL[whole * num_rows + r, lane] = row_E[start + whole * WIDE_LANES + lane]
-
-
-@kernel()
-def _store(block_QL, start, stop, num_rows, rows_RE):
-    """Copy a block back to the channels start, ..., stop - 1."""
-    whole = (stop - start) // WIDE_LANES
-    for r in range(rows_RE.shape[0]):
-        row_E = rows_RE[r]
-        for strip in range(whole):
-            store_strip(load_wide(block_QL, strip * num_rows + r), row_E, start + strip * WIDE_LANES)
-        for lane in range(stop - start - whole * WIDE_LANES):
-            row_E[start + whole * WIDE_LANES + lane] = block_QL[whole * num_rows + r, lane]
-
-
-@kernel()
 def _copy(rows_PN, num_states, block_PN):
     """Copy the tokens of a chunk into memory that has room for an even number of states."""
     for p in range(rows_PN.shape[0]):
@@ -258,19 +229,14 @@ def _multiply(factor_RL, product_RL):
         store(load_wide(product_RL, r) * load_wide(factor_RL, r), product_RL, r)
 
 
-@kernel()
-def _clear(block_RL):
-    for r in range(block_RL.shape[0]):
-        clear(block_RL[r])
-
-
 @kernel(makes_arrays=True)
 def _backward(first, last, block_channels, *arguments):
     """Go back through the sequences and blocks first, ..., last - 1."""
     (grad_y_BTE, grad_last_BNE), saved = arguments[:2], _Saved(*arguments[2:9])
     grad_x_BTE, grad_delta_BTE, partial_A_BNE, partial_B_GBTN, partial_C_GBTN, grad_first_BNE = arguments[9:]
     _, num_tokens, num_channels = saved.x_BTE.shape
-    num_states, even_states, like = saved.A_NE.shape[0], _even(saved.A_NE.shape[0]), saved.A_NE
+    num_states, like = saved.A_NE.shape[0], saved.A_NE
+    even_states = num_states + num_states % 2
     for task in range(first, last):
         b, block, start, stop = block_range(task, num_channels, block_channels)
         # What fills the last strip, and the last pair of states, are zeros, and adds nothing to sums.
@@ -286,34 +252,34 @@ def _backward(first, last, block_channels, *arguments):
         # Sums over strips, in lanes of half a strip, of each state and token.
         grad_B_QH = zeros_in_lines(even_states * CHUNK_TOKENS, HALF_LANES, like)
         grad_C_QH = zeros_in_lines(even_states * CHUNK_TOKENS, HALF_LANES, like)
-        _load(saved.A_NE, start, stop, even_states, A_QL)
-        _load(grad_last_BNE[b], start, stop, even_states, grad_h_QL)
+        load_strips(saved.A_NE, start, stop, even_states, A_QL)
+        load_strips(grad_last_BNE[b], start, stop, even_states, grad_h_QL)
         for chunk in range(-(-num_tokens // CHUNK_TOKENS) - 1, -1, -1):
             t, end = chunk * CHUNK_TOKENS, min((chunk + 1) * CHUNK_TOKENS, num_tokens)
-            _load(saved.x_BTE[b, t:end], start, stop, CHUNK_TOKENS, x_RL)
-            _load(saved.x_BTE[b, t:end], start, stop, CHUNK_TOKENS, drive_RL)
-            _load(saved.delta_BTE[b, t:end], start, stop, CHUNK_TOKENS, delta_RL)
+            load_strips(saved.x_BTE[b, t:end], start, stop, CHUNK_TOKENS, x_RL)
+            load_strips(saved.x_BTE[b, t:end], start, stop, CHUNK_TOKENS, drive_RL)
+            load_strips(saved.delta_BTE[b, t:end], start, stop, CHUNK_TOKENS, delta_RL)
             _multiply(delta_RL, drive_RL)
-            _load(grad_y_BTE[b, t:end], start, stop, CHUNK_TOKENS, grad_y_RL)
-            _load(saved.boundaries_BJNE[b, chunk], start, stop, even_states, boundary_QL)
+            load_strips(grad_y_BTE[b, t:end], start, stop, CHUNK_TOKENS, grad_y_RL)
+            load_strips(saved.boundaries_BJNE[b, chunk], start, stop, even_states, boundary_QL)
             _copy(saved.B_BTN[b, t:end], num_states, B_PN)
             _copy(saved.C_BTN[b, t:end], num_states, C_PN)
-            _clear(grad_drive_RL)
-            _clear(grad_delta_RL)
-            _clear(grad_B_QH)
-            _clear(grad_C_QH)
+            clear_rows(grad_drive_RL)
+            clear_rows(grad_delta_RL)
+            clear_rows(grad_B_QH)
+            clear_rows(grad_C_QH)
             _differentiate_chunk(
                 (grad_y_RL, boundary_QL, delta_RL, drive_RL, A_QL),
                 (B_PN, C_PN, saved.resets_BT[b, t:end]),
                 (grad_h_QL, grad_A_QL, grad_drive_RL, grad_delta_RL, grad_B_QH, grad_C_QH),
             )
             _differentiate_drive(x_RL, delta_RL, grad_drive_RL, grad_delta_RL)
-            _store(grad_drive_RL, start, stop, CHUNK_TOKENS, grad_x_BTE[b, t:end])
-            _store(grad_delta_RL, start, stop, CHUNK_TOKENS, grad_delta_BTE[b, t:end])
+            store_strips(grad_drive_RL, start, stop, CHUNK_TOKENS, grad_x_BTE[b, t:end])
+            store_strips(grad_delta_RL, start, stop, CHUNK_TOKENS, grad_delta_BTE[b, t:end])
             _sum_lanes(grad_B_QH, partial_B_GBTN[block, b, t:end])
             _sum_lanes(grad_C_QH, partial_C_GBTN[block, b, t:end])
-        _store(grad_A_QL, start, stop, even_states, partial_A_BNE[b])
-        _store(grad_h_QL, start, stop, even_states, grad_first_BNE[b])
+        store_strips(grad_A_QL, start, stop, even_states, partial_A_BNE[b])
+        store_strips(grad_h_QL, start, stop, even_states, grad_first_BNE[b])
 
 
 @kernel()
