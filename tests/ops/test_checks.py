@@ -31,7 +31,10 @@ from mambrane.ops import (
     windowed_attention,
 )
 from mambrane.ops.dispatch import OPERATIONS
+from mambrane.ops.head_gate import head_gate
 from mambrane.ops.softplus import softplus
+from mambrane.ops.spike_read_out import spike_read_out
+from mambrane.ops.steered_decay import steered_decay
 from mambrane.ops.sum_of_outer_products import sum_of_outer_products
 
 T, S, N, K, W = 3, 4, 2, 3, 5
@@ -99,6 +102,16 @@ def right(name, B=2, T=T):
         ),
         "rms_norm": (rms_norm, {"x": x_BTS, "weight_D": ones(S)}),
         "softplus": (softplus, {"x": x_BTS}),
+        "head_gate": (
+            head_gate,
+            {"path_BTD": x_BTS, "u_BTD": x_BTS, "weight_HP": ones(N, S // N), "bias_H": ones(N)},
+        ),
+        "spike_read_out": (
+            spike_read_out,
+            {"q_BTE": ones(B, T, S + K), "spikes_BTS": x_BTS, "code_BTS": x_BTS, "second_BTP": ones(B, T, N)}
+            | {"gate_R": ones(S + N), "out_R": ones(S + N)},
+        ),
+        "steered_decay": (steered_decay, {"heard_BTP": x_BTS, "weight_P": ones(S), "log_tau_P": ones(S)}),
         "linear": (linear, {"x": x_BTS, "weight_OI": ones(N, S), "bias_O": ones(N)}),
         "sum_of_outer_products": (sum_of_outer_products, {"left_BO": ones(B, T), "right_BI": ones(B, 2 * WIDE_LANES)}),
         "linear_cross_entropy": (
@@ -202,6 +215,13 @@ HOSTILE = [
     ("linear", {"bias_O": ones(S)}, "bias_O has shape [4]; wanted [2]"),
     ("linear", {"x": ones(())}, "x has shape []"),
     ("softplus", {"x": ones(2, **whole)}, "x is of int64"),
+    ("head_gate", {"weight_HP": ones(N, S)}, "2 heads of 4 numbers for 4; wanted as many as there are"),
+    ("head_gate", {"bias_H": ones(S)}, "bias_H has shape [4]; wanted [2], that is [H]"),
+    ("spike_read_out", {"out_R": ones(S)}, "out_R has shape [4]; wanted [6], that is [R]"),
+    ("spike_read_out", {"code_BTS": None}, "spikes without a code, or a code without spikes; wanted both, or none"),
+    ("spike_read_out", {"spikes_BTS": None, "code_BTS": None}, "6 factors for 0 and 2 neurons on 7 channels"),
+    ("spike_read_out", {"q_BTE": ones(2, T, S)}, "6 factors for 4 and 2 neurons on 4 channels"),
+    ("steered_decay", {"weight_P": ones(N)}, "weight_P has shape [2]; wanted [4], that is [P]"),
     ("sum_of_outer_products", {"left_BO": ones(T)}, "left_BO has shape [3]; wanted [B, O]"),
     (
         "linear",
