@@ -34,7 +34,11 @@ class WindowedCrossAttention(nn.Module):
     ) -> tuple[Activations, KeyValueCache]:
         """Return what the first path [B, T, Q] reads of the second [B, T, K], [B, T, D], and the second's KV cache."""
         query_BTI = self.query(query_path_BTQ)
-        key_BTI, value_BTI = self.key_value.parts(key_path_BTK, [self.output.in_features] * 2)
+        if key_path_BTK.device.type == "cpu":
+            key_BTI, value_BTI = self.key_value.parts(key_path_BTK, [self.output.in_features] * 2)
+        else:
+            # There keys and values are copied into windows anyway, and one product is faster than two.
+            key_BTI, value_BTI = self.key_value(key_path_BTK).chunk(2, dim=-1)
         read_BTI, cache = windowed_attention(
             query_BTI, key_BTI, value_BTI, heads=self.heads, window=self.window, state=state, resets_BT=resets_BT
         )

@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
+from mambrane.kernels.autocast import autocast_type
 from mambrane.ops.linear import linear
 
 
@@ -17,9 +19,12 @@ class Linear(nn.Linear):
     def parts(self, x: Tensor, sizes: Sequence[int]) -> list[Tensor]:
         """Return the output of a layer without bias cut into parts of these sizes.
 
-        On a CPU there is a product for each part: slices of one output would be strided, and the kernels behind would
-        copy them. On a GPU one product is faster than several, also with the copies.
+        There is a product for each part: slices of one output would be strided, and the kernels behind would copy them,
+        as the way back would copy their gradients into one.
         """
-        if x.device.type != "cpu":
-            return list(linear(x, self.weight).split(list(sizes), dim=-1))
-        return [linear(x, part_OI) for part_OI in self.weight.split(list(sizes))]
+        weight_OI = self.weight
+        half = autocast_type(x.device.type)
+        if half is not None and x.dtype == torch.float32:
+            # Once for all parts; autocast would do it for each, and add up their gradients in float32.
+            x, weight_OI = x.to(half), weight_OI.to(half)
+        return [linear(x, part_OI) for part_OI in weight_OI.split(list(sizes))]

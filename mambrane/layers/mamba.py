@@ -61,7 +61,7 @@ class InnerChannels(NamedTuple):
 class Mamba(nn.Module):
     """One Mamba mixer: width D in, width D out; no norm, no residual."""
 
-    operations = ("causal_conv", "selective_scan", "gated_skip")
+    operations = ("causal_conv", "softplus", "selective_scan", "gated_skip")
     """Operations with compiled kernels that it calls."""
     state_type = MambaState
 

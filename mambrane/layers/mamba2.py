@@ -43,7 +43,7 @@ class Mamba2State(NamedTuple):
 class Mamba2(nn.Module):
     """One Mamba-2 mixer: width D in, width D out; no residual. The norm inside belongs to the published layer."""
 
-    operations = ("causal_conv", "ssd", "gated_skip")
+    operations = ("causal_conv", "softplus", "ssd", "gated_skip")
     """Operations with compiled kernels that it calls."""
     state_type = Mamba2State
 
@@ -84,13 +84,18 @@ class Mamba2(nn.Module):
     ) -> InnerChannels:
         """Return the inner channels x behind the convolution, the gate z, its last inputs, and B, C and dt."""
         expanded, convolved = self.out_proj.in_features, self.conv1d.in_channels
-        gate_BTE, xBC_BTE, dt_BTH = self.in_proj.parts(u_BTD, [expanded, convolved, self.A_log.numel()])
+        # B and C apart from x, so that no kernel meets a slice of either, nor has to join their gradients.
+        sizes = [expanded, convolved - expanded]
+        gate_BTE, x_BTE, BC_BTF, dt_BTH = self.in_proj.parts(u_BTD, [expanded, *sizes, self.A_log.numel()])
         assert self.conv1d.bias is not None, "it is made with one"
-        xBC_BTE, conv_BEK = causal_conv(
-            xBC_BTE, self.conv1d.weight.squeeze(1), self.conv1d.bias, state_BEK=conv_BEK, resets_BT=resets_BT
+        weights = self.conv1d.weight.squeeze(1).split(sizes), self.conv1d.bias.split(sizes)
+        states = (None, None) if conv_BEK is None else conv_BEK.split(sizes, dim=1)
+        (x_BTE, conv_x), (BC_BTF, conv_BC) = (
+            causal_conv(part, weight, bias, state_BEK=state, resets_BT=resets_BT)
+            for part, weight, bias, state in zip((x_BTE, BC_BTF), *weights, states, strict=True)
         )
-        x_BTE, B_BTN, C_BTN = xBC_BTE.split([expanded, *[self.groups * self.d_state] * 2], dim=-1)
-        return InnerChannels(x_BTE, gate_BTE, conv_BEK, (B_BTN, C_BTN, dt_BTH))
+        B_BTN, C_BTN = BC_BTF.chunk(2, dim=-1)
+        return InnerChannels(x_BTE, gate_BTE, torch.cat([conv_x, conv_BC], dim=1), (B_BTN, C_BTN, dt_BTH))
 
     def scan(
         self,

@@ -27,3 +27,14 @@ def test_parts_are_cut_from_the_output_in_order():
     assert first.flatten().tolist() == pytest.approx([19.0])
     assert second.flatten().tolist() == pytest.approx([-13.0, 2.5])
     assert second.is_contiguous()
+
+
+def test_parts_under_autocast_are_the_rounded_products_and_gradients_reach_the_weight():
+    layer, x = make_linear(bias=False), torch.tensor([[[5.0, 7.0]]], requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        parts = layer.parts(x, [1, 2])
+    assert all(part.dtype == torch.bfloat16 for part in parts)
+    assert torch.cat(parts, dim=-1).flatten().tolist() == pytest.approx([19.0, -13.0, 2.5])
+    sum(part.sum() for part in parts).backward()
+    assert x.grad.flatten().tolist() == pytest.approx([4.5, -2.0])
+    assert layer.weight.grad.tolist() == [[5.0, 7.0]] * 3
