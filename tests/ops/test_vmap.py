@@ -10,7 +10,7 @@ from tests.ops.test_checks import FOLDERS, NAMES, backends_of, floats, right
 from tests.ops.test_layouts import changed
 
 BATCH = 2
-WITHOUT_WEIGHTS_OF_THEIR_OWN = ("spike_pairs", "update_gate")
+WITHOUT_GRADIENTS = ("spike_pairs", "sum_of_outer_products", "update_gate")
 ON_LOGITS = ("linear_cross_entropy",)
 """What looks at single sequences reads their logits."""
 
@@ -43,7 +43,7 @@ def tensors_and_call(run, arguments, backend):
     return [leaf for leaf, is_one in zip(leaves, is_tensor, strict=True) if is_one], call
 
 
-@pytest.mark.parametrize("name", sorted({*NAMES} - {*FOLDERS, *WITHOUT_WEIGHTS_OF_THEIR_OWN, *ON_LOGITS}))
+@pytest.mark.parametrize("name", sorted({*NAMES} - {*FOLDERS, *WITHOUT_GRADIENTS, *ON_LOGITS}))
 def test_a_batch_of_calls_gives_the_numbers_and_the_gradients_of_each(name):
     # A batch of weights goes to PyTorch, whose product has a rule for it.
     for backend in (each for each in backends_of(name) if each != "onednn"):
