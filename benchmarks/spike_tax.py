@@ -2,22 +2,33 @@
 
     python -m benchmarks.spike_tax --text PATH/tinyshakespeare.txt [--domains python english] [--seeds 0 1 2]
 
-Both are trained as in benchmarks/tiny_shakespeare.py: 2,000 steps of 12 x 64 tokens, at most 0.83 M parameters, equal
-within 1 %; a text of one's own by characters, built-in domains by bytes. A pair that the result file holds already is
-not trained again, so an interrupted run goes on. The difference is below zero where spikes pay.
+Both are trained as in benchmarks/tiny_shakespeare.py: 2,000 steps of 12 x 64 tokens, parameters equal within 1 %. A
+text of one's own is read by characters (at most 0.83 M parameters), built-in domains by bytes (24,448 more, as the
+alphabet is longer). The difference is below zero where spikes pay.
+
+`--models` adds two more: the hybrid and the plain Mamba, each taught by the trained plain Mamba of the same seed
+(continual/distillation.py: strength and temperature 1). The second is the control of the first: what teaching gives.
+
+A model that the result file holds already is not trained again, so an interrupted run goes on; several processes, of
+other seeds or texts, can share the file.
 """
 
 import argparse
 import json
 import statistics
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from scipy.stats import bootstrap
+from torch import nn
 
-from benchmarks.tiny_shakespeare import MAX_PARAMETERS, CharacterTokenizer, measure
+from benchmarks.tiny_shakespeare import CONTENDERS, CharacterTokenizer, judged, train
+from mambrane.continual.config import ContinualConfig
+from mambrane.continual.distillation import Distillation, frozen_copy
 from mambrane.core.device import describe_environment
 from mambrane.core.events import EventLog
 from mambrane.data.config import DataConfig
@@ -26,13 +37,20 @@ from mambrane.data.tokens import TokenFile, token_file_from
 from mambrane.run.folders import cache_folder
 
 RESULTS = Path(__file__).parent / "results" / "spike_tax.json"
-ARMS = ("hybrid", "mamba")
+TAUGHT = " taught by mamba"
+PLAIN = "mamba"
+MODELS = ("hybrid", PLAIN, "hybrid" + TAUGHT, PLAIN + TAUGHT)
+"""Each is compared with `PLAIN`, which is also the teacher."""
+TEACHING = ContinualConfig(continual_learning=True, distillation_strength=1.0, distillation_temperature=1.0)
 LARGEST_DIFFERENCE = 0.01
 """Part by which the parameters of the two may differ."""
 BYTES_OF_A_DOMAIN = 3_000_000
 
+Splits = tuple[TokenFile, TokenFile, int]
+"""Training text, held-out text, size of the vocabulary."""
 
-def splits_of_file(path: Path) -> tuple[TokenFile, TokenFile, int]:
+
+def splits_of_file(path: Path) -> Splits:
     """Return the first nine tenths of a text, the last tenth, and the number of characters."""
     text = path.read_bytes()
     tokenizer, cut = CharacterTokenizer(text), len(text) * 9 // 10
@@ -40,7 +58,7 @@ def splits_of_file(path: Path) -> tuple[TokenFile, TokenFile, int]:
     return train_tokens, heldout, tokenizer.vocab_size
 
 
-def splits_of_domain(name: str) -> tuple[TokenFile, TokenFile, int]:
+def splits_of_domain(name: str) -> Splits:
     """Return the training and the held-out text of a built-in domain, as bytes."""
     config = DataConfig(max_domain_bytes=BYTES_OF_A_DOMAIN, max_heldout_bytes=100_000)
     tokenizer, domains = load_domains(config, cache_folder(), EventLog())
@@ -49,57 +67,97 @@ def splits_of_domain(name: str) -> tuple[TokenFile, TokenFile, int]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train the pairs that are missing, write each as it ends, and print the table."""
+    """Train the models that are missing, write each as it ends, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, help="tinyshakespeare.txt")
     parser.add_argument("--domains", nargs="*", default=[], help="built-in domains: python, english, ...")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
-    parser.add_argument("--output", type=Path, default=RESULTS, help="JSON file; pairs that it holds are kept")
+    parser.add_argument("--models", nargs="+", default=MODELS[:2], choices=MODELS)
+    parser.add_argument("--output", type=Path, default=RESULTS, help="JSON file; models that it holds are kept")
+    parser.add_argument(
+        "--teachers", type=Path, default=cache_folder() / "spike-tax", help="folder for the weights of plain Mambas"
+    )
     options = parser.parse_args(arguments)
-    rows = json.loads(options.output.read_text())["rows"] if options.output.exists() else []
     texts = {options.text.stem: lambda: splits_of_file(options.text)} if options.text else {}
     texts |= {name: lambda name=name: splits_of_domain(name) for name in options.domains}
-    for name, splits in texts.items():
-        train_tokens, heldout, vocab_size = splits()
+    for name, read in texts.items():
+        splits = read()
         for seed in options.seeds:
-            for arm in ARMS:
-                if any((row["text"], row["seed"], row["model"]) == (name, seed, arm) for row in rows):
+            for model in options.models:
+                if any(
+                    (row["text"], row["seed"], row["model"]) == (name, seed, model) for row in rows_of(options.output)
+                ):
                     continue
-                row = {"text": name, **measure(arm, seed, train_tokens, heldout, vocab_size)}
-                assert row["parameters"] <= MAX_PARAMETERS
-                rows.append({key: value for key, value in row.items() if key != "firing_rates"})
-                environment = describe_environment(torch.device("cpu"))
-                options.output.write_text(json.dumps({"environment": environment, "rows": rows}, indent=1) + "\n")
-    print_table(rows)
+                row = measure(model, seed, splits, options.teachers / f"{name}-{seed}.pt")
+                add_row(options.output, {"text": name} | row)
+    print_table(rows_of(options.output))
+
+
+def measure(name: str, seed: int, splits: Splits, teacher_file: Path) -> dict:
+    """Train and evaluate one model; a plain Mamba leaves its weights in the file, and others are taught by it."""
+    start_s = time.perf_counter()
+    train_tokens, heldout, vocab_size = splits
+    contender = CONTENDERS[name.removesuffix(TAUGHT)]
+
+    def taught(model: nn.Module) -> Distillation:
+        distillation = Distillation(TEACHING, model)
+        distillation.teacher = frozen_copy(CONTENDERS[PLAIN].build(vocab_size, torch.Generator()))
+        distillation.teacher.load_state_dict(torch.load(teacher_file, weights_only=True))
+        return distillation
+
+    if name.endswith(TAUGHT) and not teacher_file.exists():
+        measure(PLAIN, seed, splits, teacher_file)
+    method = taught if name.endswith(TAUGHT) else None
+    model, numbers = train(contender, seed, train_tokens, vocab_size, method=method)
+    if name == PLAIN:
+        teacher_file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(model.state_dict(), teacher_file)
+    row = judged(model, numbers, heldout, vocab_size)
+    del row["firing_rates"]
+    return {"model": name, "seed": seed, **row, "seconds": time.perf_counter() - start_s}
+
+
+def rows_of(path: Path) -> list[dict]:
+    """Return the rows that a result file holds; none where there is no file."""
+    return json.loads(path.read_text())["rows"] if path.exists() else []
+
+
+def add_row(path: Path, row: dict) -> None:
+    """Write a row behind those that the file holds by now, whoever wrote them."""
+    with FileLock(path.with_suffix(".lock")):
+        environment = describe_environment(torch.device("cpu"))
+        path.write_text(json.dumps({"environment": environment, "rows": [*rows_of(path), row]}, indent=1) + "\n")
 
 
 def print_table(rows: list[dict]) -> None:
-    """Print, for each text, the losses, their paired difference and its 95 % bootstrap interval."""
-    print(f"| text | pairs | hybrid | plain Mamba | difference (95 % interval) | parameters | firing |\n|{'---|' * 7}")
-    for text in dict.fromkeys(row["text"] for row in rows):
-        by_arm = {arm: {row["seed"]: row for row in rows if (row["text"], row["model"]) == (text, arm)} for arm in ARMS}
-        seeds = sorted(by_arm["hybrid"].keys() & by_arm["mamba"].keys())
-        pairs = [[by_arm[arm][seed] for arm in ARMS] for seed in seeds]
-        if not pairs:
-            continue
-        differences = np.array([ours["nats_per_character"] - plain["nats_per_character"] for ours, plain in pairs])
-        sizes = [row["parameters"] for row in pairs[0]]
-        assert abs(sizes[0] / sizes[1] - 1) <= LARGEST_DIFFERENCE, f"{sizes} parameters are not equal"
-        assert all(ours["spikes_are_binary"] for ours, _ in pairs)
-        means = [statistics.mean(row["nats_per_character"] for row in arm) for arm in zip(*pairs, strict=True)]
-        firing = statistics.mean(ours["firing_rate"] for ours, _ in pairs)
-        print(
-            f"| {text} | {len(pairs)} | {means[0]:.4f} | {means[1]:.4f} "
-            f"| {differences.mean():+.4f} {interval(differences)} | {sizes[0]:,} and {sizes[1]:,} | {firing:.1%} |"
-        )
+    """Print each model's loss on each text, and its paired difference to the plain Mamba with a 95 % interval."""
+    print(f"| text | model | pairs | nats | plain Mamba | difference (95 % interval) | firing |\n|{'---|' * 7}")
+    for text in sorted({row["text"] for row in rows}):
+        by_model = {name: {r["seed"]: r for r in rows if (r["text"], r["model"]) == (text, name)} for name in MODELS}
+        for name in (name for name in MODELS if name != PLAIN):
+            seeds = sorted(by_model[name].keys() & by_model[PLAIN].keys())
+            if not seeds:
+                continue
+            pairs = [(by_model[name][seed], by_model[PLAIN][seed]) for seed in seeds]
+            sizes = [row["parameters"] for row in pairs[0]]
+            assert abs(sizes[0] / sizes[1] - 1) <= LARGEST_DIFFERENCE, f"{sizes} parameters are not equal"
+            assert all(row["spikes_are_binary"] for row, _ in pairs)
+            nats = [[row["nats_per_character"] for row in pair] for pair in pairs]
+            rates = [row["firing_rate"] for row, _ in pairs if row["firing_rate"] is not None]
+            print(
+                f"| {text} | {name} | {len(pairs)} | {statistics.mean(ours for ours, _ in nats):.4f} "
+                f"| {statistics.mean(plain for _, plain in nats):.4f} | {paired_difference(nats)} "
+                f"| {f'{statistics.mean(rates):.1%}' if rates else '-'} |"
+            )
 
 
-def interval(differences: np.ndarray) -> str:
-    """Return the 95 % bootstrap interval of the mean, as text; none for fewer than three pairs."""
+def paired_difference(nats: list[list[float]]) -> str:
+    """Return the mean difference and its 95 % bootstrap interval, as text; no interval for fewer than three pairs."""
+    differences = np.array([ours - plain for ours, plain in nats])
     if len(differences) < 3:
-        return "(-)"
+        return f"{differences.mean():+.4f}"
     found = bootstrap((differences,), np.mean, random_state=np.random.default_rng(0)).confidence_interval
-    return f"({found.low:+.4f} to {found.high:+.4f})"
+    return f"{differences.mean():+.4f} ({found.low:+.4f} to {found.high:+.4f})"
 
 
 if __name__ == "__main__":

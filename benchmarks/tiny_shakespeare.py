@@ -32,6 +32,7 @@ from mambrane.data.loader import SequenceLoader
 from mambrane.data.tokens import TokenFile, token_file_from
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.extensions import Extensions
+from mambrane.engine.method import Method
 from mambrane.engine.objective import next_token_objective
 from mambrane.engine.trainer import Trainer
 from mambrane.measure.metrics import heldout_loss
@@ -41,6 +42,8 @@ from mambrane.plasticity.activity import ActivityProbe
 
 NUM_STEPS, BATCH_SIZE, SEQUENCE_LENGTH = 2_000, 12, 64
 MAX_PARAMETERS = 830_000
+CHARACTERS = 66
+"""Of the text, with its end; `MAX_PARAMETERS` is for so many."""
 PUBLISHED_NANOGPT_NATS = 1.88
 
 HYBRID = ModelConfig(
@@ -98,8 +101,15 @@ CONTENDERS = {
 }
 
 
-def train(contender: Contender, seed: int, train_tokens: TokenFile, vocab_size: int) -> tuple[nn.Module, dict]:
-    """Train one model; returns it and the numbers of the last sequences."""
+def train(
+    contender: Contender,
+    seed: int,
+    train_tokens: TokenFile,
+    vocab_size: int,
+    *,
+    method: Callable[[nn.Module], Method] | None = None,
+) -> tuple[nn.Module, dict]:
+    """Train one model, with a method's loss term where one is given; returns it and its last numbers."""
     device = torch.device("cpu")
     model = contender.build(vocab_size, make_generator(seed, "weights"))
     config = EngineConfig(
@@ -108,7 +118,8 @@ def train(contender: Contender, seed: int, train_tokens: TokenFile, vocab_size: 
         warmup_ratio=0.05,
         min_learning_rate_ratio=0.0,
     )
-    extensions = Extensions(after_steps=(ActivityProbe(),) if isinstance(model, LanguageModel) else ())
+    parts = [ActivityProbe()] if isinstance(model, LanguageModel) else []
+    extensions = Extensions.of(*parts, *([method(model)] if method else []))
     trainer = Trainer(model, config, device=device, events=EventLog(), extensions=extensions)
     loader = SequenceLoader(
         [train_tokens], sequence_length=SEQUENCE_LENGTH, batch_size=BATCH_SIZE, seed=seed, name="tiny-shakespeare"
@@ -124,8 +135,16 @@ def measure(name: str, seed: int, train_tokens: TokenFile, heldout: TokenFile, v
     """Train and evaluate one model with one seed."""
     start_s = time.perf_counter()
     model, numbers = train(CONTENDERS[name], seed, train_tokens, vocab_size)
+    row = {"model": name, "seed": seed, **judged(model, numbers, heldout, vocab_size)}
+    return row | {"seconds": time.perf_counter() - start_s}
+
+
+def judged(model: nn.Module, numbers: dict, heldout: TokenFile, vocab_size: int) -> dict[str, Any]:
+    """Evaluate a trained model, with the numbers of its last training sequences."""
     parameters = sum(p.numel() for p in model.parameters())
-    assert parameters <= MAX_PARAMETERS, f"{name} has {parameters:,} parameters, more than {MAX_PARAMETERS:,}"
+    # A longer alphabet makes the embedding longer, not the model larger.
+    at_most = MAX_PARAMETERS + max(0, vocab_size - CHARACTERS) * HYBRID.hidden_dim
+    assert parameters <= at_most, f"{parameters:,} parameters, more than {at_most:,}"
     loss = heldout_loss(
         model,
         heldout,
@@ -136,14 +155,11 @@ def measure(name: str, seed: int, train_tokens: TokenFile, heldout: TokenFile, v
     )
     rates = {key.removeprefix("activity/"): value for key, value in numbers.items() if "rate" in key}
     return {
-        "model": name,
-        "seed": seed,
         "parameters": parameters,
         "nats_per_character": loss.nats_per_token,
         "firing_rate": rates.get("firing_rate"),
         "firing_rates": rates,
         "spikes_are_binary": spikes_are_binary(model, heldout) if isinstance(model, LanguageModel) else None,
-        "seconds": time.perf_counter() - start_s,
     }
 
 

@@ -44,7 +44,7 @@ class Mamba2State(NamedTuple):
 class Mamba2(nn.Module):
     """One Mamba-2 mixer: width D in, width D out; no residual. The norm inside belongs to the published layer."""
 
-    operations = ("causal_conv", "ssd", "gated_skip")
+    operations = ("causal_conv", "softplus", "ssd", "gated_skip")
     """Operations with compiled kernels that it calls."""
     state_type = Mamba2State
 
@@ -140,10 +140,6 @@ class Mamba2(nn.Module):
             return gated_norm(y_BTE, channels.gate_BTE, self.norm.weight, eps=self.norm.eps, groups=self.norm.groups)
         skip_E = self.D.repeat_interleave(self.head_channels)
         return self.norm(gated_skip(y_BTE, channels.x_BTE, skip_E, channels.gate_BTE))
-
-    def selection_macs(self, units: int) -> int:
-        """Return the multiply-accumulates a token of `selecting_BTS`: none, it is a sum."""
-        return 0
 
     def _scan_groups(
         self,

@@ -84,7 +84,7 @@ def missing_of_model(config: ModelConfig) -> dict[str, str]:
 def operations_of_model(config: ModelConfig) -> tuple[str, ...]:
     """Return the operations with compiled kernels that a model calls, each once."""
     of_blocks = (name for kind in config.block_kinds for name in block_kind(kind).operations(config))
-    return tuple(dict.fromkeys((*of_blocks, "rms_norm")))
+    return tuple(dict.fromkeys((*of_blocks, "rms_norm", "sum_of_outer_products", "linear_cross_entropy")))
 
 
 @runtime_checkable

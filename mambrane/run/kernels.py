@@ -25,7 +25,7 @@ def compile_token_program(events: EventLog) -> None:
 
 def all_operations_of(config: RunConfig) -> list[str]:
     """Return the operations that a run uses, those without kernels of their own included."""
-    return [*operations_of(config), "linear", "linear_cross_entropy"]
+    return [*operations_of(config), "linear"]
 
 
 def operations_of(config: RunConfig) -> list[str]:

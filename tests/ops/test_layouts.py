@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mambrane.core.seeding import make_generator
-from tests.ops.test_checks import FOLDERS, NAMES, backends_of, floats, right
+from tests.ops.test_checks import FOLDERS, NAMES, WITHOUT_GRADIENTS, backends_of, floats, right
 
 
 def transposed(tensor):
@@ -46,7 +46,7 @@ def results(name, backend, view, tokens):
         return tensor.sign() * (0.1 + 0.5 * torch.rand(tensor.shape, generator=generator))
 
     arguments = changed(arguments, draw)
-    has_gradients = name != "spike_pairs"
+    has_gradients = name not in WITHOUT_GRADIENTS
     leaves = [each.requires_grad_(has_gradients) for each in floats(arguments.values())]
     found = run(**changed(arguments, view), backend=backend)
     outputs = floats(found if isinstance(found, (tuple, list)) else [found])

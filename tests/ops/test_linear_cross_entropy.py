@@ -35,22 +35,24 @@ def chunks_of(monkeypatch):
     return lambda tokens: monkeypatch.setattr(chunked, "CHUNK_LOGITS", tokens * VOCABULARY)
 
 
+@pytest.mark.parametrize("backend", ["chunked", "numba"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("tokens", [1, 7, 33])
 @pytest.mark.parametrize("tokens_of_a_chunk", [1, 5, 1000])
-def test_chunks_equal_the_reference_forward_and_backward(chunks_of, tokens, tokens_of_a_chunk, dtype):
+def test_chunks_equal_the_reference_forward_and_backward(chunks_of, tokens, tokens_of_a_chunk, dtype, backend):
     chunks_of(tokens_of_a_chunk)
     inputs = make_inputs(tokens, dtype)
     reference = outputs_and_gradients(as_tuple, inputs, backend="reference")
-    got = outputs_and_gradients(as_tuple, inputs, backend="chunked")
+    got = outputs_and_gradients(as_tuple, inputs, backend=backend)
     for name in reference:
         assert_close(name, reference[name], got[name], RATIO[dtype])
 
 
-def test_a_target_that_does_not_count_costs_nothing_and_moves_nothing():
+@pytest.mark.parametrize("backend", ["chunked", "numba"])
+def test_a_target_that_does_not_count_costs_nothing_and_moves_nothing(backend):
     inputs = make_inputs(3)
     inputs["x_BTD"].requires_grad_()
-    nats_BT = linear_cross_entropy(**inputs)
+    nats_BT = linear_cross_entropy(**inputs, backend=backend)
     nats_BT.sum().backward()
     assert nats_BT[0, 0] == 0.0
     assert not inputs["x_BTD"].grad[0, 0].any()
@@ -60,10 +62,47 @@ def test_a_target_that_does_not_count_costs_nothing_and_moves_nothing():
 def test_under_autocast_the_products_are_rounded_and_the_nats_are_float32():
     inputs = make_inputs(9)
     with torch.autocast("cpu", torch.bfloat16):
-        nats = {backend: linear_cross_entropy(**inputs, backend=backend) for backend in ("reference", "chunked")}
-    assert nats["chunked"].dtype == torch.float32
-    assert not torch.equal(nats["chunked"], linear_cross_entropy(**inputs))
-    torch.testing.assert_close(nats["chunked"], nats["reference"])
+        nats = {
+            backend: linear_cross_entropy(**inputs, backend=backend) for backend in ("reference", "chunked", "numba")
+        }
+    for backend in ("chunked", "numba"):
+        assert nats[backend].dtype == torch.float32
+        assert not torch.equal(nats[backend], linear_cross_entropy(**inputs))
+        torch.testing.assert_close(nats[backend], nats["reference"])
+
+
+@pytest.mark.parametrize("vocabulary", [1, 63, 64, 200])
+def test_any_vocabulary_and_any_size_of_logits_give_the_reference(vocabulary):
+    inputs = make_inputs(5)
+    inputs["weight_VD"] = 1e3 * torch.randn(vocabulary, DIM, generator=make_generator(1, "vocabulary"))
+    inputs["targets_BT"] = inputs["targets_BT"].clamp(max=vocabulary - 1)
+    reference = outputs_and_gradients(as_tuple, inputs, backend="reference")
+    for name, got in outputs_and_gradients(as_tuple, inputs, backend="numba").items():
+        torch.testing.assert_close(got, reference[name], rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("target", [VOCABULARY, -1])
+def test_a_target_outside_the_vocabulary_is_refused(target):
+    inputs = make_inputs(5)
+    inputs["targets_BT"][1, 3] = target
+    with pytest.raises(IndexError, match=f"target {target} is out of bounds of a vocabulary of {VOCABULARY} tokens"):
+        linear_cross_entropy(**inputs, backend="numba")
+
+
+@pytest.mark.parametrize("backend", ["chunked", "numba"])
+def test_the_logits_of_a_single_chunk_serve_a_second_backward_pass(backend):
+    inputs = make_inputs(7)
+    weight_VD = inputs["weight_VD"].requires_grad_()
+    loss = linear_cross_entropy(**inputs, backend=backend).sum()
+    first, second = (torch.autograd.grad(loss, weight_VD, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_gradients_of_gradients_are_refused():
+    inputs = make_inputs(7)
+    weight_VD = inputs["weight_VD"].requires_grad_()
+    with pytest.raises(RuntimeError, match="create_graph=True"):
+        torch.autograd.grad(linear_cross_entropy(**inputs, backend="numba").sum(), weight_VD, create_graph=True)
 
 
 class LargestTensor(TorchDispatchMode):
@@ -83,7 +122,11 @@ class LargestTensor(TorchDispatchMode):
 def test_no_tensor_of_all_logits_is_ever_made(chunks_of):
     chunks_of(10)
     inputs = {name: x.requires_grad_() if x.is_floating_point() else x for name, x in make_inputs(400).items()}
-    for backend, largest in (("reference", BATCH * 400 * VOCABULARY), ("chunked", BATCH * 400 * DIM)):
+    for backend, largest in (
+        ("reference", BATCH * 400 * VOCABULARY),
+        ("chunked", BATCH * 400 * DIM),
+        ("numba", BATCH * 400 * DIM),
+    ):
         with LargestTensor() as watch:
             linear_cross_entropy(**inputs, backend=backend).sum().backward()
         assert watch.numel == largest

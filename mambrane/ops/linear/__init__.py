@@ -5,10 +5,9 @@ from torch import Tensor
 from mambrane.ops.checks import Arguments
 from mambrane.ops.dispatch import Backend, Operation
 
-__all__ = ["linear", "sum_of_outer_products"]
+__all__ = ["linear"]
 
 _linear = Operation("linear")
-_sum_of_outer_products = Operation("linear", "sum_of_outer_products")
 _check = Arguments("linear", mixes_types=False, x="... I", weight_OI="O I", bias_O="O?")
 
 
@@ -32,8 +31,3 @@ def linear(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None, *, backen
     """
     _check(x, weight_OI, bias_O)
     return _linear(backend, x, weight_OI, bias_O)
-
-
-def sum_of_outer_products(left_RO: Tensor, right_RI: Tensor) -> Tensor:
-    """Return left^T right [O, I], the gradient of a weight: for use inside backward passes, not differentiable."""
-    return _sum_of_outer_products("auto", left_RO, right_RI)

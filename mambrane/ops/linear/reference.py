@@ -7,8 +7,3 @@ from torch.nn import functional
 def linear_reference(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> Tensor:
     """Return x W^T + b [..., O]."""
     return functional.linear(x, weight_OI, bias_O)
-
-
-def sum_of_outer_products_reference(left_RO: Tensor, right_RI: Tensor) -> Tensor:
-    """Return left^T right [O, I]."""
-    return left_RO.T @ right_RI
