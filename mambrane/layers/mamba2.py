@@ -130,10 +130,6 @@ class Mamba2(nn.Module):
         skip_E = self.D.repeat_interleave(self.head_channels)
         return self.norm(gated_skip(y_BTE, channels.x_BTE, skip_E, channels.gate_BTE))
 
-    def selection_macs(self, units: int) -> int:
-        """Return the multiply-accumulates a token of `selecting_BTS`: none, it is a sum."""
-        return 0
-
     def _scan_groups(
         self,
         x_BTHP: Tensor,

@@ -229,7 +229,7 @@ class HybridBlock(MixerBlock):
                 for name, p in self.named_parameters(recurse=False)
                 if name not in ("first_bias", "second_bias")
             ),
-            dense_macs_per_token=float(numbers * self.mixer.out_proj.out_features) + self._selection_macs(),
+            dense_macs_per_token=float(numbers * self.mixer.out_proj.out_features),
             state_updates_per_token=3.0 * numbers,
         )
         costs = [
@@ -243,9 +243,6 @@ class HybridBlock(MixerBlock):
         if self.uses_attention:
             costs.append(self.spiking_reads_mamba.cost() + self.mamba_reads_spiking.cost())
         return costs
-
-    def _selection_macs(self) -> float:
-        return 0.0 if self.mode == "parallel" else float(self.mixer.selection_macs(self.first_bias.numel()))
 
 
 def _with_parameters(cost: ComponentCost, *parameters: nn.Parameter) -> ComponentCost:

@@ -34,6 +34,7 @@ from mambrane.kernels.blocks import block_range, copy, count_tasks, scratch, zer
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import doublings, power_of_two
+from mambrane.kernels.operator import is_differentiated
 from mambrane.kernels.strips import clear_rows, load_strips, store_strips
 from mambrane.kernels.threads import parallel_for
 from mambrane.kernels.vectors import (
@@ -70,11 +71,10 @@ def selective_scan_numba(
     if state_BEN is None:
         state_BEN = x_BTE.new_zeros(x_BTE.shape[0], *A_EN.shape)
     floats = (x_BTE, delta_BTE, A_EN.t(), B_BTN, C_BTN, state_BEN.transpose(1, 2))
-    keeps_boundaries = torch.is_grad_enabled() and any(each.requires_grad for each in floats)
     y_BTE, state_BNE, _ = _scan(
         *(each.to(dtype).contiguous() for each in floats),
         no_resets(x_BTE) if resets_BT is None else resets_BT.contiguous(),
-        keeps_boundaries,
+        is_differentiated(*floats),
     )
     return y_BTE.to(x_BTE.dtype), state_BNE.transpose(1, 2)
 

@@ -4,7 +4,8 @@ The formula is in `reference.py`. A task is a block of tokens. With g the gradie
 
     dq = g a z        dz = g a q        dr = g b + e        da = sum over tokens of g z q        db of g r
 
-Spikes of the second population are z and r at once.
+Spikes of the second population are z and r at once. The loops say what a vector is: the compiler would have to suppose
+that so many rows overlap.
 """
 
 # ruff: noqa: ANN001, ANN002, ANN202 -- Numba finds the types of kernels
@@ -19,6 +20,7 @@ from mambrane.kernels.blocks import clear
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.threads import parallel_for
+from mambrane.kernels.vectors import LANES, load_strip, store_strip, zeros
 
 BLOCK_TOKENS = 64
 """Tokens of a task: their number, not that of the threads, decides in which order da and db are added up."""
@@ -112,7 +114,12 @@ def _forward(first, last, gate_R, out_R, q_NE, spikes_NS, code_NS, second_NP, ou
 
 @kernel()
 def _read(gate_S, out_S, q_S, z_S, r_S, read_S, out_of_S):
-    for s in range(z_S.size):
+    zero_L, whole = zeros(z_S, LANES), z_S.size // LANES * LANES
+    for s in range(0, whole, LANES):
+        r_L, gated_L = load_strip(zero_L, r_S, s), load_strip(zero_L, gate_S, s) * load_strip(zero_L, z_S, s)
+        store_strip(r_L, read_S, s)
+        store_strip(gated_L * load_strip(zero_L, q_S, s) + load_strip(zero_L, out_S, s) * r_L, out_of_S, s)
+    for s in range(whole, z_S.size):
         read_S[s] = r_S[s]
         out_of_S[s] = gate_S[s] * z_S[s] * q_S[s] + out_S[s] * r_S[s]
 
@@ -148,24 +155,39 @@ def _backward(first, last, gate_R, out_R, *arguments):
 def _differentiate_first(factors, grads, given, found, sums):
     (gate_S, out_S), (grad_S, grad_read_S), (q_S, z_S, r_S) = factors, grads, given
     (grad_q_S, grad_z_S, grad_r_S), (grad_gate_S, grad_out_S) = found, sums
-    for s in range(z_S.size):
-        grad = grad_S[s]
-        grad_gate_S[s] += grad * (z_S[s] * q_S[s])
-        grad_out_S[s] += grad * r_S[s]
-        gated = grad * gate_S[s]
+    zero_L, whole = zeros(z_S, LANES), z_S.size // LANES * LANES
+    for s in range(0, whole, LANES):
+        grad_L, q_L, z_L = load_strip(zero_L, grad_S, s), load_strip(zero_L, q_S, s), load_strip(zero_L, z_S, s)
+        gated_L = grad_L * load_strip(zero_L, gate_S, s)
+        store_strip(load_strip(zero_L, grad_gate_S, s) + grad_L * (z_L * q_L), grad_gate_S, s)
+        store_strip(load_strip(zero_L, grad_out_S, s) + grad_L * load_strip(zero_L, r_S, s), grad_out_S, s)
+        store_strip(gated_L * z_L, grad_q_S, s)
+        store_strip(gated_L * q_L, grad_z_S, s)
+        store_strip(grad_L * load_strip(zero_L, out_S, s) + load_strip(zero_L, grad_read_S, s), grad_r_S, s)
+    for s in range(whole, z_S.size):
+        gated = grad_S[s] * gate_S[s]
+        grad_gate_S[s] += grad_S[s] * (z_S[s] * q_S[s])
+        grad_out_S[s] += grad_S[s] * r_S[s]
         grad_q_S[s] = gated * z_S[s]
         grad_z_S[s] = gated * q_S[s]
-        grad_r_S[s] = grad * out_S[s] + grad_read_S[s]
+        grad_r_S[s] = grad_S[s] * out_S[s] + grad_read_S[s]
 
 
 @kernel()
 def _differentiate_second(factors, grads, given, found, sums):
     (gate_P, out_P), (grad_P, grad_read_P), (q_P, z_P) = factors, grads, given
     (grad_q_P, grad_z_P), (grad_gate_P, grad_out_P) = found, sums
-    for p in range(z_P.size):
-        grad = grad_P[p]
-        grad_gate_P[p] += grad * (z_P[p] * q_P[p])
-        grad_out_P[p] += grad * z_P[p]
-        gated = grad * gate_P[p]
+    zero_L, whole = zeros(z_P, LANES), z_P.size // LANES * LANES
+    for p in range(0, whole, LANES):
+        grad_L, q_L, z_L = load_strip(zero_L, grad_P, p), load_strip(zero_L, q_P, p), load_strip(zero_L, z_P, p)
+        gated_L, read_L = grad_L * load_strip(zero_L, gate_P, p), grad_L * load_strip(zero_L, out_P, p)
+        store_strip(load_strip(zero_L, grad_gate_P, p) + grad_L * (z_L * q_L), grad_gate_P, p)
+        store_strip(load_strip(zero_L, grad_out_P, p) + grad_L * z_L, grad_out_P, p)
+        store_strip(gated_L * z_L, grad_q_P, p)
+        store_strip(gated_L * q_L + read_L + load_strip(zero_L, grad_read_P, p), grad_z_P, p)
+    for p in range(whole, z_P.size):
+        gated = grad_P[p] * gate_P[p]
+        grad_gate_P[p] += grad_P[p] * (z_P[p] * q_P[p])
+        grad_out_P[p] += grad_P[p] * z_P[p]
         grad_q_P[p] = gated * z_P[p]
-        grad_z_P[p] = gated * q_P[p] + grad * out_P[p] + grad_read_P[p]
+        grad_z_P[p] = gated * q_P[p] + grad_P[p] * out_P[p] + grad_read_P[p]
