@@ -118,8 +118,8 @@ class ReplayBuffer:
     def read(self, indices: Indices) -> MicroBatch:
         """Return the sequences at some indices, one a row."""
         rows, arrays = indices.numpy(), self._arrays
-        tokens = (torch.from_numpy(arrays[name][rows].astype(np.int64)) for name in ("inputs", "targets"))
-        return MicroBatch(*tokens, torch.from_numpy(arrays["resets"][rows]))
+        inputs_BT, targets_BT = (arrays[name][rows].astype(np.int64) for name in ("inputs", "targets"))
+        return MicroBatch(*map(torch.from_numpy, (inputs_BT, targets_BT, arrays["resets"][rows])))
 
     def record_losses(self, losses: dict[int, float]) -> None:
         """Note the loss of each remembered sequence, given by fingerprint; the others are passed over."""

@@ -55,7 +55,6 @@ PLAIN = torch.ones(3)
         torch.ones(2, 3).t(),
         torch.ones(3, device="meta"),
         torch.eye(3).to_sparse(),
-        None,
     ],
     ids=str,
 )
