@@ -88,34 +88,24 @@ _gate = differentiable(
 @kernel()
 def _forward(first, last, weight_D, bias_H, path_ND, u_ND, gated_ND, gate_NH):
     """Do the blocks of tokens first, ..., last - 1."""
-    heads, numbers = bias_H.size, weight_D.size // bias_H.size
     for n in range(first * BLOCK_TOKENS, min(last * BLOCK_TOKENS, path_ND.shape[0])):
-        for h in range(heads):
-            gate_NH[n, h] = bias_H[h] + _dot(weight_D, u_ND[n], h * numbers, numbers)
+        _score(weight_D, bias_H, u_ND[n], gate_NH[n])
         _open(gate_NH[n])
-        for h in range(heads):
-            _scale(path_ND[n], gate_NH[n, h], h * numbers, numbers, gated_ND[n])
+        _gate_path(path_ND[n], gate_NH[n], gated_ND[n])
 
 
 @kernel()
-def _backward(first, last, weight_D, *arguments):
-    """Go back through the blocks of tokens first, ..., last - 1; the partial sums start as zeros."""
-    grad_ND, grad_gate_NH, path_ND, u_ND, gate_NH, grad_path_ND, grad_u_ND, partial_weight_GD, partial_bias_GH = (
-        arguments
-    )
-    heads, one = gate_NH.shape[1], weight_D.dtype.type(1)
-    numbers = weight_D.size // heads
-    for block in range(first, last):
-        grad_weight_D, grad_bias_H = partial_weight_GD[block], partial_bias_GH[block]
-        for n in range(block * BLOCK_TOKENS, min((block + 1) * BLOCK_TOKENS, path_ND.shape[0])):
-            for h in range(heads):
-                start, gate = h * numbers, gate_NH[n, h]
-                of_gate = _dot(grad_ND[n], path_ND[n], start, numbers) + grad_gate_NH[n, h]
-                grad_score = of_gate * gate * (one - gate)
-                grad_bias_H[h] += grad_score
-                _scale(grad_ND[n], gate, start, numbers, grad_path_ND[n])
-                _scale(weight_D, grad_score, start, numbers, grad_u_ND[n])
-                _add_scaled(u_ND[n], grad_score, start, numbers, grad_weight_D)
+def _score(weight_D, bias_H, u_D, score_H):
+    zero_L, numbers = zeros(u_D, LANES), u_D.size // score_H.size
+    for h in range(score_H.size):
+        start, total_L = h * numbers, zero_L
+        whole = start + numbers // LANES * LANES
+        for d in range(start, whole, LANES):
+            total_L = fma(load_strip(zero_L, weight_D, d), load_strip(zero_L, u_D, d), total_L)
+        total = bias_H[h] + sum_of_lanes(total_L)
+        for d in range(whole, start + numbers):
+            total += weight_D[d] * u_D[d]
+        score_H[h] = total
 
 
 @kernel()
@@ -125,32 +115,51 @@ def _open(score_H):
 
 
 @kernel()
-def _dot(left_D, right_D, start, numbers):
-    """Return the product of the numbers of one head."""
-    total_L, whole = zeros(left_D, LANES), start + numbers // LANES * LANES
-    for d in range(start, whole, LANES):
-        total_L = fma(load_strip(total_L, left_D, d), load_strip(total_L, right_D, d), total_L)
-    total = sum_of_lanes(total_L)
-    for d in range(whole, start + numbers):
-        total += left_D[d] * right_D[d]
-    return total
+def _gate_path(path_D, gate_H, gated_D):
+    zero_L, numbers = zeros(path_D, LANES), path_D.size // gate_H.size
+    for h in range(gate_H.size):
+        start = h * numbers
+        whole = start + numbers // LANES * LANES
+        for d in range(start, whole, LANES):
+            store_strip(load_strip(zero_L, path_D, d) * gate_H[h], gated_D, d)
+        for d in range(whole, start + numbers):
+            gated_D[d] = path_D[d] * gate_H[h]
 
 
 @kernel()
-def _scale(x_D, factor, start, numbers, out_D):
-    """Write the numbers of one head, times a factor."""
-    zero_L, whole = zeros(x_D, LANES), start + numbers // LANES * LANES
-    for d in range(start, whole, LANES):
-        store_strip(load_strip(zero_L, x_D, d) * factor, out_D, d)
-    for d in range(whole, start + numbers):
-        out_D[d] = x_D[d] * factor
+def _backward(first, last, weight_D, *arguments):
+    """Go back through the blocks of tokens first, ..., last - 1; the partial sums start as zeros."""
+    grad_ND, grad_gate_NH, path_ND, u_ND, gate_NH, grad_path_ND, grad_u_ND = arguments[:7]
+    partial_weight_GD, partial_bias_GH = arguments[7:]
+    for block in range(first, last):
+        sums = partial_weight_GD[block], partial_bias_GH[block]
+        for n in range(block * BLOCK_TOKENS, min((block + 1) * BLOCK_TOKENS, path_ND.shape[0])):
+            given = grad_ND[n], grad_gate_NH[n], path_ND[n], u_ND[n], gate_NH[n]
+            _differentiate(weight_D, given, (grad_path_ND[n], grad_u_ND[n]), sums)
 
 
 @kernel()
-def _add_scaled(x_D, factor, start, numbers, sum_D):
-    """Add the numbers of one head, times a factor."""
-    zero_L, whole = zeros(x_D, LANES), start + numbers // LANES * LANES
-    for d in range(start, whole, LANES):
-        store_strip(fma(load_strip(zero_L, x_D, d), factor, load_strip(zero_L, sum_D, d)), sum_D, d)
-    for d in range(whole, start + numbers):
-        sum_D[d] += x_D[d] * factor
+def _differentiate(weight_D, given, found, sums):
+    (grad_D, grad_gate_H, path_D, u_D, gate_H), (grad_path_D, grad_u_D) = given, found
+    grad_weight_D, grad_bias_H = sums
+    zero_L, numbers, one = zeros(path_D, LANES), path_D.size // gate_H.size, path_D.dtype.type(1)
+    for h in range(gate_H.size):
+        start, total_L, gate = h * numbers, zero_L, gate_H[h]
+        whole = start + numbers // LANES * LANES
+        for d in range(start, whole, LANES):
+            grad_L = load_strip(zero_L, grad_D, d)
+            total_L = fma(grad_L, load_strip(zero_L, path_D, d), total_L)
+            store_strip(grad_L * gate, grad_path_D, d)
+        total = grad_gate_H[h] + sum_of_lanes(total_L)
+        for d in range(whole, start + numbers):
+            total += grad_D[d] * path_D[d]
+            grad_path_D[d] = grad_D[d] * gate
+        grad_score = total * gate * (one - gate)
+        grad_bias_H[h] += grad_score
+        for d in range(start, whole, LANES):
+            store_strip(load_strip(zero_L, weight_D, d) * grad_score, grad_u_D, d)
+            grad_weight_L = load_strip(zero_L, grad_weight_D, d)
+            store_strip(fma(load_strip(zero_L, u_D, d), grad_score, grad_weight_L), grad_weight_D, d)
+        for d in range(whole, start + numbers):
+            grad_u_D[d] = weight_D[d] * grad_score
+            grad_weight_D[d] += u_D[d] * grad_score
