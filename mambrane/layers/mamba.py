@@ -134,6 +134,10 @@ class Mamba(nn.Module):
         A_EN = -torch.exp(self.A_log)
         return selective_scan(channels.x_BTE, delta_BTE, A_EN, B_BTN, C_BTN, state_BEN=scan_BEN, resets_BT=resets_BT)
 
+    def read(self, y_BTE: Tensor, channels: InnerChannels, first: int, last: int) -> Tensor:
+        """Return C h of the channels from the first up to the last, without gradients, of what `scan` returned."""
+        return y_BTE[..., first:last].detach()
+
     def gated(self, y_BTE: Tensor, channels: InnerChannels) -> Tensor:
         """Return what the last product reads, [B, T, E]: (y + D x) silu(z)."""
         return gated_skip(y_BTE, channels.x_BTE, self.D, channels.gate_BTE)

@@ -17,6 +17,7 @@ from mambrane.ops import (
     causal_trace,
     cfc,
     choose_backend,
+    gated_norm,
     gated_skip,
     hold_back_,
     lif,
@@ -76,6 +77,7 @@ def right(name, B=2, T=T):
             {"x_BTE": x_BTS, "weight_EK": ones(S, K), "bias_E": ones(S), "state_BEK": ones(B, S, K - 1)}
             | {"resets_BT": resets_BT},
         ),
+        "gated_norm": (gated_norm, {"y_BTE": x_BTS, "gate_BTE": x_BTS, "weight_E": ones(S)}),
         "gated_skip": (gated_skip, {"y_BTE": x_BTS, "x_BTE": x_BTS, "skip_E": ones(S), "gate_BTE": x_BTS}),
         "selective_scan": (
             selective_scan,
@@ -182,6 +184,8 @@ HOSTILE = [
     ("causal_conv", {"weight_EK": ones(S, 1, K)}, "weight_EK has shape [4, 1, 3]; wanted [4, K]"),
     ("causal_conv", {"bias_E": None}, "bias_E is None"),
     ("causal_conv", {"state_BEK": ones(2, S, K)}, "state_BEK has shape [2, 4, 3]; wanted [2, 4, 2]"),
+    ("gated_norm", {"gate_BTE": ones(2, 1, S)}, "gate_BTE has shape [2, 1, 4]; wanted [2, 3, 4]"),
+    ("gated_norm", {"weight_E": ones(1)}, "weight_E has shape [1]; wanted [4]"),
     ("gated_skip", {"x_BTE": ones(2, 1, S)}, "x_BTE has shape [2, 1, 4]; wanted [2, 3, 4]"),
     ("gated_skip", {"skip_E": ones(1)}, "skip_E has shape [1]; wanted [4]"),
     ("gated_skip", {"gate_BTE": ones(2, T, S, **meta)}, "gate_BTE is on meta"),

@@ -165,7 +165,10 @@ class HybridBlock(MixerBlock):
 
         selecting_BTS = None if self.mode == "parallel" else self.spikes_select * code_BTS
         y_BTE, scan_state = self.mixer.scan(channels, scan_state, resets_BT=resets_BT, selecting_BTS=selecting_BTS)
-        second_BTP, second_state, post_spikes = self._run_second(first.spikes_BTS, y_BTE, state, tick_resets)
+        heard_BTP = None
+        if self.mode != "parallel":
+            heard_BTP = self.mixer.read(y_BTE, channels, units, units + self.second_bias.numel())
+        second_BTP, second_state, post_spikes = self._run_second(first.spikes_BTS, heard_BTP, state, tick_resets)
 
         q_BTE = self.mixer.gated(y_BTE, channels)
         mamba_BTD = self.mixer.out_proj(q_BTE)
@@ -179,13 +182,11 @@ class HybridBlock(MixerBlock):
         new_state = HybridState(mamba_state, first.state_BS, second_state, code_state, *attention_states)
         return x_BTD + mamba_BTD + gated_BTD, new_state, spiking.activity_of(first.spikes_BTS, post_spikes, gate)
 
-    def _run_second(self, pre_spikes_BTS: Tensor, y_BTE: Tensor, state: HybridState, resets_BT: Resets | None):  # noqa: ANN202
+    def _run_second(self, pre_spikes_BTS: Tensor, heard_BTP: Tensor | None, state: HybridState, resets_BT):  # noqa: ANN001, ANN202
         """Return the read-out per token [B, T, P], the new state, and the spikes per tick (None for a liquid cell)."""
         current_BTP = self.plastic(pre_spikes_BTS) + self.second_bias
         options: dict[str, Any] = {"state_BS": state.second_BS, "resets_BT": resets_BT}
-        if self.mode != "parallel":
-            units, second_units = self.first_bias.numel(), self.second_bias.numel()
-            heard_BTP = y_BTE[..., units : units + second_units].detach()
+        if heard_BTP is not None:
             if self.mode == "sequential":
                 current_BTP = current_BTP + self.ticks.spread(self.mamba_to_second * heard_BTP)
             elif isinstance(self.second, SpikingPopulation):
