@@ -23,6 +23,7 @@ from mambrane.layers.elementwise import softplus
 from mambrane.layers.linear import Linear
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.gated_skip import gated_skip
+from mambrane.ops.linear import linear
 from mambrane.ops.selective_scan import selective_scan
 
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
@@ -126,10 +127,16 @@ class Mamba(nn.Module):
             selecting_BTS: what is added to the first S channels where step size, B and C are read from them, and
                 nowhere else.
         """
-        read_BTE = channels.x_BTE
-        if selecting_BTS is not None:
-            read_BTE = read_BTE + functional.pad(selecting_BTS, (0, read_BTE.shape[-1] - selecting_BTS.shape[-1]))
-        dt_BTR, B_BTN, C_BTN = self.x_proj(read_BTE).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+        if selecting_BTS is None:
+            dtBC_BTF = self.x_proj(channels.x_BTE)
+        elif selecting_BTS.device.type == "cpu":
+            missing = channels.x_BTE.shape[-1] - selecting_BTS.shape[-1]
+            dtBC_BTF = self.x_proj(channels.x_BTE + functional.pad(selecting_BTS, (0, missing)))
+        else:
+            # There the sum would be kept for the backward pass, and a small product more costs next to nothing.
+            weight_FS = self.x_proj.weight[:, : selecting_BTS.shape[-1]].contiguous()
+            dtBC_BTF = self.x_proj(channels.x_BTE) + linear(selecting_BTS, weight_FS)
+        dt_BTR, B_BTN, C_BTN = dtBC_BTF.split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         delta_BTE = softplus(self.dt_proj(dt_BTR))
         A_EN = -torch.exp(self.A_log)
         return selective_scan(channels.x_BTE, delta_BTE, A_EN, B_BTN, C_BTN, state_BEN=scan_BEN, resets_BT=resets_BT)
