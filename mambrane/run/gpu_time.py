@@ -89,7 +89,7 @@ SEQUENTIAL = {
     "causal_trace.forward": 10.6,
     "causal_trace.backward": 25.1,
 }
-"""Kernels that take a sequence tick by tick, and instructions of a tick, counted as the scan's; a warp issues one a cycle."""
+"""Kernels that go tick by tick, and instructions of a tick, counted as those of the scan; a warp issues one a cycle."""
 PASSES_OVER_WEIGHTS = {"add up gradients": 3, "norm and clip": 3, "AdamW": 7, "copy before the gate": 2, "check": 1}
 """Reads and writes of float32 numbers for each weight, in every step."""
 PASSES_OF_METHODS = {"meta-plasticity": 10, "average": 3}
