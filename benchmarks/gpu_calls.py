@@ -1,8 +1,8 @@
 """What the base preset calls on a GPU, on the meta device: shapes and types, no numbers, no memory, no GPU.
 
 A micro-batch of 8 sequences of 256 tokens under bfloat16 autocast, with resets and no state before, as in training; its
-Mamba-2 has heads of 64 channels. Each call runs forward and backward; the kernels that it would start are its launches
-(`mambrane.kernels.triton.launch`).
+Mamba-2 has heads of 64 channels and 128 states, as published. Each call runs forward and backward; the kernels that it
+would start are its launches (`mambrane.kernels.triton.launch`).
 """
 
 from collections.abc import Callable, Iterator
@@ -17,6 +17,7 @@ from mambrane.ops import (
     causal_conv,
     causal_trace,
     cfc,
+    gated_norm,
     gated_skip,
     lif,
     ltc,
@@ -25,7 +26,7 @@ from mambrane.ops import (
     ssd,
 )
 
-BATCH, TOKENS, EXPANDED, STATES, TAPS, UNITS, HEADS, LAYERS = 8, 256, 1024, 32, 4, 128, 16, 8
+BATCH, TOKENS, EXPANDED, STATES, TAPS, UNITS, HEADS, HEAD_STATES, LAYERS = 8, 256, 1024, 32, 4, 128, 16, 128, 8
 
 
 def half(*shape: int) -> Tensor:
@@ -61,6 +62,11 @@ def _gated_skip() -> tuple[Tensor, ...]:
     return (gated_skip(y_BTE, x_BTE, whole(EXPANDED), gate_BTE),)
 
 
+def _gated_norm() -> tuple[Tensor, ...]:
+    y_BTE, gate_BTE = (half(BATCH, TOKENS, EXPANDED) for _ in range(2))
+    return (gated_norm(y_BTE, gate_BTE, whole(EXPANDED)),)
+
+
 def _spike_pairs() -> tuple[Tensor, ...]:
     pre, post = ([whole(BATCH, TOKENS, UNITS)] * LAYERS for _ in range(2))
     return spike_pairs(pre, post, decay_plus=0.9, decay_minus=0.9, resets_BT=_resets())
@@ -68,8 +74,8 @@ def _spike_pairs() -> tuple[Tensor, ...]:
 
 def _ssd() -> tuple[Tensor, ...]:
     x_BTHP, delta_BTH = half(BATCH, TOKENS, HEADS, EXPANDED // HEADS), whole(BATCH, TOKENS, HEADS)
-    B_BTN, C_BTN = half(BATCH, TOKENS, STATES), half(BATCH, TOKENS, STATES)
-    return ssd(x_BTHP, delta_BTH, whole(HEADS), B_BTN, C_BTN, resets_BT=_resets())[:1]
+    B_BTN, C_BTN = half(BATCH, TOKENS, HEAD_STATES), half(BATCH, TOKENS, HEAD_STATES)
+    return ssd(x_BTHP, delta_BTH, whole(HEADS), B_BTN, C_BTN, skip_H=whole(HEADS), resets_BT=_resets())[:1]
 
 
 def _cfc() -> tuple[Tensor, ...]:
@@ -94,6 +100,7 @@ CALLS: dict[str, Callable[[], tuple[Tensor, ...]]] = {
     "causal_trace": _trace,
     "causal_conv": _conv,
     "gated_skip": _gated_skip,
+    "gated_norm": _gated_norm,
     "spike_pairs": _spike_pairs,
     "ssd": _ssd,
     "cfc": _cfc,

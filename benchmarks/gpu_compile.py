@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.environments import ROOT
 from benchmarks.gpu_calls import launches
-from mambrane.kernels.triton.launch import NVIDIA_OPTIONS, Launch, is_interpreting
+from mambrane.kernels.triton.launch import Launch, is_interpreting, options_for
 
 TARGETS = ("sm_80", "sm_90", "sm_100", "sm_120", "gfx942")
 RESULTS, PAGE = ROOT / "benchmarks/results/gpu_compile.json", ROOT / "docs/gpu.md"
@@ -102,11 +102,10 @@ def compile_one(operation: str, launch: Launch, target: str) -> Compiled:
     source = ASTSource(fn=function, signature=signature, constexprs=constants, attrs=attributes)
     is_amd = target.startswith("gfx")
     gpu = GPUTarget("hip", target, 64) if is_amd else GPUTarget("cuda", int(target.removeprefix("sm_")), 32)
-    left_out = NVIDIA_OPTIONS if is_amd else ()
-    options = {name: value for name, value in launch.options.items() if name not in left_out}
+    options = options_for(launch.options, is_amd=is_amd)
     binary = triton.compile(source, target=gpu, options=options)
     read = _read_amd if is_amd else _read_nvidia
-    warps = launch.options.get("num_warps", 4)
+    warps = options.get("num_warps", 4)
     return Compiled(operation, launch.kernel, target, **read(binary, warps, _tokens(launch)))
 
 

@@ -50,12 +50,23 @@ CPU = torch.device("cpu")
 VOCABULARY = {"tiny": 257, "small": 257, "base": 8192}
 COPY_FLOATS = 2**25
 PARTS = {
-    "products": ("mkldnn::_linear_pointwise", "aten::mm", "aten::addmm", "aten::bmm"),
+    "products": (
+        "mkldnn::_linear_pointwise",
+        "aten::mm",
+        "aten::addmm",
+        "aten::bmm",
+        "mambrane::sum_of_outer_products",
+    ),
     "attention": ("mambrane::windowed_attention", "mambrane_windowed_attention"),
     "selective scan": ("mambrane::selective_scan", "mambrane_selective_scan"),
     "neurons and traces": ("mambrane::lif", "mambrane_lif", "mambrane::causal_trace", "mambrane_causal_trace"),
     "convolution": ("mambrane::causal_conv", "mambrane_causal_conv"),
     "skip and gate": ("mambrane::gated_skip", "mambrane_gated_skip"),
+    "norms, steps, decays, gates, read-out, loss": tuple(
+        beginning + name
+        for name in ("rms_norm", "softplus", "steered_decay", "head_gate", "spike_read_out", "nats_of", "gradient_of")
+        for beginning in ("mambrane::", "mambrane_")
+    ),
     "copies and zeros": ("aten::copy_", "aten::cat", "aten::fill_", "aten::zero_"),
     "optimizer": ("aten::_fused_adamw",),
 }

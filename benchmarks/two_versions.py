@@ -1,5 +1,8 @@
 """Two checkouts of Mambrane in turns, in one run: `python -m benchmarks.two_versions OLD NEW`.
 
+With `--hybrid`: forward and backward of the hybrid model of the tiny preset, every part on, in place of all this; both
+checkouts must have the block of today.
+
 Each checkout works in a process of its own, with the Python of its own environment, and is asked for one call after the
 other, so that whatever else the machine does meets both. Time is that of the processor, all threads together, which
 other programs change least. Only what both have is compared: operations forward and
@@ -81,6 +84,7 @@ def cases() -> dict[str, Callable[[], list[Any]]]:
         ),
         "spike_pairs (STDP)": pairs,
         "step of a plain Mamba": _engine_step(draw),
+        HYBRID: _hybrid(),
     }
 
 
@@ -120,6 +124,39 @@ def _engine_step(draw: Callable[..., Any]) -> Callable[[], list[Any]]:
 
     def run() -> list[Any]:
         return [torch.tensor(next(results).loss)]
+
+    return run
+
+
+def _hybrid() -> Callable[[], list[Any]]:
+    """Return a call of the model of the tiny preset, every part on, forward and backward; the first makes it."""
+    import torch
+
+    made: list[Any] = []
+
+    def run() -> list[Any]:
+        from mambrane.models.config import ModelConfig
+        from mambrane.models.language_model import LanguageModel
+
+        if not made:
+            parts = {"use_mamba": True, "use_adaptive_gating": True, "use_cross_attention": True}
+            sizes = {
+                "hidden_dim": D,
+                "num_layers": 2,
+                "spiking_units": S,
+                "mamba_d_state": N,
+                "cross_attn_window": WINDOW,
+            }
+            generator = torch.Generator().manual_seed(3)
+            made.append(LanguageModel(ModelConfig(**parts, **sizes), VOCAB, generator))
+            made[0].reset_parameters(generator)
+            made.append(torch.randint(VOCAB, (B, T + 1), generator=generator))
+        model, tokens = made
+        nats = model(tokens[:, :-1].contiguous(), targets_BT=tokens[:, 1:].contiguous()).nats_BT
+        nats.sum().backward()
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+        model.zero_grad(set_to_none=True)
+        return [nats, *gradients]
 
     return run
 
@@ -178,6 +215,7 @@ class Worker:
         return json.loads(line)
 
 
+HYBRID = "hybrid model, every part on"
 NAMES = (
     "lif",
     "selective_scan",
@@ -191,12 +229,12 @@ NAMES = (
 )
 
 
-def compare(old: Path, new: Path, *, rounds: int, threads: int) -> Iterator[str]:
+def compare(old: Path, new: Path, *, names: Sequence[str], rounds: int, threads: int) -> Iterator[str]:
     """Yield a line of the table for each case."""
     workers = [Worker(old, threads), Worker(new, threads)]
     yield "| | old, ms (fastest) | new, ms (fastest) | new / old, median of pairs | middle half of the pairs |"
     yield "|---|---:|---:|---:|---|"
-    for name in NAMES:
+    for name in names:
         for _ in range(3):
             answers = [worker.call(name) for worker in workers]
         for one, other in zip(*(answer["sums"] for answer in answers), strict=True):
@@ -220,6 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("new", type=Path, nargs="?", help="the other one")
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--hybrid", action="store_true", help="the hybrid model in place of operations and plain Mamba")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.work:
@@ -227,7 +266,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if options.old is None or options.new is None:
         parser.error("two checkouts")
-    for line in compare(options.old, options.new, rounds=options.rounds, threads=options.threads):
+    names = (HYBRID,) if options.hybrid else NAMES
+    for line in compare(options.old, options.new, names=names, rounds=options.rounds, threads=options.threads):
         print(line, flush=True)
     return 0
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mambrane.ops import causal_conv, causal_trace, gated_skip, lif, selective_scan, ssd, windowed_attention
+from mambrane.ops import causal_conv, causal_trace, gated_norm, gated_skip, lif, selective_scan, ssd, windowed_attention
 from mambrane.ops.linear_cross_entropy import linear_cross_entropy
 
 
@@ -81,6 +81,7 @@ def calls(sizes: Sizes = BASE) -> dict[str, Call]:
         "lif": Call(lif, [normal(B, T, S), 0.9 + positive(B, T, S)], documents),
         "causal_trace": Call(causal_trace, [normal(B, T, S)], {**documents, "decay": 0.95}),
         "causal_conv": Call(causal_conv, [normal(B, T, E), normal(E, 4), normal(E)], documents),
+        "gated_norm": Call(gated_norm, [normal(B, T, E), normal(B, T, E), normal(E)], {}),
         "gated_skip": Call(gated_skip, [normal(B, T, E), normal(B, T, E), normal(E), normal(B, T, E)], {}),
         "windowed_attention": Call(
             windowed_attention, [normal(B, T, D // 2) for _ in range(3)], {**documents, "heads": 16, "window": 64}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.gpu.calls import BASE, Call, Sizes, calls
 from benchmarks.gpu.measurement import TOLERANCE, largest_difference, median_s
-from mambrane.ops import causal_conv, gated_skip
+from mambrane.ops import causal_conv, gated_norm, gated_skip
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,7 @@ def installed_peers() -> list[Peer]:
         Peer("ssd", "mamba_ssm", "mamba_ssm.ops.triton.ssd_combined", _ssd),
         Peer("causal_conv", "causal_conv1d", "causal_conv1d", _conv),
         Peer("causal_conv", "the reference, compiled", "torch", _compiled(causal_conv)),
+        Peer("gated_norm", "the reference, compiled", "torch", _compiled(gated_norm)),
         Peer("gated_skip", "the reference, compiled", "torch", _compiled(gated_skip)),
     ]
 

@@ -59,7 +59,8 @@ def whole_prediction() -> dict[str, Any]:
         "is_predicted": True,
         "gpu": H100._asdict(),
         "constants": {name: getattr(gpu_time, name) for name in CONSTANTS}
-        | {"SCAN": gpu_time.SCAN, "PASSES_OVER_WEIGHTS": gpu_time.PASSES_OVER_WEIGHTS},
+        | {"SCAN": gpu_time.SCAN, "SSD": {" ".join(map(str, key)): numbers for key, numbers in gpu_time.SSD.items()}}
+        | {"PASSES_OVER_WEIGHTS": gpu_time.PASSES_OVER_WEIGHTS},
         "sources": "mambrane/run/gpu_time.py says below each constant where it is from",
         "preset": "base",
         "launches_per_micro_batch": base["launches_per_micro_batch"],

@@ -7,26 +7,30 @@ Which Fisher: labels are sampled from the model's own distribution and the gradi
 squared, which estimates the true Fisher information. True labels would give the empirical Fisher, and squaring the
 gradient of a batch mean would shrink it by the batch size (van de Ven, arXiv 2502.11756).
 
-Several processes share the sequences; each sequence has a generator of its own, so whoever looks at it draws the same.
-Where weights lie in pieces, of which a pass needs all, they look at each sequence together, and each keeps its piece.
+Several sequences go through the model in one pass (sequence_gradients.py), which is what a GPU needs. Several processes
+share the sequences; each sequence has a generator of its own, so whoever looks at it draws the same. Where weights lie
+in pieces, of which a pass needs all, they look at one sequence at a time together, and each keeps its piece.
 
 Sources: Kirkpatrick et al., PNAS 114 (2017); Aljundi et al., Memory Aware Synapses (arXiv 1711.09601), equation 3.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import nll_loss
 
+from mambrane.continual.sequence_gradients import gradients_by_sequence, passes_over
 from mambrane.core.shapes import IGNORED_TARGET
-from mambrane.data.batch import MicroBatch
+from mambrane.data.batch import MicroBatch, joined
 from mambrane.engine.epoch import Loader
 from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.shards import is_sharded, own_numbers, totals
 from mambrane.engine.snapshot import evaluation_mode
+from mambrane.models.language_model import LanguageModel
 
 
 def sampled_fisher(
@@ -114,25 +118,42 @@ def _mean_over_sequences(
     size_of: Callable[[Tensor], Tensor],
     ranks: Ranks,
 ) -> dict[str, Tensor]:
-    """Return the mean of size_of(gradient of scalar_of(logits, index)), one sequence at a time, targets that count."""
+    """Return the mean over sequences of size_of(gradient of scalar_of(logits, index)), from targets that count."""
     if not sequences:
         return {}
     parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     sums = {name: torch.zeros_like(own_numbers(parameter)) for name, parameter in parameters.items()}
+
+    def add(name: str, gradients_Q: Tensor) -> None:
+        sums[name].add_(size_of(gradients_Q).sum(dim=0))
+
     together = is_sharded(model)
-    for index in range(len(sequences)) if together else ranks.share_of(len(sequences)):
-        inputs_BT, targets_BT, resets_BT = sequences[index].to(device)
-        model.zero_grad(set_to_none=True)
-        # The model that has learned is looked at, without dropout.
-        with evaluation_mode(model):
-            logits_BTV = model(inputs_BT, resets_BT=resets_BT).logits_BTV
-        scalar_of(logits_BTV[targets_BT != IGNORED_TARGET].float(), index).backward()
-        for name, parameter in parameters.items():
-            if parameter.grad is not None:
-                # Together, the gradient is the sum of equal ones.
-                gradient = own_numbers(parameter.grad) / ranks.size if together else parameter.grad
-                sums[name].add_(size_of(gradient))
+    which = range(len(sequences)) if together else ranks.share_of(len(sequences))
+    one_by_one = together or (isinstance(model, LanguageModel) and model.checkpoint_activations)
+    # The model that has learned is looked at, without dropout.
+    with evaluation_mode(model):
+        for places in ([place] for place in which) if one_by_one else passes_over(sequences, which):
+            batch = joined(*(sequences[place] for place in places)).to(device)
+            total_of = partial(_total, scalar_of, places, batch.targets_BT)
+            if len(places) > 1:
+                gradients_by_sequence(model, batch, total_of, add)
+                continue
+            model.zero_grad(set_to_none=True)
+            total_of(model(batch.inputs_BT, resets_BT=batch.resets_BT).logits_BTV).backward()
+            for name, parameter in parameters.items():
+                if parameter.grad is not None:
+                    # Together, the gradient is the sum of equal ones.
+                    gradient = own_numbers(parameter.grad) / ranks.size if together else parameter.grad
+                    sums[name].add_(size_of(gradient))
     model.zero_grad(set_to_none=True)
     if not together:
         ranks.sum_(*sums.values())
     return {name: total / len(sequences) for name, total in sums.items()}
+
+
+def _total(
+    scalar_of: Callable[[Tensor, int], Tensor], places: Sequence[int], targets_QT: Tensor, logits_QTV: Tensor
+) -> Tensor:
+    """Return the sum over sequences of the scalar of the logits whose targets count."""
+    rows = zip(places, logits_QTV.unbind(), (targets_QT != IGNORED_TARGET).unbind(), strict=True)
+    return torch.stack([scalar_of(logits_TV[counts_T].float(), place) for place, logits_TV, counts_T in rows]).sum()

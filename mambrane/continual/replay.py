@@ -26,6 +26,7 @@ reservoir.py says which sequence enters where, with the sources.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -184,7 +185,7 @@ class Replay(Method):
         return is_replayed_B
 
     def _rows_to_replay(self, num_rows: int) -> int:
-        if not any((buffer.tasks < self.task_index).any() for buffer in (self.buffer, self.written)):
+        if not any(buffer.has_before(self.task_index) for buffer in (self.buffer, self.written)):
             return 0
         self.rows_seen += num_rows if self.clock is None else num_rows * self.clock.pace
         num_replayed = max(0, min(self._rows_due() - self.rows_replayed, num_rows))
@@ -196,9 +197,13 @@ class Replay(Method):
         return int(self.config.replay_fraction * self.rows_seen + 1e-6)
 
     def _draw(self, num_rows: int) -> MicroBatch:
-        weights = torch.cat([self._weights(self.buffer), self._weights(self.written)])
-        too_few = int((weights > 0).sum()) < num_rows
+        weights = self._weights(self.buffer)
+        if self.written.size:
+            weights = torch.cat([weights, self._weights(self.written)])
+        too_few = bool(np.count_nonzero(weights.numpy() > 0) < num_rows)
         drawn = torch.multinomial(weights, num_rows, too_few, generator=self._generator)
+        if not self.written.size:
+            return self.buffer.read(drawn)
         from_buffer, from_written = drawn[drawn < self.buffer.size], drawn[drawn >= self.buffer.size] - self.buffer.size
         return joined(self.buffer.read(from_buffer), self.written.read(from_written))
 
@@ -206,9 +211,10 @@ class Replay(Method):
         """Return how likely each index is to be drawn, up to a factor; 0 for the task that is being learned."""
         buffer = buffer or self.buffer
         tasks, losses = buffer.tasks, buffer.losses
-        is_earlier = (tasks < self.task_index).float()
         if self.config.replay_strategy == "balanced":
-            return is_earlier / tasks.bincount()[tasks]
+            tasks_N = tasks.numpy()
+            return torch.from_numpy((tasks_N < self.task_index) / np.bincount(tasks_N).astype(np.float32)[tasks_N])
+        is_earlier = (tasks < self.task_index).float()
         if self.config.replay_strategy == "importance":
             # A sequence without a known loss counts as an average one; a loss of zero would never be seen again.
             is_known = losses.isfinite()
@@ -233,12 +239,13 @@ class Replay(Method):
         for row in range(share):
             is_full = self.written.size == self.written.capacity
             index = index_of_largest_task(self.written, self._generator) if is_full else self.written.size
-            self.written.write(index, sequences.rows(slice(row, row + 1)), last_task)
+            self.written.write(index, sequences, last_task, row=row)
 
     def _offer(self, sequences: MicroBatch) -> None:
         """Show new sequences to the reservoir, one after the other; it keeps each or not."""
         if self.buffer.capacity == 0:
             return
+        sequences = sequences.to("cpu")
         for row in range(len(sequences.inputs_BT)):
             self.num_seen[self.task_index] += 1
             if self.config.replay_strategy == "uniform":
@@ -246,7 +253,7 @@ class Replay(Method):
             else:
                 index = index_in_share(self.buffer, self.task_index, self.num_seen[self.task_index], self._generator)
             if index is not None:
-                self.buffer.write(index, sequences.rows(slice(row, row + 1)), self.task_index)
+                self.buffer.write(index, sequences, self.task_index, row=row)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the buffer, every counter and the generator."""

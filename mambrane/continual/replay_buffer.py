@@ -6,6 +6,7 @@ Tokens are kept as int32. A sequence is found again by its fingerprint, a 64-bit
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float32, Int64
 from torch import Tensor
@@ -40,11 +41,14 @@ class ReplayBuffer:
         self._tasks = torch.zeros(capacity, dtype=torch.int64)
         self._losses = torch.zeros(capacity, dtype=torch.float32)
         self._fingerprints = torch.zeros(capacity, dtype=torch.int64)
+        # The same memory: what is done row by row in every step would cost torch several times as long.
+        self._arrays = {name: column.numpy() for name, column in self._columns().items()}
         generator = make_generator(0, "fingerprint")
         multipliers_T = torch.randint(1 << 62, (sequence_length,), generator=generator) * 2 + 1
+        self._multipliers_T = multipliers_T.numpy()
         self._multipliers = {multipliers_T.device: multipliers_T}
         """Of the polynomial, on each device that has asked: a GPU would wait for a copy."""
-        self._overwritten: list[tuple[int, list[Tensor]]] = []
+        self._overwritten: list[tuple[int, list[np.ndarray]]] = []
         """Indices written to since the last undo point and what they held, in the order of writing."""
 
     @property
@@ -73,28 +77,39 @@ class ReplayBuffer:
         """Return the indices that hold sequences of a task."""
         return (self.tasks == task).nonzero().flatten()
 
-    def write(self, index: int, sequence: MicroBatch, task: int) -> None:
-        """Put a sequence (a micro-batch of one row) at an index; index `size` is the next free one."""
+    def count_of(self, task: int) -> int:
+        """Return how many sequences of a task are remembered."""
+        return int(np.count_nonzero(self._arrays["tasks"][: self.size] == task))
+
+    def has_before(self, task: int) -> bool:
+        """Return whether sequences of earlier tasks are remembered."""
+        return bool((self._arrays["tasks"][: self.size] < task).any())
+
+    def write(self, index: int, sequences: MicroBatch, task: int, *, row: int = 0) -> None:
+        """Put a row of a micro-batch at an index; index `size` is the next free one."""
         assert index <= self.size < self.capacity or index < self.size, f"index {index} of {self.size}"
+        arrays = self._arrays
         if index < self.size:
-            self._overwritten.append((index, [column[index].clone() for column in self._columns().values()]))
-        self._inputs[index] = sequence.inputs_BT[0]
-        self._targets[index] = sequence.targets_BT[0]
-        self._resets[index] = sequence.resets_BT[0]
-        self._tasks[index] = task
-        self._losses[index] = torch.nan
-        self._fingerprints[index] = self.fingerprints_of(sequence)[0]
+            self._overwritten.append((index, [column[index].copy() for column in arrays.values()]))
+        inputs_T = sequences.inputs_BT.numpy(force=True)[row]
+        arrays["inputs"][index] = inputs_T
+        arrays["targets"][index] = sequences.targets_BT.numpy(force=True)[row]
+        arrays["resets"][index] = sequences.resets_BT.numpy(force=True)[row]
+        arrays["tasks"][index] = task
+        arrays["losses"][index] = np.nan
+        # As `fingerprints_of`.
+        arrays["fingerprints"][index] = (inputs_T * self._multipliers_T).sum()
         self.size = max(self.size, index + 1)
 
     def undo_point(self) -> Callable[[], None]:
         """Return what undoes every `write` from here on; it is good until the next undo point is taken."""
         size = self.size
-        overwritten: list[tuple[int, list[Tensor]]] = []
+        overwritten: list[tuple[int, list[np.ndarray]]] = []
         self._overwritten = overwritten
 
         def undo() -> None:
             for index, row in reversed(overwritten):
-                for column, value in zip(self._columns().values(), row, strict=True):
+                for column, value in zip(self._arrays.values(), row, strict=True):
                     column[index] = value
             self.size = size
 
@@ -102,7 +117,9 @@ class ReplayBuffer:
 
     def read(self, indices: Indices) -> MicroBatch:
         """Return the sequences at some indices, one a row."""
-        return MicroBatch(self._inputs[indices].long(), self._targets[indices].long(), self._resets[indices])
+        rows, arrays = indices.numpy(), self._arrays
+        inputs_BT, targets_BT = (arrays[name][rows].astype(np.int64) for name in ("inputs", "targets"))
+        return MicroBatch(*map(torch.from_numpy, (inputs_BT, targets_BT, arrays["resets"][rows])))
 
     def record_losses(self, losses: dict[int, float]) -> None:
         """Note the loss of each remembered sequence, given by fingerprint; the others are passed over."""

@@ -24,10 +24,9 @@ def index_in_share(buffer: ReplayBuffer, task: int, num_seen: int, generator: to
     All tasks up to this one have equal shares; earlier ones give up what is above theirs. None if it goes nowhere.
     """
     share = max(1, buffer.capacity // (task + 1))
-    own = buffer.indices_of(task)
-    if len(own) == share:
+    if buffer.count_of(task) == share:
         index = _random_below(num_seen, generator)
-        return int(own[index]) if index < share else None
+        return int(buffer.indices_of(task)[index]) if index < share else None
     return buffer.size if buffer.size < buffer.capacity else index_of_largest_task(buffer, generator)
 
 

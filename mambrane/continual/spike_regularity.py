@@ -18,7 +18,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from mambrane.data.batch import MicroBatch
+from mambrane.continual.sequence_gradients import passes_over
+from mambrane.data.batch import MicroBatch, joined
 from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.shards import is_sharded, own_numbers, piece_of
 from mambrane.engine.snapshot import evaluation_mode
@@ -47,11 +48,11 @@ def spike_regularity(
     # A pass over weights in pieces needs all processes, and begins at the whole model.
     together = is_sharded(model)
     run = model if together else model.hidden_states
-    for index in range(len(sequences)) if together else ranks.share_of(len(sequences)):
-        sequence = sequences[index].to(device)
+    for places in passes_over(sequences, range(len(sequences)) if together else ranks.share_of(len(sequences))):
+        batch = joined(*(sequences[place] for place in places)).to(device)
         with evaluation_mode(model), torch.no_grad():
-            activity = run(sequence.inputs_BT, resets_BT=sequence.resets_BT).activity
-        resets_BT, read_BT = ticks.spread_resets(sequence.resets_BT), ticks.spread(sequence.is_read_BT)
+            activity = run(batch.inputs_BT, resets_BT=batch.resets_BT).activity
+        resets_BT, read_BT = ticks.spread_resets(batch.resets_BT), ticks.spread(batch.is_read_BT)
         for name, sides in model.synapse_spikes(activity).items():
             found = [interval_sums(spikes_BTN, resets_BT, read_BT) for spikes_BTN in sides]
             sums[name] = [old + new for old, new in zip(sums[name], found, strict=True)]

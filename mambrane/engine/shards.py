@@ -23,6 +23,8 @@ from mambrane.core.errors import UserError
 from mambrane.engine.ranks import Ranks
 from mambrane.kernels.arguments import leave_memory_free
 
+_PLAIN = (Tensor, nn.Parameter)
+
 
 def shard_(model: nn.Module, blocks: Iterable[nn.Module], ranks: Ranks, device: torch.device) -> None:
     """Replace the model's parameters by the pieces of this rank; the model is called as before, by all ranks together.
@@ -60,7 +62,8 @@ def is_sharded(model: nn.Module) -> bool:
 
 def is_piece(tensor: Tensor) -> TypeGuard[Any]:
     """Return whether a tensor stands for one that lies in pieces on all ranks (a DTensor)."""
-    return hasattr(tensor, "device_mesh")
+    # Asking a plain tensor for what it does not have costs more than all else that is done with a small one.
+    return type(tensor) not in _PLAIN and hasattr(tensor, "device_mesh")
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -6,14 +6,17 @@ costs as much as the work on a small weight. This one call takes numbers: where 
 
 # ruff: noqa: ANN001, ANN201, ANN202 -- Numba finds the types of kernels
 
+import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import numpy as np
+import torch
 from numba import carray, types
 from numba.extending import intrinsic
 from torch import Tensor
 
+from mambrane.kernels.arguments import are_alike
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.numba_internals import ir
 
@@ -36,17 +39,27 @@ def addresses_of(*lists: Sequence[Tensor]) -> Addresses:
         ValueError: lists that differ in shapes or types, or tensors that are not contiguous on the CPU. A kernel would
             read and write beside them.
     """
-    shapes, dtype = [tensor.shape for tensor in lists[0]], lists[0][0].dtype
+    first = lists[0][0]
+    shapes = [*map(Tensor.size, lists[0])]
     for tensors in lists:
-        if [tensor.shape for tensor in tensors] != shapes or any(tensor.dtype is not dtype for tensor in tensors):
-            raise ValueError(f"lists of tensors that differ in shapes or types; wanted {shapes} in {dtype}")
-        if not all(tensor.is_contiguous() and tensor.is_cpu for tensor in tensors):
-            raise ValueError("a tensor that is not contiguous on the CPU; wanted all of them")
+        if not first.is_cpu or [*map(Tensor.size, tensors)] != shapes or not are_alike(tensors, first):
+            _refuse(tensors, shapes, first.dtype)
     return Addresses(
-        np.array([[tensor.data_ptr() for tensor in tensors] for tensors in lists], dtype=np.uint64),
-        np.array([shape.numel() for shape in shapes]),
-        lists[0][0].detach().flatten()[:0].numpy(),
+        np.array([[*map(Tensor.data_ptr, tensors)] for tensors in lists], dtype=np.uint64),
+        np.array([*map(Tensor.numel, lists[0])]),
+        _prototype_of(first.dtype),
     )
+
+
+def _refuse(tensors: Sequence[Tensor], shapes: Sequence[torch.Size], dtype: torch.dtype) -> NoReturn:
+    if [tensor.shape for tensor in tensors] != shapes or any(tensor.dtype is not dtype for tensor in tensors):
+        raise ValueError(f"lists of tensors that differ in shapes or types; wanted {shapes} in {dtype}")
+    raise ValueError("a tensor that is not contiguous on the CPU; wanted all of them")
+
+
+@functools.cache
+def _prototype_of(dtype: torch.dtype) -> np.ndarray:
+    return torch.empty(0, dtype=dtype).numpy()
 
 
 @kernel(makes_arrays=True)

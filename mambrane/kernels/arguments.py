@@ -1,10 +1,12 @@
 """What kernels do with their arguments: choose the type to compute in, hand tensors to Numba, add up rows."""
 
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:
@@ -30,6 +32,22 @@ def arrays(*arguments: Any) -> list[Any]:  # noqa: ANN401 -- tensors and numbers
     What a kernel writes must be contiguous: empty_like and zeros_like of an argument are, if the argument is.
     """
     return [_array_of(each.contiguous()) if isinstance(each, Tensor) else each for each in arguments]
+
+
+_PLAIN = frozenset({Tensor, nn.Parameter})
+_kind_of = attrgetter("dtype", "device", "layout", "is_nested")
+
+
+def are_alike(tensors: Sequence[Tensor], like: Tensor) -> bool:
+    """Return whether all are plain contiguous tensors of the type and on the device of another.
+
+    A quick look for lists of many tensors, in loops that are not Python's own; it does not say which one differs.
+    """
+    return (
+        _PLAIN.issuperset(map(type, tensors))
+        and {_kind_of(like)}.issuperset(map(_kind_of, tensors))
+        and all(map(Tensor.is_contiguous, tensors))
+    )
 
 
 def leave_memory_free() -> None:

@@ -6,6 +6,7 @@ contiguous and that no index is negative, and only then become loops over them v
 
 # ruff: noqa: ANN001, ANN201, ANN202 -- Numba finds the types of kernels
 
+import numpy as np
 from numba import types
 from numba.extending import intrinsic
 
@@ -56,6 +57,18 @@ def scratch(typing_context, num_rows, width, prototype):
         return result._getvalue()
 
     return array(types.intp, types.intp, prototype), code
+
+
+@kernel(makes_arrays=True)
+def zeros_in_lines(num_rows, width, prototype):
+    """Return rows of zeros of the type of an array that begin with a line of the cache.
+
+    A vector as wide as a line that stands across two of them is read and written twice.
+    """
+    spare = LINE_BYTES // prototype.itemsize
+    memory_W = np.zeros(num_rows * width + spare, prototype.dtype)
+    skipped = -memory_W.ctypes.data % LINE_BYTES // prototype.itemsize
+    return memory_W[skipped : skipped + num_rows * width].reshape(num_rows, width)
 
 
 @kernel()

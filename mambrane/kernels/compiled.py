@@ -35,6 +35,8 @@ _SHARED_FILES = (
     "numba_math.py",
     "prefetch.py",
     "products.py",
+    "strips.py",
+    "quads.py",
     "tiles.py",
     "vectors.py",
 )

@@ -21,18 +21,24 @@ __all__ = [
     "TRIED_VERSIONS",
     "CompileResult",
     "CompileResultCacheImpl",
+    "SingleLevelFunction",
     "below_autograd",
     "destroy_library",
     "dumps",
     "get_host_cpu_features",
     "get_or_insert_function",
     "ir",
+    "is_shown_for_batch",
     "make_array",
     "njit",
     "populate_array",
 ]
 
 below_autograd = torch._C._AutoDispatchBelowAutograd
+SingleLevelFunction = torch.autograd.function._SingleLevelFunction
+"""torch.autograd.Function as torch.vmap uses it, inside of which the public one refuses to run."""
+is_shown_for_batch = torch._C._functorch.is_batchedtensor
+"""Returns whether a tensor is what torch.vmap shows of a batch."""
 
 
 def destroy_library(library: torch.library.Library) -> None:

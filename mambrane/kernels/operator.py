@@ -11,7 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mambrane.kernels.numba_internals import below_autograd, destroy_library
+from mambrane.kernels.numba_internals import (
+    SingleLevelFunction,
+    below_autograd,
+    destroy_library,
+    is_shown_for_batch,
+)
 
 _libraries: dict[str, torch.library.Library] = {}
 
@@ -30,6 +35,7 @@ class Operator:
         self._library.define(f"{name}{schema}", tags=(torch.Tag.pt2_compliant_tag,))
         self._library.impl(name, run, device)
         self._call = getattr(torch.ops.mambrane, name).default
+        torch.library.register_vmap(f"mambrane::{name}", _one_by_one(self._call), lib=self._library)
 
     def __call__(self, *arguments: Any) -> Any:  # noqa: ANN401 -- as the function says
         """Run it; gradients flow if they were registered."""
@@ -67,7 +73,7 @@ class Operator:
 
         # Profilers and grad_fn show the name of the class.
         methods = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-        remembered: Any = type(f"mambrane_{self._name}", (torch.autograd.Function,), methods)
+        remembered: Any = type(f"mambrane_{self._name}", (SingleLevelFunction,), methods)
 
         def call_and_remember(*arguments: Any) -> Any:  # noqa: ANN401 -- as the function says
             if torch.is_grad_enabled() and any(isinstance(each, Tensor) and each.requires_grad for each in arguments):
@@ -76,6 +82,39 @@ class Operator:
                 return call(*arguments)
 
         self._library.impl(self._name, call_and_remember, "Autograd")
+
+
+def _one_by_one(call: Callable) -> Callable:
+    """Return torch.vmap's rule for an operator that runs once for each of a batch; gradients flow as through each run.
+
+    The rule takes what torch knows of the batch, the dimension that it has in each argument or None, and the arguments;
+    it returns the outputs, and the dimension that it has in each.
+    """
+
+    def rule(batch: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[Any, Any]:  # noqa: ANN401 -- as `call` has
+        pieces = [
+            [each] * batch.batch_size if dim is None else [piece.contiguous() for piece in each.unbind(dim)]
+            for each, dim in zip(arguments, in_dims, strict=True)
+        ]
+        outputs = [call(*each) for each in zip(*pieces, strict=True)]
+        if isinstance(outputs[0], Tensor):
+            return torch.stack(outputs), 0
+        stacked = tuple(torch.stack(each) for each in zip(*outputs, strict=True))
+        return stacked, (0,) * len(stacked)
+
+    return rule
+
+
+def is_batched(tensor: Tensor) -> bool:
+    """Return whether torch.vmap shows the tensor for a batch."""
+    return not torch.compiler.is_compiling() and is_shown_for_batch(tensor)
+
+
+def is_differentiated(*tensors: Tensor | None) -> bool:
+    """Return whether what is computed from the tensors may be asked for gradients; under torch.vmap none says no."""
+    return torch.is_grad_enabled() and any(
+        each is not None and (each.requires_grad or is_batched(each)) for each in tensors
+    )
 
 
 def operator(name: str, device: str = "CPU") -> Callable[[Callable], Operator]:

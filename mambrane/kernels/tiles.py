@@ -9,6 +9,7 @@ Letters: P rows of queries or keys, N numbers of a row, L lanes, Q queries taken
 # ruff: noqa: ANN001, ANN201 -- Numba finds the types
 
 from mambrane.kernels.compiled import kernel
+from mambrane.kernels.quads import NUMBERS_OF_QUAD, load_quads, store_quads
 from mambrane.kernels.vectors import broadcast, fma, load, store
 
 QUERIES_TOGETHER = 4
@@ -93,3 +94,23 @@ def store_pair(first, second, rows_WL, w):
     """Write rows w and w + 1."""
     store(first, rows_WL, w)
     store(second, rows_WL, w + 1)
+
+
+@kernel()
+def bring_into_lanes(x_I, start, numbers, scale, rows_PNL, p):
+    """Write to row p the numbers of each lane, times scale: whole quads; those of lane l start at start + l numbers."""
+    for n in range(0, numbers, NUMBERS_OF_QUAD):
+        first, second, third, fourth = load_quads(x_I, start + n, numbers)
+        offset = p * rows_PNL.shape[1] + n
+        store_pair(first * scale, second * scale, rows_PNL, offset)
+        store_pair(third * scale, fourth * scale, rows_PNL, offset + 2)
+
+
+@kernel()
+def take_out_of_lanes(rows_PNL, p, scale, x_I, start, numbers):
+    """Write row p, times scale, back to where `bring_into_lanes` has it from."""
+    for n in range(0, numbers, NUMBERS_OF_QUAD):
+        offset = p * rows_PNL.shape[1] + n
+        first, second = load_pair(rows_PNL, offset)
+        third, fourth = load_pair(rows_PNL, offset + 2)
+        store_quads((first * scale, second * scale, third * scale, fourth * scale), x_I, start + n, numbers)

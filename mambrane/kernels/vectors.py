@@ -156,6 +156,24 @@ def sum_of_lanes(typing_context, vector):
     return vector.dtype(vector), code
 
 
+def _half_of_lanes(is_upper: bool) -> Callable:
+    def declare(typing_context, vector):
+        half = Vector(vector.dtype, vector.lanes // 2)
+
+        def code(context, builder, signature, arguments):
+            first = half.lanes if is_upper else 0
+            lanes = ir.VectorType(ir.IntType(32), half.lanes)(list(range(first, first + half.lanes)))
+            return builder.shuffle_vector(*arguments, *arguments, lanes)
+
+        return half(vector), code
+
+    return declare
+
+
+lower_half, upper_half = intrinsic(_half_of_lanes(is_upper=False)), intrinsic(_half_of_lanes(is_upper=True))
+"""The first half of the lanes of a vector, and the other."""
+
+
 def _lanewise(make_code: Callable) -> Callable:
     """Return an operation on vectors and numbers of one type; a number stands for the same one in each lane."""
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from mambrane.ops.softplus import softplus as softplus_of_any_shape
+
 WHOLE_VECTORS = 64
 """Numbers that one turn of PyTorch's loop takes at most: four vectors of 16 float32 numbers."""
 
@@ -21,7 +23,7 @@ def sigmoid(x: Tensor) -> Tensor:
 
 def softplus(x: Tensor) -> Tensor:
     """Return log(1 + exp(x)), in the shape of x."""
-    return _in_whole_vectors(F.softplus, x)
+    return _in_whole_vectors(softplus_of_any_shape, x)
 
 
 def _in_whole_vectors(function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

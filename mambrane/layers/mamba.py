@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mambrane.core.shapes import Activations, Resets
 from mambrane.core.weight_decay import exempt_from_weight_decay
@@ -22,7 +23,6 @@ from mambrane.layers.elementwise import softplus
 from mambrane.layers.linear import Linear
 from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.gated_skip import gated_skip
-from mambrane.ops.linear import linear
 from mambrane.ops.selective_scan import selective_scan
 
 DT_MIN, DT_MAX, DT_FLOOR = 1e-3, 1e-1, 1e-4
@@ -61,7 +61,7 @@ class InnerChannels(NamedTuple):
 class Mamba(nn.Module):
     """One Mamba mixer: width D in, width D out; no norm, no residual."""
 
-    operations = ("causal_conv", "selective_scan", "gated_skip")
+    operations = ("causal_conv", "softplus", "selective_scan", "gated_skip")
     """Operations with compiled kernels that it calls."""
     state_type = MambaState
 
@@ -126,21 +126,21 @@ class Mamba(nn.Module):
             selecting_BTS: what is added to the first S channels where step size, B and C are read from them, and
                 nowhere else.
         """
-        dtBC_BTF = self.x_proj(channels.x_BTE)
+        read_BTE = channels.x_BTE
         if selecting_BTS is not None:
-            dtBC_BTF = dtBC_BTF + linear(selecting_BTS, self.x_proj.weight[:, : selecting_BTS.shape[-1]].contiguous())
-        dt_BTR, B_BTN, C_BTN = dtBC_BTF.split([self.dt_rank, self.d_state, self.d_state], dim=-1)
+            read_BTE = read_BTE + functional.pad(selecting_BTS, (0, read_BTE.shape[-1] - selecting_BTS.shape[-1]))
+        dt_BTR, B_BTN, C_BTN = self.x_proj(read_BTE).split([self.dt_rank, self.d_state, self.d_state], dim=-1)
         delta_BTE = softplus(self.dt_proj(dt_BTR))
         A_EN = -torch.exp(self.A_log)
         return selective_scan(channels.x_BTE, delta_BTE, A_EN, B_BTN, C_BTN, state_BEN=scan_BEN, resets_BT=resets_BT)
 
+    def read(self, y_BTE: Tensor, channels: InnerChannels, first: int, last: int) -> Tensor:
+        """Return C h of the channels from the first up to the last, without gradients, of what `scan` returned."""
+        return y_BTE[..., first:last].detach()
+
     def gated(self, y_BTE: Tensor, channels: InnerChannels) -> Tensor:
         """Return what the last product reads, [B, T, E]: (y + D x) silu(z)."""
         return gated_skip(y_BTE, channels.x_BTE, self.D, channels.gate_BTE)
-
-    def selection_macs(self, units: int) -> int:
-        """Return the multiply-accumulates a token of `selecting_BTS` with so many channels."""
-        return units * self.x_proj.out_features
 
     def cost(self) -> ComponentCost:
         """Return what the mixer costs."""

@@ -24,6 +24,7 @@ from mambrane.layers.linear import Linear
 from mambrane.layers.mamba import InnerChannels, draw_dt_bias
 from mambrane.layers.norm import RmsNorm
 from mambrane.ops.causal_conv import causal_conv
+from mambrane.ops.gated_norm import gated_norm
 from mambrane.ops.gated_skip import gated_skip
 from mambrane.ops.ssd import ssd
 
@@ -43,7 +44,7 @@ class Mamba2State(NamedTuple):
 class Mamba2(nn.Module):
     """One Mamba-2 mixer: width D in, width D out; no residual. The norm inside belongs to the published layer."""
 
-    operations = ("causal_conv", "ssd", "gated_skip")
+    operations = ("causal_conv", "softplus", "ssd", "gated_skip")
     """Operations with compiled kernels that it calls."""
     state_type = Mamba2State
 
@@ -105,7 +106,7 @@ class Mamba2(nn.Module):
         resets_BT: Resets | None = None,
         selecting_BTS: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return C h [B, T, E] and the state h after the last token.
+        """Return C h [B, T, E], on a GPU with the skip D x, and the state h after the last token.
 
         Args:
             channels: what `channels` returned.
@@ -117,22 +118,28 @@ class Mamba2(nn.Module):
         heads = self.A_log.numel()
         B_BTN, C_BTN, dt_BTH = channels.rest
         if selecting_BTS is not None:
-            missing = self.out_proj.in_features - selecting_BTS.shape[-1]
-            selecting_BTE = functional.pad(selecting_BTS, (0, missing))
-            dt_BTH = dt_BTH + selecting_BTE.unflatten(-1, (heads, self.head_channels)).sum(-1)
+            missing = -selecting_BTS.shape[-1] % self.head_channels
+            of_heads = functional.pad(selecting_BTS, (0, missing)).unflatten(-1, (-1, self.head_channels)).sum(-1)
+            dt_BTH = dt_BTH + functional.pad(of_heads, (0, heads - of_heads.shape[-1]))
         x_BTHP = channels.x_BTE.unflatten(-1, (heads, self.head_channels))
         delta_BTH = softplus(dt_BTH + self.dt_bias)
         y_BTHP, scan_BHPN = self._scan_groups(x_BTHP, delta_BTH, B_BTN, C_BTN, scan_BHPN, resets_BT)
         return y_BTHP.flatten(2), scan_BHPN
 
+    def read(self, y_BTE: Tensor, channels: InnerChannels, first: int, last: int) -> Tensor:
+        """Return C h of the channels from the first up to the last, without gradients, of what `scan` returned."""
+        y_BTS = y_BTE[..., first:last].detach()
+        if not _skips_in_scan(y_BTE):
+            return y_BTS
+        skip_S = self.D.detach().repeat_interleave(self.head_channels)[first:last]
+        return y_BTS - (skip_S * channels.x_BTE[..., first:last].detach()).to(y_BTS.dtype)
+
     def gated(self, y_BTE: Tensor, channels: InnerChannels) -> Tensor:
-        """Return what the last product reads, [B, T, E]: norm((y + D x) silu(z))."""
+        """Return what the last product reads, [B, T, E]: norm((C h + D x) silu(z))."""
+        if _skips_in_scan(y_BTE):
+            return gated_norm(y_BTE, channels.gate_BTE, self.norm.weight, eps=self.norm.eps, groups=self.norm.groups)
         skip_E = self.D.repeat_interleave(self.head_channels)
         return self.norm(gated_skip(y_BTE, channels.x_BTE, skip_E, channels.gate_BTE))
-
-    def selection_macs(self, units: int) -> int:
-        """Return the multiply-accumulates a token of `selecting_BTS`: none, it is a sum."""
-        return 0
 
     def _scan_groups(
         self,
@@ -144,9 +151,11 @@ class Mamba2(nn.Module):
         resets_BT: Resets | None,
     ) -> tuple[Tensor, Tensor]:
         """Scan the heads of each group with its own part of B and C [B, T, G N]; return y and the state."""
-        A_H = -torch.exp(self.A_log)
+        A_H, skip_H = -torch.exp(self.A_log), self.D if _skips_in_scan(x_BTHP) else None
         if self.groups == 1:
-            return ssd(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=scan_BHPN, resets_BT=resets_BT)
+            return ssd(
+                *(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN), skip_H=skip_H, state_BHPN=scan_BHPN, resets_BT=resets_BT
+            )
         states = [None] * self.groups if scan_BHPN is None else scan_BHPN.chunk(self.groups, dim=1)
         by_group = zip(
             x_BTHP.chunk(self.groups, dim=2),
@@ -154,16 +163,18 @@ class Mamba2(nn.Module):
             A_H.chunk(self.groups),
             B_BTN.chunk(self.groups, dim=-1),
             C_BTN.chunk(self.groups, dim=-1),
+            [None] * self.groups if skip_H is None else skip_H.chunk(self.groups),
             states,
             strict=True,
         )
         scanned = [
             ssd(
                 *(part.contiguous() for part in parts),
+                skip_H=skip,
                 state_BHPN=None if state is None else state.contiguous(),
                 resets_BT=resets_BT,
             )
-            for *parts, state in by_group
+            for *parts, skip, state in by_group
         ]
         ys, new_states = zip(*scanned, strict=True)
         return torch.cat(ys, dim=2), torch.cat(new_states, dim=1)
@@ -178,6 +189,11 @@ class Mamba2(nn.Module):
             state_updates_per_token=float(taps + 3 * expanded * self.d_state + 2 * expanded),
             state_numbers=taps - self.conv1d.in_channels + expanded * self.d_state,
         )
+
+
+def _skips_in_scan(x: Tensor) -> bool:
+    """Return whether the skip is part of the scan and the gate of the norm: on a GPU, where each saves a pass."""
+    return x.device.type != "cpu"
 
 
 def head_channels(expanded: int) -> int:

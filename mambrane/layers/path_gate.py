@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mambrane.core.shapes import Activations
 from mambrane.layers.cost import ComponentCost, num_parameters
-from mambrane.layers.elementwise import sigmoid
+from mambrane.ops.head_gate import head_gate
 
 
 class PathGate(nn.Module):
@@ -24,12 +24,10 @@ class PathGate(nn.Module):
 
     def forward(self, path_BTD: Activations, u_BTD: Activations) -> tuple[Activations, Tensor]:
         """Return the gated path [B, T, D] and the gate, [B, T, H] or [H]."""
-        heads = (self.bias.numel(), -1)
-        if self.weight is None:
-            gate = torch.sigmoid(self.bias)
-        else:
-            gate = sigmoid((self.weight * u_BTD.unflatten(-1, heads)).sum(dim=-1) + self.bias)
-        return (gate.unsqueeze(-1) * path_BTD.unflatten(-1, heads)).flatten(-2), gate
+        if self.weight is not None:
+            return head_gate(path_BTD, u_BTD, self.weight, self.bias)
+        gate = torch.sigmoid(self.bias)
+        return (gate.unsqueeze(-1) * path_BTD.unflatten(-1, (self.bias.numel(), -1))).flatten(-2), gate
 
     def cost(self) -> ComponentCost:
         """Return what the gate costs."""

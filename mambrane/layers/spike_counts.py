@@ -38,10 +38,16 @@ def spike_counts(x: Tensor, levels: int) -> SpikeCounts:
 class _Rounded(torch.autograd.Function):
     """Rounding, with the derivative of the identity inside the range."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(context: Any, x: Tensor, factor: Tensor, levels: int) -> Tensor:  # noqa: ANN401 -- torch's own
-        context.save_for_backward(x.abs() <= (levels + 0.5) * factor)
+    def forward(x: Tensor, factor: Tensor, levels: int) -> Tensor:
         return (x / factor).round().clamp(-levels, levels) * factor
+
+    @staticmethod
+    def setup_context(context: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401 -- torch's own
+        x, factor, levels = inputs
+        context.save_for_backward(x.abs() <= (levels + 0.5) * factor)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401 -- torch's own

@@ -3,7 +3,7 @@
     beta = exp(-1 / tau)        v'[t] = beta v[t-1] + i[t]        z[t] = 1 if v'[t] >= threshold else 0
 
 tau is in ticks (one tick a token unless --num-spike-steps says more), learned as log(tau) so that it stays positive.
-`time_scale` multiplies tau token by token: this is how the Mamba path steers the second population.
+A population can be steered: a Mamba's channels then move tau token by token, between half and one and a half of it.
 Source: Gerstner et al., Neuronal Dynamics, sections 1.3 and 5; the operation itself is `mambrane.ops.lif`.
 """
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from mambrane.core.shapes import Currents, Resets, Spikes
 from mambrane.layers.cost import ComponentCost, num_parameters
 from mambrane.ops.lif import LifOutput, lif
+from mambrane.ops.steered_decay import steered_decay
 
 
 class SpikingPopulation(nn.Module):
@@ -50,14 +51,22 @@ class SpikingPopulation(nn.Module):
         *,
         state_BS: Tensor | None = None,
         resets_BT: Resets | None = None,
-        time_scale_BTS: Tensor | None = None,
+        decay_BTS: Tensor | None = None,
     ) -> LifOutput:
-        """Return spikes, membranes before reset (None unless they are kept), and the membrane after the last tick."""
-        tau = self.log_tau.exp()
-        if time_scale_BTS is not None:
-            tau = tau * time_scale_BTS
-        decay = torch.exp(-1.0 / tau)
+        """Return spikes, membranes before reset (None unless they are kept), and the membrane after the last tick.
+
+        Args:
+            current_BTS: the currents.
+            state_BS: membranes before the first tick.
+            resets_BT: where documents start.
+            decay_BTS: what `steered_decay` returned, tick by tick; beta of the population where not given.
+        """
+        decay = torch.exp(-1.0 / self.log_tau.exp()) if decay_BTS is None else decay_BTS
         return lif(current_BTS, decay, state_BS=state_BS, resets_BT=resets_BT, **self.options)
+
+    def steered_decay(self, heard_BTS: Tensor, weight_S: Tensor) -> Tensor:
+        """Return beta [B, T, S] of neurons that hear so much of a Mamba's channels; a weight of 0 hears nothing."""
+        return steered_decay(heard_BTS, weight_S, self.log_tau)
 
     def cost(self, name: str, *, ticks_per_token: int) -> ComponentCost:
         """Return what the neurons cost beside the products that feed and read them."""

@@ -10,6 +10,7 @@ from mambrane.ops.causal_conv import causal_conv
 from mambrane.ops.causal_trace import causal_trace
 from mambrane.ops.cfc import CfcWeights, cfc
 from mambrane.ops.dispatch import Backend, choose_backend, explain
+from mambrane.ops.gated_norm import gated_norm
 from mambrane.ops.gated_skip import gated_skip
 from mambrane.ops.lif import LifOutput, lif
 from mambrane.ops.linear import linear
@@ -36,6 +37,7 @@ __all__ = [
     "choose_backend",
     "compile_kernels",
     "explain",
+    "gated_norm",
     "gated_skip",
     "hold_back_",
     "lif",

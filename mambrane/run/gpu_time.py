@@ -71,6 +71,16 @@ SCAN = {
 }
 """Instructions of a warp for a token, and warps on a processor, as registers allow: counted in the code that Triton
 3.7.1 compiles for sm_90 (`python -m benchmarks.gpu_compile`)."""
+SSD = {
+    ("ssd.pass_states", False): (447.0, 4, 12),
+    ("ssd.pass_states", True): (571.0, 4, 8),
+    ("ssd.outputs", False): (648.0, 4, 8),
+    ("ssd.read_gradients", False): (808.0, 8, 8),
+    ("ssd.write_gradients", False): (851.0, 8, 8),
+}
+"""Of a kernel of the state-space form, by name and whether it goes backward: instructions of a warp for a chunk of 64
+tokens of a head with 64 channels and 128 states (64 of them in `pass_states`), warps of a program and warps on a
+processor. Counted as those of the scan."""
 SEQUENTIAL = ("lif.forward", "lif.backward", "causal_trace.forward", "causal_trace.backward")
 """Kernels that take a sequence tick by tick."""
 PASSES_OVER_WEIGHTS = {"add up gradients": 3, "norm and clip": 3, "AdamW": 7, "copy before the gate": 2, "check": 1}
@@ -127,6 +137,7 @@ def _time_of(kernel: Kernel, gpu: Gpu) -> tuple[str, float]:
         "bandwidth": kernel.num_bytes / gpu.bytes_per_s,
         "arithmetic of products": _product_s(kernel, gpu),
         "instructions of the scan": _scan_s(kernel, gpu),
+        "instructions of the state-space form": _ssd_s(kernel, gpu),
         "ticks of neurons and traces": _ticks(kernel) * TICK_S,
     }
     limit = max(times, key=times.__getitem__)
@@ -154,6 +165,30 @@ def _scan_s(kernel: Kernel, gpu: Gpu) -> float:
     states = batch * tokens * channels * kernel.launch.constants["N"]
     filled = min(ISSUE_EFFICIENCY, ISSUE_OF_WARP * warps / gpu.schedulers)
     return states * for_a_token / STATES_OF_WARP / (filled * gpu.instructions_per_s)
+
+
+def _ssd_s(kernel: Kernel, gpu: Gpu) -> float:
+    """Return the time that the state-space form takes to issue its instructions, or to do its products if that is more.
+
+    Other sizes than those counted are taken for as many tiles of those.
+    """
+    if kernel.launch is None or not kernel.name.startswith("ssd."):
+        return 0.0
+    sizes = kernel.launch.constants
+    instructions, warps, warps_on_processor = SSD[kernel.name, sizes.get("IS_BACKWARD", False)]
+    chunk = kernel.launch.arguments[0].shape
+    turns = chunk[0] * math.ceil(chunk[1] / sizes["Q"]) * sizes["H"]
+    q, p, n = sizes["Q"], sizes["BLOCK_P"], sizes["BLOCK_N"]
+    if kernel.name == "ssd.pass_states":
+        turns *= kernel.launch.grid[0]
+        macs, tiles = q * p * n, q * p * n / 64**3
+    else:
+        with_states, shared = (1, 1) if kernel.name == "ssd.outputs" else (2, 2)
+        macs = q * q * p + with_states * q * p * n + shared * q * q * n / sizes["HEADS"]
+        tiles = q * p * n / (64 * 64 * 128)
+    filled = min(ISSUE_EFFICIENCY, ISSUE_OF_WARP * warps_on_processor / gpu.schedulers)
+    issued_s = turns * max(tiles, 1 / 16) * instructions * warps / (filled * gpu.instructions_per_s)
+    return max(issued_s, 2 * turns * macs / (PRODUCT_EFFICIENCY * gpu.matrix_flops_per_s))
 
 
 def _ticks(kernel: Kernel) -> int:

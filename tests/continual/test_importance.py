@@ -2,6 +2,7 @@
 
 from itertools import permutations
 
+import pytest
 import torch
 from torch import nn
 
@@ -11,6 +12,8 @@ from mambrane.data.batch import MicroBatch
 from mambrane.data.domains import Domain
 from mambrane.data.loader import SequenceLoader
 from mambrane.models.state import ModelOutput, ModelState
+from tests.continual.conftest import loader_of, move
+from tests.ops.tolerances import RATIO, assert_close
 
 CPU = torch.device("cpu")
 
@@ -58,6 +61,32 @@ def test_sensitivity_is_the_mean_size_of_the_gradient_of_the_squared_logits():
     sequence = MicroBatch(tokens, targets, tokens == 1)
     got = output_sensitivity(Unigram(scores), [sequence] * 3, generator=make_generator(0, "unused"), device=CPU)
     torch.testing.assert_close(got["scores"], 2 * 5 * torch.tensor(scores).abs())
+
+
+@pytest.mark.parametrize("estimate", [sampled_fisher, output_sensitivity])
+def test_several_sequences_in_a_pass_say_what_each_says_alone(estimate, build_model, domains, monkeypatch):
+    model = build_model(dropout=0.5)
+    move(model, by=0.1)
+    sequences = peek_sequences(loader_of(domains[0]), 7)
+    passes = []
+
+    def importance(most):
+        monkeypatch.setattr("mambrane.continual.sequence_gradients.SEQUENCES_AT_ONCE", most)
+        hook = model.register_forward_hook(lambda *_: passes.append(most))
+        found = estimate(model, sequences, generator=make_generator(0, "labels"), device=CPU)
+        hook.remove()
+        return found
+
+    alone, together = importance(1), importance(3)
+    model.checkpoint_activations = True
+    checkpointed = importance(3)
+    assert passes == [1] * 7 + [3] * (3 + 7)
+    assert alone.keys() == together.keys()
+    for name in alone:
+        assert_close(name, alone[name], together[name], 10 * RATIO[torch.float32])
+        assert torch.equal(alone[name], checkpointed[name])
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert model.training
 
 
 def test_a_weight_without_information_is_left_free():

@@ -378,8 +378,8 @@ def test_a_reference_text_that_changed_is_refused(domains, build_model):
 
 
 def patient(domains: list[Domain], build_model: Callable, patience: int, **options: Any) -> Session:
-    # A learning rate at which the text soon gets worse.
-    engine = replace(ENGINE, patience=patience, learning_rate=0.5, min_learning_rate_ratio=1.0)
+    # A learning rate at which no text gets better for long.
+    engine = replace(ENGINE, patience=patience, learning_rate=4.0, min_learning_rate_ratio=1.0)
     return Session(domains, build_model, engine=engine, epochs=12, **options)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mambrane.kernels.arguments import arrays, as_tensor_like, compute_dtype, no_resets, ordered_sum
+from mambrane.kernels.arguments import are_alike, arrays, as_tensor_like, compute_dtype, no_resets, ordered_sum
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,21 @@ def test_a_number_becomes_a_tensor_of_the_type_of_another():
     assert as_tensor_like(0.1, x).dtype is torch.float64
     assert as_tensor_like(torch.tensor(0.5), x).dtype is torch.float64
     assert as_tensor_like(0.1, x).shape == ()
+
+
+PLAIN = torch.ones(3)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        torch.ones(3, dtype=torch.float64),
+        torch.ones(2, 3).t(),
+        torch.ones(3, device="meta"),
+        torch.eye(3).to_sparse(),
+    ],
+    ids=str,
+)
+def test_a_list_is_alike_where_all_are_plain_and_of_one_kind(other):
+    assert are_alike([PLAIN, torch.nn.Parameter(torch.ones(2, 3))], PLAIN)
+    assert not are_alike([PLAIN, other], PLAIN)

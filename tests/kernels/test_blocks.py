@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from mambrane.kernels.blocks import BLOCK_CHANNELS, block_range, block_width, count_tasks, scratch
+from mambrane.kernels.blocks import BLOCK_CHANNELS, block_range, block_width, count_tasks, scratch, zeros_in_lines
 from mambrane.kernels.compiled import kernel
+from mambrane.kernels.vectors import LINE_BYTES
 
 
 @kernel()
@@ -40,6 +41,23 @@ def test_each_place_of_scratch_memory_is_its_own(shape, dtype):
 def test_scratch_memory_goes_when_its_kernel_returns():
     # Kept, it would take 2.5 GB of a stack of a few MB.
     assert fill_and_sum_often(10_000, 16, 1024, np.empty(0)) == 16_384 * 16_383 / 2
+
+
+@kernel(makes_arrays=True)
+def line_offsets(offsets_K, num_rows, width, like):
+    """Write where memory of zeros begins in a line of the cache, several times, then its sum of squares."""
+    for k in range(offsets_K.size - 1):
+        rows_RW = zeros_in_lines(num_rows, width, like)
+        offsets_K[k] = rows_RW.ctypes.data % LINE_BYTES
+        rows_RW[num_rows - 1, width - 1] = 2
+        offsets_K[-1] = (rows_RW**2).sum()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_memory_of_zeros_begins_with_a_line_of_the_cache(dtype):
+    offsets_K = np.ones(9, int)
+    line_offsets(offsets_K, 3, 5, np.empty(0, dtype))
+    assert offsets_K.tolist() == [0] * 8 + [4]
 
 
 @pytest.mark.parametrize("num_channels", [1, BLOCK_CHANNELS, BLOCK_CHANNELS + 1, 2 * BLOCK_CHANNELS + 5])

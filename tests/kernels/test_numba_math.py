@@ -1,4 +1,4 @@
-"""exp, 2^y, sigmoid and tanh of the kernels against NumPy's in float64."""
+"""exp, 2^y, sigmoid, tanh and softplus of the kernels against NumPy's in float64."""
 
 import numpy as np
 import pytest
@@ -24,6 +24,12 @@ def apply_sigmoid(x, y):
 def apply_tanh(x, y):
     for i in range(x.size):
         y[i] = numba_math.tanh(x[i])
+
+
+@kernel()
+def apply_softplus(x, y):
+    for i in range(x.size):
+        y[i] = numba_math.softplus(x[i])
 
 
 @kernel()
@@ -63,6 +69,15 @@ def test_not_a_number_stays_so_and_extremes_stay_finite(function):
     assert np.isnan(y[0])
     assert np.isfinite(y[1:]).all()
     np.testing.assert_allclose(y[[1, 3]], -1.0 if function is apply_tanh else 0.0, atol=1e-37)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [(np.float32, 4e-7), (np.float64, 1e-14)])
+def test_softplus_is_close_to_itself_in_proportion(dtype, error):
+    x, y = run(apply_softplus, np.linspace(-85, 100, 100_001), dtype)
+    assert np.abs(y / np.logaddexp(x, 0) - 1).max() < error
+    _, y = run(apply_softplus, [np.nan, -np.inf, np.inf, -1e30, 1e30], dtype)
+    assert np.isnan(y[0])
+    np.testing.assert_allclose(y[1:], [0.0, np.inf, 0.0, 1e30], atol=1e-37)
 
 
 def test_float64_is_exact_to_the_last_digits():

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mambrane.kernels.operator import operator
+from mambrane.kernels.operator import is_differentiated, operator
 from mambrane.ops import causal_trace
 
 numbers = itertools.count()
@@ -71,6 +71,33 @@ def test_a_second_derivative_is_refused_and_the_reference_has_it():
     x = torch.ones(1, 2, 3, requires_grad=True)
     once = torch.autograd.grad(causal_trace(x, 0.5, backend="reference")[0].square().sum(), x, create_graph=True)[0]
     assert torch.autograd.grad(once.sum(), x)[0].abs().sum() > 0
+
+
+def test_a_batch_under_vmap_runs_one_by_one_and_gradients_flow_to_each():
+    cube, _ = make_cube()
+    x = torch.tensor([[1.0, -2.0], [3.0, 0.5]], requires_grad=True)
+    # The batch comes second: each run gets a column.
+    y = torch.vmap(cube, in_dims=(1, None), out_dims=1)(x, 0.5)
+    assert torch.equal(y, cube(x, 0.5))
+    y.sum().backward()
+    assert torch.equal(x.grad, 1.5 * x.detach() ** 2)
+    with torch.no_grad():
+        assert not torch.vmap(cube, in_dims=(0, None))(x, 0.5).requires_grad
+
+
+def test_under_vmap_gradients_may_be_asked_for_wherever_they_are_recorded():
+    asked = []
+
+    def ask(x):
+        asked.append(is_differentiated(None, x))
+        return x
+
+    x = torch.ones(2, requires_grad=True)
+    torch.vmap(ask)(x)
+    with torch.no_grad():
+        torch.vmap(ask)(x)
+    ask(x.detach())
+    assert asked == [True, False, False]
 
 
 def test_compiling_keeps_the_bits():

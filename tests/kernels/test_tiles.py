@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from mambrane.kernels.tiles import KEYS_TOGETHER, QUERIES_TOGETHER, add_products, multiply_rows, sum_rows
+from mambrane.kernels.tiles import (
+    KEYS_TOGETHER,
+    QUERIES_TOGETHER,
+    add_products,
+    bring_into_lanes,
+    multiply_rows,
+    sum_rows,
+    take_out_of_lanes,
+)
 from mambrane.kernels.vectors import LANES
 
 NUMBERS, ROWS = 6, 8
@@ -39,3 +47,17 @@ def test_weighted_sums_of_rows_are_written_and_products_are_added(dtype):
     np.testing.assert_allclose(added[2 : 2 + ROWS], expected, rtol=1e-5, atol=1e-5)
     assert (added[:2] == 1.0).all()
     assert (added[2 + ROWS :] == 1.0).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_are_brought_into_lanes_and_taken_out_again(dtype):
+    numbers, start = 8, 5
+    x, rows = random(start + numbers * LANES + 3, seed=5, dtype=dtype), np.full((3, numbers, LANES), 7.0, dtype)
+    bring_into_lanes(x, start, numbers, rows.dtype.type(2), rows, 1)
+    np.testing.assert_array_equal(rows[1], 2 * x[start:-3].reshape(LANES, numbers).T)
+    assert (rows[[0, 2]] == 7.0).all()
+    back = np.zeros_like(x)
+    take_out_of_lanes(rows, 1, rows.dtype.type(0.5), back, start, numbers)
+    np.testing.assert_array_equal(back[start:-3], x[start:-3])
+    assert not back[:start].any()
+    assert not back[-3:].any()

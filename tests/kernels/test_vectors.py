@@ -21,11 +21,13 @@ from mambrane.kernels.vectors import (
     load,
     load_strip,
     load_wide,
+    lower_half,
     lowest_bit,
     nonzero_lanes,
     store,
     store_strip,
     sum_of_lanes,
+    upper_half,
     where_ge,
     where_gt,
     zeros,
@@ -59,6 +61,11 @@ def _sum_products(x_RL, y_RL, out_L):
 def _sum_rows(x_RL, sums_R):
     for r in range(x_RL.shape[0]):
         sums_R[r] = sum_of_lanes(load(x_RL, r))
+
+
+@kernel()
+def _sum_halves(x_RL, sums_2):
+    sums_2[0], sums_2[1] = sum_of_lanes(lower_half(load(x_RL, 0))), sum_of_lanes(upper_half(load(x_RL, 0)))
 
 
 @kernel()
@@ -201,3 +208,10 @@ def test_the_sum_of_lanes_is_that_of_all_numbers_of_a_row(kind):
     sums_R = np.empty(3, kind)
     _sum_rows(x_RL, sums_R)
     np.testing.assert_array_equal(sums_R, x_RL.sum(axis=1))
+
+
+@KINDS
+def test_the_halves_of_a_vector_are_its_first_and_its_last_lanes(kind):
+    x_RL, sums_2 = np.arange(LANES, dtype=kind).reshape(1, LANES), np.empty(2, kind)
+    _sum_halves(x_RL, sums_2)
+    np.testing.assert_array_equal(sums_2, x_RL.reshape(2, -1).sum(axis=1))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mambrane.core.seeding import make_generator
+from mambrane.layers import mamba2
 from mambrane.layers.mamba2 import Mamba2, head_channels
 from mambrane.models.initialisation import draw_default_weights
 
@@ -138,3 +139,29 @@ def test_outputs_are_those_of_the_formula():
     y_BTE, _ = mixer.scan(channels, selecting_BTS=torch.tensor([selecting]))
     output = mixer.out_proj(mixer.gated(y_BTE, channels))
     assert output.flatten().tolist() == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_the_form_of_a_gpu_gives_the_numbers_of_the_cpu(groups, monkeypatch):
+    """The skip inside the scan, and gate and norm in one."""
+    mixer = Mamba2(8, expand=2, d_state=4, d_conv=4, head_dim=4, groups=groups).double()
+    generator = make_generator(0, "weights")
+    draw_default_weights(mixer, generator)
+    mixer.reset_parameters(generator)
+    with torch.no_grad():
+        mixer.D.copy_(torch.randn(4, generator=generator))
+    u_BTD, found = normal(2, 9, 8).double(), []
+    for skips in (False, True):
+        monkeypatch.setattr(mamba2, "_skips_in_scan", lambda _, skips=skips: skips)
+        mixer.zero_grad()
+        channels = mixer.channels(u_BTD)
+        y_BTE, state = mixer.scan(channels)
+        output = mixer.gated(y_BTE, channels)
+        output.square().sum().backward()
+        read = mixer.read(y_BTE, channels, 3, 10)
+        assert not read.requires_grad
+        found.append(
+            [read, output, state, *(parameter.grad for parameter in mixer.parameters() if parameter.grad is not None)]
+        )
+    for of_cpu, of_gpu in zip(*found, strict=True):
+        assert torch.allclose(of_cpu, of_gpu, rtol=1e-9, atol=1e-11)

@@ -41,11 +41,12 @@ def test_neurons_are_born_with_a_time_constant_of_four_ticks_and_a_threshold_of_
 
 
 @torch.no_grad()
-def test_the_time_scale_multiplies_the_time_constant_tick_by_tick():
-    scales = [1.0, 0.5, 1.5, 2.0, 0.7, 1.2]
+def test_what_steers_a_population_moves_its_time_constant_tick_by_tick():
+    heard = [0.0, -9.0, 9.0, 1.0, -0.5, 0.3]
     population = SpikingPopulation(1, tau_ticks=3.0, keep_membranes=True)
-    output = population(torch.tensor(CURRENTS).reshape(1, 6, 1), time_scale_BTS=torch.tensor(scales).reshape(1, 6, 1))
-    spikes, membranes, _ = expected(CURRENTS, [3.0 * scale for scale in scales])
+    decay_BTS = population.steered_decay(torch.tensor(heard).reshape(1, 6, 1), torch.tensor([2.0]))
+    output = population(torch.tensor(CURRENTS).reshape(1, 6, 1), decay_BTS=decay_BTS)
+    spikes, membranes, _ = expected(CURRENTS, [3.0 * (0.5 + 1 / (1 + math.exp(-2.0 * number))) for number in heard])
     assert output.membrane_BTS.flatten().tolist() == pytest.approx(membranes, abs=1e-6)
     assert output.spikes_BTS.flatten().tolist() == spikes
 

@@ -56,7 +56,8 @@ def test_a_setting_that_no_block_reads_lacks_something(changes, setting, missing
     assert missing_of_model(replace(CONFIG, **changes))[setting] == missing
 
 
-MAMBA_2 = {"causal_conv", "ssd", "gated_skip"}
+MAMBA_1 = {"causal_conv", "softplus", "selective_scan", "gated_skip"}
+MAMBA_2 = {"causal_conv", "softplus", "ssd", "gated_skip"}
 
 
 @pytest.mark.parametrize(
@@ -64,15 +65,21 @@ MAMBA_2 = {"causal_conv", "ssd", "gated_skip"}
     [
         ({}, {"lif", "causal_trace"}),
         ({"spike_to_mamba_method": "rate"}, {"lif", "causal_conv"}),
-        ({"use_mamba": True}, {"lif", "causal_trace", "causal_conv", "selective_scan", "gated_skip"}),
-        ({"use_mamba": True, "mamba_version": 2}, {"lif", "causal_trace", *MAMBA_2}),
+        ({"use_mamba": True}, {"lif", "causal_trace", "spike_read_out", "steered_decay", *MAMBA_1}),
+        ({"use_mamba": True, "mamba_version": 2}, {"lif", "causal_trace", "spike_read_out", "steered_decay", *MAMBA_2}),
+        ({"use_mamba": True, "integration_mode": "parallel"}, {"lif", "causal_trace", "spike_read_out", *MAMBA_1}),
+        ({"use_mamba": True, "liquid_backbone": "cfc"}, {"lif", "causal_trace", "cfc", "spike_read_out", *MAMBA_1}),
+        (
+            {"use_mamba": True, "use_adaptive_gating": True},
+            {"lif", "causal_trace", "spike_read_out", "steered_decay", "head_gate", *MAMBA_1},
+        ),
         ({"liquid_backbone": "ltc"}, {"lif", "causal_trace", "ltc"}),
-        ({"block_pattern": "mamba"}, {"causal_conv", "selective_scan", "gated_skip"}),
+        ({"block_pattern": "mamba"}, MAMBA_1),
         ({"block_pattern": "mamba2"}, MAMBA_2),
         ({"block_pattern": "hybrid,mamba2"}, {"lif", "causal_trace", *MAMBA_2}),
         (
             {"use_mamba": True, "use_cross_attention": True},
-            {"lif", "causal_trace", "causal_conv", "selective_scan", "gated_skip", "windowed_attention"},
+            {"lif", "causal_trace", "spike_read_out", "steered_decay", "windowed_attention", *MAMBA_1},
         ),
     ],
 )

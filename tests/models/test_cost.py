@@ -81,7 +81,7 @@ def test_each_part_of_a_small_model_costs_what_paper_says():
         "spike adapter": (0, 0, 0, 0, 4),
         "plastic synapse": (16, 0, 16, 8, 0),
         "second population": (4 + 4, 0, 0, 0, 2 * 4),
-        "coupling": (8 + 8 + 4 + 4 + 8 + 2, 8 * 8 + 4 * 7, 0, 0, 3 * 8 + 8),
+        "coupling": (8 + 8 + 4 + 4 + 8 + 2, 8 * 8, 0, 0, 3 * 8 + 8),
         "cross-attention": (2 * 128, 2 * 128 + 2 * 2 * 5 * 4, 0, 0, 0),
         "embedding and head": (40 * 8 + 8, 320, 0, 0, 0),
     }

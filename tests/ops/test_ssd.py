@@ -5,8 +5,7 @@ import torch
 
 from mambrane.core.seeding import make_generator
 from mambrane.ops import choose_backend, ssd
-from mambrane.ops.ssd.chunked import CHUNK_TOKENS, _pass_on, running_sum_by_product, ssd_chunked
-from mambrane.ops.ssd.half_products import scan_chunks_in_half
+from mambrane.ops.ssd.chunked import CHUNK_TOKENS, running_sum_by_product, ssd_chunked
 from tests.ops.gradients import outputs_and_gradients
 from tests.ops.tolerances import RATIO, assert_close
 
@@ -71,6 +70,16 @@ def test_resets_give_the_reference(where):
 
 def test_one_head_of_one_channel_and_one_state_gives_the_reference():
     assert_backends_equal_reference(make_inputs(70, heads=1, channels=1, states=1), torch.float32)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("tokens", [1, 70])
+def test_a_skip_adds_its_part_of_the_input(tokens, dtype):
+    inputs = make_inputs(tokens, dtype=dtype) | {"skip_H": torch.tensor([0.0, 1.0, -2.5], dtype=dtype)}
+    assert_backends_equal_reference(inputs, dtype)
+    with_skip, without = ssd(**inputs)[0], ssd(**{name: x for name, x in inputs.items() if name != "skip_H"})[0]
+    assert torch.equal(with_skip[:, :, 0], without[:, :, 0])
+    assert_close("y", without[:, :, 2] - 2.5 * inputs["x_BTHP"][:, :, 2], with_skip[:, :, 2], 2 * RATIO[dtype])
 
 
 def test_a_reset_equals_a_fresh_start():
@@ -173,30 +182,6 @@ def test_a_decay_long_after_the_start_of_a_chunk_keeps_its_digits():
     inputs["delta_BTH"][:, -3:] = 1e-3
     reference, got = (ssd(**inputs, backend=backend)[0] for backend in ("reference", "chunked"))
     assert_close("y", reference[:, -3:], got[:, -3:], RATIO[torch.float32])
-
-
-def in_half(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN, resets_BT):
-    steps, rates, state_BHPN = (each.float() for each in (delta_BTH, A_H, state_BHPN))
-    return scan_chunks_in_half(x_BTHP, steps, rates, B_BTN, C_BTN, state_BHPN, resets_BT, CHUNK_TOKENS, _pass_on)
-
-
-@pytest.mark.parametrize("tokens", [3, CHUNK_TOKENS, 2 * CHUNK_TOKENS + 21])
-def test_with_bfloat16_on_a_gpu_products_round_their_factors_and_nothing_else(tokens):
-    inputs = make_inputs(tokens, dtype=torch.bfloat16) | {"resets_BT": make_resets(tokens, 0, tokens * 2 // 3)}
-    reference, got = outputs_and_gradients(ssd, inputs, backend="reference"), outputs_and_gradients(in_half, inputs)
-    for name in reference:
-        assert_close(name, reference[name], got[name], 2 * RATIO[torch.bfloat16])
-
-
-def test_with_bfloat16_on_a_gpu_fast_decay_stays_finite_and_no_later_token_counts():
-    inputs = make_inputs(70, dtype=torch.bfloat16) | {"A_H": torch.full((HEADS,), -1e4)}
-    found = outputs_and_gradients(in_half, inputs | {"resets_BT": make_resets(70)})
-    assert all(torch.isfinite(tensor).all() for tensor in found.values())
-    changed = {name: each.clone() for name, each in inputs.items()}
-    for name in ("x_BTHP", "delta_BTH", "B_BTN", "C_BTN"):
-        changed[name][:, 40:] *= 0.5
-    before, after = (in_half(**each, resets_BT=make_resets(70))[0] for each in (inputs, changed))
-    assert torch.equal(before[:, :40], after[:, :40])
 
 
 @each_form

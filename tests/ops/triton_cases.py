@@ -5,6 +5,7 @@ sizes are small, and the constants that cut an operation into blocks are made sm
 """
 
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from mambrane.ops import (
     causal_conv,
     causal_trace,
     cfc,
+    gated_norm,
     gated_skip,
     lif,
     ltc,
@@ -44,6 +46,8 @@ class Case(NamedTuple):
     """What the tests run: fewer where a token takes the interpreter long."""
     ratio: float = RATIO[torch.float32]
     """How far float32 may be from the reference."""
+    coarser_in_bfloat16: int = 1
+    """How many times as far bfloat16 may be: where factors of products are rounded too."""
     is_exact: bool = False
     """The numbers of a text in pieces are those of the whole, and those of the reference, bit for bit."""
 
@@ -91,10 +95,11 @@ SMALL_BLOCKS = {
     "lif": {"BLOCK_UNITS": 4, "UNROLLED_TICKS": 4},
     "causal_trace": {"BLOCK_UNITS": 4, "UNROLLED_TOKENS": 4},
     "gated_skip": {"BLOCK_TOKENS": 4, "BLOCK_CHANNELS": 4},
+    "gated_norm": {"PROGRAMS": 3},
     "spike_pairs": {"BLOCK_UNITS": 4, "UNROLLED_TICKS": 4},
     "cfc": {"LARGEST_BLOCK": 4},
     "ltc": {"BLOCK_UNITS": 4, "PROGRAMS": 4},
-    "ssd": {"BLOCK_NUMBERS": 4, "CHUNK_TOKENS": 4},
+    "ssd": {"CHUNK_TOKENS": 4, "FLOAT32_CHUNK_TOKENS": 4, "SMALLEST_SIDE": 4, "BLOCK_STATES": 4, "PROGRAMS": 4},
     "causal_conv": {"BLOCK_TOKENS": 4, "BLOCK_CHANNELS": 4},
 }
 
@@ -142,9 +147,9 @@ _SSD = {
     "x_BTHP": (BATCH, -1, 2, 3),
     "delta_BTH": (BATCH, -1, 2),
     "A_H": (2,),
-    "B_BTN": (BATCH, -1, 3),
-    "C_BTN": (BATCH, -1, 3),
-    "state_BHPN": (BATCH, 2, 3, 3),
+    "B_BTN": (BATCH, -1, 5),
+    "C_BTN": (BATCH, -1, 5),
+    "state_BHPN": (BATCH, 2, 3, 5),
 }
 
 
@@ -153,6 +158,12 @@ def _gated_skip(**inputs: Any) -> tuple[Tensor, ...]:
     return (gated_skip(**inputs),)
 
 
+def _gated_norm(**inputs: Any) -> tuple[Tensor, ...]:
+    inputs.pop("resets_BT", None)
+    return (gated_norm(**inputs),)
+
+
+_NORM = {"y_BTE": (BATCH, -1, 6), "gate_BTE": (BATCH, -1, 6), "weight_E": (6,)}
 _SKIP = {"y_BTE": (BATCH, -1, 5), "x_BTE": (BATCH, -1, 5), "skip_E": (5,), "gate_BTE": (BATCH, -1, 5)}
 
 
@@ -199,8 +210,11 @@ CASES = {
     "ltc": _ltc_case(BATCH, -1),
     "ltc, time of units": _ltc_case(BATCH, -1, 3),
     "ltc, even time": _ltc_case(),
-    "ssd": Case("ssd", ssd, _SSD, "state_BHPN"),
+    "ssd": Case("ssd", ssd, _SSD, "state_BHPN", coarser_in_bfloat16=2),
+    "ssd with skip": Case("ssd", ssd, _SSD | {"skip_H": (2,)}, "state_BHPN"),
     "gated skip": Case("gated_skip", _gated_skip, _SKIP),
+    "gated norm": Case("gated_norm", _gated_norm, _NORM),
+    "gated norm, groups": Case("gated_norm", partial(_gated_norm, groups=2), _NORM),
     "conv": _conv_case(4, "silu"),
     "conv, one tap": _conv_case(1, "silu"),
     "conv, bare": _conv_case(6, None),

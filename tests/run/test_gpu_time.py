@@ -64,6 +64,20 @@ def test_a_scan_takes_the_time_of_its_instructions_in_proportion_to_its_states()
     assert long["instructions of the scan"] == pytest.approx(4 * short["instructions of the scan"])
 
 
+def test_the_state_space_form_takes_the_time_of_its_instructions_in_proportion_to_tokens_and_heads():
+    def outputs(tokens: int, heads: int) -> Kernel:
+        x = torch.empty(8, tokens, heads, 64, device="meta")
+        sizes = {"Q": 64, "H": heads, "BLOCK_P": 64, "BLOCK_N": 128, "HEADS": 4}
+        return Kernel("ssd.outputs", "ours", 0, (), (), launch=Launch("", "outputs", (1,), (x,), sizes, {}))
+
+    first, *others = (predict(CONFIG, of(outputs(*sizes))).parts_s for sizes in ((256, 8), (1024, 8), (256, 32)))
+    (limit,) = first
+    assert limit == "instructions of the state-space form"
+    assert all(other[limit] == pytest.approx(4 * first[limit]) for other in others)
+    macs = 8 * 256 * 8 * (64 * 64 + 64 * 128 + 64 * 128 / 4)
+    assert first[limit] > 2 * macs / H100.matrix_flops_per_s
+
+
 def test_a_step_has_its_micro_batches_and_passes_over_the_weights():
     once, four = (
         predict(replace(CONFIG, engine=replace(CONFIG.engine, accumulation_steps=steps)), of(moving(3 * 10**9)))

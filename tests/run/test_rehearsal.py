@@ -49,11 +49,17 @@ def test_a_layer_keeps_at_most_90_mib_for_its_backward_pass():
     assert (rehearsed(2).saved_bytes - rehearsed(1).saved_bytes) / MIB <= 90
 
 
-def test_of_the_products_of_mamba_2_only_those_that_all_heads_share_are_kept_off_the_matrix_units():
+def test_the_state_space_form_of_mamba_2_is_five_kernels_and_keeps_nothing_of_pairs_of_tokens():
     config = of(base(), num_layers=1, mamba_version=2, mamba_d_state=128)
-    products = [kernel for kernel in rehearse(config, 300, "bf16").kernels if kernel.kind == "product"]
-    float32 = [kernel for kernel in products if kernel.is_float32 and "bmm" in kernel.name]
-    assert 0 < sum(kernel.flops for kernel in float32) < 0.02 * sum(kernel.flops for kernel in products)
+    found = rehearse(config, 300, "bf16")
+    names = [kernel.name for kernel in found.kernels if kernel.name.startswith("ssd.")]
+    assert names == [
+        *("ssd.pass_states", "ssd.outputs"),
+        *("ssd.pass_states", "ssd.read_gradients", "ssd.write_gradients"),
+    ]
+    assert not any("bmm" in kernel.name for kernel in found.kernels)
+    without = of(base(), num_layers=1, mamba_version=1)
+    assert found.saved_bytes < 1.4 * rehearse(without, 300, "bf16").saved_bytes
 
 
 def test_all_layers_ask_for_the_same():

@@ -21,10 +21,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion", "maxnreg")
-"""What is said to the compiler and not to the kernel."""
-NVIDIA_OPTIONS = ("maxnreg",)
-"""What only NVIDIA's compiler takes."""
+OPTIONS = ("num_warps", "num_stages", "enable_fp_fusion", "maxnreg", "amd_warps")
+"""What is said to the compiler and not to the kernel; for AMD, whose warps have 64 threads, `amd_warps` of them."""
 
 
 class Launch(NamedTuple):
@@ -91,12 +89,21 @@ class Kernels:
             return
         if first.device.type == "cpu" and not is_interpreting():
             raise RuntimeError(f"kernel {kernel} of {self._module} is for a GPU; its tensors are on the CPU")
-        if torch.version.hip:
-            named = {name: value for name, value in named.items() if name not in NVIDIA_OPTIONS}
+        named = options_for(named, is_amd=bool(torch.version.hip))
         # An unused pointer still has to be one.
         filled = (_as_pointer(first if each is None else each) for each in arguments)
         with _device_of(first):
             getattr(import_module(self._module), kernel)[grid](*filled, **named)
+
+
+def options_for(named: Mapping[str, Any], *, is_amd: bool) -> dict[str, Any]:
+    """Return the options of a launch as the compiler for one make of GPUs takes them; all else as it is."""
+    options = {name: value for name, value in named.items() if name != "amd_warps"}
+    if is_amd:
+        options.pop("maxnreg", None)
+        if "amd_warps" in named:
+            options["num_warps"] = named["amd_warps"]
+    return options
 
 
 def count_blocks(size: int, block: int) -> int:

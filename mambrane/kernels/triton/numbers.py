@@ -6,8 +6,10 @@
 import triton.language as tl
 
 from mambrane.kernels.triton.jit import kernel
+from mambrane.kernels.triton.launch import is_interpreting
 
 LOG2_E = tl.constexpr(1.4426950408889634)
+INTERPRETS = tl.constexpr(is_interpreting())
 
 
 @kernel
@@ -37,3 +39,18 @@ def tanh(x):
     large = 1.0 - 2.0 / (tl.exp2(size * (2.0 * LOG2_E)) + 1.0)
     result = tl.where(size < 0.25, series, large)
     return tl.where(x < 0, -result, result)
+
+
+@kernel
+def product(left, right):
+    """Return a product of matrices with sums in float32."""
+    return product_added(left, right, tl.zeros([left.shape[0], right.shape[1]], tl.float32))
+
+
+@kernel
+def product_added(left, right, total):
+    """Return the sum of float32 numbers and a product of matrices; float32 factors are not shortened to TF32."""
+    if INTERPRETS:
+        # The interpreter takes bfloat16 factors for the integers that it keeps them in.
+        left, right = left.to(tl.float32), right.to(tl.float32)
+    return tl.dot(left, right, total, input_precision="ieee")

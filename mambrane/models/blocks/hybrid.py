@@ -15,7 +15,7 @@ the plastic synapse: STDP changes it beside the gradient. With cross-attention e
 tokens, at the price of matrices of its own. Mamba is of version 1 (S6) or 2 (SSD, where r1 moves the step size alone).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,7 @@ from mambrane.models.state import BlockActivity
 from mambrane.ops import KeyValueCache
 from mambrane.ops.linear import linear
 from mambrane.ops.rms_norm import rms_norm
+from mambrane.ops.spike_read_out import spike_read_out
 
 INPUT_GAIN = 2.0
 """Factor of the channels that become currents, so that neurons fire from the first step."""
@@ -75,6 +76,9 @@ def operations(config: ModelConfig) -> tuple[str, ...]:
     names = spiking.operations(config)
     if config.use_mamba:
         names += Mamba.operations if config.mamba_version == 1 else Mamba2.operations
+        names += ("spike_read_out",) + ("head_gate",) * config.use_adaptive_gating
+        is_steered = config.integration_mode == "bidirectional" and config.liquid_backbone == "lif"
+        names += ("steered_decay",) * is_steered
     return names + ("windowed_attention",) * config.use_cross_attention
 
 
@@ -161,15 +165,15 @@ class HybridBlock(MixerBlock):
 
         selecting_BTS = None if self.mode == "parallel" else self.spikes_select * code_BTS
         y_BTE, scan_state = self.mixer.scan(channels, scan_state, resets_BT=resets_BT, selecting_BTS=selecting_BTS)
-        second_BTP, second_state, post_spikes = self._run_second(first.spikes_BTS, y_BTE, state, tick_resets)
+        heard_BTP = None
+        if self.mode != "parallel":
+            heard_BTP = self.mixer.read(y_BTE, channels, units, units + self.second_bias.numel())
+        second_BTP, second_state, post_spikes = self._run_second(first.spikes_BTS, heard_BTP, state, tick_resets)
 
         q_BTE = self.mixer.gated(y_BTE, channels)
         mamba_BTD = self.mixer.out_proj(q_BTE)
-        spikes_BTR, read_BTR = second_BTP, second_BTP
-        if self.mode != "sequential":
-            spikes_BTR = torch.cat([self.ticks.mean(first.spikes_BTS), second_BTP], dim=-1)
-            read_BTR = torch.cat([code_BTS, second_BTP], dim=-1)
-        spiking_BTD = self._read_out(q_BTE, spikes_BTR, read_BTR)
+        out_BTR, read_BTR = self._read_out(q_BTE, first.spikes_BTS, code_BTS, second_BTP)
+        spiking_BTD = linear(out_BTR, self.mixer.out_proj.weight[:, : out_BTR.shape[-1]].contiguous())
         attention_states = (None, None)
         if self.uses_attention:
             spiking_BTD, mamba_BTD, attention_states = self._attend(spiking_BTD, read_BTR, mamba_BTD, state, resets_BT)
@@ -178,26 +182,31 @@ class HybridBlock(MixerBlock):
         new_state = HybridState(mamba_state, first.state_BS, second_state, code_state, *attention_states)
         return x_BTD + mamba_BTD + gated_BTD, new_state, spiking.activity_of(first.spikes_BTS, post_spikes, gate)
 
-    def _run_second(self, pre_spikes_BTS: Tensor, y_BTE: Tensor, state: HybridState, resets_BT: Resets | None):  # noqa: ANN202
+    def _run_second(self, pre_spikes_BTS: Tensor, heard_BTP: Tensor | None, state: HybridState, resets_BT):  # noqa: ANN001, ANN202
         """Return the read-out per token [B, T, P], the new state, and the spikes per tick (None for a liquid cell)."""
-        current_BTP, time_scale_BTP = self.plastic(pre_spikes_BTS) + self.second_bias, None
-        if self.mode != "parallel":
-            units, second_units = self.first_bias.numel(), self.second_bias.numel()
-            heard_BTP = self.mamba_to_second * y_BTE[..., units : units + second_units].detach()
+        current_BTP = self.plastic(pre_spikes_BTS) + self.second_bias
+        options: dict[str, Any] = {"state_BS": state.second_BS, "resets_BT": resets_BT}
+        if heard_BTP is not None:
             if self.mode == "sequential":
-                current_BTP = current_BTP + self.ticks.spread(heard_BTP)
+                current_BTP = current_BTP + self.ticks.spread(self.mamba_to_second * heard_BTP)
+            elif isinstance(self.second, SpikingPopulation):
+                options["decay_BTS"] = self.ticks.spread(self.second.steered_decay(heard_BTP, self.mamba_to_second))
             else:
-                # Half to one and a half times the population's own time constants; 1 while the weights are zero.
-                time_scale_BTP = self.ticks.spread(0.5 + sigmoid(heard_BTP))
-        second = self.second(current_BTP, state_BS=state.second_BS, resets_BT=resets_BT, time_scale_BTS=time_scale_BTP)
+                # Half to one and a half times the cell's own time constants; 1 while the weights are zero.
+                time_scale_BTP = 0.5 + sigmoid(self.mamba_to_second * heard_BTP)
+                options["time_scale_BTS"] = self.ticks.spread(time_scale_BTP)
+        second = self.second(current_BTP, **options)
         post_spikes_BTP = second.spikes_BTS if isinstance(self.second, SpikingPopulation) else None
         return self.ticks.mean(second[0]), second[-1], post_spikes_BTP
 
-    def _read_out(self, q_BTE: Tensor, spikes_BTR: Tensor, read_BTR: Tensor) -> Tensor:
-        """Return W_out (a z q + b r) [B, T, D]: the spiking path through Mamba's own last product."""
-        numbers = read_BTR.shape[-1]
-        s_BTR = self.spikes_gate * spikes_BTR * q_BTE[..., :numbers] + self.spikes_out * read_BTR
-        return linear(s_BTR, self.mixer.out_proj.weight[:, :numbers].contiguous())
+    def _read_out(
+        self, q_BTE: Tensor, spikes_BTS: Tensor, code_BTS: Tensor, second_BTP: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return a z q + b r and r, [B, T, R] each; in sequential mode those of the second population alone."""
+        factors = self.spikes_gate, self.spikes_out
+        if self.mode == "sequential":
+            return spike_read_out(q_BTE, None, None, second_BTP, *factors)
+        return spike_read_out(q_BTE, self.ticks.mean(spikes_BTS), code_BTS, second_BTP, *factors)
 
     def _attend(self, spiking_BTD: Tensor, read_BTR: Tensor, mamba_BTD: Tensor, state: HybridState, resets_BT):  # noqa: ANN001, ANN202
         """Return both paths after each has read the other, and the two caches."""
@@ -221,7 +230,7 @@ class HybridBlock(MixerBlock):
                 for name, p in self.named_parameters(recurse=False)
                 if name not in ("first_bias", "second_bias")
             ),
-            dense_macs_per_token=float(numbers * self.mixer.out_proj.out_features) + self._selection_macs(),
+            dense_macs_per_token=float(numbers * self.mixer.out_proj.out_features),
             state_updates_per_token=3.0 * numbers,
         )
         costs = [
@@ -235,9 +244,6 @@ class HybridBlock(MixerBlock):
         if self.uses_attention:
             costs.append(self.spiking_reads_mamba.cost() + self.mamba_reads_spiking.cost())
         return costs
-
-    def _selection_macs(self) -> float:
-        return 0.0 if self.mode == "parallel" else float(self.mixer.selection_macs(self.first_bias.numel()))
 
 
 def _with_parameters(cost: ComponentCost, *parameters: nn.Parameter) -> ComponentCost:

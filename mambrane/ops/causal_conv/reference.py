@@ -48,7 +48,6 @@ def causal_conv_reference(
 def _document_numbers(x_BTE: Tensor, resets_BT: Tensor | None, taps: int) -> Tensor:
     """Return the document of the K-1 past inputs, counted from 0, and of the T new ones; shape [B, K-1+T]."""
     batch, tokens, _ = x_BTE.shape
-    number_BP = torch.zeros(batch, taps - 1 + tokens, dtype=torch.int64, device=x_BTE.device)
-    if resets_BT is not None:
-        number_BP[:, taps - 1 :] = resets_BT.cumsum(dim=1)
-    return number_BP
+    if resets_BT is None:
+        return torch.zeros(batch, taps - 1 + tokens, dtype=torch.int64, device=x_BTE.device)
+    return torch.nn.functional.pad(resets_BT.cumsum(dim=1), (taps - 1, 0))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mambrane.kernels.operator import is_differentiated
 from mambrane.kernels.triton.launch import Kernels, count_blocks
 from mambrane.kernels.triton.operators import TYPES, gpu_operator
 
@@ -33,7 +34,7 @@ def causal_trace_triton(
         None if state_BS is None else state_BS.float().contiguous(),
         None if resets_BT is None else resets_BT.contiguous(),
         number,
-        decay_S is not None and decay_S.requires_grad and torch.is_grad_enabled(),
+        is_differentiated(decay_S),
     )
     return outputs.trace_BTS, outputs.last_BS
 

@@ -23,6 +23,7 @@ from mambrane.kernels.blocks import add, clear, copy
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import sigmoid, tanh
+from mambrane.kernels.operator import is_differentiated
 from mambrane.kernels.products import add_product, panels, sum_over_tokens, whole_panels, zero_sums
 from mambrane.kernels.threads import parallel_for
 from mambrane.ops.cfc.reference import LECUN_GAIN, LECUN_SLOPE, CfcOutput, CfcWeights
@@ -55,7 +56,7 @@ def cfc_numba(
     outputs = _cfc(
         *(each.contiguous() for each in floats),
         no_resets(x_BTI) if resets_BT is None else resets_BT.contiguous(),
-        torch.is_grad_enabled() and any(each.requires_grad for each in floats),
+        is_differentiated(*floats),
     )
     return CfcOutput(outputs.hidden_BTL.to(x_BTI.dtype), outputs.hidden_BTL[:, -1])
 

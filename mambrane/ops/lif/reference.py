@@ -73,11 +73,16 @@ def lif_reference(
 class _Spike(torch.autograd.Function):
     """The step function, with the derivative of a surrogate."""
 
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(context: Any, x: Tensor, surrogate: Surrogate, slope: float) -> Tensor:  # noqa: ANN401 -- torch's own
-        context.save_for_backward(x)
-        context.surrogate, context.slope = surrogate, slope
+    def forward(x: Tensor, surrogate: Surrogate, slope: float) -> Tensor:
         return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def setup_context(context: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noqa: ANN401 -- torch's own
+        x, context.surrogate, context.slope = inputs
+        context.save_for_backward(x)
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401 -- torch's own

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mambrane.kernels.operator import is_differentiated
 from mambrane.kernels.triton.launch import Kernels, count_blocks
 from mambrane.kernels.triton.operators import TYPES, gpu_operator
 from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate
@@ -37,8 +38,6 @@ def lif_triton(
     keep_membranes: bool,
 ) -> LifOutput:
     """Return spikes, membranes and the last state; arguments as in `mambrane.ops.lif.lif`."""
-    floats = (current_BTS, decay, state_BS)
-    is_differentiated = torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in floats)
     outputs = _lif(
         current_BTS.contiguous(),
         decay.contiguous(),
@@ -49,7 +48,7 @@ def lif_triton(
         detach_reset,
         surrogate == "atan",
         surrogate_slope,
-        keep_membranes or is_differentiated,
+        keep_membranes or is_differentiated(current_BTS, decay, state_BS),
     )
     membrane_BTS = outputs.membrane_BTS.to(current_BTS.dtype) if keep_membranes else None
     return LifOutput(outputs.spikes_BTS, membrane_BTS, outputs.last_BS)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mambrane.kernels.onednn import in_rows_or_columns, product
+from mambrane.kernels.operator import is_batched
 from mambrane.ops.sum_of_outer_products import sum_of_outer_products
 
 TYPES = (torch.float32,)
@@ -21,6 +22,8 @@ def supports(x: Tensor, weight_OI: Tensor, bias_O: Tensor | None = None) -> str 
     """Return why PyTorch must compute this product, or None."""
     if torch.is_autocast_enabled("cpu"):
         return "autocast will round the factors"
+    if is_batched(x) or is_batched(weight_OI):
+        return "torch.vmap has a rule for PyTorch's product"
     is_float32 = x.dtype == weight_OI.dtype == torch.float32 and (bias_O is None or bias_O.dtype == torch.float32)
     return None if is_float32 else "it is for float32 in all tensors"
 

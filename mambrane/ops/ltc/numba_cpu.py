@@ -27,6 +27,7 @@ from mambrane.kernels.blocks import add, copy
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import sigmoid
+from mambrane.kernels.operator import is_differentiated
 from mambrane.kernels.threads import parallel_for
 from mambrane.ops.ltc.reference import EPSILON, NUM_UNFOLDS, LtcOutput, LtcWeights
 
@@ -60,7 +61,7 @@ def ltc_numba(
     hidden_BTL, _, _ = _ltc(
         *(each.contiguous() for each in floats),
         no_resets(x_BTI) if resets_BT is None else resets_BT,
-        torch.is_grad_enabled() and any(each.requires_grad for each in floats),
+        is_differentiated(*floats),
     )
     return LtcOutput(hidden_BTL.to(x_BTI.dtype), hidden_BTL[:, -1])
 

@@ -18,6 +18,7 @@ _check = Arguments(
     A_H="H",
     B_BTN="B T N",
     C_BTN="B T N",
+    skip_H="H?",
     state_BHPN="B H P N?",
     resets_BT="bool B T?",
 )
@@ -30,11 +31,12 @@ def ssd(
     B_BTN: Float[Tensor, "B T N"],
     C_BTN: Float[Tensor, "B T N"],
     *,
+    skip_H: Float[Tensor, " H"] | None = None,
     state_BHPN: Float[Tensor, "B H P N"] | None = None,
     resets_BT: Resets | None = None,
     backend: Backend = "auto",
 ) -> tuple[Float[Tensor, "B T H P"], Float[Tensor, "B H P N"]]:
-    """Scan T tokens with one decay for each head; gradients flow to all six tensors.
+    """Scan T tokens with one decay for each head; gradients flow to all seven tensors.
 
     Args:
         x_BTHP: input of each of P channels of each head.
@@ -42,6 +44,7 @@ def ssd(
         A_H: rate of each head, negative; its state decays by exp(delta * A).
         B_BTN: how the input enters the states, the same for all heads.
         C_BTN: how the states are read, the same for all heads.
+        skip_H: D, how much of the input of each head is added to its output; nothing where not given.
         state_BHPN: state after the token before the first; zero where not given.
         resets_BT: True where a document starts: the state is set to zero before this token.
         backend: "auto", or one by name; see `mambrane.ops.dispatch`.
@@ -56,5 +59,7 @@ def ssd(
         >>> y.flatten().tolist()
         [1.0, 1.0, 1.0]
     """
-    _check(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN, resets_BT)
-    return _run(backend, x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=state_BHPN, resets_BT=resets_BT)
+    _check(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, skip_H, state_BHPN, resets_BT)
+    return _run(
+        backend, x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, skip_H=skip_H, state_BHPN=state_BHPN, resets_BT=resets_BT
+    )

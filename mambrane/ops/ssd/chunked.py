@@ -11,8 +11,6 @@ whole chunk.)
 Source: Dao, Gu, arXiv 2405.21060, section 6 and listing 1.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -21,7 +19,7 @@ from torch import Tensor
 from mambrane.core.shapes import Resets
 from mambrane.kernels.arguments import compute_dtype, no_resets
 from mambrane.kernels.autocast import without_autocast
-from mambrane.ops.ssd.reference import ssd_reference
+from mambrane.ops.ssd.reference import ssd_reference, with_skip
 
 CHUNK_TOKENS = 64
 
@@ -33,10 +31,10 @@ def ssd_chunked(
     B_BTN: Float[Tensor, "B T N"],
     C_BTN: Float[Tensor, "B T N"],
     *,
+    skip_H: Float[Tensor, " H"] | None = None,
     state_BHPN: Float[Tensor, "B H P N"] | None = None,
     resets_BT: Resets | None = None,
     chunk_tokens: int = CHUNK_TOKENS,
-    pass_on: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
 ) -> tuple[Float[Tensor, "B T H P"], Float[Tensor, "B H P N"]]:
     """Return y and the last state.
 
@@ -46,14 +44,16 @@ def ssd_chunked(
         A_H: rate of each head.
         B_BTN: how the input enters the states.
         C_BTN: how the states are read.
+        skip_H: how much of the input is added to the output.
         state_BHPN: the state before the first token.
         resets_BT: where documents start.
         chunk_tokens: Q, tokens of a chunk.
-        pass_on: takes states from chunk to chunk, as the function of this file that stands for it where not given.
     """
     if x_BTHP.shape[1] == 1:
         # One token is one turn of the recurrence; there is nothing to gather into a product.
-        return ssd_reference(x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN=state_BHPN, resets_BT=resets_BT)
+        return ssd_reference(
+            x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, skip_H=skip_H, state_BHPN=state_BHPN, resets_BT=resets_BT
+        )
     inner = compute_dtype(x_BTHP)
     if resets_BT is None:
         resets_BT = no_resets(x_BTHP)
@@ -63,8 +63,9 @@ def ssd_chunked(
     with without_autocast(x_BTHP.device):
         x, delta, A, B, C, state = (t.to(inner) for t in (x_BTHP, delta_BTH, A_H, B_BTN, C_BTN, state_BHPN))
         y_BTHP, state_BHPN = _scan_chunks(
-            delta[..., None] * x, delta * A, B, C, state, resets_BT, min(chunk_tokens, x.shape[1]), pass_on or _pass_on
+            delta[..., None] * x, delta * A, B, C, state, resets_BT, min(chunk_tokens, x.shape[1])
         )
+        y_BTHP = with_skip(y_BTHP, x, skip_H)
     return y_BTHP.to(x_BTHP.dtype), state_BHPN
 
 
@@ -76,7 +77,6 @@ def _scan_chunks(
     state_BHPN: Tensor,
     resets_BT: Tensor,
     chunk_tokens: int,
-    pass_on: Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]],
 ) -> tuple[Tensor, Tensor]:
     num_tokens, num_heads = log_decay_BTH.shape[1:]
     # Padding at the end neither drives nor decays, so the last state is that of the last token.
@@ -94,7 +94,7 @@ def _scan_chunks(
 
     kept_BGQHP = drive_BGQHP * decay_to_end_BGQH[..., None]
     added_BGHPN = (kept_BGQHP.flatten(3).mT @ B_BGQN).unflatten(2, (num_heads, -1))
-    before_BGHPN, state_BHPN = pass_on(state_BHPN, decay_from_start_BGQH[:, :, -1], added_BGHPN)
+    before_BGHPN, state_BHPN = _pass_on(state_BHPN, decay_from_start_BGQH[:, :, -1], added_BGHPN)
     read_BGQHP = (C_BGQN @ before_BGHPN.flatten(2, 3).mT).unflatten(3, (num_heads, -1))
     y_BGQHP = within_BGHQP.transpose(2, 3) + decay_from_start_BGQH[..., None] * read_BGQHP
     return y_BGQHP.flatten(1, 2)[:, :num_tokens], state_BHPN

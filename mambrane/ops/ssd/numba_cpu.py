@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mambrane.kernels.arguments import compute_dtype
 from mambrane.ops.selective_scan.numba_cpu import selective_scan_numba
+from mambrane.ops.ssd.reference import with_skip
 
 
 def ssd_numba(
@@ -19,6 +20,7 @@ def ssd_numba(
     B_BTN: Tensor,
     C_BTN: Tensor,
     *,
+    skip_H: Tensor | None,
     state_BHPN: Tensor | None,
     resets_BT: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
@@ -34,4 +36,7 @@ def ssd_numba(
         state_BEN=None if state_BHPN is None else state_BHPN.flatten(1, 2),
         resets_BT=resets_BT,
     )
-    return y_BTE.unflatten(2, heads_and_channels), state_BEN.unflatten(1, heads_and_channels)
+    y_BTHP = y_BTE.unflatten(2, heads_and_channels)
+    if skip_H is not None:
+        y_BTHP = with_skip(y_BTHP.to(dtype), x_BTHP, skip_H).to(x_BTHP.dtype)
+    return y_BTHP, state_BEN.unflatten(1, heads_and_channels)

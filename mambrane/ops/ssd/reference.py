@@ -1,11 +1,11 @@
 """State-space duality (SSD), in plain PyTorch: the definition that faster backends must match.
 
     h[t] = exp(delta[t] * A) * h[t-1] + (delta[t] * x[t]) B[t]^T
-    y[t] = h[t] C[t]
+    y[t] = h[t] C[t] + D x[t]
 
 for each of H heads with P channels and a state h of shape P x N. A < 0 is one number for each head, so a head forgets
 all its states alike; delta is one step size for each head (> 0 after softplus). B and C are shared by the heads (one
-group). The skip D * x and the gate are outside.
+group). D, one number for each head, is zero where not given; the gate is outside.
 Source: Dao, Gu, "Transformers are SSMs", arXiv 2405.21060, sections 2.4 and 6.
 """
 
@@ -23,6 +23,7 @@ def ssd_reference(
     B_BTN: Float[Tensor, "B T N"],
     C_BTN: Float[Tensor, "B T N"],
     *,
+    skip_H: Float[Tensor, " H"] | None = None,
     state_BHPN: Float[Tensor, "B H P N"] | None = None,
     resets_BT: Resets | None = None,
 ) -> tuple[Float[Tensor, "B T H P"], Float[Tensor, "B H P N"]]:
@@ -40,4 +41,10 @@ def ssd_reference(
         drive_BHP = delta_BTH[:, t, :, None] * x_BTHP[:, t]
         h_BHPN = decay_BH[..., None, None] * h_BHPN + drive_BHP[..., None] * B_BTN[:, t, None, None, :]
         y.append((h_BHPN * C_BTN[:, t, None, None, :]).sum(dim=-1))
-    return torch.stack(y, dim=1).to(dtype), h_BHPN
+    y_BTHP = torch.stack(y, dim=1)
+    return with_skip(y_BTHP, x_BTHP, skip_H).to(dtype), h_BHPN
+
+
+def with_skip(y_BTHP: Tensor, x_BTHP: Tensor, skip_H: Tensor | None) -> Tensor:
+    """Return y + D x in the type of y; y where there is no D."""
+    return y_BTHP if skip_H is None else y_BTHP + skip_H.to(y_BTHP)[:, None] * x_BTHP.to(y_BTHP)

@@ -1,10 +1,13 @@
 """The gate of an optimizer's update, and the usage it rests on. The formulas stand in `reference.py`."""
 
+import operator
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mambrane.kernels.arguments import are_alike
 from mambrane.ops.checks import (
     Arguments,
     refuse,
@@ -53,7 +56,9 @@ def note_usage_(
     _check(usage_W)
     require_changeable("update_gate", "usage_W", usage_W)
     require_number("update_gate", "rate", rate, 0.0, 1.0)
-    _require_parts(starts, gradients, usage_W)
+    require_tensors("update_gate", "starts", starts)
+    if not _fit_at_once(starts, gradients, (usage_W,)):
+        _require_parts(starts, gradients, usage_W)
     _note_usage(backend, usage_W, gradients, starts, rate=rate)
 
 
@@ -88,20 +93,39 @@ def hold_back_(
     if not weights:
         return
     _check_two(anchor_W, share_W)
+    require_tensors("update_gate", "starts", starts)
+    if not _can_be_held_at_once(weights, before, anchor_W, share_W, starts):
+        _require_pairs(weights, before)
+        _require_parts(starts, weights, anchor_W, share_W)
+        _require_parts(starts, before, anchor_W)
+    _hold_back(backend, weights, before, anchor_W, share_W, starts)
+
+
+def _can_be_held_at_once(
+    weights: Sequence[Tensor], before: Sequence[Tensor], anchor_W: Tensor, share_W: Tensor, starts: Sequence[int]
+) -> bool:
+    """Return whether all is right by a quick look; where it is not, a longer one finds out what is wrong."""
+    return (
+        not torch.is_grad_enabled()
+        and _fit_at_once(starts, weights, (anchor_W, share_W))
+        and are_alike(before, anchor_W)
+        and [*map(Tensor.size, weights)] == [*map(Tensor.size, before)]
+        and not any(map(Tensor.is_inference, weights))
+    )
+
+
+def _require_pairs(weights: Sequence[Tensor], before: Sequence[Tensor]) -> None:
+    """Raise UserError unless the weights can be changed, and there is a tensor of its shape before each."""
     for number, weight in enumerate(weights):
         require_changeable("update_gate", f"weights[{number}]", weight)
     for number, weight in enumerate(before):
         require_tensor("update_gate", f"before[{number}]", weight)
     if [each.shape for each in weights] != [each.shape for each in before]:
         refuse("update_gate", "weights and what was before them differ in shape", "a tensor before each, of its shape")
-    _require_parts(starts, weights, anchor_W, share_W)
-    _require_parts(starts, before, anchor_W)
-    _hold_back(backend, weights, before, anchor_W, share_W, starts)
 
 
 def _require_parts(starts: Sequence[int], tensors: Sequence[Tensor], *vectors: Tensor) -> None:
     """Raise UserError unless each tensor has its part, of its type and on its device, in every vector."""
-    require_tensors("update_gate", "starts", starts)
     for start in starts:
         if type(start) is not int:
             refuse("update_gate", f"a start of type {type(start).__name__}", "an integer")
@@ -120,3 +144,11 @@ def _require_parts(starts: Sequence[int], tensors: Sequence[Tensor], *vectors: T
             if start < 0 or start + tensor.numel() > vector_W.numel():
                 found = f"a part of {tensor.numel()} numbers from {start} on in a vector of {vector_W.numel()}"
                 refuse("update_gate", found, "a part that lies within")
+
+
+def _fit_at_once(starts: Sequence[int], tensors: Sequence[Tensor], vectors: Sequence[Tensor]) -> bool:
+    """Return whether each tensor has its part in every vector, by a quick look that does not say which has not."""
+    if len(starts) != len(tensors) or set(map(type, starts)) != {int} or not are_alike(tensors, vectors[0]):
+        return False
+    end = max(map(operator.add, starts, map(Tensor.numel, tensors)))
+    return min(starts) >= 0 and are_alike(vectors, vectors[0]) and all(end <= each.numel() for each in vectors)

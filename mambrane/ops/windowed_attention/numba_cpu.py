@@ -32,16 +32,19 @@ from mambrane.kernels.arguments import arrays, compute_dtype, no_resets
 from mambrane.kernels.blocks import block_range, count_tasks
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
-from mambrane.kernels.numba_math import LOWEST_EXPONENT, exp
+from mambrane.kernels.numba_math import doublings, power_of_two
+from mambrane.kernels.quads import NUMBERS_OF_QUAD
 from mambrane.kernels.threads import parallel_for
 from mambrane.kernels.tiles import (
     KEYS_TOGETHER,
     NUMBERS_TOGETHER,
     QUERIES_TOGETHER,
     add_products,
+    bring_into_lanes,
     multiply_rows,
     store_pair,
     sum_rows,
+    take_out_of_lanes,
 )
 from mambrane.kernels.vectors import LANES, broadcast, fma, load, store, where_gt
 from mambrane.ops.windowed_attention.kv_cache import KeyValueCache, empty_cache
@@ -283,6 +286,10 @@ def _to_lanes(x_BTI, group, heads, start, stop, scale, x_PNL, row):
     while lane < LANES and group * LANES + lane < x_BTI.shape[0] * heads:
         b, head = (group * LANES + lane) // heads, (group * LANES + lane) % heads
         count = min(heads - head, LANES - lane)
+        if count == LANES and numbers % NUMBERS_OF_QUAD == 0:
+            for t in range(start, stop):
+                bring_into_lanes(x_BTI[b, t], head * numbers, numbers, scale, x_PNL, row + t - start)
+            return
         for t in range(start, stop):
             x_I = x_BTI[b, t]
             for n in range(numbers):
@@ -298,6 +305,10 @@ def _from_lanes(x_PNL, row, scale, x_BTI, group, heads, start, stop):
     while lane < LANES and group * LANES + lane < x_BTI.shape[0] * heads:
         b, head = (group * LANES + lane) // heads, (group * LANES + lane) % heads
         count = min(heads - head, LANES - lane)
+        if count == LANES and numbers % NUMBERS_OF_QUAD == 0:
+            for t in range(start, stop):
+                take_out_of_lanes(x_PNL, row + t - start, scale, x_BTI[b, t], head * numbers, numbers)
+            return
         for t in range(start, stop):
             x_I = x_BTI[b, t]
             for n in range(numbers):
@@ -333,16 +344,10 @@ def _mask_scores(score_QWL, row, num_rows, first_PL, last_P, p):
 
 
 @kernel()
-def _exp_or_zero(exponent, too_low, zero):
-    """Return exp(exponent), or zero where that would be too small to be a normal number; NaN stays NaN."""
-    return where_gt(too_low, exponent, zero, exp(exponent))
-
-
-@kernel()
 def _softmax(score_QWL, num_rows, sums_P2L, p):
     """Turn scores into weights, in place, not yet divided by their sum; write the largest score and the inverse sum."""
     dtype = score_QWL.dtype.type
-    too_low, zero, one = dtype(LOWEST_EXPONENT), dtype(0), dtype(1)
+    zero, one = dtype(0), dtype(1)
     for q in range(QUERIES_TOGETHER):
         at = q * score_QWL.shape[1]
         largest, total = broadcast(dtype(-np.inf)), broadcast(zero)
@@ -351,7 +356,7 @@ def _softmax(score_QWL, num_rows, sums_P2L, p):
             largest = where_gt(largest, score, largest, score)
         for w in range(at, at + num_rows):
             score = load(score_QWL, w)
-            weight = _exp_or_zero(score - largest, too_low, zero)
+            weight = power_of_two(doublings(score - largest))
             total = total + weight
             store(weight, score_QWL, w)
         store_pair(largest, total, sums_P2L, 2 * (p + q))
@@ -362,14 +367,12 @@ def _softmax(score_QWL, num_rows, sums_P2L, p):
 @kernel()
 def _differentiate_weights(score_QWL, grad_QWL, num_rows, sums_P2L, p):
     """Turn scores into weights and the gradients of weights into those of scores, in place."""
-    dtype = score_QWL.dtype.type
-    too_low, zero = dtype(LOWEST_EXPONENT), dtype(0)
     for q in range(QUERIES_TOGETHER):
-        at, mean = q * score_QWL.shape[1], broadcast(zero)
+        at, mean = q * score_QWL.shape[1], broadcast(score_QWL.dtype.type(0))
         largest, inverse = load(sums_P2L, 2 * (p + q)), load(sums_P2L, 2 * (p + q) + 1)
         for w in range(at, at + num_rows):
             score = load(score_QWL, w)
-            weight = _exp_or_zero(score - largest, too_low, zero) * inverse
+            weight = power_of_two(doublings(score - largest)) * inverse
             mean = fma(weight, load(grad_QWL, w), mean)
             store(weight, score_QWL, w)
         for w in range(at, at + num_rows):

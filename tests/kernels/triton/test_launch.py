@@ -8,6 +8,7 @@ from mambrane.kernels.triton.launch import (
     count_blocks,
     is_interpreting,
     is_rehearsing,
+    options_for,
     power_of_two,
     rehearsal,
     starts_kernel,
@@ -56,3 +57,10 @@ def test_views_and_empty_memory_start_no_kernel():
     assert starts_kernel(aten.mul.Tensor)
     assert not starts_kernel(aten.view.default)
     assert not starts_kernel(aten.empty.memory_format)
+
+
+def test_each_make_of_gpus_has_its_options():
+    named = {"num_warps": 8, "amd_warps": 4, "maxnreg": 128, "BLOCK": 16}
+    assert options_for(named, is_amd=False) == {"num_warps": 8, "maxnreg": 128, "BLOCK": 16}
+    assert options_for(named, is_amd=True) == {"num_warps": 4, "BLOCK": 16}
+    assert options_for({"num_warps": 8}, is_amd=True) == {"num_warps": 8}
