@@ -104,27 +104,34 @@ def differentiable(
     )
     backward.register_shapes(lambda *given: backward_of(*given) if rehearses() else _empty_like(given, shape_at))
 
+    # Looked up once: places among the arguments and outputs, and of what is saved with the tensors first.
+    place_of = {each: place for place, each in enumerate((*types, *output_names))}
+    others = [each for each in saves if each not in tensors]
+    kept_at = [[*tensors, *others].index(each) for each in saves]
+    shown_at, internal_at = ([output_names.index(each) for each in some] for some in (shown, internal))
+    gradient_at = [list(gradients).index(each) if each in gradients else None for each in types]
+
     def save(context: Any, given: tuple[Any, ...], made: Any) -> None:  # noqa: ANN401 -- torch's own
         made = (made,) if isinstance(made, Tensor) else made
-        found = dict(zip(types, given, strict=True)) | dict(zip(output_names, made, strict=True))
-        context.save_for_backward(*(found[each] for each in tensors))
-        context.others = {each: found[each] for each in saves if each not in tensors}
-        context.shapes = [found[each].shape for each in shown]
-        context.mark_non_differentiable(*(found[each] for each in internal))
+        found = (*given, *made)
+        context.save_for_backward(*[found[place_of[each]] for each in tensors])
+        context.others = [found[place_of[each]] for each in others]
+        context.shapes = [made[place].shape for place in shown_at]
+        context.mark_non_differentiable(*[made[place] for place in internal_at])
         context.set_materialize_grads(False)
 
     def go_back(context: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # noqa: ANN401 -- torch's own
-        given: Sequence[Tensor | None]
-        given = [grad for each, grad in zip(output_names, grads, strict=True) if each in shown]
+        given: Sequence[Tensor | None] = [grads[place] for place in shown_at]
         if all(grad is None for grad in given):
             return (None,) * len(types)
-        saved = saved_type(**dict(zip(tensors, context.saved_tensors, strict=True)) | context.others)
+        kept = (*context.saved_tensors, *context.others)
+        saved = saved_type(*[kept[place] for place in kept_at])
         if not skips_zeros and any(grad is None for grad in given):
             given = _filled(given, make_zeros(saved) if make_zeros else context.shapes)
-        found = backward(*(None if grad is None else grad.contiguous() for grad in given), *saved)
-        by_name = dict(zip(gradients, (found,) if isinstance(found, Tensor) else found, strict=True))
-        needed = context.needs_input_grad
-        return tuple(by_name.get(each) if is_needed else None for each, is_needed in zip(types, needed, strict=True))
+        found = backward(*[None if grad is None else grad.contiguous() for grad in given], *saved)
+        found = (found,) if isinstance(found, Tensor) else found
+        needed = zip(gradient_at, context.needs_input_grad, strict=True)
+        return tuple([found[place] if is_needed and place is not None else None for place, is_needed in needed])
 
     forward.register_gradients(go_back, save)
 

@@ -139,11 +139,11 @@ class Stdp(Method):
     @torch.no_grad()
     def after_step(self, view: StepView) -> StepChange:
         """Return the new weights, how much they changed, how many stand at a bound, and the firing rate."""
-        weights, before, after = _whole_synapses(view.model), [], []
+        weights, before, after, changed = _whole_synapses(view.model), [], [], dict[str, Tensor]()
         spikes = [view.model.synapse_spikes(activity) for activity in view.activities]
-        changed: dict[str, Tensor] = {}
         # What a control draws follows from the step, so that a resumed run draws the same.
-        drawn = make_generator(self._seed, "stdp control", view.applied_step)
+        is_drawn = self.config.stdp_control in ("shuffled", "random")
+        drawn = make_generator(self._seed, "stdp control", view.applied_step) if is_drawn else torch.default_generator
         for synapses in self.synapses:
             observed = Observed()
             for batch, num_read, batch_spikes in zip(view.micro_batches, view.read_by_batch, spikes, strict=True):

@@ -4,6 +4,7 @@ import functools
 import math
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -58,15 +59,25 @@ def spike_pairs(
         require_number("spike_pairs", name, 0.0 if high == math.inf else high)
     return _run(
         backend,
-        [pre_BTS.detach() for pre_BTS in pre],
-        [post_BTU.detach() for post_BTU in post],
+        _without_gradient(pre),
+        _without_gradient(post),
         decay_plus=decay_plus,
         decay_minus=decay_minus,
         high_x=high_x,
         high_y=high_y,
         resets_BT=no_resets(pre[0]) if resets_BT is None else resets_BT,
-        counted_BT=~no_resets(pre[0]) if counted_BT is None else counted_BT,
+        counted_BT=_every_tick(*pre[0].shape[:2], pre[0].device) if counted_BT is None else counted_BT,
     )
+
+
+def _without_gradient(spikes: Sequence[Tensor]) -> list[Tensor]:
+    return [each.detach() if each.requires_grad else each for each in spikes]
+
+
+@functools.lru_cache(maxsize=8)
+def _every_tick(batch: int, ticks: int, device: torch.device) -> Tensor:
+    """Return True for every tick; remembered, because backends only read it."""
+    return torch.ones(batch, ticks, dtype=torch.bool, device=device)
 
 
 def _check(pre: Sequence[Tensor], post: Sequence[Tensor], resets_BT: Tensor | None, counted_BT: Tensor | None) -> None:

@@ -49,13 +49,13 @@ def spike_pairs_numba(
     """Return the sums; arguments as in `mambrane.ops.spike_pairs.spike_pairs`."""
     pre_units, post_units, num_synapses = pre[0].shape[2], post[0].shape[2], len(pre)
     # The lists keep what the addresses point to alive until the kernel has run.
-    pre_lanes, post_lanes = [_in_lanes(each) for each in pre], [_in_lanes(each) for each in post]
-    pre_vectors, post_vectors = pre_lanes[0].shape[1], post_lanes[0].shape[1]
-    causal_NQVL = pre[0].new_zeros(num_synapses, post_vectors * STRIP_LANES, pre_vectors, STRIP_LANES)
-    acausal_NPWL = pre[0].new_zeros(num_synapses, pre_vectors * STRIP_LANES, post_vectors, STRIP_LANES)
-    both_high_NQVL = torch.zeros_like(causal_NQVL)
-    pre_at, post_at = addresses_of(pre_lanes), addresses_of(post_lanes)
-    number = pre_at.prototype.dtype.type
+    pre, post = _filled_up(pre), _filled_up(post)
+    pre_at, post_at = addresses_of(pre), addresses_of(post)
+    dtype, number = pre_at.prototype.dtype, pre_at.prototype.dtype.type
+    pre_vectors, post_vectors = pre[0].shape[2] // STRIP_LANES, post[0].shape[2] // STRIP_LANES
+    causal_NQVL = np.zeros((num_synapses, post_vectors * STRIP_LANES, pre_vectors, STRIP_LANES), dtype)
+    acausal_NPWL = np.zeros((num_synapses, pre_vectors * STRIP_LANES, post_vectors, STRIP_LANES), dtype)
+    both_high_NQVL = np.zeros_like(causal_NQVL)
     parallel_for(
         _pair,
         num_synapses * -(-post_vectors // _BLOCK_VECTORS),
@@ -64,21 +64,23 @@ def spike_pairs_numba(
         pre_at.prototype,
         *arrays(resets_BT, counted_BT),
         *(number(each) for each in (decay_plus, decay_minus, high_x, high_y)),
-        *arrays(causal_NQVL, acausal_NPWL, both_high_NQVL),
+        *(causal_NQVL, acausal_NPWL, both_high_NQVL),
         # About one unit in ten fires or is high.
         work_ns=0.02 * num_synapses * pre[0].numel() * post_units,
     )
     causal_NUS, both_high_NUS = (
-        sums_NQVL.flatten(2)[:, :post_units, :pre_units] for sums_NQVL in (causal_NQVL, both_high_NQVL)
+        torch.from_numpy(sums_NQVL.reshape(*sums_NQVL.shape[:2], -1)[:, :post_units, :pre_units])
+        for sums_NQVL in (causal_NQVL, both_high_NQVL)
     )
-    return SpikePairs(causal_NUS, acausal_NPWL.flatten(2).mT[:, :post_units, :pre_units], both_high_NUS)
+    acausal_NUP = acausal_NPWL.reshape(*acausal_NPWL.shape[:2], -1).swapaxes(1, 2)
+    return SpikePairs(causal_NUS, torch.from_numpy(acausal_NUP[:, :post_units, :pre_units]), both_high_NUS)
 
 
-def _in_lanes(spikes_BTS: Tensor) -> Tensor:
-    """Return one row for each tick of each sequence, as vectors; zeros fill the last one up."""
-    missing = -spikes_BTS.shape[2] % STRIP_LANES
-    filled_BTP = functional.pad(spikes_BTS, (0, missing)) if missing else spikes_BTS
-    return filled_BTP.flatten(0, 1).unflatten(1, (-1, STRIP_LANES))
+def _filled_up(spikes: Sequence[Tensor]) -> list[Tensor]:
+    """Return rows of whole vectors, one row for each tick of each sequence; zeros fill the last vector up."""
+    missing = -spikes[0].shape[2] % STRIP_LANES
+    filled = [functional.pad(each, (0, missing)) for each in spikes] if missing else spikes
+    return [each.contiguous() for each in filled]
 
 
 @kernel(makes_arrays=True)
