@@ -12,7 +12,7 @@ from mambrane.run.rehearsal import rehearse
 VOCABULARY = {"tiny": 1024, "small": 257, "base": 8192, "large": 32_768, "xl": 32_768}
 CONSTANTS = (
     *("PRODUCT_EFFICIENCY", "PRODUCT_TILE", "PRODUCT_START_S", "SHORTEST_KERNEL_S", "EAGER_START_S"),
-    *("COMPILED_START_S", "ISSUE_EFFICIENCY", "ISSUE_OF_WARP", "STATES_OF_WARP", "TICK_S"),
+    *("COMPILED_START_S", "ISSUE_EFFICIENCY", "ISSUE_OF_WARP", "STATES_OF_WARP", "TICK_S", "LOAD_S"),
 )
 
 

@@ -23,6 +23,12 @@ def autocast_type(device_type: str) -> torch.dtype | None:
     return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else None
 
 
+def as_factor(x: Tensor) -> Tensor:
+    """Return float32 numbers in the type in which autocast runs products, to do it once; others as they are."""
+    half = autocast_type(x.device.type)
+    return x if half is None or x.dtype != torch.float32 else x.to(half)
+
+
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
     """Return what keeps mixed precision out of the products inside."""
     return _playing(None) if device.type == "meta" else torch.autocast(device.type, enabled=False)

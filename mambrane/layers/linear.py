@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
-from mambrane.kernels.autocast import autocast_type
+from mambrane.kernels.autocast import as_factor
 from mambrane.ops.linear import linear
 
 
@@ -22,9 +21,6 @@ class Linear(nn.Linear):
         There is a product for each part: slices of one output would be strided, and the kernels behind would copy them,
         as the way back would copy their gradients into one.
         """
-        weight_OI = self.weight
-        half = autocast_type(x.device.type)
-        if half is not None and x.dtype == torch.float32:
-            # Once for all parts; autocast would do it for each, and add up their gradients in float32.
-            x, weight_OI = x.to(half), weight_OI.to(half)
-        return [linear(x, part_OI) for part_OI in weight_OI.split(list(sizes))]
+        # Once for all parts; autocast would do it for each, and add up their gradients in float32.
+        x = as_factor(x)
+        return [linear(x, part_OI) for part_OI in as_factor(self.weight).split(list(sizes))]

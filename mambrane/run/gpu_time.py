@@ -59,8 +59,10 @@ ISSUE_EFFICIENCY = 0.55
 """Part of the issue slots that many warps fill with long chains of dependent instructions. An estimate."""
 ISSUE_OF_WARP = 0.14
 """Part of a scheduler's slots that one warp fills by itself, while it waits for results. An estimate: one in seven."""
-TICK_S = 40e-9
-"""Latency of a tick of a neuron or trace: load, multiply, compare, from one tick to the next. An estimate."""
+TICK_S = 16e-9
+"""Latency of a tick of a neuron or trace, at least: seven operations that wait for each other, four cycles each."""
+LOAD_S = 192e-9
+"""What ticks that are loaded together wait for: the second cache, which the kernel before has filled. An estimate."""
 STATES_OF_WARP = 16 * 32
 """Channels and states of a program of the scan, which is one warp."""
 SCAN = {
@@ -81,8 +83,13 @@ SSD = {
 """Of a kernel of the state-space form, by name and whether it goes backward: instructions of a warp for a chunk of 64
 tokens of a head with 64 channels and 128 states (64 of them in `pass_states`), warps of a program and warps on a
 processor. Counted as those of the scan."""
-SEQUENTIAL = ("lif.forward", "lif.backward", "causal_trace.forward", "causal_trace.backward")
-"""Kernels that take a sequence tick by tick."""
+SEQUENTIAL = {
+    "lif.forward": 15.7,
+    "lif.backward": 57.4,
+    "causal_trace.forward": 10.6,
+    "causal_trace.backward": 25.1,
+}
+"""Kernels that go tick by tick, and instructions of a tick, counted as those of the scan; a warp issues one a cycle."""
 PASSES_OVER_WEIGHTS = {"add up gradients": 3, "norm and clip": 3, "AdamW": 7, "copy before the gate": 2, "check": 1}
 """Reads and writes of float32 numbers for each weight, in every step."""
 PASSES_OF_METHODS = {"meta-plasticity": 10, "average": 3}
@@ -138,7 +145,7 @@ def _time_of(kernel: Kernel, gpu: Gpu) -> tuple[str, float]:
         "arithmetic of products": _product_s(kernel, gpu),
         "instructions of the scan": _scan_s(kernel, gpu),
         "instructions of the state-space form": _ssd_s(kernel, gpu),
-        "ticks of neurons and traces": _ticks(kernel) * TICK_S,
+        "ticks of neurons and traces": _ticks_s(kernel, gpu),
     }
     limit = max(times, key=times.__getitem__)
     return limit, times[limit]
@@ -191,10 +198,13 @@ def _ssd_s(kernel: Kernel, gpu: Gpu) -> float:
     return max(issued_s, 2 * turns * macs / (PRODUCT_EFFICIENCY * gpu.matrix_flops_per_s))
 
 
-def _ticks(kernel: Kernel) -> int:
+def _ticks_s(kernel: Kernel, gpu: Gpu) -> float:
+    """Return the time in which a sequence is gone through tick by tick."""
     if kernel.name not in SEQUENTIAL or kernel.launch is None:
-        return 0
+        return 0.0
     shapes: Sequence[tuple[int, ...]] = [
         tuple(each.shape) for each in kernel.launch.arguments if hasattr(each, "shape")
     ]
-    return max(shape[1] for shape in shapes if len(shape) == 3)
+    ticks = max(shape[1] for shape in shapes if len(shape) == 3)
+    tick_s = max(TICK_S, SEQUENTIAL[kernel.name] / gpu.clock_hz)
+    return ticks * (tick_s + LOAD_S / kernel.launch.constants["UNROLL"])

@@ -92,7 +92,7 @@ def use_small_blocks(monkeypatch: Any) -> None:
 
 SMALL_BLOCKS = {
     "selective_scan": {"CHUNK_TOKENS": 4, "UNROLLED_TOKENS": 2, "BLOCK_CHANNELS": 4, "BLOCK_PASSED": 8, "PROGRAMS": 6},
-    "lif": {"BLOCK_UNITS": 4, "UNROLLED_TICKS": 4},
+    "lif": {"BLOCK_UNITS": 4, "UNROLLED_TICKS": 4, "UNROLLED_TICKS_BACK": 4},
     "causal_trace": {"BLOCK_UNITS": 4, "UNROLLED_TOKENS": 4},
     "gated_skip": {"BLOCK_TOKENS": 4, "BLOCK_CHANNELS": 4},
     "gated_norm": {"PROGRAMS": 3},

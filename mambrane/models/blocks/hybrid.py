@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mambrane.core.errors import UserError
 from mambrane.core.shapes import Activations, Resets
+from mambrane.kernels.autocast import as_factor
 from mambrane.layers.adapter import SpikeCode
 from mambrane.layers.attention import WindowedCrossAttention
 from mambrane.layers.cost import ComponentCost, FiringRates
@@ -156,6 +157,9 @@ class HybridBlock(MixerBlock):
         state = state or HybridState()
         conv_BEK, scan_state = (None, None) if state.mamba is None else state.mamba
         u_BTD = self.norm(x_BTD)
+        if u_BTD.device.type != "cpu":
+            # The gate reads it too: half the memory for both, and for the gradient.
+            u_BTD = as_factor(u_BTD)
         channels = self.mixer.channels(u_BTD, conv_BEK=conv_BEK, resets_BT=resets_BT)
 
         units, tick_resets = self.first_bias.numel(), self.ticks.spread_resets(resets_BT)

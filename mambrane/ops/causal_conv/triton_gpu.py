@@ -1,8 +1,8 @@
 """Causal depthwise convolution with SiLU on a GPU, in Triton: one kernel forward, two backward.
 
 The formulas are in `reference.py` and `numba_cpu.py`. Nothing but the input is saved: `filter_gradients` computes u
-again, writes its gradient and each tile's share of those of weight and bias, which are added up in one order;
-`input_gradients` is the same convolution turned round.
+again, writes its gradient, in the type of x, and each tile's share of those of weight and bias, which are added up in
+one order; `input_gradients` is the same convolution turned round.
 """
 
 from typing import Any, NamedTuple
@@ -79,7 +79,7 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
     if grads.y_BTE is None:
         grad_u, grad_weight, grad_bias = None, torch.zeros_like(weight), torch.zeros_like(bias)
     else:
-        grad_u = make(batch, tokens, channels, dtype=whole)
+        grad_u = make(batch, tokens, channels)
         partial_weight = make(batch, num_blocks, channels, taps, dtype=whole)
         partial_bias = make(batch, num_blocks, channels, dtype=whole)
         _KERNELS.start(

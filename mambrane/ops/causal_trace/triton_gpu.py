@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from mambrane.kernels.operator import is_differentiated
-from mambrane.kernels.triton.launch import Kernels, count_blocks
+from mambrane.kernels.triton.launch import Kernels, count_blocks, power_of_two
 from mambrane.kernels.triton.operators import TYPES, gpu_operator
 
 __all__ = ["TYPES", "causal_trace_triton"]
 
 BLOCK_UNITS = 32
-UNROLLED_TOKENS = 8
-"""Tokens whose rows are loaded together."""
+UNROLLED_TOKENS = 32
+"""Tokens whose rows are loaded together, at most: they wait for memory once."""
 
 _KERNELS = Kernels("mambrane.ops.causal_trace.triton_kernels")
 
@@ -101,11 +101,13 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
 
 def _constants(inputs: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or what was saved of them
     """Return what both kernels are compiled for."""
+    tokens = inputs.x_BTS.shape[1]
+    unrolled = min(UNROLLED_TOKENS, power_of_two(tokens))
     return {
         "S": inputs.x_BTS.shape[2],
         "BLOCK": BLOCK_UNITS,
-        "UNROLL": UNROLLED_TOKENS,
-        "IS_WHOLE": inputs.x_BTS.shape[1] % UNROLLED_TOKENS == 0,
+        "UNROLL": unrolled,
+        "IS_WHOLE": tokens % unrolled == 0,
         "IS_NUMBER": inputs.decay_S is None,
         "HAS_STATE": inputs.state_BS is not None,
         "HAS_RESETS": inputs.resets_BT is not None,

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from mambrane.kernels.operator import is_differentiated
-from mambrane.kernels.triton.launch import Kernels, count_blocks
+from mambrane.kernels.triton.launch import Kernels, count_blocks, power_of_two
 from mambrane.kernels.triton.operators import TYPES, gpu_operator
 from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate
 
 __all__ = ["TYPES", "lif_triton"]
 
 BLOCK_UNITS = 32
-UNROLLED_TICKS = 8
-"""Ticks whose rows are loaded together."""
+UNROLLED_TICKS, UNROLLED_TICKS_BACK = 32, 16
+"""Ticks whose rows are loaded together, at most, forward and backward: they wait for memory once."""
 
 _KERNELS = Kernels("mambrane.ops.lif.triton_kernels")
 
@@ -90,7 +90,7 @@ def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
         "forward",
         (count_blocks(units, BLOCK_UNITS), batch),
         *(*inputs[:4], *outputs, tokens, inputs.threshold),
-        **_constants(inputs),
+        **_constants(inputs, UNROLLED_TICKS),
         KEEPS_MEMBRANES=inputs.keeps_membranes,
     )
 
@@ -107,7 +107,7 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
         (count_blocks(units, BLOCK_UNITS), batch),
         *(saved.membrane_BTS, decay, state, saved.resets_BT, *grads, grad_current, grad_decay, grad_first_BS),
         *(tokens, saved.threshold, saved.slope),
-        **_constants(saved),
+        **_constants(saved, UNROLLED_TICKS_BACK),
         DETACHES=saved.detaches_reset,
         IS_ATAN=saved.is_atan,
         HAS_GRAD_SPIKES=grads.spikes_BTS is not None,
@@ -119,13 +119,15 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
     return grad_current, grad_decay, grad_first_BS
 
 
-def _constants(inputs: Any) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or what was saved of them
-    """Return what both kernels are compiled for."""
+def _constants(inputs: Any, largest: int) -> dict[str, Any]:  # noqa: ANN401 -- arguments, or what was saved of them
+    """Return what both kernels are compiled for, with so many ticks together at most."""
+    ticks = inputs.current_BTS.shape[1]
+    unrolled = min(largest, power_of_two(ticks))
     return {
         "S": inputs.current_BTS.shape[2],
         "BLOCK": BLOCK_UNITS,
-        "UNROLL": UNROLLED_TICKS,
-        "IS_WHOLE": inputs.current_BTS.shape[1] % UNROLLED_TICKS == 0,
+        "UNROLL": unrolled,
+        "IS_WHOLE": ticks % unrolled == 0,
         "IS_PER_TOKEN": inputs.decay.ndim == 3,
         "HAS_STATE": inputs.state_BS is not None,
         "HAS_RESETS": inputs.resets_BT is not None,
