@@ -30,7 +30,6 @@ from mambrane.engine.epoch import Loader
 from mambrane.engine.ranks import ONE_RANK, Ranks
 from mambrane.engine.shards import is_sharded, own_numbers, totals
 from mambrane.engine.snapshot import evaluation_mode
-from mambrane.models.language_model import LanguageModel
 
 
 def sampled_fisher(
@@ -129,10 +128,9 @@ def _mean_over_sequences(
 
     together = is_sharded(model)
     which = range(len(sequences)) if together else ranks.share_of(len(sequences))
-    one_by_one = together or (isinstance(model, LanguageModel) and model.checkpoint_activations)
     # The model that has learned is looked at, without dropout.
     with evaluation_mode(model):
-        for places in ([place] for place in which) if one_by_one else passes_over(sequences, which):
+        for places in ([place] for place in which) if together else passes_over(sequences, which):
             batch = joined(*(sequences[place] for place in places)).to(device)
             total_of = partial(_total, scalar_of, places, batch.targets_BT)
             if len(places) > 1:

@@ -18,6 +18,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mambrane.data.batch import MicroBatch
+from mambrane.models.language_model import keeping_activations
 
 TOKENS_AT_ONCE = 2048
 """As many as a micro-batch of the base preset has; a sequence of so many tokens fills a GPU by itself."""
@@ -42,7 +43,8 @@ def gradients_by_sequence(
     """Differentiate a sum over sequences by the weights, each part by itself; the model's own gradients stay.
 
     Args:
-        model: in evaluation mode; no block may run again in the backward pass, which would read the model's weights.
+        model: in evaluation mode. Its blocks keep their activations here, also where they run again in the backward
+            pass elsewhere: that would read the model's weights and not the copies, and these sequences are few.
         batch: Q sequences, where the model is.
         total_of: of the logits [Q, T, V], the sum over sequences of a scalar of each one's logits.
         take: called once for each parameter with its name and the gradients [Q, ...], as soon as they are known: no
@@ -61,7 +63,7 @@ def gradients_by_sequence(
         return functional_call(model, dict(weights), (tokens_T.unsqueeze(0),), given).logits_BTV[0]
 
     # vmap looks neither into compiled code nor into fused attention.
-    with torch.compiler.set_stance("force_eager"), sdpa_kernel(SDPBackend.MATH):
+    with keeping_activations(model), torch.compiler.set_stance("force_eager"), sdpa_kernel(SDPBackend.MATH):
         logits_QTV = torch.vmap(logits_of)(weights, batch.inputs_BT, batch.resets_BT)
     total_of(logits_QTV).backward()
 

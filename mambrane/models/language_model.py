@@ -1,6 +1,7 @@
 """The language model: embedding and head, tied as a rule, around a stack of blocks, of one kind or of several."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -210,6 +211,19 @@ class LanguageModel(nn.Module):
             for index, (block, did) in enumerate(zip(self.stack, activity, strict=True))
             if block.plastic is not None and did.pre_spikes_BTS is not None and did.post_spikes_BTS is not None
         }
+
+
+@contextmanager
+def keeping_activations(model: nn.Module) -> Iterator[None]:
+    """Let no block run again in the backward pass inside the context; a model of another kind has none that does."""
+    runs_again = isinstance(model, LanguageModel) and model.checkpoint_activations
+    try:
+        if runs_again:
+            model.checkpoint_activations = False
+        yield
+    finally:
+        if runs_again:
+            model.checkpoint_activations = True
 
 
 def _run(block: Block, x_BTD: Tensor, **options: Any) -> Any:  # noqa: ANN401 -- as blocks take and return
