@@ -216,14 +216,14 @@ class LanguageModel(nn.Module):
 @contextmanager
 def keeping_activations(model: nn.Module) -> Iterator[None]:
     """Let no block run again in the backward pass inside the context; a model of another kind has none that does."""
-    runs_again = isinstance(model, LanguageModel) and model.checkpoint_activations
+    if not isinstance(model, LanguageModel):
+        yield
+        return
+    was, model.checkpoint_activations = model.checkpoint_activations, False
     try:
-        if runs_again:
-            model.checkpoint_activations = False
         yield
     finally:
-        if runs_again:
-            model.checkpoint_activations = True
+        model.checkpoint_activations = was
 
 
 def _run(block: Block, x_BTD: Tensor, **options: Any) -> Any:  # noqa: ANN401 -- as blocks take and return
