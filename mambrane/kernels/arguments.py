@@ -21,6 +21,11 @@ def as_tensor_like(number: float | Tensor, x: Tensor) -> Tensor:
     return torch.full((), number, dtype=x.dtype, device=x.device)
 
 
+def count_blocks(size: int, block: int) -> int:
+    """Return how many blocks hold this many."""
+    return -(-size // block)
+
+
 def no_resets(x: Tensor) -> Tensor:
     """Return False for every token of x [B, T, ...]: no document starts."""
     return torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)

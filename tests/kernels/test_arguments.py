@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from mambrane.kernels.arguments import are_alike, arrays, as_tensor_like, compute_dtype, no_resets, ordered_sum
+from mambrane.kernels.arguments import (
+    are_alike,
+    arrays,
+    as_tensor_like,
+    compute_dtype,
+    count_blocks,
+    no_resets,
+    ordered_sum,
+)
 
 
 @pytest.mark.parametrize(
@@ -13,6 +21,10 @@ from mambrane.kernels.arguments import are_alike, arrays, as_tensor_like, comput
 )
 def test_half_precision_computes_in_single_and_double_in_double(given, computed):
     assert compute_dtype(torch.ones(1, dtype=getattr(torch, given))) is getattr(torch, computed)
+
+
+def test_blocks_hold_the_last_part_too():
+    assert [count_blocks(size, 4) for size in (0, 1, 4, 5)] == [0, 1, 1, 2]
 
 
 def test_arrays_share_the_memory_of_contiguous_tensors_and_numbers_pass_as_they_are():

@@ -106,11 +106,6 @@ def options_for(named: Mapping[str, Any], *, is_amd: bool) -> dict[str, Any]:
     return options
 
 
-def count_blocks(size: int, block: int) -> int:
-    """Return how many blocks hold this many."""
-    return -(-size // block)
-
-
 def power_of_two(size: int) -> int:
     """Return the smallest power of two that is not below the size: tiles have such sides."""
     return 1 << max(size - 1, 0).bit_length()

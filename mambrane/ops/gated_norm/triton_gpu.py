@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mambrane.kernels.triton.launch import Kernels, count_blocks, power_of_two
+from mambrane.kernels.arguments import count_blocks
+from mambrane.kernels.triton.launch import Kernels, power_of_two
 from mambrane.kernels.triton.operators import TYPES, gpu_operator
 
 __all__ = ["TYPES", "gated_norm_triton", "supports"]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import arrays, compute_dtype, ordered_sum
+from mambrane.kernels.arguments import arrays, compute_dtype, count_blocks, ordered_sum
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import sigmoid
@@ -46,22 +46,21 @@ def _make_outputs(inputs: _Inputs) -> _Outputs:
 def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
     rows = (each.flatten(0, 1) for each in (inputs.y_BTE, inputs.x_BTE, inputs.gate_BTE, outputs.out_BTE))
     parallel_for(
-        _forward, _count_blocks(inputs.y_BTE), *arrays(inputs.skip_E, *rows), work_ns=0.2 * inputs.y_BTE.numel()
+        _forward,
+        count_blocks(inputs.y_BTE.shape[:2].numel(), BLOCK_TOKENS),
+        *arrays(inputs.skip_E, *rows),
+        work_ns=0.2 * inputs.y_BTE.numel(),
     )
 
 
 def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
     y_BTE, x_BTE, skip_E, gate_BTE = saved
     grads_of = [torch.empty_like(y_BTE) for _ in range(3)]
-    partial_PE = y_BTE.new_zeros(_count_blocks(y_BTE), y_BTE.shape[2])
+    partial_PE = y_BTE.new_zeros(count_blocks(y_BTE.shape[:2].numel(), BLOCK_TOKENS), y_BTE.shape[2])
     rows = (each.flatten(0, 1) for each in (grads.out_BTE, y_BTE, x_BTE, gate_BTE, *grads_of))
     parallel_for(_backward, partial_PE.shape[0], *arrays(skip_E, *rows, partial_PE), work_ns=0.5 * y_BTE.numel())
     grad_y_BTE, grad_x_BTE, grad_gate_BTE = grads_of
     return grad_y_BTE, grad_x_BTE, ordered_sum(partial_PE), grad_gate_BTE
-
-
-def _count_blocks(y_BTE: Tensor) -> int:
-    return -(-y_BTE.shape[0] * y_BTE.shape[1] // BLOCK_TOKENS)
 
 
 _gated_skip = differentiable(

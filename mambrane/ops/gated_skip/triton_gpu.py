@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mambrane.kernels.triton.launch import Kernels, count_blocks
+from mambrane.kernels.arguments import count_blocks
+from mambrane.kernels.triton.launch import Kernels
 from mambrane.kernels.triton.operators import TYPES, gpu_operator
 
 __all__ = ["TYPES", "gated_skip_triton"]

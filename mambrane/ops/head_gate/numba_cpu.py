@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import arrays, compute_dtype, ordered_sum
+from mambrane.kernels.arguments import arrays, compute_dtype, count_blocks, ordered_sum
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import sigmoid
@@ -52,12 +52,16 @@ def _make_outputs(inputs: _Inputs) -> _Outputs:
 
 def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
     rows = (each.flatten(0, 1) for each in (inputs.path_BTD, inputs.u_BTD, *outputs))
-    run = (_forward, _count_blocks(inputs.path_BTD), *arrays(inputs.weight_HP.flatten(), inputs.bias_H, *rows))
+    run = (
+        _forward,
+        count_blocks(inputs.path_BTD.shape[:2].numel(), BLOCK_TOKENS),
+        *arrays(inputs.weight_HP.flatten(), inputs.bias_H, *rows),
+    )
     parallel_for(*run, work_ns=0.5 * inputs.path_BTD.numel())
 
 
 def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
-    path_BTD, num_blocks = saved.path_BTD, _count_blocks(saved.path_BTD)
+    path_BTD, num_blocks = saved.path_BTD, count_blocks(saved.path_BTD.shape[:2].numel(), BLOCK_TOKENS)
     grad_path_BTD, grad_u_BTD = (torch.empty_like(path_BTD) for _ in range(2))
     partial_weight_GD = path_BTD.new_zeros(num_blocks, path_BTD.shape[2])
     partial_bias_GH = path_BTD.new_zeros(num_blocks, saved.gate_BTH.shape[2])
@@ -67,10 +71,6 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
     parallel_for(*run, work_ns=1.0 * path_BTD.numel())
     grad_weight_HP = ordered_sum(partial_weight_GD).view(saved.weight_HP.shape)
     return grad_path_BTD, grad_u_BTD, grad_weight_HP, ordered_sum(partial_bias_GH)
-
-
-def _count_blocks(path_BTD: Tensor) -> int:
-    return -(-path_BTD.shape[0] * path_BTD.shape[1] // BLOCK_TOKENS)
 
 
 _gate = differentiable(

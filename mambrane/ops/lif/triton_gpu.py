@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from mambrane.kernels.arguments import count_blocks
 from mambrane.kernels.operator import is_differentiated
-from mambrane.kernels.triton.launch import Kernels, count_blocks, power_of_two
+from mambrane.kernels.triton.launch import Kernels, power_of_two
 from mambrane.kernels.triton.operators import TYPES, gpu_operator
 from mambrane.ops.lif.reference import LifOutput, Reset, Surrogate
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mambrane.core.shapes import IGNORED_TARGET
-from mambrane.kernels.arguments import arrays
+from mambrane.kernels.arguments import arrays, count_blocks
 from mambrane.kernels.blocks import clear, scratch
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.numba_math import exp
@@ -53,7 +53,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
 def _nats_of(logits_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
     nats_C, lse_C = (logits_CV.new_empty(targets_C.shape) for _ in range(2))
     wrong_1 = torch.full((1,), -1)
-    run = (_forward, _count_blocks(targets_C), *arrays(logits_CV, targets_C, nats_C, lse_C, wrong_1))
+    run = (
+        _forward,
+        count_blocks(targets_C.shape[0], BLOCK_TOKENS),
+        *arrays(logits_CV, targets_C, nats_C, lse_C, wrong_1),
+    )
     parallel_for(*run, work_ns=0.5 * logits_CV.numel())
     if (row := int(wrong_1)) >= 0:
         raise IndexError(
@@ -70,7 +74,11 @@ def _shapes_of_nats(logits_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tenso
 @operator("gradient_of_logits")
 def _gradient_of(logits_CV: Tensor, lse_C: Tensor, targets_C: Tensor, gradient_C: Tensor) -> Tensor:
     dlogits_CV = torch.empty_like(logits_CV)
-    run = (_backward, _count_blocks(targets_C), *arrays(logits_CV, lse_C, targets_C, gradient_C, dlogits_CV))
+    run = (
+        _backward,
+        count_blocks(targets_C.shape[0], BLOCK_TOKENS),
+        *arrays(logits_CV, lse_C, targets_C, gradient_C, dlogits_CV),
+    )
     parallel_for(*run, work_ns=0.5 * logits_CV.numel())
     return dlogits_CV
 
@@ -78,10 +86,6 @@ def _gradient_of(logits_CV: Tensor, lse_C: Tensor, targets_C: Tensor, gradient_C
 @_gradient_of.register_shapes
 def _shape_of_gradient(logits_CV: Tensor, lse_C: Tensor, targets_C: Tensor, gradient_C: Tensor) -> Tensor:
     return torch.empty_like(logits_CV)
-
-
-def _count_blocks(targets_C: Tensor) -> int:
-    return -(-targets_C.shape[0] // BLOCK_TOKENS)
 
 
 @kernel()

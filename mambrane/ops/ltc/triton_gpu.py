@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mambrane.kernels.triton.launch import Kernels, count_blocks
+from mambrane.kernels.arguments import count_blocks
+from mambrane.kernels.triton.launch import Kernels
 from mambrane.kernels.triton.operators import TYPES, gpu_operator
 from mambrane.ops.ltc.reference import EPSILON, NUM_UNFOLDS, LtcOutput, LtcWeights
 

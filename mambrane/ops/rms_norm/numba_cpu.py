@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import arrays, compute_dtype, ordered_sum
+from mambrane.kernels.arguments import arrays, compute_dtype, count_blocks, ordered_sum
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.threads import parallel_for
@@ -49,12 +49,17 @@ def _make_outputs(inputs: _Inputs) -> _Outputs:
 
 def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
     x_ND = inputs.x_ND
-    parallel_for(_forward, _count_blocks(x_ND), *arrays(*inputs, *outputs), work_ns=0.15 * x_ND.numel())
+    parallel_for(
+        _forward, count_blocks(x_ND.shape[0], BLOCK_ROWS), *arrays(*inputs, *outputs), work_ns=0.15 * x_ND.numel()
+    )
 
 
 def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
     x_ND, weight_D, scale_N = saved
-    grad_x_ND, partial_PD = torch.empty_like(x_ND), x_ND.new_zeros(_count_blocks(x_ND), x_ND.shape[1])
+    grad_x_ND, partial_PD = (
+        torch.empty_like(x_ND),
+        x_ND.new_zeros(count_blocks(x_ND.shape[0], BLOCK_ROWS), x_ND.shape[1]),
+    )
     parallel_for(
         _backward,
         partial_PD.shape[0],
@@ -62,10 +67,6 @@ def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: A
         work_ns=0.3 * x_ND.numel(),
     )
     return grad_x_ND, ordered_sum(partial_PD)
-
-
-def _count_blocks(x_ND: Tensor) -> int:
-    return -(-x_ND.shape[0] // BLOCK_ROWS)
 
 
 _rms_norm = differentiable(

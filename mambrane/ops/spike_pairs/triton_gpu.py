@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mambrane.kernels.triton.launch import Kernels, count_blocks
+from mambrane.kernels.arguments import count_blocks
+from mambrane.kernels.triton.launch import Kernels
 from mambrane.kernels.triton.operators import plain_gpu_operator
 from mambrane.ops.spike_pairs.reference import SpikePairs
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import arrays, compute_dtype, ordered_sum
+from mambrane.kernels.arguments import arrays, compute_dtype, count_blocks, ordered_sum
 from mambrane.kernels.blocks import clear
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
@@ -63,22 +63,25 @@ def _make_outputs(inputs: _Inputs) -> _Outputs:
 
 def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
     rows = (each.flatten(0, 1) for each in (*inputs[:4], *outputs))
-    run = (_forward, _count_blocks(inputs.q_BTE), *arrays(inputs.gate_R, inputs.out_R, *rows))
+    run = (
+        _forward,
+        count_blocks(inputs.q_BTE.shape[:2].numel(), BLOCK_TOKENS),
+        *arrays(inputs.gate_R, inputs.out_R, *rows),
+    )
     parallel_for(*run, work_ns=0.3 * outputs.out_BTR.numel())
 
 
 def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
     *given, gate_R, out_R = saved
-    found, num_blocks = [torch.empty_like(each) for each in given], _count_blocks(saved.q_BTE)
+    found, num_blocks = (
+        [torch.empty_like(each) for each in given],
+        count_blocks(saved.q_BTE.shape[:2].numel(), BLOCK_TOKENS),
+    )
     partial_GR = [gate_R.new_zeros(num_blocks, gate_R.shape[0]) for _ in range(2)]
     rows = (each.flatten(0, 1) for each in (*grads, *given, *found))
     run = (_backward, num_blocks, *arrays(gate_R, out_R, *rows, *partial_GR))
     parallel_for(*run, work_ns=0.6 * grads.out_BTR.numel())
     return *found, *(ordered_sum(partial) for partial in partial_GR)
-
-
-def _count_blocks(q_BTE: Tensor) -> int:
-    return -(-q_BTE.shape[0] * q_BTE.shape[1] // BLOCK_TOKENS)
 
 
 _read_out = differentiable(

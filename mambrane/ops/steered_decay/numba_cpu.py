@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from mambrane.kernels.arguments import arrays, compute_dtype, ordered_sum
+from mambrane.kernels.arguments import arrays, compute_dtype, count_blocks, ordered_sum
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.differentiable import differentiable
 from mambrane.kernels.numba_math import exp, sigmoid
@@ -46,22 +46,22 @@ def _make_outputs(inputs: _Inputs) -> _Outputs:
 def _run_forward(inputs: _Inputs, outputs: _Outputs) -> None:
     rates_P = torch.exp(-inputs.log_tau_P)
     rows = (each.flatten(0, 1) for each in (inputs.heard_BTP, *outputs))
-    run = (_forward, _count_blocks(inputs.heard_BTP), *arrays(inputs.weight_P, rates_P, *rows))
+    run = (
+        _forward,
+        count_blocks(inputs.heard_BTP.shape[:2].numel(), BLOCK_TOKENS),
+        *arrays(inputs.weight_P, rates_P, *rows),
+    )
     parallel_for(*run, work_ns=0.5 * inputs.heard_BTP.numel())
 
 
 def _run_backward(grads: _Outputs, saved: Any) -> tuple[Tensor, ...]:  # noqa: ANN401 -- what `saves` names
-    heard_BTP, num_blocks = saved.heard_BTP, _count_blocks(saved.heard_BTP)
+    heard_BTP, num_blocks = saved.heard_BTP, count_blocks(saved.heard_BTP.shape[:2].numel(), BLOCK_TOKENS)
     grad_heard_BTP, rates_P = torch.empty_like(heard_BTP), torch.exp(-saved.log_tau_P)
     partial_GP = [heard_BTP.new_zeros(num_blocks, heard_BTP.shape[2]) for _ in range(2)]
     rows = (each.flatten(0, 1) for each in (heard_BTP, saved.decay_BTP, *grads, grad_heard_BTP))
     run = (_backward, num_blocks, *arrays(saved.weight_P, rates_P, *rows, *partial_GP))
     parallel_for(*run, work_ns=0.6 * heard_BTP.numel())
     return grad_heard_BTP, *(ordered_sum(partial) for partial in partial_GP)
-
-
-def _count_blocks(heard_BTP: Tensor) -> int:
-    return -(-heard_BTP.shape[0] * heard_BTP.shape[1] // BLOCK_TOKENS)
 
 
 _decay = differentiable(

@@ -5,7 +5,6 @@ import torch
 
 from mambrane.kernels.triton.launch import (
     Kernels,
-    count_blocks,
     is_interpreting,
     is_rehearsing,
     options_for,
@@ -18,10 +17,6 @@ from mambrane.kernels.triton.launch import (
 @pytest.mark.parametrize(("size", "side"), [(0, 1), (1, 1), (2, 2), (3, 4), (16, 16), (17, 32)])
 def test_a_tile_has_the_smallest_power_of_two_that_holds_the_size(size, side):
     assert power_of_two(size) == side
-
-
-def test_blocks_hold_the_last_part_too():
-    assert [count_blocks(size, 4) for size in (0, 1, 4, 5)] == [0, 1, 1, 2]
 
 
 def test_a_rehearsal_writes_down_kernel_grid_constants_and_options_and_starts_nothing():
