@@ -50,8 +50,9 @@ class DataConfig:
     """Labels of images: those of the task (domain-incremental), or of all classes (class-incremental)."""
     classes_per_task: Annotated[int, Bounds(1, 256), _IMAGES] = 2
     """Classes of images that are learned as one task, in the order of their numbers."""
-    image_tokens: Annotated[Literal["bits", "pixels"], _IMAGES] = "bits"
-    """A token of an image: eight pixels, each black or white (bits), or one pixel of 256 levels."""
+    image_tokens: Annotated[Literal["bits", "patches", "pixels"], _IMAGES] = "bits"
+    """A token of an image: eight pixels, each black or white (bits); a square of 4 x 4 pixels, four greys in each of
+    its quarters (patches); or one pixel of 256 levels."""
     heldout_fraction: Annotated[float, Bounds(0, 1, "both")] = 0.1
     """Part of each domain's text that is never trained on; split by file where a domain has several."""
 

@@ -2,8 +2,9 @@
 
     document = the image in reading order, then its label, a byte each
 
-    --image-tokens bits      a byte holds eight pixels, each 1 from half of the brightest value on
-    --image-tokens pixels    a byte is a pixel
+    --image-tokens bits       a byte holds eight pixels, each 1 from half of the brightest value on
+    --image-tokens patches    a byte holds a square of 4 x 4 pixels: the mean of each quarter as one of four greys
+    --image-tokens pixels     a byte is a pixel
 
     --scenario domain        a task's classes are 0, 1, ...: the same labels in each task
     --scenario class         a label is its class: the labels grow with the tasks
@@ -120,7 +121,29 @@ def _tasks_of(images: ImageSet, config: DataConfig) -> list[tuple[int, ...]]:
 def _encoded(images: np.ndarray, config: DataConfig) -> np.ndarray:
     """Return the bytes of each image, [N, L]."""
     flat = images.reshape(len(images), -1)
-    return np.packbits(flat >= HALF, axis=1) if config.image_tokens == "bits" else flat
+    match config.image_tokens:
+        case "bits":
+            return np.packbits(flat >= HALF, axis=1)
+        case "patches":
+            return _patches(images)
+        case "pixels":
+            return flat
+
+
+def _patches(images: np.ndarray) -> np.ndarray:
+    """Return the byte of each square of 4 x 4 pixels, [N, L]; beyond the right and lower edge all is black.
+
+    A byte holds two bits a quarter, the mean of its four pixels as 0 to 3: upper left first, then upper right, lower
+    left, lower right, from the highest bits down.
+    """
+    num_images, rows, columns = images.shape
+    whole = np.pad(images, ((0, 0), (0, -rows % 4), (0, -columns % 4)))
+    # [N, square's row, quarter's row, pixel's row, and the same for columns]
+    quarters = whole.reshape(num_images, -1, 2, 2, whole.shape[2] // 4, 2, 2).mean(axis=(3, 6))
+    greys = (quarters // 64).astype(np.uint8)
+    upper, lower = greys[:, :, 0], greys[:, :, 1]
+    squares = upper[..., 0] << 6 | upper[..., 1] << 4 | lower[..., 0] << 2 | lower[..., 1]
+    return squares.reshape(num_images, -1)
 
 
 def _documents(split: LabelledImages, classes: tuple[int, ...], config: DataConfig, max_bytes: int) -> list[bytes]:

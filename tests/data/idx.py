@@ -22,8 +22,13 @@ def write_images(folder: Path, *, num_classes: int = 4, per_class: int = 12, as_
         images = draw.integers(0, 100, size=(len(labels), 4, 4))
         for image, label in zip(images, labels, strict=True):
             image[label % 4] = 255
-        for name, values in ((f"{split}-images-idx3-ubyte", images), (f"{split}-labels-idx1-ubyte", labels)):
-            content = idx_bytes(values)
-            path = folder / (f"{name}.gz" if as_gzip else name)
-            path.write_bytes(gzip.compress(content) if as_gzip else content)
+        write_split(folder, split, images, labels, as_gzip=as_gzip)
     return folder
+
+
+def write_split(folder: Path, split: str, images: np.ndarray, labels: np.ndarray, *, as_gzip: bool = False) -> None:
+    """Write the two files of a split, "train" or "t10k"."""
+    for name, values in ((f"{split}-images-idx3-ubyte", images), (f"{split}-labels-idx1-ubyte", labels)):
+        content = idx_bytes(values)
+        path = folder / (f"{name}.gz" if as_gzip else name)
+        path.write_bytes(gzip.compress(content) if as_gzip else content)

@@ -11,7 +11,7 @@ from mambrane.data.config import DataConfig
 from mambrane.data.domains import load_domains
 from mambrane.data.image_tasks import image_corpora, label_bytes, num_image_tasks, task_names, tokens_per_image
 from mambrane.data.images import read_image_set
-from tests.data.idx import write_images
+from tests.data.idx import write_images, write_split
 
 
 @pytest.fixture
@@ -44,6 +44,19 @@ def test_a_byte_is_a_pixel_where_it_should_be(config, tmp_path):
     images = read_image_set(config.data[0]).train
     assert next(corpora_of(config, tmp_path)[0].documents("train"))[:-1] == images.images[0].tobytes()
     assert tokens_per_image(config) == 1 + 16
+
+
+def test_a_byte_is_a_square_in_four_greys(config, tmp_path):
+    """Worked out by hand: quarters with means 0, 63.75, 64 and 255, and a second square that is half off the image."""
+    square = [[0, 0, 0, 255, 255, 255], [0, 0, 0, 0, 255, 255], [64, 64, 255, 255, 0, 0], [64, 64, 255, 255, 0, 0]]
+    images = np.array([square, np.zeros((4, 6))], dtype=np.uint8)
+    for split in ("train", "t10k"):
+        write_split(tmp_path, split, images, np.array([0, 1]))
+    config = replace(config, data=(str(tmp_path),), image_tokens="patches")
+    documents = list(corpora_of(config, tmp_path)[0].documents("train"))
+    assert documents[0][:-1] == bytes([0b00_00_01_11, 0b11_00_00_00])
+    assert documents[1][:-1] == bytes(2)
+    assert tokens_per_image(config) == 1 + 2
 
 
 @pytest.mark.parametrize(("scenario", "labels"), [("domain", [{0, 1}, {0, 1}]), ("class", [{0, 1}, {2, 3}])])
