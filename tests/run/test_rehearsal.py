@@ -67,14 +67,13 @@ def test_all_layers_ask_for_the_same():
     assert counts[2] - counts[1] == counts[1] - counts[0] > 0
 
 
-def test_the_arithmetic_is_that_of_the_layers_three_times_and_the_head_once_more():
+def test_the_arithmetic_is_that_of_the_layers_three_times_and_little_more():
     config = of(tiny(), use_cross_attention=False)
     found = rehearse(config, 300, "fp32")
     with META:
         model = build_model(config, 300)
     macs = sum(cost.dense_macs_per_token + cost.spike_macs_per_token for cost in count_costs(model))
-    head = model.embedding.weight.numel()
-    assert found.flops / (2 * found.tokens) == pytest.approx(3 * macs + head, rel=0.05)
+    assert 1 <= found.flops / (2 * found.tokens) / (3 * macs) < 1.05
     assert found.parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
