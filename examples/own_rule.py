@@ -32,7 +32,5 @@ class Wither(mambrane.Method):
 
 if __name__ == "__main__":
     config = mambrane.presets.tiny()
-    # Two rules that change the same weight are refused: STDP gives way.
-    config = replace(config, plasticity=replace(config.plasticity, use_stdp=False))
     config = replace(config, run=replace(config.run, output_dir=sys.argv[1]))
     mambrane.train(config, extensions=[Wither()], listeners=[mambrane.ConsoleListener()])

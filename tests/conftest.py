@@ -50,7 +50,7 @@ def pytest_collection_modifyitems(items):
 SMALL_RUN = (
     "--preset tiny --epochs 2 --tokenizer bytes --hidden-dim 16 --num-layers 1 --spiking-units 8 --num-gate-heads 4 "
     "--cross-attn-heads 4 --mamba-d-state 4 --sequence-length 32 --batch-size 4 --epoch-tokens 512 --num-tasks 2 "
-    "--max-heldout-bytes 256"
+    "--max-heldout-bytes 256 --use-stdp --use-meta-plasticity"
 )
 
 

@@ -1,6 +1,8 @@
-"""Whole recipes as functions: sizes, and everything that docs/experiments.md found to help switched on.
+"""Whole recipes as functions: sizes, and what docs/experiments.md found to help switched on.
 
-A preset fills in every default; flags on the command line change single settings.
+A preset fills in every default; flags on the command line change single settings. STDP and meta-plasticity are off: beside
+replay the first does nothing and the second harms (docs/experiments.md, "five domains"); `--use-stdp` and
+`--use-meta-plasticity` turn them on.
 """
 
 from collections.abc import Callable
@@ -8,7 +10,6 @@ from dataclasses import replace
 
 from mambrane.continual.config import ContinualConfig
 from mambrane.models.config import ModelConfig
-from mambrane.plasticity.config import PlasticityConfig
 from mambrane.run.config import RunConfig
 
 
@@ -49,7 +50,6 @@ def base() -> RunConfig:
     """The size of the first system of this kind: 8 layers of width 512."""
     return RunConfig(
         model=ModelConfig(use_mamba=True, mamba_d_state=32, use_adaptive_gating=True, use_cross_attention=True),
-        plasticity=PlasticityConfig(use_stdp=True, use_meta_plasticity=True),
         continual=ContinualConfig(continual_learning=True, use_replay=True),
     )
 

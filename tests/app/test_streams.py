@@ -14,7 +14,8 @@ from tests.contract.main_job import ROOT, environment, write_domains
 SCRIPT = [sys.executable, str(ROOT / "scripts" / "cli.py")]
 SIZE = (
     "--preset tiny --tokenizer bytes --epochs 1 --no-continual-learning --hidden-dim 16 --num-layers 1 "
-    "--spiking-units 8 --sequence-length 32 --batch-size 4 --max-steps 12 --save-every 5"
+    "--spiking-units 8 --sequence-length 32 --batch-size 4 --max-steps 12 --save-every 5 "
+    "--use-stdp"
 )
 
 

@@ -17,9 +17,9 @@ from mambrane.engine.transaction import StepState
 from mambrane.run.build import build_model
 from mambrane.run.config import RunConfig
 from mambrane.run.methods import build_extensions
-from mambrane.run.presets import tiny
 from tests.contract.meta_device import META, Transfers, counted_transfers
 from tests.engine.tiny_training import training_differences
+from tests.run.whole_recipe import whole_recipe
 
 MICRO_BATCHES = 2
 TOKENS = 5
@@ -45,7 +45,7 @@ class Text:
 
 def everything_on(**continual: Any) -> RunConfig:
     """Return a run of the smallest sizes with every method."""
-    config = tiny()
+    config = whole_recipe()
     on = {"regularizer_strength": 1.0, "distillation_strength": 1.0, "reptile_strength": 0.1, "fisher_sequences": 2}
     return replace(
         config,

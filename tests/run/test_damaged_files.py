@@ -23,7 +23,8 @@ from tests.run.test_configuration import change_setting
 
 WORDS = (
     "--preset tiny --epochs 2 --hidden-dim 16 --num-layers 1 --spiking-units 8 --sequence-length 32 --batch-size 4 "
-    "--continual-learning --num-tasks 2 --max-heldout-bytes 64 --max-steps 4"
+    "--continual-learning --num-tasks 2 --max-heldout-bytes 64 --max-steps 4 --use-stdp "
+    "--use-meta-plasticity"
 )
 
 

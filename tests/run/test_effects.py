@@ -74,7 +74,7 @@ def test_a_setting_without_its_switch_is_warned_of(section, name):
             "--fisher-sequences 64 has no effect without --regularizer ewc, mas or isi-cv",
         ),
         (
-            "--use-meta-plasticity --no-continual-learning",
+            "--use-stdp --use-meta-plasticity --no-continual-learning",
             "--use-meta-plasticity gates no update without --continual-learning with --num-tasks 2 or more; it "
             "consolidates synapses",
         ),

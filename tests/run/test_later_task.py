@@ -5,22 +5,22 @@ from dataclasses import replace
 import pytest
 
 from mambrane.run.later_task import LATER_TASK, recipe_of, usual_epochs
-from mambrane.run.presets import tiny
+from tests.run.whole_recipe import whole_recipe
 
 WHOLE = {
-    "engine.learning_rate": LATER_TASK.learning_rate_factor * tiny().engine.learning_rate,
+    "engine.learning_rate": LATER_TASK.learning_rate_factor * whole_recipe().engine.learning_rate,
     "continual.replay_fraction": LATER_TASK.replay_fraction,
     "plasticity.use_meta_plasticity": False,
 }
 
 
 def run_with(section: str = "continual", **settings):
-    config = tiny()
+    config = whole_recipe()
     return replace(config, **{section: replace(getattr(config, section), **settings)})
 
 
 def test_the_recipe_is_relative_to_what_the_run_began_with():
-    recipe = recipe_of(tiny(), {})
+    recipe = recipe_of(whole_recipe(), {})
     assert recipe.settings == WHOLE
     assert recipe.num_epochs == LATER_TASK.epochs_factor * 6
     assert recipe_of(run_with("run", epochs=50), {}).num_epochs == LATER_TASK.epochs_factor * 10
@@ -31,8 +31,8 @@ def test_the_recipe_is_relative_to_what_the_run_began_with():
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_flag_wins_at_whatever_value_and_leaves_the_rest(name):
-    asked = {name: getattr(getattr(tiny(), name.split(".")[0]), name.split(".")[1])}
-    assert recipe_of(tiny(), asked).settings == {other: WHOLE[other] for other in WHOLE if other != name}
+    asked = {name: getattr(getattr(whole_recipe(), name.split(".")[0]), name.split(".")[1])}
+    assert recipe_of(whole_recipe(), asked).settings == {other: WHOLE[other] for other in WHOLE if other != name}
 
 
 def test_what_the_run_has_already_is_no_part_of_it():
@@ -48,7 +48,7 @@ def test_what_the_run_has_already_is_no_part_of_it():
     [
         (run_with(use_replay=False), {}, True),
         (run_with(use_replay=False), {"continual.use_replay": True}, True),
-        (tiny(), {"continual.use_replay": False}, False),
+        (whole_recipe(), {"continual.use_replay": False}, False),
         (run_with(use_replay=False, regularizer_strength=1.0), {}, False),
         (run_with(use_replay=False), {"continual.distillation_strength": 1.0}, False),
     ],
@@ -66,7 +66,7 @@ def test_text_that_the_model_writes_stands_for_a_memory():
 
 
 def test_a_task_has_its_share_of_the_epochs_and_one_over_everything_has_all():
-    assert usual_epochs(tiny()) == 6
-    continual = replace(tiny().continual, continual_learning=False, use_replay=False)
-    plasticity = replace(tiny().plasticity, use_meta_plasticity=False)
-    assert usual_epochs(replace(tiny(), continual=continual, plasticity=plasticity)) == 30
+    assert usual_epochs(whole_recipe()) == 6
+    continual = replace(whole_recipe().continual, continual_learning=False, use_replay=False)
+    plasticity = replace(whole_recipe().plasticity, use_meta_plasticity=False)
+    assert usual_epochs(replace(whole_recipe(), continual=continual, plasticity=plasticity)) == 30

@@ -8,7 +8,7 @@ from mambrane.engine.method import Method
 from mambrane.run.build import build_model
 from mambrane.run.config import RunConfig
 from mambrane.run.methods import METHODS, build_extensions, methods_of, shown_numbers
-from mambrane.run.presets import tiny
+from tests.run.whole_recipe import whole_recipe
 
 
 def test_a_plain_run_is_watched_and_nothing_else():
@@ -16,7 +16,7 @@ def test_a_plain_run_is_watched_and_nothing_else():
 
 
 def test_the_recipe_has_its_methods_in_the_order_in_which_they_act():
-    assert [method.name for method in methods_of(tiny())] == ["stdp", "meta_plasticity", "replay", "activity"]
+    assert [method.name for method in methods_of(whole_recipe())] == ["stdp", "meta_plasticity", "replay", "activity"]
 
 
 def test_every_method_has_a_name_of_its_own_and_numbers_with_titles():
@@ -26,7 +26,7 @@ def test_every_method_has_a_name_of_its_own_and_numbers_with_titles():
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
 def test_a_method_that_is_used_is_built_under_its_name(method):
-    config = tiny()
+    config = whole_recipe()
     strengths = {"regularizer_strength": 1.0, "distillation_strength": 1.0, "reptile_strength": 0.1}
     strengths["dark_replay_strength"] = 0.5
     plasticity = replace(config.plasticity, meta_row_rate=0.1)
@@ -36,7 +36,7 @@ def test_a_method_that_is_used_is_built_under_its_name(method):
 
 
 def test_numbers_are_shown_under_the_name_of_their_method():
-    names = [number["name"] for number in shown_numbers(tiny())]
+    names = [number["name"] for number in shown_numbers(whole_recipe())]
     assert "stdp/mean_change" in names
     assert "replay/fraction" in names
     assert not any(name.startswith("replay/") for name in (n["name"] for n in shown_numbers(RunConfig())))
@@ -56,6 +56,6 @@ def test_a_method_of_another_package_meets_those_of_the_run():
 
         def load_state_dict(self, state): ...
 
-    onlooker, config = Onlooker(), tiny()
+    onlooker, config = Onlooker(), whole_recipe()
     build_extensions(config, build_model(config, 257), [onlooker])
     assert onlooker.met == ("stdp", "meta_plasticity", "replay", "activity")

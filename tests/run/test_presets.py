@@ -8,6 +8,7 @@ from mambrane.app.cli import parse_train
 from mambrane.run.presets import PRESETS, smaller_presets
 from mambrane.run.shown_switches import on_and_off
 from tests.contract.test_readme import command
+from tests.run.whole_recipe import MAIN_SWITCHES, whole_recipe
 
 
 def switched_on(words):
@@ -22,8 +23,6 @@ def test_a_preset_alone_turns_on_the_whole_recipe(preset):
         "cross-attention",
         "continual learning (5 tasks)",
         "replay",
-        "STDP",
-        "meta-plasticity",
     }
 
 
@@ -41,9 +40,10 @@ def test_the_recipes_have_the_rates_and_sizes_that_docs_experiments_chose():
     }
 
 
-def test_the_tiny_preset_alone_is_the_main_command_of_the_readme():
+def test_the_main_command_of_the_readme_is_the_tiny_preset_with_stdp_and_meta_plasticity():
     words = shlex.split(command("main").split("&&")[-1])[3:]
-    assert parse_train(["--preset", "tiny"]).name == parse_train(words).name
+    assert parse_train(["--preset", "tiny", *MAIN_SWITCHES.split()]).name == parse_train(words).name
+    assert parse_train(words).plasticity == whole_recipe().plasticity
 
 
 def test_smaller_presets_are_those_with_a_smaller_model():

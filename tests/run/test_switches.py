@@ -9,6 +9,7 @@ from mambrane.core.errors import UserError
 from mambrane.run.presets import tiny
 from mambrane.run.shown_switches import on_and_off
 from mambrane.run.switches import DEPENDS_ON, without_unmet_switches
+from tests.run.whole_recipe import whole_recipe
 
 
 def switched_on(words):
@@ -20,9 +21,8 @@ def switched_on(words):
     [
         ("--no-use-mamba", {"Mamba 1 (bidirectional)", "adaptive gating", "cross-attention"}),
         ("--integration-mode parallel", {"Mamba 1 (bidirectional)", "cross-attention"}),
-        ("--liquid-backbone cfc", {"STDP"}),
-        ("--no-continual-learning", {"continual learning (5 tasks)", "replay", "meta-plasticity"}),
-        ("--num-tasks 1", {"continual learning (5 tasks)", "replay", "meta-plasticity"}),
+        ("--no-continual-learning", {"continual learning (5 tasks)", "replay"}),
+        ("--num-tasks 1", {"continual learning (5 tasks)", "replay"}),
         ("--no-use-replay", {"replay"}),
     ],
 )
@@ -46,7 +46,7 @@ def test_a_configuration_file_takes_things_away_as_flags_do(tmp_path):
     file = tmp_path / "c.json"
     file.write_text('{"continual": {"continual_learning": false}, "model": {"liquid_backbone": "cfc"}}')
     config = parse_train(["--config", str(file)])
-    assert (config.continual.use_replay, config.plasticity.use_stdp) == (False, False)
+    assert not config.continual.use_replay
 
 
 @pytest.mark.parametrize(("num_files", "num_tasks"), [(2, 2), (7, 7)])
@@ -63,7 +63,6 @@ def test_one_text_alone_is_one_task_without_what_keeps_earlier_ones(tmp_path):
     config = parse_train(["--data", str(tmp_path / "one.txt")])
     assert not config.continual.continual_learning
     assert not config.continual.use_replay
-    assert not config.plasticity.use_meta_plasticity
     assert config.model.use_mamba
 
 
@@ -77,5 +76,19 @@ def test_heads_that_nobody_chose_fit_the_width_that_somebody_did():
 def test_a_pattern_without_hybrid_blocks_takes_away_what_only_they_have():
     base = without_unmet_switches(tiny(), {"block_pattern": "mamba"})
     assert not any((base.model.use_mamba, base.model.use_cross_attention, base.model.use_adaptive_gating))
-    assert not base.plasticity.use_stdp
     assert without_unmet_switches(tiny(), {"block_pattern": "mamba,hybrid"}) == tiny()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "gone"),
+    [
+        ({"block_pattern": "mamba"}, "use_stdp"),
+        ({"liquid_backbone": "cfc"}, "use_stdp"),
+        ({"continual_learning": False}, "use_meta_plasticity"),
+        ({"num_tasks": 1}, "use_meta_plasticity"),
+        ({"curriculum": "joint"}, "use_meta_plasticity"),
+    ],
+)
+def test_a_recipe_loses_the_plasticity_that_has_nothing_to_act_on(chosen, gone):
+    plasticity = without_unmet_switches(whole_recipe(), chosen).plasticity
+    assert {name for name in ("use_stdp", "use_meta_plasticity") if not getattr(plasticity, name)} == {gone}
