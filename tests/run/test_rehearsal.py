@@ -3,7 +3,6 @@
 from dataclasses import replace
 from functools import cache
 
-import pytest
 import torch
 
 from mambrane.models.cost import count_costs
