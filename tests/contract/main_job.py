@@ -38,8 +38,6 @@ SMALL_JOB = {
     "regularizer-strength": 1,
     "fisher-sequences": 4,
     "distillation-strength": 1,
-    "use-stdp": "true",
-    "use-meta-plasticity": "true",
     "device": "cpu",
 }
 """Settings of two short tasks with every method on, for several processes; by the names of their flags."""

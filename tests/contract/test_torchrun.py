@@ -19,7 +19,7 @@ from tests.contract.main_job import SMALL_JOB, flags_of
 from tests.contract.rank_faults import FAULTS
 from tests.engine.test_ranks import TIMEOUT_S, torchrun
 
-WORDS = flags_of(SMALL_JOB)
+WORDS = [*flags_of(SMALL_JOB), "--use-stdp", "--use-meta-plasticity"]
 NEAR = {"rtol": 0.0, "atol": 2e-5}
 """Rounding of float32 sums over a dozen steps; a spike that flips would show as 1e-3."""
 

@@ -6,17 +6,18 @@ from pathlib import Path
 import pytest
 
 from tests.run.trained import train_small
+from tests.run.whole_recipe import MAIN_SWITCHES
 
 
 @pytest.fixture(scope="session")
 def hybrid_run(tmp_path_factory) -> Path:
-    """A finished run of two tasks with a hybrid block, every switch of the preset on."""
-    return _keep_cache(tmp_path_factory.mktemp("hybrid"))
+    """A finished run of two tasks with a hybrid block, every switch of the main command on."""
+    return _keep_cache(tmp_path_factory.mktemp("hybrid"), *MAIN_SWITCHES.split())
 
 
 @pytest.fixture(scope="session")
 def mamba_run(tmp_path_factory) -> Path:
-    """The same of plain Mamba blocks."""
+    """One of plain Mamba blocks, with replay."""
     return _keep_cache(tmp_path_factory.mktemp("mamba"), "--block-pattern", "mamba")
 
 

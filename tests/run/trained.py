@@ -9,7 +9,7 @@ from tests.contract.main_job import write_domains
 SIZE = (
     "--preset tiny --epochs 2 --num-tasks 2 --hidden-dim 32 --num-layers 1 --spiking-units 16 --mamba-d-state 4 "
     "--num-gate-heads 4 --cross-attn-heads 4 --sequence-length 32 --batch-size 4 --epoch-tokens 512 "
-    "--replay-buffer-size 16 --use-stdp --use-meta-plasticity"
+    "--replay-buffer-size 16"
 )
 
 
