@@ -77,7 +77,7 @@ def test_a_setting_turns_it_on_and_synapses_of_stdp_are_left_to_it(build_model):
     assert Reptile in methods_of(config_of({"preset": "tiny", "reptile-strength": 0.5}, source="here"))
     assert Reptile not in methods_of(config_of({"preset": "tiny"}, source="here"))
     model = build_model()
-    config = config_of({"preset": "tiny", "reptile-strength": 0.5}, source="here")
+    config = config_of({"preset": "tiny", "reptile-strength": 0.5, "use-stdp": True}, source="here")
     names = Reptile.build(config, model).names
     assert set(names) == {name for name, _ in model.named_parameters()} - set(model.plastic_synapses())
     without = config_of({"preset": "tiny", "reptile-strength": 0.5, "use-stdp": False}, source="here")
