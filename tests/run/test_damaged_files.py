@@ -20,11 +20,11 @@ from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.run_folder import RunFolder
 from tests.contract.main_job import write_domains
 from tests.run.test_configuration import change_setting
+from tests.run.whole_recipe import MAIN_SWITCHES
 
 WORDS = (
     "--preset tiny --epochs 2 --hidden-dim 16 --num-layers 1 --spiking-units 8 --sequence-length 32 --batch-size 4 "
-    "--continual-learning --num-tasks 2 --max-heldout-bytes 64 --max-steps 4 --use-stdp "
-    "--use-meta-plasticity"
+    f"--continual-learning --num-tasks 2 --max-heldout-bytes 64 --max-steps 4 {MAIN_SWITCHES}"
 )
 
 

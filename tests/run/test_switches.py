@@ -44,7 +44,7 @@ def test_a_switch_that_was_asked_for_is_refused_and_not_turned_off():
 
 def test_a_configuration_file_takes_things_away_as_flags_do(tmp_path):
     file = tmp_path / "c.json"
-    file.write_text('{"continual": {"continual_learning": false}, "model": {"liquid_backbone": "cfc"}}')
+    file.write_text('{"continual": {"continual_learning": false}}')
     config = parse_train(["--config", str(file)])
     assert not config.continual.use_replay
 
@@ -87,6 +87,7 @@ def test_a_pattern_without_hybrid_blocks_takes_away_what_only_they_have():
         ({"continual_learning": False}, "use_meta_plasticity"),
         ({"num_tasks": 1}, "use_meta_plasticity"),
         ({"curriculum": "joint"}, "use_meta_plasticity"),
+        ({"curriculum": "single-task"}, "use_meta_plasticity"),
     ],
 )
 def test_a_recipe_loses_the_plasticity_that_has_nothing_to_act_on(chosen, gone):
