@@ -77,6 +77,9 @@ class ContinualConfig:
     """Weight of the divergence from the model as the last task left it, beside the loss; 0 is off."""
     distillation_temperature: Annotated[Positive, _DISTILLATION] = 2.0
     """Logits are divided by it before the two models are compared; above 1, unlikely tokens count more."""
+    distillation_confidence_power: Annotated[Strength, _DISTILLATION] = 0.0
+    """Power of the teacher's probability of the right token by which its opinion counts there: above 0 it is heard
+    where it knows the text; 0 hears it everywhere alike."""
     max_forgetting: Annotated[float | None, Bounds(0, 1e9), _EARLIER_TASKS] = None
     """Take a task back, bit for bit, when it cost the domains before it more than this on average, in bits per byte."""
     min_gain: Annotated[float | None, Bounds(0, 1e9), _CONTINUAL] = None

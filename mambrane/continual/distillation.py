@@ -1,14 +1,19 @@
 """Distillation: the model as the last task left it, the teacher, says what it would have predicted on the new text.
 
-    term = strength T^2  sum over counted targets of KL(teacher || student)                                in nats
+    term = strength T^2  sum over counted targets y of p(y)^c KL(teacher || student)                        in nats
     teacher, student = softmax(logits / T) of the next token,  T the temperature
+    p(y)             = the teacher's probability of the right next token, at temperature 1;  c the confidence power
+
+With c = 0 the teacher is heard everywhere, on new text too, which it does not know. With c > 0 it is heard where it is
+right: what the new text shares with the old, and replayed text.
 
 The factor T^2 keeps the gradient, which falls as 1 / T^2, of the same size at every temperature. When a task ends, the
 student is copied and the copy is the next teacher; the first task has none. Its weights are those of the step, like the
 anchor of the regularizer, and not their moving average: that belongs to the engine, and no boundary sees it.
 
 Sources: Li & Hoiem, Learning without Forgetting (arXiv 1606.09282); T^2: Hinton et al., Distilling the Knowledge in a
-Neural Network (arXiv 1503.02531), section 2.
+Neural Network (arXiv 1503.02531), section 2; a teacher that counts only where it is right: Meng et al., Conditional
+Teacher-Student Learning (arXiv 1904.12399), which decides by its guess where p(y)^c decides by degrees.
 """
 
 import copy
@@ -69,8 +74,9 @@ class Distillation(Method):
             model.head_weight,
             taught.hidden_BTD.flatten(0, 1),
             self.teacher.head_weight,
-            counted_N=(batch.targets_BT != IGNORED_TARGET).flatten(),
+            targets_N=batch.targets_BT.flatten(),
             temperature=temperature,
+            confidence_power=self.config.distillation_confidence_power,
         )
         return strength * temperature**2 * divergence
 
@@ -109,19 +115,25 @@ def head_divergence(
     teacher_ND: Tensor,
     teacher_weight_VD: Tensor,
     *,
-    counted_N: Tensor,
+    targets_N: Tensor,
     temperature: float,
+    confidence_power: float,
 ) -> Tensor:
-    """Return KL(teacher || student) of softmax(W x / temperature), summed over the tokens that count, in nats.
+    """Return p(y)^c KL(teacher || student) of softmax(W x / temperature), summed over the targets that count, in nats.
 
     Gradients flow to the student. No more than CHUNK_LOGITS logits of each model exist at a time. Tokens that do not
     count are worked on too and then left out: picking them would make a GPU wait until their number is known.
     """
 
-    def of_chunk(student_CD: Tensor, teacher_CD: Tensor, counted_C: Tensor) -> Tensor:
+    def of_chunk(student_CD: Tensor, teacher_CD: Tensor, targets_C: Tensor) -> Tensor:
         student_CV = log_probabilities(student_CD, student_weight_VD, temperature=temperature)
         teacher_CV = log_probabilities(teacher_CD, teacher_weight_VD, temperature=temperature)
         nats_C = functional.kl_div(student_CV, teacher_CV, reduction="none", log_target=True).sum(dim=1)
+        counted_C = targets_C != IGNORED_TARGET
+        if confidence_power > 0:
+            of_teacher_CV = log_probabilities(teacher_CD, teacher_weight_VD)
+            right_C1 = targets_C.where(counted_C, 0).unsqueeze(1)
+            nats_C = nats_C * (confidence_power * of_teacher_CV.gather(1, right_C1).squeeze(1)).exp()
         return nats_C.where(counted_C, 0.0).sum()
 
-    return sum_over_chunks(of_chunk, student_weight_VD.shape[0], student_ND, teacher_ND, counted_N)
+    return sum_over_chunks(of_chunk, student_weight_VD.shape[0], student_ND, teacher_ND, targets_N)

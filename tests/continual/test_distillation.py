@@ -26,7 +26,12 @@ from mambrane.storage.state_files import EncodedState, decode_state, encode_stat
 from tests.continual.conftest import END_OF_TEXT, VOCAB_SIZE, loader_of, move
 
 CPU = torch.device("cpu")
-CONFIG = ContinualConfig(continual_learning=True, distillation_strength=0.7, distillation_temperature=3.0)
+CONFIG = ContinualConfig(
+    continual_learning=True,
+    distillation_strength=0.7,
+    distillation_temperature=3.0,
+    distillation_confidence_power=0.5,
+)
 ENGINE = EngineConfig(accumulation_steps=2, learning_rate=1e-2)
 ROWS, LENGTH, PADDING = 4, 20, 6
 IN_CHUNKS_OF_SEVEN = 7 * VOCAB_SIZE
@@ -58,23 +63,38 @@ def gradients_of(loss: Tensor, model: nn.Module) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("chunk_logits", [IN_CHUNKS_OF_SEVEN, chunked_logits.CHUNK_LOGITS])
-@pytest.mark.parametrize(("strength", "temperature"), [(1.0, 1.0), (0.7, 3.0)])
+@pytest.mark.parametrize(("strength", "temperature", "power"), [(1.0, 1.0, 0.0), (0.7, 3.0, 2.0)])
 def test_value_and_gradient_are_those_of_the_formula(
-    strength: float, temperature: float, chunk_logits: int, build_model: Callable, monkeypatch: pytest.MonkeyPatch
+    strength: float,
+    temperature: float,
+    power: float,
+    chunk_logits: int,
+    build_model: Callable,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr(chunked_logits, "CHUNK_LOGITS", chunk_logits)
     student, teacher, batch = build_model().double(), build_model().double(), padded_text()
-    config = replace(CONFIG, distillation_strength=strength, distillation_temperature=temperature)
+    config = replace(
+        CONFIG,
+        distillation_strength=strength,
+        distillation_temperature=temperature,
+        distillation_confidence_power=power,
+    )
     distillation = taught_by(student, config)
     move(student, by=0.1)
 
     student_BTV, teacher_BTV = (
-        model(batch.inputs_BT, resets_BT=batch.resets_BT).logits_BTV / temperature for model in (student, teacher)
+        model(batch.inputs_BT, resets_BT=batch.resets_BT).logits_BTV for model in (student, teacher)
     )
-    divergence_BTV = functional.kl_div(
-        student_BTV.log_softmax(dim=-1), teacher_BTV.detach().softmax(dim=-1), reduction="none"
-    )
-    expected = strength * temperature**2 * divergence_BTV[batch.targets_BT != IGNORED_TARGET].sum()
+    divergence_BT = functional.kl_div(
+        (student_BTV / temperature).log_softmax(dim=-1),
+        (teacher_BTV.detach() / temperature).softmax(dim=-1),
+        reduction="none",
+    ).sum(dim=-1)
+    is_counted_BT = batch.targets_BT != IGNORED_TARGET
+    right_BT1 = batch.targets_BT.where(is_counted_BT, 0).unsqueeze(-1)
+    confidence_BT = teacher_BTV.detach().softmax(dim=-1).gather(-1, right_BT1).squeeze(-1) ** power
+    expected = strength * temperature**2 * (confidence_BT * divergence_BT)[is_counted_BT].sum()
     got = term_of(distillation, student, batch)
     assert expected > 0.01
     torch.testing.assert_close(got, expected)
@@ -197,15 +217,17 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 def test_strength_zero_equals_off_bit_for_bit_and_any_strength_does_not(build_model: Callable, domains: list[Domain]):
     weights = []
-    for config in (None, replace(CONFIG, distillation_strength=0.0), CONFIG):
+    everywhere = replace(CONFIG, distillation_confidence_power=0.0)
+    for config in (None, replace(CONFIG, distillation_strength=0.0), CONFIG, everywhere):
         sitting = Sitting(build_model, domains, config)
         sitting.learn(0)
         sitting.end(0)
         sitting.learn(1)
         weights.append(sitting.weights())
-    off, zero, on = weights
+    off, zero, on, heard_everywhere = weights
     assert same(off, zero)
     assert not same(off, on)
+    assert not same(on, heard_everywhere)
 
 
 def test_the_teacher_is_the_model_at_the_last_boundary_and_stays_so(build_model: Callable, domains: list[Domain]):

@@ -40,8 +40,8 @@ DEPENDENT = {
         stdp_max_weight stdp_control use_meta_plasticity meta_lr meta_kappa meta_row_rate meta_control""",
     "continual": """num_tasks use_replay replay_buffer_size replay_strategy replay_fraction regularizer_strength
         regularizer regularizer_decay fisher_sequences distillation_strength distillation_temperature
-        curriculum replay_share replay_source replay_timing replay_label_strength dark_replay_strength dark_replay_top_k
-        reptile_interval max_forgetting min_gain""",
+        distillation_confidence_power curriculum replay_share replay_source replay_timing replay_label_strength
+        dark_replay_strength dark_replay_top_k reptile_interval max_forgetting min_gain""",
     "engine": "decay_ratio",
     "data": "scenario classes_per_task image_tokens",
 }
