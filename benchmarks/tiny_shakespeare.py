@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,8 @@ HYBRID = ModelConfig(
 )
 MAMBA = ModelConfig(block_pattern="mamba", hidden_dim=128, num_layers=7)
 SPIKING = ModelConfig(hidden_dim=128, num_layers=9, spiking_units=128)
+# Plain Mambas whose products read spikes: -1, 0 and 1, or whole numbers up to 4.
+TERNARY, COUNTS = (replace(MAMBA, block_pattern=kind) for kind in ("ternary", "counts"))
 
 
 class CharacterTokenizer:
@@ -98,6 +100,8 @@ CONTENDERS = {
         build=lambda vocab, g: Gpt(vocab, dim=128, num_layers=4, heads=4, context=SEQUENCE_LENGTH, generator=g),
         learning_rate=3e-3,
     ),
+    "ternary": Contender(build=lambda vocab, g: LanguageModel(TERNARY, vocab, g), learning_rate=3e-3),
+    "counts": Contender(build=lambda vocab, g: LanguageModel(COUNTS, vocab, g), learning_rate=3e-3),
 }
 
 
