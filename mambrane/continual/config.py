@@ -51,8 +51,9 @@ class ContinualConfig:
     """Draw with equal chance of every earlier task, of every sequence, or by the loss a sequence last had."""
     replay_fraction: Annotated[Decay, _REPLAY] = 0.5
     """Part of the sequences that is replayed once there are earlier tasks, in place of as much new text."""
-    replay_timing: Annotated[Literal["steps", "updates"], _REPLAY] = "steps"
-    """Replay as steps pass, or as the weights move: more after large updates, less after small ones."""
+    replay_timing: Annotated[Literal["steps", "late", "updates"], _REPLAY] = "steps"
+    """Replay as steps pass (steps); as much in all, from none at the beginning of a task to twice the fraction at its
+    end, when the learning rate has fallen (late); or as the weights move, more after large updates (updates)."""
     replay_label_strength: Annotated[Strength, _REPLAY] = 1.0
     """Weight of replayed text in the loss, beside new text at 1 (beta of DER++)."""
     dark_replay_strength: Annotated[Strength, _REPLAY, _STORED] = 0.0

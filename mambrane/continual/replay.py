@@ -16,13 +16,18 @@ With the source "generated" no text is stored: when a task begins, the model as 
 itself (own_text_writing.py), which stand for that task from then on, in a buffer of their own whose shares shrink as
 those of the stored ones. With "both", each buffer has half of the room and is drawn from in proportion to its weights.
 
-With the timing "updates" rows are due as the weights move and not as steps pass (update_clock.py).
+With the timing "updates" rows are due as the weights move and not as steps pass (update_clock.py). With "late" they
+are due by the pace 1 - cos(pi p), p the part of the task's steps that is done: none at first, so that the new is
+learned while the rate is high, and twice as many at the end, so that the weights settle on a mixture of all tasks; the
+mean over a task is 1. Idea, in two phases in place of a ramp: Castro et al., End-to-End Incremental Learning (arXiv
+1807.09536).
 
 The loss of a sequence is what it cost in the last applied step that it was part of, if that was finite.
 
 reservoir.py says which sequence enters where, with the sources.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -93,6 +98,8 @@ class Replay(Method):
         self.end_of_text = -1
         """The token that starts each document, once one was seen."""
         self.task_index = 0
+        self.task_progress = 0.0
+        """Part of the task's steps that is done; kept where time is told by it."""
         self.num_seen: list[int] = [0]
         """Sequences seen by the reservoir, by task."""
         self.rows_seen: float = 0
@@ -140,6 +147,8 @@ class Replay(Method):
             self._record_losses(view)
         if self.clock is not None:
             self.clock.tick(view.model)
+        if self.config.replay_timing == "late":
+            self.task_progress = view.task_progress
         fraction = self._replayed_since_step / max(1, self._rows_since_step)
         self._rows_since_step = self._replayed_since_step = 0
         return StepChange({"fraction": fraction, "sequences_remembered": float(self.buffer.size + self.written.size)})
@@ -147,12 +156,12 @@ class Replay(Method):
     def revocation_point(self) -> Callable[[], None]:
         """Return what brings the losses, and the counts since the last applied step, back."""
         losses = [(buffer, buffer.losses.clone()) for buffer in (self.buffer, self.written)]
-        counts, seen = (self._rows_since_step, self._replayed_since_step), self._seen.copy()
+        counts, seen = (self._rows_since_step, self._replayed_since_step, self.task_progress), self._seen.copy()
 
         def take_back() -> None:
             for buffer, held in losses:
                 buffer.losses.copy_(held)
-            (self._rows_since_step, self._replayed_since_step), self._seen = counts, seen
+            (self._rows_since_step, self._replayed_since_step, self.task_progress), self._seen = counts, seen
 
         return take_back
 
@@ -174,7 +183,7 @@ class Replay(Method):
         self._begin_task(view.num_learned)
 
     def _begin_task(self, index: int) -> None:
-        self.task_index = index
+        self.task_index, self.task_progress = index, 0.0
         self.num_seen += [0] * (index + 1 - len(self.num_seen))
 
     def replays(self, fingerprints_B: Tensor) -> Tensor:
@@ -187,10 +196,17 @@ class Replay(Method):
     def _rows_to_replay(self, num_rows: int) -> int:
         if not any(buffer.has_before(self.task_index) for buffer in (self.buffer, self.written)):
             return 0
-        self.rows_seen += num_rows if self.clock is None else num_rows * self.clock.pace
+        self.rows_seen += num_rows * self._pace
         num_replayed = max(0, min(self._rows_due() - self.rows_replayed, num_rows))
         self.rows_replayed += num_replayed
         return num_replayed
+
+    @property
+    def _pace(self) -> float:
+        """How fast time goes beside steps."""
+        if self.config.replay_timing == "late":
+            return 1 - math.cos(math.pi * self.task_progress)
+        return 1.0 if self.clock is None else self.clock.pace
 
     def _rows_due(self) -> int:
         # The small number keeps a product such as 0.7 * 10 from falling just short of a whole row.
@@ -277,6 +293,7 @@ class Replay(Method):
         return {
             "fraction": self.config.replay_fraction,
             "task_index": self.task_index,
+            **({"task_progress": self.task_progress} if self.config.replay_timing == "late" else {}),
             "num_seen": list(self.num_seen),
             "rows_seen": self.rows_seen,
             "rows_replayed": self.rows_replayed,
@@ -288,7 +305,7 @@ class Replay(Method):
 
     def _load_counts(self, state: dict[str, Any]) -> None:
         self._seen = SeenLosses()
-        self.task_index = state["task_index"]
+        self.task_index, self.task_progress = state["task_index"], state.get("task_progress", 0.0)
         self.end_of_text = state.get("end_of_text", -1)
         self.num_seen = list(state["num_seen"])
         self.rows_seen = state["rows_seen"]

@@ -38,6 +38,8 @@ class StepView(NamedTuple):
     applied_step: int
     """Applied steps of the run, this one included."""
     learning_rate: float
+    task_progress: float = 1.0
+    """Part of the task's steps that is applied, this one included."""
     ranks: Ranks = ONE_RANK
     """The processes that train together: what is added up from `micro_batches` is to be summed by `ranks.sum_`."""
 

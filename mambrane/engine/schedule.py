@@ -58,9 +58,13 @@ class Schedule:
         self.applied_before_task = 0
         self.kind = ""
         """Schedule of the task that began last."""
+        self.task_steps = 0
+        self.applied_at_begin = 0
+        """Of the task that began last, whatever the rate does."""
 
     def begin_task(self, total_steps: int, applied: int) -> None:
         """Start a rise and fall over `total_steps` steps, after `applied` steps of the run; an infinite one goes on."""
+        self.task_steps, self.applied_at_begin = total_steps, applied
         goes_on = self.kind == self.config.schedule == "infinite"
         self.kind = self.config.schedule
         if goes_on:
@@ -80,9 +84,19 @@ class Schedule:
         )
         return self.config.learning_rate * ratio
 
+    def task_progress(self, applied: int) -> float:
+        """Return the part of the task's steps that is done after `applied` steps of the run, 0 to 1."""
+        return min(1.0, (applied - self.applied_at_begin) / max(1, self.task_steps))
+
     def state_dict(self) -> dict[str, Any]:
         """Return where the task began, how long it is, and its schedule."""
-        return {"total_steps": self.total_steps, "applied_before_task": self.applied_before_task, "kind": self.kind}
+        return {
+            "total_steps": self.total_steps,
+            "applied_before_task": self.applied_before_task,
+            "kind": self.kind,
+            "task_steps": self.task_steps,
+            "applied_at_begin": self.applied_at_begin,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the task's beginning and length back."""
@@ -90,3 +104,5 @@ class Schedule:
         self.applied_before_task = int(state["applied_before_task"])
         # Versions that did not save it had the one.
         self.kind = str(state.get("kind", "cosine"))
+        self.task_steps = int(state.get("task_steps", self.total_steps))
+        self.applied_at_begin = int(state.get("applied_at_begin", self.applied_before_task))

@@ -187,6 +187,7 @@ class TrainingStep:
             num_targets=sums.num_targets,
             applied_step=applied_step,
             learning_rate=learning_rate,
+            task_progress=self.schedule.task_progress(applied_step),
             ranks=self.ranks,
         )
 

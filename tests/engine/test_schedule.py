@@ -121,6 +121,16 @@ def test_a_task_behind_another_schedule_rises_anew():
     assert schedule.learning_rate(100) == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize("kind", ["cosine", "infinite"])
+def test_progress_is_that_of_the_task_in_every_schedule(kind):
+    schedule = Schedule(EngineConfig(schedule=kind))
+    schedule.begin_task(4, 0)
+    schedule.begin_task(10, 4)
+    again = Schedule(schedule.config)
+    again.load_state_dict(schedule.state_dict())
+    assert [again.task_progress(applied) for applied in (4, 9, 14, 15)] == [0.0, 0.5, 1.0, 1.0]
+
+
 @pytest.mark.parametrize("kind", ["cosine", "wsd", "infinite"])
 @given(
     total=st.integers(1, 300), warmup_ratio=st.floats(0, 0.99), min_ratio=st.floats(0, 1), decay=st.floats(0.01, 0.99)
