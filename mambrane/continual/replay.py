@@ -16,18 +16,11 @@ With the source "generated" no text is stored: when a task begins, the model as 
 itself (own_text_writing.py), which stand for that task from then on, in a buffer of their own whose shares shrink as
 those of the stored ones. With "both", each buffer has half of the room and is drawn from in proportion to its weights.
 
-With the timing "updates" rows are due as the weights move and not as steps pass (update_clock.py). With "late" they
-are due by the pace 1 - cos(pi p), p the part of the task's steps that is done: none at first, so that the new is
-learned while the rate is high, and twice as many at the end, so that the weights settle on a mixture of all tasks; the
-mean over a task is 1. Idea, in two phases in place of a ramp: Castro et al., End-to-End Incremental Learning (arXiv
-1807.09536).
-
 The loss of a sequence is what it cost in the last applied step that it was part of, if that was finite.
 
-reservoir.py says which sequence enters where, with the sources.
+reservoir.py says which sequence enters where, with the sources; replay_clocks.py when rows are due.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -38,9 +31,9 @@ from torch import Tensor, nn
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.own_text_writing import write_sequences
 from mambrane.continual.replay_buffer import ReplayBuffer, bytes_per_sequence, stored_capacity
+from mambrane.continual.replay_clocks import CLOCKS
 from mambrane.continual.reservoir import fitting, index_in_share, index_in_whole, index_of_largest_task
 from mambrane.continual.seen_losses import SeenLosses
-from mambrane.continual.update_clock import UpdateClock
 from mambrane.core.seeding import make_generator
 from mambrane.data.batch import MicroBatch, joined
 from mambrane.engine.extensions import BoundaryView, StepChange, StepView, TakeUpView
@@ -90,7 +83,7 @@ class Replay(Method):
         self.config = config
         self.model = model
         self.sequence_length = sequence_length
-        self.clock = UpdateClock() if config.replay_timing == "updates" else None
+        self.clock = CLOCKS[config.replay_timing]()
         self.buffer = ReplayBuffer(stored_capacity(config), sequence_length)
         """Text that was learned."""
         self.written = ReplayBuffer(config.replay_buffer_size - self.buffer.capacity, sequence_length)
@@ -98,8 +91,6 @@ class Replay(Method):
         self.end_of_text = -1
         """The token that starts each document, once one was seen."""
         self.task_index = 0
-        self.task_progress = 0.0
-        """Part of the task's steps that is done; kept where time is told by it."""
         self.num_seen: list[int] = [0]
         """Sequences seen by the reservoir, by task."""
         self.rows_seen: float = 0
@@ -145,10 +136,7 @@ class Replay(Method):
         """Note the losses seen; shows the share of rows replayed since the last applied step, and the fill."""
         if self.config.replay_strategy == "importance":
             self._record_losses(view)
-        if self.clock is not None:
-            self.clock.tick(view.model)
-        if self.config.replay_timing == "late":
-            self.task_progress = view.task_progress
+        self.clock.after_step(view)
         fraction = self._replayed_since_step / max(1, self._rows_since_step)
         self._rows_since_step = self._replayed_since_step = 0
         return StepChange({"fraction": fraction, "sequences_remembered": float(self.buffer.size + self.written.size)})
@@ -156,12 +144,15 @@ class Replay(Method):
     def revocation_point(self) -> Callable[[], None]:
         """Return what brings the losses, and the counts since the last applied step, back."""
         losses = [(buffer, buffer.losses.clone()) for buffer in (self.buffer, self.written)]
-        counts, seen = (self._rows_since_step, self._replayed_since_step, self.task_progress), self._seen.copy()
+        counts, seen = (self._rows_since_step, self._replayed_since_step), self._seen.copy()
+        # A clock sets what it knows anew and changes nothing in place.
+        clock = vars(self.clock).copy()
 
         def take_back() -> None:
             for buffer, held in losses:
                 buffer.losses.copy_(held)
-            (self._rows_since_step, self._replayed_since_step, self.task_progress), self._seen = counts, seen
+            (self._rows_since_step, self._replayed_since_step), self._seen = counts, seen
+            vars(self.clock).update(clock)
 
         return take_back
 
@@ -183,7 +174,8 @@ class Replay(Method):
         self._begin_task(view.num_learned)
 
     def _begin_task(self, index: int) -> None:
-        self.task_index, self.task_progress = index, 0.0
+        self.task_index = index
+        self.clock.begin_task()
         self.num_seen += [0] * (index + 1 - len(self.num_seen))
 
     def replays(self, fingerprints_B: Tensor) -> Tensor:
@@ -196,17 +188,10 @@ class Replay(Method):
     def _rows_to_replay(self, num_rows: int) -> int:
         if not any(buffer.has_before(self.task_index) for buffer in (self.buffer, self.written)):
             return 0
-        self.rows_seen += num_rows * self._pace
+        self.rows_seen += num_rows * self.clock.pace
         num_replayed = max(0, min(self._rows_due() - self.rows_replayed, num_rows))
         self.rows_replayed += num_replayed
         return num_replayed
-
-    @property
-    def _pace(self) -> float:
-        """How fast time goes beside steps."""
-        if self.config.replay_timing == "late":
-            return 1 - math.cos(math.pi * self.task_progress)
-        return 1.0 if self.clock is None else self.clock.pace
 
     def _rows_due(self) -> int:
         # The small number keeps a product such as 0.7 * 10 from falling just short of a whole row.
@@ -274,7 +259,7 @@ class Replay(Method):
     def state_dict(self) -> dict[str, Any]:
         """Return the buffer, every counter and the generator."""
         written = {"written": self.written.state_dict()} if self.written.capacity else {}
-        clock = {} if self.clock is None else {"clock": self.clock.state_dict()}
+        clock = {"clock": self.clock.state_dict()}
         return {"buffer": self.buffer.state_dict(), **written, **clock, **self._counts()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -286,14 +271,13 @@ class Replay(Method):
         self.buffer.load_state_dict(fitting(state["buffer"], self.buffer.capacity, self._generator))
         if "written" in state:
             self.written.load_state_dict(fitting(state["written"], self.written.capacity, self._generator))
-        if self.clock is not None and "clock" in state:
+        if state.get("clock"):
             self.clock.load_state_dict(state["clock"])
 
     def _counts(self) -> dict[str, Any]:
         return {
             "fraction": self.config.replay_fraction,
             "task_index": self.task_index,
-            **({"task_progress": self.task_progress} if self.config.replay_timing == "late" else {}),
             "num_seen": list(self.num_seen),
             "rows_seen": self.rows_seen,
             "rows_replayed": self.rows_replayed,
@@ -305,7 +289,7 @@ class Replay(Method):
 
     def _load_counts(self, state: dict[str, Any]) -> None:
         self._seen = SeenLosses()
-        self.task_index, self.task_progress = state["task_index"], state.get("task_progress", 0.0)
+        self.task_index = state["task_index"]
         self.end_of_text = state.get("end_of_text", -1)
         self.num_seen = list(state["num_seen"])
         self.rows_seen = state["rows_seen"]

@@ -12,7 +12,7 @@ def test_rows_come_by_the_cosine_of_the_task_and_are_as_many_in_all(build_model)
     replay, rows = run.extensions.by_name()["replay"], []
     batch = next(iter(run.loaders[1].epoch_batches()))
     for quarter in range(5):
-        replay.task_progress = quarter / 4
+        replay.clock.progress = quarter / 4
         before = replay.rows_replayed
         for _ in range(100):
             replay.mix(batch)
@@ -28,9 +28,9 @@ def test_none_are_replayed_at_the_beginning_and_twice_as_many_at_the_end(build_m
     assert fractions == sorted(fractions)
     assert fractions[-1] == 0.75
     replay = run.extensions.by_name()["replay"]
-    assert replay.task_progress == 1.0
+    assert replay.clock.progress == 1.0
     run.trainer.end_task(run.loaders[1], 1)
-    assert replay.task_progress == 0.0
+    assert replay.clock.progress == 0.0
 
 
 def test_it_differs_from_steps_and_a_run_that_is_left_ends_the_same(build_model):

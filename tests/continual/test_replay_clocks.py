@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mambrane.continual.update_clock import UpdateClock
+from mambrane.continual.replay_clocks import UpdateClock
 from mambrane.storage.state_files import decode_state, encode_state
 from tests.continual.beside_replay import TwoTasks, config_with, ends_of_a_run_that_is_left, same
 
