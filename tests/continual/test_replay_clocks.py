@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from mambrane.continual.replay_clocks import UpdateClock
+from mambrane.engine.extensions import StepView
 from mambrane.storage.state_files import decode_state, encode_state
 from tests.continual.beside_replay import TwoTasks, config_with, ends_of_a_run_that_is_left, same
 
@@ -68,3 +69,19 @@ def test_updates_of_one_size_are_steps_bit_for_bit(build_model, monkeypatch):
     monkeypatch.setattr(UpdateClock, "pace", 1.0)
     config = config_with(replay_timing="updates")
     assert same(by_steps, TwoTasks(build_model, config).first_task().second_task().weights())
+
+
+@pytest.mark.parametrize("timing", ["late", "updates"])
+def test_a_step_that_does_not_count_leaves_the_clock_where_it_was(build_model, timing):
+    run = TwoTasks(build_model, config_with(replay_timing=timing)).first_task().second_task(3)
+    replay = run.extensions.by_name()["replay"]
+    pace, before = replay.clock.pace, run.weights()
+    take_back = replay.revocation_point()
+    with torch.no_grad():
+        run.model.embedding.weight.add_(1.0)
+    replay.after_step(StepView(run.model, [], [], [], num_targets=1, applied_step=10, learning_rate=0.1))
+    assert replay.clock.pace != pace
+    take_back()
+    assert replay.clock.pace == pace
+    if timing == "updates":
+        assert same(replay.clock.before, {name: before[name] for name in replay.clock.before})
