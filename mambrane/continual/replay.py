@@ -271,8 +271,9 @@ class Replay(Method):
         self.buffer.load_state_dict(fitting(state["buffer"], self.buffer.capacity, self._generator))
         if "written" in state:
             self.written.load_state_dict(fitting(state["written"], self.written.capacity, self._generator))
-        if state.get("clock"):
-            self.clock.load_state_dict(state["clock"])
+        clock = state.get("clock", {})
+        if clock.keys() == self.clock.state_dict().keys():  # That of another timing says nothing here.
+            self.clock.load_state_dict(clock)
 
     def _counts(self) -> dict[str, Any]:
         return {

@@ -1,5 +1,7 @@
 """Claims about replay that keeps pace with the weights."""
 
+import itertools
+
 import pytest
 import torch
 from torch import nn
@@ -85,3 +87,14 @@ def test_a_step_that_does_not_count_leaves_the_clock_where_it_was(build_model, t
     assert replay.clock.pace == pace
     if timing == "updates":
         assert same(replay.clock.before, {name: before[name] for name in replay.clock.before})
+
+
+@pytest.mark.parametrize(("before", "after"), list(itertools.permutations(("steps", "late", "updates"), 2)))
+def test_a_run_goes_on_with_another_timing(build_model, before, after):
+    earlier = TwoTasks(build_model, config_with(replay_timing=before)).first_task().second_task(3)
+    later = TwoTasks(build_model, config_with(replay_timing=after))
+    was, replay = (run.extensions.by_name()["replay"] for run in (earlier, later))
+    new_clock = replay.clock.state_dict()
+    replay.load_state_dict(was.state_dict())
+    assert replay.clock.state_dict() == new_clock
+    assert replay.rows_replayed == was.rows_replayed
