@@ -9,6 +9,8 @@ alphabet is longer). The difference is below zero where spikes pay.
 `--models` adds two more: the hybrid and the plain Mamba, each taught by the trained plain Mamba of the same seed
 (continual/distillation.py: strength and temperature 1). The second is the control of the first: what teaching gives.
 
+`--steps 13021` trains on ten million tokens; such rows have a name of their own: "tinyshakespeare, 13,021 steps".
+
 A model that the result file holds already is not trained again, so an interrupted run goes on; several processes, of
 other seeds or texts, can share the file.
 """
@@ -26,7 +28,7 @@ from filelock import FileLock
 from scipy.stats import bootstrap
 from torch import nn
 
-from benchmarks.tiny_shakespeare import CONTENDERS, CharacterTokenizer, judged, train
+from benchmarks.tiny_shakespeare import CONTENDERS, NUM_STEPS, CharacterTokenizer, judged, train
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.distillation import Distillation, frozen_copy
 from mambrane.core.device import describe_environment
@@ -72,6 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--text", type=Path, help="tinyshakespeare.txt")
     parser.add_argument("--domains", nargs="*", default=[], help="built-in domains: python, english, ...")
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(10)))
+    parser.add_argument("--steps", type=int, default=NUM_STEPS)
     parser.add_argument("--models", nargs="+", default=MODELS[:2], choices=MODELS)
     parser.add_argument("--output", type=Path, default=RESULTS, help="JSON file; models that it holds are kept")
     parser.add_argument(
@@ -80,7 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     texts = {options.text.stem: lambda: splits_of_file(options.text)} if options.text else {}
     texts |= {name: lambda name=name: splits_of_domain(name) for name in options.domains}
-    for name, read in texts.items():
+    for text, read in texts.items():
+        name = text if options.steps == NUM_STEPS else f"{text}, {options.steps:,} steps"
         splits = read()
         for seed in options.seeds:
             for model in options.models:
@@ -88,12 +92,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     (row["text"], row["seed"], row["model"]) == (name, seed, model) for row in rows_of(options.output)
                 ):
                     continue
-                row = measure(model, seed, splits, options.teachers / f"{name}-{seed}.pt")
+                row = measure(model, seed, splits, options.teachers / f"{name}-{seed}.pt", num_steps=options.steps)
                 add_row(options.output, {"text": name} | row)
     print_table(rows_of(options.output))
 
 
-def measure(name: str, seed: int, splits: Splits, teacher_file: Path) -> dict:
+def measure(name: str, seed: int, splits: Splits, teacher_file: Path, *, num_steps: int = NUM_STEPS) -> dict:
     """Train and evaluate one model; a plain Mamba leaves its weights in the file, and others are taught by it."""
     start_s = time.perf_counter()
     train_tokens, heldout, vocab_size = splits
@@ -106,9 +110,9 @@ def measure(name: str, seed: int, splits: Splits, teacher_file: Path) -> dict:
         return distillation
 
     if name.endswith(TAUGHT) and not teacher_file.exists():
-        measure(PLAIN, seed, splits, teacher_file)
+        measure(PLAIN, seed, splits, teacher_file, num_steps=num_steps)
     method = taught if name.endswith(TAUGHT) else None
-    model, numbers = train(contender, seed, train_tokens, vocab_size, method=method)
+    model, numbers = train(contender, seed, train_tokens, vocab_size, num_steps=num_steps, method=method)
     if name == PLAIN:
         teacher_file.parent.mkdir(parents=True, exist_ok=True)
         torch.save(model.state_dict(), teacher_file)

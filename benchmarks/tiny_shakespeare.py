@@ -111,6 +111,7 @@ def train(
     train_tokens: TokenFile,
     vocab_size: int,
     *,
+    num_steps: int = NUM_STEPS,
     method: Callable[[nn.Module], Method] | None = None,
 ) -> tuple[nn.Module, dict]:
     """Train one model, with a method's loss term where one is given; returns it and its last numbers."""
@@ -128,10 +129,10 @@ def train(
     loader = SequenceLoader(
         [train_tokens], sequence_length=SEQUENCE_LENGTH, batch_size=BATCH_SIZE, seed=seed, name="tiny-shakespeare"
     )
-    trainer.begin_task(NUM_STEPS)
+    trainer.begin_task(num_steps)
     while True:
         for result in trainer.steps(loader):
-            if trainer.counters.applied == NUM_STEPS:
+            if trainer.counters.applied == num_steps:
                 return model, result.numbers
 
 
