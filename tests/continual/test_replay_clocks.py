@@ -1,4 +1,4 @@
-"""Claims about replay that keeps pace with the weights."""
+"""Claims about what tells the time by which replay is due, and about replay that keeps pace with the weights."""
 
 import itertools
 
