@@ -24,6 +24,15 @@ def sum_over_chunks(of_chunk: Callable[..., Tensor], vocab_size: int, *of_tokens
 
 def log_probabilities(x_ND: Tensor, weight_VD: Tensor, *, temperature: float = 1.0) -> Tensor:
     """Return log softmax(W x / temperature), in float32 at least."""
+    return at_temperature(logits(x_ND, weight_VD), temperature)
+
+
+def logits(x_ND: Tensor, weight_VD: Tensor) -> Tensor:
+    """Return W x, in float32 at least."""
     logits_NV = linear(x_ND, weight_VD)
-    logits_NV = logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+    return logits_NV.to(torch.promote_types(logits_NV.dtype, torch.float32))
+
+
+def at_temperature(logits_NV: Tensor, temperature: float) -> Tensor:
+    """Return log softmax(logits / temperature)."""
     return (logits_NV if temperature == 1.0 else logits_NV / temperature).log_softmax(dim=-1)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from mambrane.continual.chunked_logits import log_probabilities, sum_over_chunks
+from mambrane.continual.chunked_logits import at_temperature, log_probabilities, logits, sum_over_chunks
 from mambrane.continual.config import ContinualConfig
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
@@ -127,13 +127,14 @@ def head_divergence(
 
     def of_chunk(student_CD: Tensor, teacher_CD: Tensor, targets_C: Tensor) -> Tensor:
         student_CV = log_probabilities(student_CD, student_weight_VD, temperature=temperature)
-        teacher_CV = log_probabilities(teacher_CD, teacher_weight_VD, temperature=temperature)
-        nats_C = functional.kl_div(student_CV, teacher_CV, reduction="none", log_target=True).sum(dim=1)
+        teacher_CV = logits(teacher_CD, teacher_weight_VD)
+        softened_CV = at_temperature(teacher_CV, temperature)
+        nats_C = functional.kl_div(student_CV, softened_CV, reduction="none", log_target=True).sum(dim=1)
         counted_C = targets_C != IGNORED_TARGET
         if confidence_power > 0:
-            of_teacher_CV = log_probabilities(teacher_CD, teacher_weight_VD)
             right_C1 = targets_C.where(counted_C, 0).unsqueeze(1)
-            nats_C = nats_C * (confidence_power * of_teacher_CV.gather(1, right_C1).squeeze(1)).exp()
+            log_confidence_C = at_temperature(teacher_CV, 1.0).gather(1, right_C1).squeeze(1)
+            nats_C = nats_C * (confidence_power * log_confidence_C).exp()
         return nats_C.where(counted_C, 0.0).sum()
 
     return sum_over_chunks(of_chunk, student_weight_VD.shape[0], student_ND, teacher_ND, targets_N)
