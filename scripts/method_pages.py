@@ -63,7 +63,7 @@ def with_facts(name: str, text: str) -> str:
     """Return the page of a name with the facts of today's code and the costs as measured."""
     found = HEAD.search(text)
     assert found is not None, "pages() has looked"
-    return f"{text[: found.end()]}\n{facts(head_of(text))}\n{_cost(name)}\n\n{text[text.index(END) :]}"
+    return f"{text[: found.end()]}\n{facts(head_of(text))}\n{_cost(name)}\n{text[text.index(END) :]}"
 
 
 def with_costs(text: str) -> str:
@@ -84,9 +84,11 @@ def with_costs(text: str) -> str:
 
 
 def _cost(name: str) -> str:
-    cost = json.loads(COSTS.read_text(encoding="utf-8"))["costs"][name]
+    cost = json.loads(COSTS.read_text(encoding="utf-8"))["costs"].get(name)
+    if cost is None:  # One that text has not; its page says what it takes.
+        return ""
     measured = f"a step {_percent(cost)}, the border between two tasks {_border(cost)} s"
-    return f"- Processor time over naive training, measured: {measured} ({{doc}}`index`)."
+    return f"- Processor time over naive training, measured: {measured} ({{doc}}`index`).\n"
 
 
 def _percent(cost: Mapping[str, float]) -> str:

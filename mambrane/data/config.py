@@ -53,6 +53,13 @@ class DataConfig:
     image_tokens: Annotated[Literal["bits", "patches", "pixels"], _IMAGES] = "bits"
     """A token of an image: eight pixels, each black or white (bits); a square of 4 x 4 pixels, four greys in each of
     its quarters (patches); or one pixel of 256 levels."""
+    image_shift_pixels: Annotated[float, Bounds(0, 64, meaning_of_0="off"), _IMAGES] = 0.0
+    """Move each image, each time it is learned, by up to this far in each direction, at random; 0 is off."""
+    image_rotation_degrees: Annotated[float, Bounds(0, 180, meaning_of_0="off"), _IMAGES] = 0.0
+    """Turn each image, each time it is learned, by up to this much to either side, at random; 0 is off."""
+    image_stretch: Annotated[float, Bounds(0, 0.9, meaning_of_0="off"), _IMAGES] = 0.0
+    """Stretch or shrink each image along each axis, each time it is learned, by up to this part, at random; 0 is
+    off."""
     heldout_fraction: Annotated[float, Bounds(0, 1, "both")] = 0.1
     """Part of each domain's text that is never trained on; split by file where a domain has several."""
 
@@ -61,6 +68,11 @@ class DataConfig:
             raise UserError("--data without a value", wanted="builtin, a path or hf:NAME", way_out="--data builtin")
         check_settings(self)
         check_tokenizer_spec(self.tokenizer)
+
+    @property
+    def augments_images(self) -> bool:
+        """Whether images are changed as they are learned."""
+        return self.image_shift_pixels > 0 or self.image_rotation_degrees > 0 or self.image_stretch > 0
 
     @property
     def has_own_text(self) -> bool:

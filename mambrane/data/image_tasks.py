@@ -1,10 +1,6 @@
 """Images as documents of bytes, and their classes shared out over tasks: split-MNIST and its like.
 
-    document = the image in reading order, then its label, a byte each
-
-    --image-tokens bits       a byte holds eight pixels, each 1 from half of the brightest value on
-    --image-tokens patches    a byte holds a square of 4 x 4 pixels: the mean of each quarter as one of four greys
-    --image-tokens pixels     a byte is a pixel
+    document = the image in reading order (--image-tokens: image_tokens.py), then its label, a byte each
 
     --scenario domain        a task's classes are 0, 1, ...: the same labels in each task
     --scenario class         a label is its class: the labels grow with the tasks
@@ -22,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
@@ -29,11 +26,11 @@ from mambrane.data.cache import hash_of, obtain_folder
 from mambrane.data.config import DataConfig
 from mambrane.data.corpus import Corpus
 from mambrane.data.heldout_copy import hash_of_documents
+from mambrane.data.image_tokens import elements_of, tokens_of
 from mambrane.data.images import ImageSet, LabelledImages, read_image_set, stamp_of
 from mambrane.storage.atomic_files import FileRecord, write_new_file
 
 FORMAT_VERSION = 1
-HALF = 128
 
 
 def label_bytes(num_labels: int) -> list[int]:
@@ -58,6 +55,17 @@ def tokens_per_image(config: DataConfig) -> int:
         UserError: as `image_corpora`.
     """
     return 1 + _encoded(read_image_set(_location(config)).train.images[:1], config).shape[1]
+
+
+def element_rows_and_columns(config: DataConfig) -> tuple[int, int]:
+    """Return how many rows and columns of elements (image_tokens.py) an image has; reads the images.
+
+    Raises:
+        UserError: as `image_corpora`.
+    """
+    one = torch.tensor(read_image_set(_location(config)).train.images[:1])
+    rows, columns = elements_of(one, config.image_tokens).shape[1:]
+    return rows, columns
 
 
 def image_corpora(
@@ -120,30 +128,8 @@ def _tasks_of(images: ImageSet, config: DataConfig) -> list[tuple[int, ...]]:
 
 def _encoded(images: np.ndarray, config: DataConfig) -> np.ndarray:
     """Return the bytes of each image, [N, L]."""
-    flat = images.reshape(len(images), -1)
-    match config.image_tokens:
-        case "bits":
-            return np.packbits(flat >= HALF, axis=1)
-        case "patches":
-            return _patches(images)
-        case "pixels":
-            return flat
-
-
-def _patches(images: np.ndarray) -> np.ndarray:
-    """Return the byte of each square of 4 x 4 pixels, [N, L]; beyond the right and lower edge all is black.
-
-    A byte holds two bits a quarter, the mean of its four pixels as 0 to 3: upper left first, then upper right, lower
-    left, lower right, from the highest bits down.
-    """
-    num_images, rows, columns = images.shape
-    whole = np.pad(images, ((0, 0), (0, -rows % 4), (0, -columns % 4)))
-    # [N, square's row, quarter's row, pixel's row, and the same for columns]
-    quarters = whole.reshape(num_images, -1, 2, 2, whole.shape[2] // 4, 2, 2).mean(axis=(3, 6))
-    greys = (quarters // 64).astype(np.uint8)
-    upper, lower = greys[:, :, 0], greys[:, :, 1]
-    squares = upper[..., 0] << 6 | upper[..., 1] << 4 | lower[..., 0] << 2 | lower[..., 1]
-    return squares.reshape(num_images, -1)
+    kind = config.image_tokens
+    return tokens_of(elements_of(torch.tensor(images), kind), kind).numpy()
 
 
 def _documents(split: LabelledImages, classes: tuple[int, ...], config: DataConfig, max_bytes: int) -> list[bytes]:

@@ -140,6 +140,26 @@ class RunConfig:
                 way_out="--liquid-backbone lif, or leave --use-stdp out",
             )
 
+        self._check_augmentation()
+
+    def _check_augmentation(self) -> None:
+        """Raise UserError for methods that must know a remembered image again, where images change."""
+        continual, plasticity = self.continual, self.plasticity
+        knowing = {
+            "--dark-replay-strength": continual.use_replay and continual.dark_replay_strength > 0,
+            "--replay-label-strength": continual.use_replay and continual.replay_label_strength != 1,
+            "--replay-strategy importance": continual.use_replay and continual.replay_strategy == "importance",
+            "--meta-row-rate": plasticity.use_meta_plasticity and plasticity.meta_row_rate > 0,
+        }
+        found = [words for words, is_on in knowing.items() if is_on]
+        if found and self.run.task == "vision" and self.data.augments_images:
+            raise UserError(
+                f"{' and '.join(found)} with images that change each time they are learned",
+                wanted="remembered images that are known again",
+                way_out="leave --image-shift-pixels, --image-rotation-degrees and --image-stretch out, or "
+                + " and ".join(found),
+            )
+
     @property
     def has_earlier_tasks(self) -> bool:
         """Whether there are two tasks or more, so that there is something to forget."""

@@ -6,6 +6,7 @@ from torch import nn
 
 from mambrane.continual.dark_replay import DarkReplay
 from mambrane.continual.distillation import Distillation
+from mambrane.continual.image_augmentation import ImageAugmentation
 from mambrane.continual.regularizer import Regularizer
 from mambrane.continual.replay import Replay
 from mambrane.continual.reptile import Reptile
@@ -22,6 +23,7 @@ METHODS: tuple[type[Method], ...] = (
     MetaPlasticity,
     RowPlasticity,
     Replay,
+    ImageAugmentation,
     DarkReplay,
     Regularizer,
     Distillation,

@@ -43,7 +43,7 @@ DEPENDENT = {
         distillation_confidence_power curriculum replay_share replay_source replay_timing replay_label_strength
         dark_replay_strength dark_replay_top_k reptile_interval max_forgetting min_gain""",
     "engine": "decay_ratio",
-    "data": "scenario classes_per_task image_tokens",
+    "data": "scenario classes_per_task image_tokens image_shift_pixels image_rotation_degrees image_stretch",
 }
 """Settings that do nothing without another one."""
 
