@@ -1,0 +1,115 @@
+"""Print the table of a study from the results of its runs that are kept here, without training anything.
+
+    python -m benchmarks.study_runs five-domains [--against replay]
+
+`benchmarks/results/studies/NAME.csv` holds what `mambrane study NAME` writes as runs.csv: a row for each run. The table
+is that of the study, except that an arm may have fewer seeds than another: means are over the seeds whose orders an arm
+has all, and a difference is over the seeds that both arms have.
+
+    python -m benchmarks.study_runs five-domains --add FOLDER
+
+takes the finished runs of a study's folder in; what is there already must be the same to the last digit.
+"""
+
+import argparse
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from mambrane.studies.pages import difference_text, estimate_text, p_text
+from mambrane.studies.statistics import Difference, estimate, holm, paired_difference
+
+FOLDER = Path(__file__).parent / "results" / "studies"
+METRIC = "final_average"
+OTHERS = ("learned_average", "forgetting", "lost_gain_fraction", "gap_closed")
+COLUMNS = ("arm", "seed", "order", METRIC, *OTHERS, "seconds", "memory_bytes")
+Row = Mapping[str, str]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Take runs in, or print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", help="name of a file in benchmarks/results/studies")
+    parser.add_argument("--against", default="naive", help="the arm that others are compared with")
+    parser.add_argument("--add", type=Path, metavar="FOLDER", help="folder of a study, whose runs.csv is taken in")
+    options = parser.parse_args(arguments)
+    path = FOLDER / f"{options.study}.csv"
+    if options.add:
+        rows = joined(read_rows(path) if path.exists() else [], read_rows(options.add / "runs.csv"))
+        write_rows(path, rows)
+    print(table(read_rows(path), options.against))
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the finished runs of a file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{name: row.get(name) or "" for name in COLUMNS} for row in csv.DictReader(file) if row[METRIC]]
+
+
+def write_rows(path: Path, rows: Iterable[Row]) -> None:
+    """Write runs, arm by arm as they first came, by seed and order."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def joined(kept: Sequence[Row], new: Sequence[Row]) -> list[Row]:
+    """Return kept and new runs; raises SystemExit where a run is there twice with another result."""
+    by_key = {_key(row): row for row in kept}
+    for row in new:
+        there = by_key.setdefault(_key(row), row)
+        if there[METRIC] != row[METRIC]:
+            raise SystemExit(f"{' '.join(_key(row))}: {row[METRIC]} now, {there[METRIC]} is kept; other code or text")
+    arms = list(dict.fromkeys(row["arm"] for row in by_key.values()))
+    return sorted(by_key.values(), key=lambda row: (arms.index(row["arm"]), int(row["seed"]), int(row["order"])))
+
+
+def table(rows: Sequence[Row], against: str) -> str:
+    """Return the table as Markdown."""
+    arms = list(dict.fromkeys(row["arm"] for row in rows))
+    if against not in arms:
+        raise SystemExit(f"no runs of {against!r}: there are {', '.join(arms)}")
+    orders = {row["order"] for row in rows}
+    values = {arm: {metric: seed_values(rows, arm, metric, orders) for metric in (METRIC, *OTHERS)} for arm in arms}
+    differences = {
+        arm: None if arm == against else difference(values[arm][METRIC], values[against][METRIC]) for arm in arms
+    }
+    corrected = holm([found and found.p_value for found in differences.values()])
+    lines = [
+        f"| arm | seeds | final average | to {against} | p | right after learning | forgetting | lost gain | gap |",
+        f"|{'---|' * 9}",
+    ]
+    for arm, p_value in zip(arms, corrected, strict=True):
+        means = [list(values[arm][metric].values()) for metric in (METRIC, *OTHERS)]
+        final, *others = (estimate_text(estimate(found) if found else None) for found in means)
+        cells = [arm, str(len(means[0])), final, difference_text(differences[arm]), p_text(p_value), *others]
+        lines.append(f"| {' | '.join(cells)} |")
+    tested = sum(p_value is not None for p_value in corrected)
+    lines += ["", f"{len(rows)} runs. p: paired t-test over seeds, corrected by Holm for {tested} comparisons."]
+    return "\n".join(lines)
+
+
+def seed_values(rows: Iterable[Row], arm: str, metric: str, orders: set[str]) -> dict[str, float]:
+    """Return the mean over all orders, for each seed of which the arm has them all."""
+    found: dict[str, dict[str, float]] = {}
+    for row in rows:
+        if row["arm"] == arm and row[metric]:
+            found.setdefault(row["seed"], {})[row["order"]] = float(row[metric])
+    return {seed: sum(each.values()) / len(orders) for seed, each in found.items() if each.keys() == orders}
+
+
+def difference(values: Mapping[str, float], baseline: Mapping[str, float]) -> Difference | None:
+    """Return the paired difference over the seeds that both have, or None."""
+    seeds = [seed for seed in values if seed in baseline]
+    if not seeds:
+        return None
+    return paired_difference([values[seed] for seed in seeds], [baseline[seed] for seed in seeds])
+
+
+def _key(row: Row) -> tuple[str, str, str]:
+    return row["arm"], row["seed"], row["order"]
+
+
+if __name__ == "__main__":
+    main()

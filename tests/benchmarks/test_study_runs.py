@@ -1,0 +1,48 @@
+"""Kept results of studies give the table that the runs gave."""
+
+import pytest
+
+from benchmarks import study_runs
+
+OTHER = dict.fromkeys(study_runs.COLUMNS, "")
+
+
+def row(arm, seed, order, value, **more):
+    return OTHER | {"arm": arm, "seed": str(seed), "order": str(order), "final_average": str(value)} | more
+
+
+ROWS = [
+    *(row("naive", seed, order, 3.0 + seed + order / 10) for seed in (0, 1, 2) for order in (1, 2)),
+    *(row("replay", seed, order, 2.5 + seed + order / 10) for seed in (0, 1) for order in (1, 2)),
+    row("replay", 2, 1, 9.0),
+]
+
+
+def test_a_mean_is_over_seeds_with_every_order_and_a_difference_over_seeds_of_both():
+    printed = study_runs.table(ROWS, "naive").splitlines()
+    # (3.15 + 4.15 + 5.15) / 3 and (2.65 + 3.65) / 2; the third seed of replay lacks an order.
+    assert printed[2].startswith("| naive | 3 | 4.150 ")
+    assert printed[3].startswith("| replay | 2 | 3.150 ")
+    assert "-0.500" in printed[3]
+    assert printed[-1].startswith("11 runs.")
+
+
+def test_runs_are_taken_in_once_and_another_result_for_the_same_run_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(study_runs, "FOLDER", tmp_path)
+    (tmp_path / "study").mkdir()
+    study_runs.write_rows(tmp_path / "study" / "runs.csv", [*ROWS, row("late", 0, 1, "")])
+    for _ in range(2):
+        study_runs.main(["kept", "--add", str(tmp_path / "study")])
+    assert study_runs.read_rows(tmp_path / "kept.csv") == ROWS
+    study_runs.write_rows(tmp_path / "study" / "runs.csv", [row("naive", 0, 1, 3.2)])
+    with pytest.raises(SystemExit, match=r"naive 0 1: 3\.2 now, 3\.1 is kept"):
+        study_runs.main(["kept", "--add", str(tmp_path / "study")])
+    with pytest.raises(SystemExit, match="no runs of 'joint'"):
+        study_runs.main(["kept", "--against", "joint"])
+    assert "| replay | 2 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted(study_runs.FOLDER.glob("*.csv")), ids=lambda path: path.stem)
+def test_every_kept_study_prints(path, capsys):
+    study_runs.main([path.stem, "--against", study_runs.read_rows(path)[0]["arm"]])
+    assert "| arm | seeds |" in capsys.readouterr().out
