@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import pytest
 
+from mambrane.continual.image_augmentation import ImageAugmentation
 from mambrane.engine.method import Method
 from mambrane.run.build import build_model
 from mambrane.run.config import RunConfig
 from mambrane.run.methods import METHODS, build_extensions, methods_of, shown_numbers
+from tests.data.idx import write_images
 from tests.run.whole_recipe import whole_recipe
 
 
@@ -25,12 +27,15 @@ def test_every_method_has_a_name_of_its_own_and_numbers_with_titles():
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
-def test_a_method_that_is_used_is_built_under_its_name(method):
+def test_a_method_that_is_used_is_built_under_its_name(method, tmp_path):
     config = whole_recipe()
     strengths = {"regularizer_strength": 1.0, "distillation_strength": 1.0, "reptile_strength": 0.1}
     strengths["dark_replay_strength"] = 0.5
     plasticity = replace(config.plasticity, meta_row_rate=0.1)
     config = replace(config, continual=replace(config.continual, **strengths), plasticity=plasticity)
+    if method is ImageAugmentation:
+        images = replace(config.data, data=(str(write_images(tmp_path / "images")),), image_shift_pixels=1.0)
+        config = replace(whole_recipe(), run=replace(config.run, task="vision"), data=images)
     assert method.is_used(config)
     assert build_extensions(config, build_model(config, 257)).by_name()[method.name].name == method.name
 

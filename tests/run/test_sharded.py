@@ -9,7 +9,7 @@ from mambrane.engine.shards import refuse_without_shards
 from mambrane.run import presets
 from mambrane.run.methods import METHODS, methods_of
 
-KNOWING = {"stdp", "replay", "activity", "meta_plasticity", "regularizer", "reptile"}
+KNOWING = {"stdp", "replay", "activity", "meta_plasticity", "regularizer", "reptile", "image_augmentation"}
 
 
 def sharded(config, **continual):
