@@ -136,11 +136,16 @@ def test_how_often_is_saved_and_how_much_is_kept_changes_no_bit(data, straight, 
         ("--batch-size 8", "data.batch_size: 4 -> 8"),
         ("--accumulation-steps 3", "engine.accumulation_steps: 2 -> 3"),
         ("--hidden-dim 64", "model.hidden_dim: 32 -> 64"),
-        ("--data builtin", "the text of domain0, domain1, domain2, domain3, domain4 changed"),
+        ("--data {other}", "the text of domain0, domain1, domain2, domain3, domain4 changed"),
         ("--seed 5", "run.seed: 0 -> 5"),
     ],
 )
-def test_a_changed_setting_is_refused_with_the_difference(data, straight, capsys, words, difference):
+def test_a_changed_setting_is_refused_with_the_difference(data, straight, tmp_path, capsys, words, difference):
+    if "{other}" in words:
+        shutil.copytree(data, tmp_path / "other")
+        for path in (tmp_path / "other").rglob("*.txt"):
+            path.write_text(path.read_text() * 2)
+        words = words.format(other=tmp_path / "other")
     before = {path: path.stat().st_mtime_ns for path in straight.rglob("*") if path.name != "run.lock"}
     assert main([*train_words(data, straight)[2:], *words.split()]) == 2
     assert difference in capsys.readouterr().err
