@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def read_rows(path: Path) -> list[Row]:
     """Return the finished runs of a file."""
     with path.open(newline="", encoding="utf-8") as file:
-        return [{name: row.get(name) or "" for name in COLUMNS} for row in csv.DictReader(file) if row[METRIC]]
+        return [{name: row.get(name) or "" for name in COLUMNS} for row in csv.DictReader(file) if row["seconds"]]
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -59,8 +59,10 @@ def joined(kept: Sequence[Row], new: Sequence[Row]) -> list[Row]:
     by_key = {_key(row): row for row in kept}
     for row in new:
         there = by_key.setdefault(_key(row), row)
-        if there[METRIC] != row[METRIC]:
-            raise SystemExit(f"{' '.join(_key(row))}: {row[METRIC]} now, {there[METRIC]} is kept; other code or text")
+        for metric in (METRIC, "learned_average"):
+            if there[metric] != row[metric]:
+                found = f"{' '.join(_key(row))}: {row[metric]} now, {there[metric]} is kept"
+                raise SystemExit(f"{found}; other code or text")
     arms = list(dict.fromkeys(row["arm"] for row in by_key.values()))
     return sorted(by_key.values(), key=lambda row: (arms.index(row["arm"]), int(row["seed"]), int(row["order"])))
 

@@ -8,7 +8,9 @@ OTHER = dict.fromkeys(study_runs.COLUMNS, "")
 
 
 def row(arm, seed, order, value, **more):
-    return OTHER | {"arm": arm, "seed": str(seed), "order": str(order), "final_average": str(value)} | more
+    return (
+        OTHER | {"arm": arm, "seed": str(seed), "order": str(order), "final_average": str(value), "seconds": "9"} | more
+    )
 
 
 ROWS = [
@@ -30,7 +32,7 @@ def test_a_mean_is_over_seeds_with_every_order_and_a_difference_over_seeds_of_bo
 def test_runs_are_taken_in_once_and_another_result_for_the_same_run_is_refused(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(study_runs, "FOLDER", tmp_path)
     (tmp_path / "study").mkdir()
-    study_runs.write_rows(tmp_path / "study" / "runs.csv", [*ROWS, row("late", 0, 1, "")])
+    study_runs.write_rows(tmp_path / "study" / "runs.csv", [*ROWS, row("late", 0, 1, "", seconds="")])
     for _ in range(2):
         study_runs.main(["kept", "--add", str(tmp_path / "study")])
     assert study_runs.read_rows(tmp_path / "kept.csv") == ROWS
