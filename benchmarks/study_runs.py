@@ -30,14 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Take runs in, or print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", help="name of a file in benchmarks/results/studies")
-    parser.add_argument("--against", default="naive", help="the arm that others are compared with")
+    parser.add_argument("--against", help="the arm that others are compared with; left out: the first")
     parser.add_argument("--add", type=Path, metavar="FOLDER", help="folder of a study, whose runs.csv is taken in")
     options = parser.parse_args(arguments)
     path = FOLDER / f"{options.study}.csv"
     if options.add:
         rows = joined(read_rows(path) if path.exists() else [], read_rows(options.add / "runs.csv"))
         write_rows(path, rows)
-    print(table(read_rows(path), options.against))
+    rows = read_rows(path)
+    print(table(rows, options.against or rows[0]["arm"]))
 
 
 def read_rows(path: Path) -> list[Row]:
