@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mambrane.studies.pages import difference_text, estimate_text, p_text
-from mambrane.studies.statistics import Difference, estimate, holm, paired_difference
+from mambrane.studies.statistics import estimate, holm, paired_by_seed
 
 FOLDER = Path(__file__).parent / "results" / "studies"
 METRIC = "final_average"
@@ -48,7 +48,7 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write runs, arm by arm as they first came, by seed and order."""
+    """Write runs in the order given."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -56,7 +56,11 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
 
 
 def joined(kept: Sequence[Row], new: Sequence[Row]) -> list[Row]:
-    """Return kept and new runs; raises SystemExit where a run is there twice with another result."""
+    """Return kept and new runs, arm by arm as they first came.
+
+    Raises:
+        SystemExit: a run is there twice, with another result.
+    """
     by_key = {_key(row): row for row in kept}
     for row in new:
         there = by_key.setdefault(_key(row), row)
@@ -76,7 +80,7 @@ def table(rows: Sequence[Row], against: str) -> str:
     orders = {row["order"] for row in rows}
     values = {arm: {metric: seed_values(rows, arm, metric, orders) for metric in (METRIC, *OTHERS)} for arm in arms}
     differences = {
-        arm: None if arm == against else difference(values[arm][METRIC], values[against][METRIC]) for arm in arms
+        arm: None if arm == against else paired_by_seed(values[arm][METRIC], values[against][METRIC]) for arm in arms
     }
     corrected = holm([found and found.p_value for found in differences.values()])
     lines = [
@@ -100,14 +104,6 @@ def seed_values(rows: Iterable[Row], arm: str, metric: str, orders: set[str]) ->
         if row["arm"] == arm and row[metric]:
             found.setdefault(row["seed"], {})[row["order"]] = float(row[metric])
     return {seed: sum(each.values()) / len(orders) for seed, each in found.items() if each.keys() == orders}
-
-
-def difference(values: Mapping[str, float], baseline: Mapping[str, float]) -> Difference | None:
-    """Return the paired difference over the seeds that both have, or None."""
-    seeds = [seed for seed in values if seed in baseline]
-    if not seeds:
-        return None
-    return paired_difference([values[seed] for seed in seeds], [baseline[seed] for seed in seeds])
 
 
 def _key(row: Row) -> tuple[str, str, str]:

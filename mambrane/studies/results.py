@@ -14,7 +14,7 @@ from mambrane.run.config import OPERATIONAL, RunConfig, to_dict
 from mambrane.run.configuration import read_configuration
 from mambrane.storage.run_folder import RunFolder, config_differences
 from mambrane.studies.cost import saved_peak_memory, seconds_of
-from mambrane.studies.statistics import Difference, Estimate, estimate, holm, paired_difference
+from mambrane.studies.statistics import Difference, Estimate, estimate, holm, paired_by_seed
 from mambrane.studies.study import METRICS, Cell, Study
 
 NOT_FINISHED = "not finished"
@@ -91,7 +91,7 @@ def read_table(study: Study, cells: Sequence[Cell], *, threads: int) -> StudyTab
     by_arm = {arm: tuple(run for run in runs.values() if run.cell.arm == arm) for arm in study.arms}
     values = {arm: _seed_values(of_arm, study.metric, study.num_orders) for arm, of_arm in by_arm.items()}
     differences = {
-        arm: None if arm == study.baseline else _difference(of_arm, values[study.baseline])
+        arm: None if arm == study.baseline else paired_by_seed(of_arm, values[study.baseline])
         for arm, of_arm in values.items()
     }
     corrected = holm([None if each is None else each.p_value for each in differences.values()])
@@ -184,13 +184,6 @@ def _seed_values(runs: Sequence[RunResult], metric: str, num_orders: int) -> dic
         if value is not None:
             by_seed.setdefault(run.cell.seed, []).append(value)
     return {seed: sum(values) / num_orders for seed, values in by_seed.items() if len(values) == num_orders}
-
-
-def _difference(values: dict[int, float], baseline: dict[int, float]) -> Difference | None:
-    paired = [seed for seed in values if seed in baseline]
-    if not paired:
-        return None
-    return paired_difference([values[seed] for seed in paired], [baseline[seed] for seed in paired])
 
 
 def _key(cell: Cell) -> tuple[str, int, int]:

@@ -8,11 +8,13 @@ corrected so that the chance of any false claim in the table stays below the lev
 Sources: Efron, JASA 82 (1987), for BCa, as scipy.stats.bootstrap computes it; Holm, Scand. J. Statist. 6 (1979).
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from scipy import stats
+
+Seed = TypeVar("Seed", int, str)
 
 CONFIDENCE = 0.95
 RESAMPLES = 9999
@@ -56,6 +58,14 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Dif
     if len(differences) > 1 and not _are_equal(differences):
         p_value = float(stats.ttest_1samp(differences, 0.0).pvalue)
     return Difference(float(differences.mean()), *_interval(differences), len(differences), p_value)
+
+
+def paired_by_seed(values: Mapping[Seed, float], baseline: Mapping[Seed, float]) -> Difference | None:
+    """Return the paired difference over the seeds that both have; None where there is none."""
+    seeds = [seed for seed in values if seed in baseline]
+    if not seeds:
+        return None
+    return paired_difference([values[seed] for seed in seeds], [baseline[seed] for seed in seeds])
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

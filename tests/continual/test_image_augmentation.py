@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from mambrane.app.cli import main, parse_train
 from mambrane.continual.image_augmentation import ImageAugmentation
@@ -13,7 +14,8 @@ from mambrane.core.seeding import make_generator
 from mambrane.core.shapes import IGNORED_TARGET
 from mambrane.data.batch import MicroBatch
 from mambrane.data.config import DataConfig
-from mambrane.data.image_tokens import BRIGHTEST, elements_of_tokens, tokens_of
+from mambrane.data.image_tokens import BRIGHTEST, elements_of, elements_of_tokens, tokens_of
+from mambrane.data.images import read_image_set
 from mambrane.run.methods import methods_of
 from mambrane.run.run import Run
 from mambrane.storage.state_files import decode_state, encode_state
@@ -134,6 +136,12 @@ def test_a_run_that_is_stopped_goes_on_with_the_same_changes_and_remembers_image
             assert main([*words, "--output-dir", str(tmp_path / name), *more]) == 0
         matrices[name] = Run.open(tmp_path / name).matrix.values
     assert matrices["stopped"] == matrices["whole"]
+    newest = max((tmp_path / "whole" / "checkpoints").iterdir())
+    remembered = load_file(newest / "extensions.safetensors")["/replay/buffer/inputs"][:, 1:].tolist()
+    images = read_image_set(str(data)).train.images
+    known = tokens_of(elements_of(torch.tensor(images), "bits"), "bits").tolist()
+    assert len(remembered) == 16
+    assert all(tokens in known for tokens in remembered)
     plain = [*words[:-2], "--output-dir", str(tmp_path / "plain")]
     assert main(plain) == 0
     assert Run.open(tmp_path / "plain").matrix.values != matrices["whole"]
