@@ -43,6 +43,11 @@ class ImageAugmentation(Method):
         return config.run.task == "vision" and config.data.augments_images
 
     @classmethod
+    def label_in(cls, config: Any) -> str:  # noqa: ANN401 -- a run's configuration
+        """Return its name where there are images; a summary of text does not say that no image changes."""
+        return super().label_in(config) if config.run.task == "vision" else ""
+
+    @classmethod
     def build(cls, config: Any, model: nn.Module) -> "ImageAugmentation":  # noqa: ANN401 -- a run's configuration
         """Return it for a run."""
         return cls(config.data, *element_rows_and_columns(config.data), seed=config.run.seed)

@@ -151,6 +151,8 @@ def test_it_is_a_method_of_a_run_that_asks_for_it_and_of_no_other(tmp_path):
     data = str(write_images(tmp_path / "shapes"))
     words = ["--preset", "tiny", "--task", "vision", "--data", data]
     assert ImageAugmentation not in methods_of(parse_train(words))
+    assert ImageAugmentation.label_in(parse_train(words)) == "image augmentation"
+    assert ImageAugmentation.label_in(parse_train(["--preset", "tiny"])) == ""
     for flag in ("--image-shift-pixels", "--image-rotation-degrees", "--image-stretch"):
         assert ImageAugmentation in methods_of(parse_train([*words, flag, "0.5"]))
 
