@@ -10,11 +10,12 @@ from mambrane.run.presets import tiny
 from mambrane.run.shown_switches import on_and_off
 
 
-def test_every_method_but_the_probe_is_named_once():
-    on, off = on_and_off(RunConfig(continual=ContinualConfig(regularizer="mas")))
-    labels = [method.label_in(RunConfig(continual=ContinualConfig(regularizer="mas"))) for method in METHODS]
-    assert labels.count("") == 1
-    assert {label for label in labels if label} <= set(off)
+def test_every_method_is_named_once_but_the_probe_and_what_only_images_have():
+    config = RunConfig(continual=ContinualConfig(regularizer="mas"))
+    on, off = on_and_off(config)
+    labels = {method.__name__: method.label_in(config) for method in METHODS}
+    assert {name for name, label in labels.items() if not label} == {"ActivityProbe", "ImageAugmentation"}
+    assert {label for label in labels.values() if label} <= set(off)
     assert "regularizer (mas)" in off
     assert len({*on, *off}) == len(on) + len(off)
 
