@@ -157,7 +157,15 @@ def test_it_is_a_method_of_a_run_that_asks_for_it_and_of_no_other(tmp_path):
         assert ImageAugmentation in methods_of(parse_train([*words, flag, "0.5"]))
 
 
-@pytest.mark.parametrize("words", ["--dark-replay-strength 0.5", "--replay-strategy importance"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--dark-replay-strength 0.5",
+        "--replay-label-strength 0.5",
+        "--replay-strategy importance",
+        "--use-meta-plasticity --meta-row-rate 0.5",
+    ],
+)
 def test_methods_that_must_know_an_image_again_are_refused(tmp_path, words):
     data = str(write_images(tmp_path / "shapes"))
     given = ["--preset", "tiny", "--task", "vision", "--data", data, "--use-replay", *words.split()]
