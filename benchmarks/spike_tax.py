@@ -46,6 +46,8 @@ MODELS = ("hybrid", PLAIN, "hybrid" + TAUGHT, PLAIN + TAUGHT)
 TEACHING = ContinualConfig(continual_learning=True, distillation_strength=1.0, distillation_temperature=1.0)
 LARGEST_DIFFERENCE = 0.01
 """Part by which the parameters of the two may differ."""
+FIRING = (0.02, 0.3)
+"""Spikes per neuron and token between which a population is neither silent nor always on."""
 BYTES_OF_A_DOMAIN = 3_000_000
 
 Splits = tuple[TokenFile, TokenFile, int]
@@ -148,6 +150,9 @@ def print_table(rows: list[dict]) -> None:
             assert all(row["spikes_are_binary"] for row, _ in pairs)
             nats = [[row["nats_per_character"] for row in pair] for pair in pairs]
             rates = [row["firing_rate"] for row, _ in pairs if row["firing_rate"] is not None]
+            assert all(FIRING[0] <= rate <= FIRING[1] for rate in rates), (
+                f"{rates}: neurons that are silent or always on"
+            )
             print(
                 f"| {text} | {name} | {len(pairs)} | {statistics.mean(ours for ours, _ in nats):.4f} "
                 f"| {statistics.mean(plain for _, plain in nats):.4f} | {paired_difference(nats)} "

@@ -21,8 +21,11 @@ from mambrane.studies.statistics import estimate, holm, paired_by_seed
 
 FOLDER = Path(__file__).parent / "results" / "studies"
 METRIC = "final_average"
-OTHERS = ("learned_average", "forgetting", "lost_gain_fraction", "gap_closed")
-COLUMNS = ("arm", "seed", "order", METRIC, *OTHERS, "seconds", "memory_bytes")
+KEPT = (METRIC, "learned_average", "forgetting", "lost_gain_fraction")
+AGAINST_BOUNDS = ("intransigence", "gap_closed")
+"""Computed from the runs "naive" and "joint" of the same seed and order, so that an arm can be added without them."""
+METRICS = (*KEPT, *AGAINST_BOUNDS)
+COLUMNS = ("arm", "seed", "order", *KEPT, "seconds", "memory_bytes")
 Row = Mapping[str, str]
 
 
@@ -78,23 +81,40 @@ def table(rows: Sequence[Row], against: str) -> str:
     if against not in arms:
         raise SystemExit(f"no runs of {against!r}: there are {', '.join(arms)}")
     orders = {row["order"] for row in rows}
-    values = {arm: {metric: seed_values(rows, arm, metric, orders) for metric in (METRIC, *OTHERS)} for arm in arms}
+    rows = [dict(row) | against_bounds(row, rows) for row in rows]
+    values = {arm: {metric: seed_values(rows, arm, metric, orders) for metric in METRICS} for arm in arms}
     differences = {
         arm: None if arm == against else paired_by_seed(values[arm][METRIC], values[against][METRIC]) for arm in arms
     }
     corrected = holm([found and found.p_value for found in differences.values()])
     lines = [
-        f"| arm | seeds | final average | to {against} | p | right after learning | forgetting | lost gain | gap |",
-        f"|{'---|' * 9}",
+        f"| arm | seeds | final average | to {against} | p "
+        "| right after learning | forgetting | lost gain | intransigence | gap |",
+        f"|{'---|' * 10}",
     ]
     for arm, p_value in zip(arms, corrected, strict=True):
-        means = [list(values[arm][metric].values()) for metric in (METRIC, *OTHERS)]
+        means = [list(values[arm][metric].values()) for metric in METRICS]
         final, *others = (estimate_text(estimate(found) if found else None) for found in means)
         cells = [arm, str(len(means[0])), final, difference_text(differences[arm]), p_text(p_value), *others]
         lines.append(f"| {' | '.join(cells)} |")
     tested = sum(p_value is not None for p_value in corrected)
     lines += ["", f"{len(rows)} runs. p: paired t-test over seeds, corrected by Holm for {tested} comparisons."]
     return "\n".join(lines)
+
+
+def against_bounds(row: Row, rows: Iterable[Row]) -> Row:
+    """Return how much less a run learned than joint, and its part of the way from naive to joint; "" without them."""
+    bounds = {each["arm"]: each for each in rows if _key(each)[1:] == _key(row)[1:]}
+    found = dict.fromkeys(AGAINST_BOUNDS, "")
+    if "naive" not in bounds or "joint" not in bounds:
+        return found
+    naive, joint = (float(bounds[arm][METRIC]) for arm in ("naive", "joint"))
+    if row[METRIC]:
+        found["gap_closed"] = str((naive - float(row[METRIC])) / (naive - joint))
+    if row["learned_average"]:
+        less = float(row["learned_average"]) - joint
+        found["intransigence"] = str(less if joint < naive else -less)
+    return found
 
 
 def seed_values(rows: Iterable[Row], arm: str, metric: str, orders: set[str]) -> dict[str, float]:

@@ -33,7 +33,8 @@ class ModelConfig:
     liquid_units: Size = 128
     """Units of the second population when it is a liquid cell (cfc, ltc); a lif population has --spiking-units."""
     liquid_backbone: Literal["lif", "cfc", "ltc"] = "lif"
-    """Second population: leaky integrate-and-fire neurons, or a liquid cell with the arithmetic of ncps."""
+    """Second population: leaky integrate-and-fire neurons, or a liquid cell with the arithmetic of ncps, which adds a
+    fifth (cfc) or a quarter (ltc) of a Mamba in the presets tiny and small, less than a tenth in the larger ones."""
     num_spike_steps: Annotated[int, Bounds(1, 1024)] = 1
     """Ticks K for which each token's current is repeated; cost grows with it."""
     spike_threshold: Positive = 1.0
@@ -76,7 +77,7 @@ class ModelConfig:
     num_gate_heads: Size = 8
     """Heads of the gate: slices of the hidden width that are gated separately."""
     use_cross_attention: bool = False
-    """Let spikes and Mamba attend to each other over the last tokens (bidirectional mode); adds a third of a Mamba."""
+    """Let spikes and Mamba attend to each other over the last tokens (bidirectional mode); adds half a Mamba."""
     cross_attn_heads: Size = 16
     """Heads of the cross-attention."""
     cross_attn_window: Annotated[int, Bounds(1, 1_048_576)] = 64

@@ -6,6 +6,8 @@ from mambrane.core.errors import UserError
 
 TWO_PATHS = ".fusion.bias"
 """A weight that every hybrid block of 0.1.0 had: two paths side by side, mixed head by head."""
+LAST_COMMIT = "1d247ad7"
+"""The last commit of the project whose version is 0.1.0; that version was never published as a package."""
 
 
 def require_present_blocks(names: Iterable[str]) -> None:
@@ -16,5 +18,5 @@ def require_present_blocks(names: Iterable[str]) -> None:
             f"the weight {found}: these weights belong to the hybrid block of Mambrane 0.1.0, which this version "
             "does not have any more",
             wanted="weights of a hybrid block of 0.2.0 or later, or of any other block",
-            way_out="go on with the version that wrote them (mambrane==0.1.0), or train anew with this one",
+            way_out=f"go on with the version that wrote them (commit {LAST_COMMIT} of the project), or train anew",
         )

@@ -115,7 +115,7 @@ def _correction_text(num_comparisons: int) -> str:
 def markdown(table: StudyTable, folder: Path) -> str:
     """Return the table, the notes, and each run with a link to its folder."""
     study, first = table.study, (table.shown_metrics() or [table.study.metric])[0]
-    rows = [[f"[{arm.name}](runs/{quote(arm.name)})", *arm_row(table, arm)[1:]] for arm in table.arms]
+    rows = [[f"[{cell}]({_folder_of(arm)})" for cell in arm_row(table, arm)] for arm in table.arms]
     lines = [f"# {study.title or study.name}", "", *markdown_rows(columns(table), rows)]
     lines += ["", *(f"- {sentence}" for sentence in notes(table)), "", f"## The runs: {heading(first, table)}", ""]
     places = list(dict.fromkeys((run.cell.seed, run.cell.order) for run in table.runs))
@@ -127,6 +127,10 @@ def markdown(table: StudyTable, folder: Path) -> str:
     return "\n".join([*lines, *markdown_rows(head, rows)]) + "\n"
 
 
+def _folder_of(arm: ArmResult) -> str:
+    return f"runs/{quote(arm.name)}"
+
+
 def _link(run: RunResult, metric: str, folder: Path) -> str:
     found = run.metrics.get(metric)
     words = "not finished" if found is None else "undefined" if found.value is None else f"{found.value:.3f}"
@@ -134,7 +138,7 @@ def _link(run: RunResult, metric: str, folder: Path) -> str:
 
 
 def arms_csv(table: StudyTable) -> str:
-    """Return a row an arm and metric: mean, interval, seeds; the difference and its p-values where it is tested."""
+    """Return a row an arm and metric: mean, interval, seeds; difference and p-values where it is tested; its runs."""
     head = ["arm", "metric", "mean", "low", "high", "seeds", "difference", "difference_low", "difference_high", "pairs"]
     rows: list[list[Any]] = []
     for arm in table.arms:
@@ -143,8 +147,8 @@ def arms_csv(table: StudyTable) -> str:
                 tested = arm.difference if metric == table.study.metric else None
                 p = arm.corrected_p if metric == table.study.metric else None
                 difference = [None] * 5 if tested is None else list(tested)
-                rows.append([arm.name, metric, *found, *difference, p])
-    return csv_text([*head, "p", "p_holm"], rows)
+                rows.append([arm.name, metric, *found, *difference, p, f"runs/{arm.name}"])
+    return csv_text([*head, "p", "p_holm", "runs"], rows)
 
 
 def runs_csv(table: StudyTable, folder: Path) -> str:

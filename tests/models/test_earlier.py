@@ -13,7 +13,7 @@ def test_weights_of_the_two_path_block_are_refused_with_the_version_that_reads_t
     weights = {**model.state_dict(), "blocks.1.fusion.bias": torch.zeros(4)}
     with pytest.raises(UserError, match=r"blocks\.1\.fusion\.bias") as raised:
         model.load_state_dict(weights)
-    assert "mambrane==0.1.0" in str(raised.value)
+    assert "commit 1d247ad7" in str(raised.value)
 
 
 def test_weights_of_a_spiking_model_are_read_as_ever():

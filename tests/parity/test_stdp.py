@@ -68,20 +68,12 @@ def brian2_pair_stdp(pre_TS: np.ndarray, post_TU: np.ndarray) -> np.ndarray:
     return change
 
 
-def changes_by_the_pair_rule(spikes: tuple[torch.Tensor, torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
-    pre, post = (train.to(dtype) for train in spikes)
-    no_resets = torch.zeros(1, NUM_TICKS, dtype=torch.bool)
-    trains = rules.SpikeTrains([pre], [post], no_resets, tau_plus_ticks=TAU_PLUS, tau_minus_ticks=TAU_MINUS)
-    change = rules.pair(trains, a_minus=A_MINUS)
-    return (change.potentiation_NUS - change.depression_NUS)[0].double()
-
-
 @pytest.mark.peer
 @pytest.mark.skipif(not hasattr(np.ndarray, "ptp"), reason="Brian2 2.9 does not import with NumPy 2.4 or newer")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_pair_rule_agrees_with_brian2_on_the_same_spikes(spikes: tuple[torch.Tensor, torch.Tensor]):
     expected = torch.from_numpy(brian2_pair_stdp(spikes[0][0].numpy(), spikes[1][0].numpy()))
-    torch.testing.assert_close(changes_by_the_pair_rule(spikes, torch.float64), expected, rtol=0.0, atol=1e-10)
+    torch.testing.assert_close(our_pair(spikes), expected, rtol=0.0, atol=1e-10)
     # The recorded answer of the next test is this one.
     torch.testing.assert_close(torch.tensor(BRIAN2_ANSWER, dtype=torch.float64), expected, rtol=0.0, atol=1e-9)
 
@@ -92,7 +84,8 @@ def test_pair_rule_agrees_with_the_recorded_answer_of_brian2(
 ):
     expected = torch.tensor(BRIAN2_ANSWER, dtype=torch.float64)
     scale = expected.abs().max().item()
-    torch.testing.assert_close(changes_by_the_pair_rule(spikes, dtype), expected, rtol=0.0, atol=ratio * scale)
+    changes = our_pair((spikes[0].to(dtype), spikes[1].to(dtype))).double()
+    torch.testing.assert_close(changes, expected, rtol=0.0, atol=ratio * scale)
 
 
 def brian2_synapses(
@@ -176,14 +169,21 @@ def brian2_homeostatic(pre_TS: np.ndarray, post_TU: np.ndarray) -> np.ndarray:
     return change_in(synapses)
 
 
-def trains_of(spikes: tuple[torch.Tensor, torch.Tensor]) -> rules.SpikeTrains:
+def trains_of(spikes: tuple[torch.Tensor, torch.Tensor], starts: tuple[int, ...] = ()) -> rules.SpikeTrains:
+    """Return the trains; a document starts at each tick of `starts`."""
     pre, post = spikes
-    no_resets = torch.zeros(1, NUM_TICKS, dtype=torch.bool)
-    return rules.SpikeTrains([pre], [post], no_resets, tau_plus_ticks=TAU_PLUS, tau_minus_ticks=TAU_MINUS)
+    resets = torch.zeros(1, NUM_TICKS, dtype=torch.bool)
+    resets[0, list(starts)] = True
+    return rules.SpikeTrains([pre], [post], resets, tau_plus_ticks=TAU_PLUS, tau_minus_ticks=TAU_MINUS)
 
 
-def our_triplet(spikes: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    change = rules.triplet(trains_of(spikes), balanced_rate_per_tick=TARGET_RATE)
+def our_pair(spikes: tuple[torch.Tensor, torch.Tensor], starts: tuple[int, ...] = ()) -> torch.Tensor:
+    change = rules.pair(trains_of(spikes, starts), a_minus=A_MINUS)
+    return (change.potentiation_NUS - change.depression_NUS)[0]
+
+
+def our_triplet(spikes: tuple[torch.Tensor, torch.Tensor], starts: tuple[int, ...] = ()) -> torch.Tensor:
+    change = rules.triplet(trains_of(spikes, starts), balanced_rate_per_tick=TARGET_RATE)
     return (change.potentiation_NUS - change.depression_NUS)[0]
 
 
@@ -194,10 +194,8 @@ def our_bcm(spikes: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
 
 
 def our_homeostatic(spikes: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    change = rules.pair(trains_of(spikes), a_minus=A_MINUS)
     rate_U = spikes[1][0].mean(dim=0)
-    scaling = rules.synaptic_scaling(initial_weights(), rate_U, TARGET_RATE)
-    return (change.potentiation_NUS - change.depression_NUS)[0] + scaling
+    return our_pair(spikes) + rules.synaptic_scaling(initial_weights(), rate_U, TARGET_RATE)
 
 
 OTHER_RULES: dict[str, tuple[Callable, Callable]] = {
@@ -223,3 +221,17 @@ def test_a_rule_agrees_with_brian2_on_the_same_spikes(rule: str, spikes: tuple[t
 def test_a_rule_agrees_with_the_recorded_answer_of_brian2(rule: str, spikes: tuple[torch.Tensor, torch.Tensor]):
     expected = torch.tensor(json.loads(ANSWERS_FILE.read_text())[rule], dtype=torch.float64)
     torch.testing.assert_close(OTHER_RULES[rule][1](spikes), expected, rtol=0.0, atol=1e-8)
+
+
+@pytest.mark.peer
+@pytest.mark.skipif(not hasattr(np.ndarray, "ptp"), reason="Brian2 2.9 does not import with NumPy 2.4 or newer")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("theirs", "ours"), [(brian2_pair_stdp, our_pair), (brian2_triplet, our_triplet)])
+def test_traces_restart_as_if_brian2_ran_each_document_alone(
+    theirs: Callable, ours: Callable, spikes: tuple[torch.Tensor, torch.Tensor]
+):
+    start = 83
+    pre_TS, post_TU = (train[0].numpy() for train in spikes)
+    expected = theirs(pre_TS[:start], post_TU[:start]) + theirs(pre_TS[start:], post_TU[start:])
+    torch.testing.assert_close(ours(spikes, (start,)), torch.from_numpy(expected), rtol=0.0, atol=1e-9)
+    assert not torch.allclose(ours(spikes), torch.from_numpy(expected), rtol=0.0, atol=1e-3)

@@ -16,7 +16,7 @@ def by_name(table):
 
 def test_every_number_of_the_markdown_leads_to_its_run(table, tmp_path):
     links = re.findall(r"\]\(([^)]+)\)", pages.markdown(table, tmp_path))
-    assert len(links) == len(table.arms) + len(table.runs)
+    assert len(links) == len(table.arms) * len(pages.columns(table)) + len(table.runs)
     assert all((tmp_path / link).is_dir() for link in links)
 
 
@@ -25,6 +25,7 @@ def test_csv_json_and_latex_say_the_same(table, tmp_path):
     (replay,) = (row for row in rows if (row["arm"], row["metric"]) == ("replay", "final_average"))
     content = json.loads(pages.as_json(table, tmp_path))
     assert float(replay["mean"]) == content["arms"][1]["metrics"]["final_average"]["mean"]
+    assert (tmp_path / replay["runs"]).is_dir()
     assert float(replay["difference"]) == content["arms"][1]["difference"]["mean"]
     assert len(content["runs"]) == 9
     assert [row["run"] for row in csv.DictReader(io.StringIO(pages.runs_csv(table, tmp_path)))] == [

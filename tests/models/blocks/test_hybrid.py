@@ -43,6 +43,17 @@ def test_at_birth_the_logits_are_those_of_the_plain_mamba_of_the_same_weights(co
     torch.testing.assert_close(model(tokens).logits_BTV, plain_mamba(model)(tokens).logits_BTV, rtol=0, atol=0)
 
 
+@torch.no_grad()
+def test_at_birth_the_logits_are_those_of_the_plain_mamba_2_with_every_flag_too():
+    # Expand 3 gives it two heads.
+    modes = {replace(config, mamba_version=2, mamba_expand=3) for config in HYBRID_MODES}
+    assert len(modes) > 100
+    for config in modes:
+        model = LanguageModel(config, VOCAB_SIZE, make_generator(0, "weights"))
+        tokens = random_tokens(2, 9)
+        assert torch.equal(model(tokens).logits_BTV, plain_mamba(model)(tokens).logits_BTV), describe(config)
+
+
 @pytest.mark.parametrize("config", HYBRID_MODES, ids=describe)
 def test_couplings_at_birth_are_zero_and_learn_from_the_first_step(config):
     model = LanguageModel(config, VOCAB_SIZE, make_generator(0, "weights"))
@@ -67,6 +78,25 @@ def test_neurons_add_less_than_five_percent_to_the_parameters_of_a_plain_mamba(p
     blocks = [block_kind(kind).build(config) for kind in ("hybrid", "mamba" if version == 1 else "mamba2")]
     sizes = [sum(p.numel() for p in block.parameters()) for block in blocks]
     assert 1.0 < sizes[0] / sizes[1] < 1.05
+
+
+@pytest.mark.parametrize(
+    ("flags", "low", "high"),
+    [
+        ({"liquid_backbone": "cfc"}, 0.15, 0.25),
+        ({"liquid_backbone": "ltc"}, 0.25, 0.3),
+        ({"use_cross_attention": True}, 0.45, 0.6),
+    ],
+    ids=["cfc", "ltc", "cross-attention"],
+)
+@pytest.mark.parametrize("preset", ["tiny", "small"])
+def test_what_adds_more_than_five_percent_adds_what_its_help_says(preset, flags, low, high):
+    config = replace(PRESETS[preset]().model, use_cross_attention=False, num_layers=1)
+    plain, without, with_it = (
+        sum(p.numel() for p in block_kind(kind).build(config).parameters())
+        for kind, config in (("mamba", config), ("hybrid", config), ("hybrid", replace(config, **flags)))
+    )
+    assert low < (with_it - without) / plain < high
 
 
 def test_neurons_listen_and_send_no_gradient_into_mamba_through_their_currents():
