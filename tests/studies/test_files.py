@@ -68,7 +68,9 @@ def test_a_file_that_is_no_text_or_not_there_is_refused(tmp_path):
 def test_a_ready_study_can_be_run_as_it_is(path, tmp_path, monkeypatch):
     study = find_study(path.stem)
     monkeypatch.chdir(tmp_path)
-    write_images(tmp_path / "mnist", num_classes=10, per_class=1)
+    for name in ("mnist", "fashion"):
+        write_images(tmp_path / name, num_classes=10, per_class=1)
+    (tmp_path / "reference.txt").write_text("a text of one's own")
     if study.settings.get("data") == "digits":
         pytest.importorskip("sklearn.datasets", exc_type=ImportError)
     assert study.name == path.stem
@@ -76,6 +78,11 @@ def test_a_ready_study_can_be_run_as_it_is(path, tmp_path, monkeypatch):
     assert 0 < study.expected_minutes <= 6 * 60
     assert study.cells(tmp_path)
     assert study.warnings() == []
+
+
+def test_the_studies_behind_the_claims_take_less_than_six_hours_together():
+    claims = ("five-domains", "five-domains-controls", "memory-share", "split-mnist-domain", "whole-length")
+    assert sum(find_study(name).expected_minutes for name in claims) <= 6 * 60
 
 
 def test_there_are_a_dozen_ready_studies():
