@@ -16,12 +16,12 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from mambrane.studies.pages import difference_text, estimate_text, p_text
+from mambrane.studies.pages import difference_text, estimate_text, p_text, short_heading
 from mambrane.studies.statistics import estimate, holm, paired_by_seed
 
 FOLDER = Path(__file__).parent / "results" / "studies"
 METRIC = "final_average"
-KEPT = (METRIC, "learned_average", "forgetting", "lost_gain_fraction")
+KEPT = (METRIC, "learned_average", "forgetting", "lost_gain_fraction", "reference_drift")
 AGAINST_BOUNDS = ("intransigence", "gap_closed")
 """Computed from the runs "naive" and "joint" of the same seed and order, so that an arm can be added without them."""
 METRICS = (*KEPT, *AGAINST_BOUNDS)
@@ -87,15 +87,16 @@ def table(rows: Sequence[Row], against: str) -> str:
         arm: None if arm == against else paired_by_seed(values[arm][METRIC], values[against][METRIC]) for arm in arms
     }
     corrected = holm([found and found.p_value for found in differences.values()])
+    others = [metric for metric in METRICS[1:] if any(values[arm][metric] for arm in arms)]
+    titles = (short_heading(metric) for metric in others)
     lines = [
-        f"| arm | seeds | final average | to {against} | p "
-        "| right after learning | forgetting | lost gain | intransigence | gap |",
-        f"|{'---|' * 10}",
+        f"| arm | seeds | final average | to {against} | p | {' | '.join(titles)} |",
+        f"|{'---|' * (5 + len(others))}",
     ]
     for arm, p_value in zip(arms, corrected, strict=True):
-        means = [list(values[arm][metric].values()) for metric in METRICS]
-        final, *others = (estimate_text(estimate(found) if found else None) for found in means)
-        cells = [arm, str(len(means[0])), final, difference_text(differences[arm]), p_text(p_value), *others]
+        means = [list(values[arm][metric].values()) for metric in (METRIC, *others)]
+        final, *more = (estimate_text(estimate(found) if found else None) for found in means)
+        cells = [arm, str(len(means[0])), final, difference_text(differences[arm]), p_text(p_value), *more]
         lines.append(f"| {' | '.join(cells)} |")
     tested = sum(p_value is not None for p_value in corrected)
     lines += ["", f"{len(rows)} runs. p: paired t-test over seeds, corrected by Holm for {tested} comparisons."]
