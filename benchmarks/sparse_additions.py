@@ -18,7 +18,7 @@ import torch
 
 from mambrane.ops.linear import linear
 
-SHAPES = ((128, 512), (512, 2048))
+SHAPES = ((128, 512), (256, 128), (512, 2048))
 ROWS = (1, 256)
 SHARES = (0.02, 0.1, 0.3, 0.6)
 REPEATS = 7
