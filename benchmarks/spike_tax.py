@@ -48,6 +48,8 @@ LARGEST_DIFFERENCE = 0.01
 """Part by which the parameters of the two may differ."""
 FIRING = (0.02, 0.3)
 """Spikes per neuron and token between which a population is neither silent nor always on."""
+FEWEST_TIMED = 10
+"""Pairs of which a median of times is shown."""
 BYTES_OF_A_DOMAIN = 3_000_000
 
 Splits = tuple[TokenFile, TokenFile, int]
@@ -136,8 +138,11 @@ def add_row(path: Path, row: dict) -> None:
 
 
 def print_table(rows: list[dict]) -> None:
-    """Print each model's loss on each text, and its paired difference to the plain Mamba with a 95 % interval."""
-    print(f"| text | model | pairs | nats | plain Mamba | difference (95 % interval) | firing |\n|{'---|' * 7}")
+    """Print each model's loss on each text, its paired difference to the plain Mamba with a 95 % interval, and time.
+
+    The time is that of training over the plain Mamba's, the median of many pairs, as some ran beside other work.
+    """
+    print(f"| text | model | pairs | nats | plain Mamba | difference (95 % interval) | firing | time |\n|{'---|' * 8}")
     for text in sorted({row["text"] for row in rows}):
         by_model = {name: {r["seed"]: r for r in rows if (r["text"], r["model"]) == (text, name)} for name in MODELS}
         for name in (name for name in MODELS if name != PLAIN):
@@ -149,6 +154,7 @@ def print_table(rows: list[dict]) -> None:
             assert abs(sizes[0] / sizes[1] - 1) <= LARGEST_DIFFERENCE, f"{sizes} parameters are not equal"
             assert all(row["spikes_are_binary"] for row, _ in pairs)
             nats = [[row["nats_per_character"] for row in pair] for pair in pairs]
+            times = [ours["seconds"] / plain["seconds"] for ours, plain in pairs]
             rates = [row["firing_rate"] for row, _ in pairs if row["firing_rate"] is not None]
             assert all(FIRING[0] <= rate <= FIRING[1] for rate in rates), (
                 f"{rates}: neurons that are silent or always on"
@@ -156,7 +162,8 @@ def print_table(rows: list[dict]) -> None:
             print(
                 f"| {text} | {name} | {len(pairs)} | {statistics.mean(ours for ours, _ in nats):.4f} "
                 f"| {statistics.mean(plain for _, plain in nats):.4f} | {paired_difference(nats)} "
-                f"| {f'{statistics.mean(rates):.1%}' if rates else '-'} |"
+                f"| {f'{statistics.mean(rates):.1%}' if rates else '-'} "
+                f"| {f'{statistics.median(times):.1f} x' if len(times) >= FEWEST_TIMED else '-'} |"
             )
 
 

@@ -16,8 +16,11 @@ import csv
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from mambrane.continual.forgetting_metrics import gap_closed
+from mambrane.continual.measure import BITS_PER_BYTE
 from mambrane.studies.pages import difference_text, estimate_text, p_text, short_heading
 from mambrane.studies.statistics import estimate, holm, paired_by_seed
+from mambrane.tasks.vision import ACCURACY
 
 FOLDER = Path(__file__).parent / "results" / "studies"
 METRIC = "final_average"
@@ -81,7 +84,8 @@ def table(rows: Sequence[Row], against: str) -> str:
     if against not in arms:
         raise SystemExit(f"no runs of {against!r}: there are {', '.join(arms)}")
     orders = {row["order"] for row in rows}
-    rows = [dict(row) | against_bounds(row, rows) for row in rows]
+    runs = {_key(row): row for row in rows}
+    rows = [dict(row) | against_bounds(row, runs) for row in rows]
     values = {arm: {metric: seed_values(rows, arm, metric, orders) for metric in METRICS} for arm in arms}
     differences = {
         arm: None if arm == against else paired_by_seed(values[arm][METRIC], values[against][METRIC]) for arm in arms
@@ -103,18 +107,19 @@ def table(rows: Sequence[Row], against: str) -> str:
     return "\n".join(lines)
 
 
-def against_bounds(row: Row, rows: Iterable[Row]) -> Row:
+def against_bounds(row: Row, runs: Mapping[tuple[str, str, str], Row]) -> Row:
     """Return how much less a run learned than joint, and its part of the way from naive to joint; "" without them."""
-    bounds = {each["arm"]: each for each in rows if _key(each)[1:] == _key(row)[1:]}
     found = dict.fromkeys(AGAINST_BOUNDS, "")
-    if "naive" not in bounds or "joint" not in bounds:
+    bounds = [runs.get((arm, row["seed"], row["order"])) for arm in ("naive", "joint")]
+    if not all(bounds):
         return found
-    naive, joint = (float(bounds[arm][METRIC]) for arm in ("naive", "joint"))
+    naive, joint = (float(bound[METRIC]) for bound in bounds if bound)
+    measure = BITS_PER_BYTE if joint < naive else ACCURACY
     if row[METRIC]:
-        found["gap_closed"] = str((naive - float(row[METRIC])) / (naive - joint))
+        closed = gap_closed(naive, float(row[METRIC]), joint, measure).value
+        found["gap_closed"] = "" if closed is None else str(closed)
     if row["learned_average"]:
-        less = float(row["learned_average"]) - joint
-        found["intransigence"] = str(less if joint < naive else -less)
+        found["intransigence"] = str(measure.sign * (float(row["learned_average"]) - joint))
     return found
 
 

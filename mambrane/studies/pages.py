@@ -115,7 +115,7 @@ def _correction_text(num_comparisons: int) -> str:
 def markdown(table: StudyTable, folder: Path) -> str:
     """Return the table, the notes, and each run with a link to its folder."""
     study, first = table.study, (table.shown_metrics() or [table.study.metric])[0]
-    rows = [[f"[{cell}]({_folder_of(arm)})" for cell in arm_row(table, arm)] for arm in table.arms]
+    rows = [[f"[{cell}]({quote(_folder_of(arm))})" for cell in arm_row(table, arm)] for arm in table.arms]
     lines = [f"# {study.title or study.name}", "", *markdown_rows(columns(table), rows)]
     lines += ["", *(f"- {sentence}" for sentence in notes(table)), "", f"## The runs: {heading(first, table)}", ""]
     places = list(dict.fromkeys((run.cell.seed, run.cell.order) for run in table.runs))
@@ -128,7 +128,7 @@ def markdown(table: StudyTable, folder: Path) -> str:
 
 
 def _folder_of(arm: ArmResult) -> str:
-    return f"runs/{quote(arm.name)}"
+    return f"runs/{arm.name}"
 
 
 def _link(run: RunResult, metric: str, folder: Path) -> str:
@@ -147,7 +147,7 @@ def arms_csv(table: StudyTable) -> str:
                 tested = arm.difference if metric == table.study.metric else None
                 p = arm.corrected_p if metric == table.study.metric else None
                 difference = [None] * 5 if tested is None else list(tested)
-                rows.append([arm.name, metric, *found, *difference, p, f"runs/{arm.name}"])
+                rows.append([arm.name, metric, *found, *difference, p, _folder_of(arm)])
     return csv_text([*head, "p", "p_holm", "runs"], rows)
 
 
