@@ -19,7 +19,7 @@ SMALL_WORK_NS = 200_000
 
 SMALL_STEP_PRODUCTS = 200_000_000
 """Multiply-adds of a model's step under which one thread does it all: its operations are too short to be shared out,
-and on a busy machine each waits for the slowest thread (docs/experiments.md)."""
+and on a busy machine each waits for the slowest thread (docs/experiments/speed.md)."""
 
 _MAX_THREADS = 256
 _PARTS_PER_THREAD = 4

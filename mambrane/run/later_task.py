@@ -2,7 +2,7 @@
 
 The settings of a run are made for tasks that share its epochs. A later text meets a model that is finished: smaller
 steps and more replayed text keep what it knows, more passes make up for both, and meta-plasticity, which keeps the old
-by learning less of the new, goes off. Measured in docs/experiments.md, "a sixth text behind the five".
+by learning less of the new, goes off. Measured in docs/experiments/later-tasks.md, "a sixth text behind the five".
 
 The recipe rests on replay. Where nothing can be replayed, a task has the settings that the run began with.
 """

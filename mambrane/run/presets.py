@@ -1,8 +1,8 @@
 """Whole recipes as functions: sizes, and what docs/experiments.md found to help switched on.
 
 A preset fills in every default; flags on the command line change single settings. STDP and meta-plasticity are off:
-beside replay the first does nothing and the second harms (docs/experiments.md, "five domains, each switch alone and
-together"; at the preset's own length "replay alone against everything").
+beside replay the first does nothing and the second harms (docs/experiments/forgetting.md, "five domains, each switch
+alone and together"; at the preset's own length "replay alone against everything").
 `--use-stdp` and `--use-meta-plasticity` turn them on.
 """
 

@@ -3,9 +3,9 @@
     (x, g) = W_in spikes(norm(input))        input + W_out spikes((y + D x) silu(g))
 
 At the widths of the presets these hold nine tenths of the multiply-accumulates of a block; what selects (step size, B,
-C), the convolution and the scan stay dense. What it costs in loss is in docs/experiments.md, and below which rate a CPU
-adds faster than it multiplies (`benchmarks/sparse_additions.py`); here the products stay dense ones. The rates that the
-block shows are spikes per number that the first and the second product reads.
+C), the convolution and the scan stay dense. What it costs in loss is in docs/experiments/spikes.md, and below which
+rate a CPU adds faster than it multiplies (`benchmarks/sparse_additions.py`); here the products stay dense ones. The
+rates that the block shows are spikes per number that the first and the second product reads.
 """
 
 from mambrane.core.shapes import Activations, Resets
