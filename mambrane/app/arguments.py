@@ -219,7 +219,7 @@ class StudyArguments:
     output_dir: str = ""
     """Folder of the study; left out: studies/NAME."""
     jobs: Annotated[int, Bounds(0, 4096, meaning_of_0="as many as there are cores")] = 0
-    """Runs side by side; 0: as many as there are cores."""
+    """Runs side by side; 0: as many as there are cores. Each has OMP_NUM_THREADS threads, or its part of the cores."""
     dry_run: bool = False
     """Say what is left to do and about how long it takes, and run nothing."""
     list: bool = False

@@ -36,9 +36,8 @@ def study(study: str, *, output_dir: str, jobs: int, dry_run: bool, list: bool) 
     folder = Path(output_dir or f"studies/{asked.name}")
     if dry_run:
         plan = plan_study(asked, folder, jobs=jobs)
-        console.print(
-            f"{asked.title or asked.name}: {_plan_text(len(plan.cells), len(plan.to_do), plan.jobs, plan.seconds)}"
-        )
+        words = _plan_text(len(plan.cells), len(plan.to_do), plan.jobs, plan.threads, plan.seconds)
+        console.print(f"{asked.title or asked.name}: {words}")
         for cell in plan.to_do:
             console.print(f"  {cell.title}: {cell.folder}", soft_wrap=True)
         return 0
@@ -97,7 +96,8 @@ def _fill(shown: Table, table: StudyTable, headings: Sequence[str], rows: Sequen
 def _tell(event: Event, told: Console) -> None:
     kind, warning = event["event"], warning_of(event)
     if kind == "study_started":
-        told.print(f"{event['name']}: {_plan_text(event['cells'], event['to_do'], event['jobs'], event['seconds'])}")
+        numbers = (event[name] for name in ("cells", "to_do", "jobs", "threads", "seconds"))
+        told.print(f"{event['name']}: {_plan_text(*numbers)}")
     elif kind == "cell_started":
         told.print(f"  started   {event['cell']}", markup=False)
     elif kind == "cell_finished":
@@ -110,8 +110,9 @@ def _tell(event: Event, told: Console) -> None:
         told.print(warning, markup=False)
 
 
-def _plan_text(num_runs: int, num_to_do: int, jobs: int, seconds: float) -> str:
+def _plan_text(num_runs: int, num_to_do: int, jobs: int, threads: int, seconds: float) -> str:
     if not num_to_do:
         return f"all {num_runs} runs are finished"
     finished = f", {num_runs - num_to_do} of them finished" if num_to_do < num_runs else ""
-    return f"{num_runs} runs{finished}; about {duration(seconds)} for the rest, {jobs} at a time"
+    of_each = f"{threads} thread{'s' * (threads > 1)} each"
+    return f"{num_runs} runs{finished}; about {duration(seconds)} for the rest, {jobs} at a time, {of_each}"

@@ -1,7 +1,5 @@
 """A study from its file to its table: say how long it takes, run what is not finished, write what came of it."""
 
-import json
-import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +16,7 @@ from mambrane.studies.pictures import write_pictures
 from mambrane.studies.results import StudyTable, finished_matrix, read_table
 from mambrane.studies.schedule import Ended, run_cells
 from mambrane.studies.study import Cell, Study
+from mambrane.studies.threads import keep_threads, num_cores, threads_of_runs
 from mambrane.studies.timing import expected_seconds
 
 PICTURES_FOLDER = "pictures"
@@ -47,7 +46,9 @@ class StudyPlan(NamedTuple):
     to_do: tuple[Cell, ...]
     """The runs that are not finished."""
     jobs: int
+    """Runs side by side."""
     threads: int
+    """Of each run."""
     seconds: float
     """About how long it takes."""
 
@@ -83,7 +84,7 @@ def study(
     with RunFolder(folder).lock(), closing(EventLog(folder / "events.jsonl")) as events:
         events.listeners += listeners
         plan = plan_study(asked, folder, jobs=jobs, events=events)
-        _keep_threads(folder, plan.threads)
+        keep_threads(folder, plan.threads)
         with StopRequest(events) as stop:
             failures = _run(plan, events, lambda: stop.requested)
         table = read_table(asked, plan.cells, threads=plan.threads)
@@ -105,11 +106,13 @@ def plan_study(study: Study, folder: Path, *, jobs: int = 0, events: EventLog | 
     to_do = [cell for cell in cells if finished_matrix(cell) is None]
     for sentence in study.warnings():
         events.emit("warning", message=sentence)
-    cores = _num_cores()
-    threads = _kept_threads(folder) or max(1, cores // min(jobs or cores, len(cells)))
-    jobs = min(jobs or max(1, cores // threads), max(1, len(to_do)))
+    threads = threads_of_runs(folder, jobs=jobs, num_cells=len(cells), events=events)
+    jobs = min(jobs or max(1, num_cores() // threads), max(1, len(to_do)))
     seconds = expected_seconds(to_do, jobs=jobs, threads=threads, events=events) if to_do else 0.0
-    events.emit("study_started", name=study.name, cells=len(cells), to_do=len(to_do), jobs=jobs, seconds=seconds)
+    num_cells, num_to_do = len(cells), len(to_do)
+    events.emit(
+        "study_started", name=study.name, cells=num_cells, to_do=num_to_do, jobs=jobs, threads=threads, seconds=seconds
+    )
     return StudyPlan(folder, tuple(cells), tuple(to_do), jobs, threads, seconds)
 
 
@@ -145,20 +148,3 @@ def write_results(table: StudyTable, folder: Path) -> None:
         atomic_write_text(folder / name, text)
     make_folder(folder / PICTURES_FOLDER)
     write_pictures(table, folder / PICTURES_FOLDER)
-
-
-def _num_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _kept_threads(folder: Path) -> int | None:
-    """Return the threads of each run of this study so far: with others, its last runs would round in other ways."""
-    try:
-        threads = json.loads((folder / "study.json").read_text(encoding="utf-8"))["threads"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return threads if type(threads) is int and threads > 0 else None
-
-
-def _keep_threads(folder: Path, threads: int) -> None:
-    atomic_write_text(folder / "study.json", json.dumps({"threads": threads}) + "\n")

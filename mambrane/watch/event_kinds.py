@@ -72,7 +72,7 @@ KINDS: dict[str, dict[str, str]] = {
         "leftover_not_removed": "What a killed save left could not be removed.",
     },
     "Studies (events.jsonl of a study's folder)": {
-        "study_started": "Runs in all and to do, how many side by side, expected seconds.",
+        "study_started": "Runs in all and to do, how many side by side, the threads of each, expected seconds.",
         "cell_started": "A run of the study begins.",
         "cell_finished": "A run has its result.",
         "cell_failed": "A run ended with an error; the same call tries it again.",

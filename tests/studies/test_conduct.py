@@ -118,13 +118,6 @@ def test_what_is_finished_is_shown_and_nothing_is_started(tmp_path, capsys):
     assert (plan.to_do, plan.seconds) == ((), 0.0)
 
 
-def test_threads_of_a_run_stay_those_that_the_study_began_with(tmp_path):
-    study = small_study()
-    write_all_runs(study, tmp_path)
-    (tmp_path / "study.json").write_text('{"threads": 7}')
-    assert plan_study(study, tmp_path).threads == 7
-
-
 def test_warnings_reach_the_listeners(tmp_path):
     study = small_study(arms={"naive": {"replay-fraction": 0.25}}, seeds=1)
     heard, events = [], EventLog()

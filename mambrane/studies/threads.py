@@ -1,0 +1,65 @@
+"""How many threads each run of a study has: as many as its first ones had, or were asked for, or its part of the cores.
+
+With another number of threads a run rounds in other ways, so a study keeps the number that it began with.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from mambrane.core.errors import UserError
+from mambrane.core.events import EventLog
+from mambrane.storage.atomic_files import atomic_write_text
+
+FILE = "study.json"
+VARIABLE = "OMP_NUM_THREADS"
+
+
+def num_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads_of_runs(folder: Path, *, jobs: int, num_cells: int, events: EventLog) -> int:
+    """Return the threads of each run; warns where OMP_NUM_THREADS comes too late for the study in this folder.
+
+    Args:
+        folder: the study's.
+        jobs: runs side by side; 0: as many as there are cores.
+        num_cells: runs of the study in all.
+        events: hears the warning.
+
+    Raises:
+        UserError: OMP_NUM_THREADS is not a number of threads.
+    """
+    kept, asked = _kept_threads(folder), _asked_threads()
+    if kept and asked and asked != kept:
+        message = (
+            f"runs of this study have {kept} threads, as its first ones had; {VARIABLE}={asked} needs another folder"
+        )
+        events.emit("warning", message=message)
+    return kept or asked or max(1, num_cores() // min(jobs or num_cores(), num_cells))
+
+
+def keep_threads(folder: Path, threads: int) -> None:
+    """Write down how many threads each run of the study has."""
+    atomic_write_text(folder / FILE, json.dumps({"threads": threads}) + "\n")
+
+
+def _kept_threads(folder: Path) -> int | None:
+    try:
+        threads = json.loads((folder / FILE).read_text(encoding="utf-8"))["threads"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return threads if type(threads) is int and threads > 0 else None
+
+
+def _asked_threads() -> int | None:
+    text = os.environ.get(VARIABLE, "")
+    if not text:
+        return None
+    # OpenMP takes a list too, a number for each level of nested regions; runs have one level.
+    first = text.split(",")[0].strip()
+    if not first.isdecimal() or int(first) < 1:
+        raise UserError(f"{VARIABLE}={text}", wanted="a number of threads from 1", way_out=f"unset {VARIABLE}")
+    return int(first)
