@@ -11,6 +11,7 @@ from mambrane.core.errors import UserError
 from mambrane.core.needs import Needs
 
 _CONTINUAL = Needs("--continual-learning", lambda run: run.continual.continual_learning)
+_ONE_MODEL = Needs("another --curriculum than single-task", lambda run: run.continual.curriculum != "single-task")
 _EARLIER_TASKS = Needs("--continual-learning with --num-tasks 2 or more", lambda run: run.has_earlier_tasks)
 _REPLAY = Needs("--use-replay", lambda run: run.continual.use_replay)
 _NO_SHARE = Needs("--replay-share 0", lambda run: run.continual.replay_share == 0)
@@ -83,7 +84,7 @@ class ContinualConfig:
     where it knows the text; 0 hears it everywhere alike."""
     max_forgetting: Annotated[float | None, Bounds(0, 1e9), _EARLIER_TASKS] = None
     """Take a task back, bit for bit, when it cost the domains before it more than this on average, in bits per byte."""
-    min_gain: Annotated[float | None, Bounds(0, 1e9), _CONTINUAL] = None
+    min_gain: Annotated[float | None, Bounds(0, 1e9), _CONTINUAL, _ONE_MODEL] = None
     """Take a task back, bit for bit, when it gained less than this on its own held-out text, in bits per byte."""
 
     def __post_init__(self) -> None:

@@ -22,14 +22,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.continual.outcome import Outcome, StopError
 from mambrane.continual.patience import Patience
 from mambrane.continual.progress import Phase, Progress
 from mambrane.continual.row_evaluation import RowEvaluation
 from mambrane.continual.run_storage import NOT_KEPT, RunStorage
 from mambrane.continual.step_event import step_event
-from mambrane.continual.stream import Stream, Task, steps_of_task
+from mambrane.continual.stream import Stream, Task, empty_matrix, steps_of_task
 from mambrane.continual.task_records import attempt_record
 from mambrane.continual.terms import NO_TERMS, Terms, Verdict
 from mambrane.continual.text_identity import refuse_another_text, text_identity
@@ -77,13 +76,7 @@ class Runner:
         self.storage = storage
         self.max_steps = max_steps
         self.terms = terms
-        self.matrix = ForgettingMatrix(
-            [domain.name for domain in stream.domains],
-            len(stream.tasks),
-            row_evaluation.measure,
-            task_columns=[task.columns for task in stream.tasks],
-        )
-        self.matrix.is_of_one_model = not any(task.starts_over for task in stream.tasks)
+        self.matrix = empty_matrix(stream, row_evaluation.measure)
         self._fresh_state = None if self.matrix.is_of_one_model else copy.deepcopy(trainer.state_dict())
         self.progress = Progress()
         self.loader: SequenceLoader | None = None
@@ -226,6 +219,9 @@ class Runner:
         self.progress.end_row(len(self.stream.tasks))
         if self.progress.base_step is not None:
             verdict = self.terms.verdict(self.matrix, self.progress.num_learned - 1)
+            if not verdict.is_kept and len(self.stream.tasks) == 1:
+                verdict = verdict.kept_all_the_same()
+                self.events.emit("warning", message=f"{self.stream.tasks[0].name}: {verdict.reason}")
             self.events.emit("task_decided", task=self.progress.num_learned - 1, **verdict._asdict())
             if not verdict.is_kept:
                 self._take_back(verdict, self.progress.base_step)

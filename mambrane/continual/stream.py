@@ -9,7 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mambrane.continual.config import ContinualConfig
-from mambrane.continual.matrix import JOINT_NAME
+from mambrane.continual.matrix import JOINT_NAME, ForgettingMatrix
+from mambrane.continual.measure import Measure
 from mambrane.core.errors import UserError
 from mambrane.data.domains import Domain
 from mambrane.data.tokens import TokenFile
@@ -101,6 +102,14 @@ class Stream:
         return Stream(tasks=tuple(tasks), domains=tuple(self.domains[column] for column in kept))
 
 
+def empty_matrix(stream: Stream, measure: Measure) -> ForgettingMatrix:
+    """Return the forgetting matrix of a stream of which nothing is measured."""
+    names, columns = [domain.name for domain in stream.domains], [task.columns for task in stream.tasks]
+    matrix = ForgettingMatrix(names, len(stream.tasks), measure, task_columns=columns)
+    matrix.is_of_one_model = not any(task.starts_over for task in stream.tasks)
+    return matrix
+
+
 def distinct_tokens(stream: Stream, most: int) -> int:
     """Return how many different tokens the tasks train on, those that repeat a text counted once.
 
@@ -111,7 +120,7 @@ def distinct_tokens(stream: Stream, most: int) -> int:
     read = dict.fromkeys(range(len(stream.domains)), 0)
     for task in stream.tasks:
         for column in task.columns:
-            in_a_pass = stream.domains[column].train.num_tokens
+            in_a_pass = stream.domains[column].num_train_tokens
             read[column] = min(in_a_pass, read[column] + task.num_epochs * (most or in_a_pass))
     return sum(read.values())
 

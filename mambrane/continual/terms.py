@@ -28,6 +28,10 @@ class Verdict(NamedTuple):
     reason: str
     """Why it is kept or taken back, as text."""
 
+    def kept_all_the_same(self) -> "Verdict":
+        """Return it for the only task of a run, which would have none without it."""
+        return self._replace(is_kept=True, reason=f"{self.reason}; it is kept, as it is the only task of the run")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Terms:
@@ -77,7 +81,12 @@ NO_TERMS = Terms()
 
 
 def cost_of_task(matrix: ForgettingMatrix, task: int) -> tuple[float | None, float | None]:
-    """Return forgetting and gain of a measured task; None for one without a domain that is measured on both sides."""
+    """Return forgetting and gain of a measured task; None for one without a domain that is measured on both sides.
+
+    None for both where tasks have models of their own: rows then compare different models.
+    """
+    if not matrix.is_of_one_model:
+        return None, None
     row = task + 1
 
     def measured(columns: list[int]) -> list[int]:

@@ -1,4 +1,7 @@
-"""By what a resumed run knows its text, and refuses another: content hashes of domains, and that of the tokenizer."""
+"""By what a resumed run knows its text, and refuses another: content hashes of domains, and that of the tokenizer.
+
+How many tokens each domain has to learn from is kept beside them, as the text may be gone when it is asked for.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,6 +16,7 @@ def text_identity(domains: Sequence[Domain], reference: Sequence[Domain]) -> dic
         "text": _hashes(domains),
         "reference_text": _hashes(reference),
         "tokenizer": domains[0].tokenizer_hash,
+        "train_tokens": {domain.name: domain.num_train_tokens for domain in domains},
     }
 
 

@@ -31,6 +31,13 @@ class Domain:
     """Hash of the text of both splits."""
     record: dict[str, Any] = field(repr=False)
     """Bytes, documents and hashes of each split and of each file, as JSON; a run keeps it as domains.json."""
+    known_train_tokens: int = 0
+    """Tokens to learn from where the text itself is gone, as a checkpoint knows them; 0 where nobody does."""
+
+    @property
+    def num_train_tokens(self) -> int:
+        """Tokens to learn from, whether they are at hand or not."""
+        return self.train.num_tokens or self.known_train_tokens
 
     @property
     def bytes_there(self) -> int | None:

@@ -12,6 +12,7 @@ from mambrane.continual.runner import Runner
 from mambrane.continual.stream import Stream, steps_of_task
 from mambrane.continual.terms import Terms
 from mambrane.core.events import EventLog
+from mambrane.core.needs import unmet_needs
 from mambrane.core.renamed import with_present_state_names
 from mambrane.core.seeding import make_generator
 from mambrane.data.domains import Domain
@@ -23,7 +24,7 @@ from mambrane.models.language_model import LanguageModel
 from mambrane.run.compiling import compile_blocks
 from mambrane.run.config import RunConfig
 from mambrane.run.configuration import SETTINGS_PART, settings_of
-from mambrane.run.memory_share import with_replay_size
+from mambrane.run.memory_share import SAVED_SIZE
 from mambrane.run.methods import build_extensions, methods_of
 from mambrane.storage.checkpoint_files import Checkpoint
 from mambrane.storage.run_folder import RunFolder
@@ -78,7 +79,8 @@ def build_runner(
     """Return the runner of a fresh run; `restore` brings it to where a checkpoint stands.
 
     Of several processes the first one writes; it saves after all have agreed on weights and extension states. `began`
-    is what the run began with, which every checkpoint keeps; `config` may be that of a later task.
+    is what the run began with, which every checkpoint keeps; `config` may be that of a later task, and has the size of
+    the replay buffer as a number (memory_share.py).
     """
     _place(model, config, device, from_outside, ranks)
     kind = build_task_kind(config, device)
@@ -87,7 +89,7 @@ def build_runner(
         config.engine,
         device=device,
         events=events,
-        extensions=build_extensions(with_replay_size(config, stream), model, from_outside),
+        extensions=build_extensions(config, model, from_outside),
         objective=kind.objective,
         should_stop=should_stop,
         ranks=ranks,
@@ -103,7 +105,8 @@ def build_runner(
             equal = {"weights": parts.weights, "extensions": parts.states["extensions"]}
             ranks.require_equal(encode_state(equal).tensors)
         if ranks.is_first:
-            states = {**parts.states, SETTINGS_PART: settings_of(began or config)}
+            of_runner = {**parts.states["runner"], SAVED_SIZE: config.continual.replay_buffer_size}
+            states = {**parts.states, "runner": of_runner, SETTINGS_PART: settings_of(began or config)}
             saver.save_async(trainer.counters.applied, states, weights=parts.weights)
 
     def put_back(step: int, runner_state: dict[str, Any]) -> None:
@@ -111,7 +114,8 @@ def build_runner(
         saver.wait()
         if ranks.is_first:
             base = saver.checkpoints.load_step(step)
-            saver.checkpoints.save(step, {**base.parts, "runner": runner_state}, weights=base.weights)
+            of_runner = {**runner_state, SAVED_SIZE: config.continual.replay_buffer_size}
+            saver.checkpoints.save(step, {**base.parts, "runner": of_runner}, weights=base.weights)
             saver.checkpoints.remove_later(step)
         base = ranks.first_before_others(lambda: saver.checkpoints.load_step(step))
         view = take_up_view(trainer, runner_state["num_learned"], runner.stream)
@@ -146,9 +150,16 @@ def build_runner(
             tasks_path=folder.tasks_file if ranks.is_first else None,
         ),
         max_steps=config.run.max_steps,
-        terms=Terms(max_forgetting=config.continual.max_forgetting, min_gain=config.continual.min_gain),
+        terms=terms_of(config),
     )
     return runner
+
+
+def terms_of(config: RunConfig) -> Terms:
+    """Return the terms on which tasks are kept: those of the two limits that have what they need."""
+    without_effect = {name for _, name, _ in unmet_needs(config)}
+    limits = {name: getattr(config.continual, name) for name in ("max_forgetting", "min_gain")}
+    return Terms(**{name: None if name in without_effect else limit for name, limit in limits.items()})
 
 
 def _place(

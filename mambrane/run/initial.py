@@ -121,9 +121,17 @@ def initial_tokenizer(config: RunConfig) -> Tokenizer | None:
 
 
 def start_from(
-    config: RunConfig, folder: RunFolder, model: LanguageModel, tokenizer: Tokenizer, events: EventLog
+    config: RunConfig,
+    folder: RunFolder,
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    events: EventLog,
+    *,
+    starts_over: bool = False,
 ) -> None:
-    """Give a fresh model the weights that its run starts from, unless the run is under way; say what fitted.
+    """Give a fresh model the weights that its run starts from, and say what fitted.
+
+    A run that is under way has its own, unless a task is left that starts over from the first ones.
 
     Emits "initial_weights", with every name and a `message`.
 
@@ -137,13 +145,15 @@ def start_from(
     is_under_way = any(folder.checkpoints_folder.glob("step-*"))
     is_same_name = started.get("source") == config.run.init_from
     # Of a run under way the name is enough: a run that it started from may have gone on since.
-    if (started or is_under_way) and not (is_under_way and is_same_name):
+    if (started or is_under_way) and (starts_over or not (is_under_way and is_same_name)):
         _require_same(config, folder, started)
-    if is_under_way:
+    if is_under_way and not starts_over:
         return
     source = read_source(config.run.init_from)
     same = source.tokenizer is None or tokenizer_hash(source.tokenizer) == tokenizer_hash(tokenizer)
     fit = take_weights(model, source.weights, same_tokenizer=same, source=config.run.init_from)
+    if is_under_way:
+        return
     content = {"source": config.run.init_from, "content_hash": weights_hash(config.run.init_from), **fit._asdict()}
     atomic_write_text(record, json.dumps(content, indent=2) + "\n")
     events.emit("initial_weights", message=fit.sentence(config.run.init_from), **content)

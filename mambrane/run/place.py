@@ -42,6 +42,12 @@ class Place(NamedTuple):
         return self.tasks[self.state["num_learned"] :]
 
     @property
+    def tasks_to_begin(self) -> list[dict[str, Any]]:
+        """Those of which nothing is learned yet."""
+        has_begun = self.state["phase"] in (Phase.TRAIN.value, Phase.BOUNDARY.value)
+        return self.tasks[self.state["num_learned"] + has_begun :]
+
+    @property
     def text(self) -> dict[str, str]:
         """Content hash of each domain by name, in the order of the matrix."""
         return {name: self.state["text"][name] for name in self.state["matrix"]["domains"]}

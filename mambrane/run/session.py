@@ -32,6 +32,7 @@ from mambrane.run.environment import compare_environment
 from mambrane.run.folders import cache_folder
 from mambrane.run.initial import start_from
 from mambrane.run.kernels import compile_kernels_of
+from mambrane.run.memory_share import with_replay_size
 from mambrane.run.own_text import domain_of_record, keep_heldout_text
 from mambrane.run.place import Place
 from mambrane.run.reference import load_reference
@@ -121,14 +122,17 @@ def run_session(
     steps_taken = [] if place is None else place.state.get("steps_taken", [])
     announce(config, from_outside, warnings, folder, whole, steps_taken, model, device, events)
     ranks.first_before_others(lambda: compile_kernels_of(config, device, events))
-    ranks.first_before_others(lambda: start_from(config, folder, model, tokenizer, events))
+    starts_over = place is not None and any(task["starts_over"] for task in place.tasks_to_begin)
+    ranks.first_before_others(lambda: start_from(config, folder, model, tokenizer, events, starts_over=starts_over))
     if addition is not None and place is not None:
         # What is built anew for the added tasks, such as a path or an anchor, begins at these weights.
         model.load_state_dict(place.checkpoint.weights["model"])
     checkpoints = Checkpoints(folder.checkpoints_folder, keep=config.engine.keep_checkpoints, events=events)
     with BackgroundSaver(checkpoints) as saver:
+        # Added tasks make a share of the text larger; those that the checkpoint knows go on with what they have.
+        saved = place.state if place is not None and addition is None else None
         runner = build_runner(
-            config,
+            with_replay_size(config, whole, saved),
             stream,
             model,
             folder,
@@ -196,7 +200,8 @@ def known_stream(
                 wanted="the text of the task that is not finished",
                 way_out=f"mambrane learn {folder.path} --data with the place where the text lies now",
             )
-        domains.append(replace(domain, name=name))
+        num_tokens = place.state.get("train_tokens", {}).get(name, 0)
+        domains.append(replace(domain, name=name, known_train_tokens=num_tokens))
     return stream_of_records(place.tasks, domains)
 
 

@@ -42,6 +42,18 @@ def test_a_task_is_kept_within_both_limits(terms, is_kept):
     assert terms.verdict(matrix_of(ROWS), 2).is_kept is is_kept
 
 
+def test_models_of_their_own_cost_and_gain_nothing_that_could_be_compared():
+    matrix = matrix_of(ROWS)
+    matrix.is_of_one_model = False
+    assert cost_of_task(matrix, 2) == (None, None)
+
+
+def test_a_task_that_is_kept_all_the_same_says_what_it_missed_and_why_it_stays():
+    verdict = Terms(min_gain=4.1).verdict(matrix_of(ROWS), 2).kept_all_the_same()
+    assert verdict.is_kept
+    assert "less than --min-gain 4.1; it is kept, as it is the only task" in verdict.reason
+
+
 def test_the_first_task_has_nothing_to_forget():
     assert Terms(max_forgetting=0.0).verdict(matrix_of(ROWS), 0).is_kept
 

@@ -5,11 +5,12 @@ import torch
 
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.stream import build_stream
+from mambrane.continual.terms import Terms
 from mambrane.core.events import EventLog
 from mambrane.engine.config import EngineConfig
 from mambrane.engine.ranks import Ranks
 from mambrane.models.config import ModelConfig
-from mambrane.run.build import build_model, build_runner, build_task_kind, steps_by_task
+from mambrane.run.build import build_model, build_runner, build_task_kind, steps_by_task, terms_of
 from mambrane.run.config import RunConfig, RunOptions
 from mambrane.run.run import Run
 from mambrane.storage.checkpoint import Checkpoints
@@ -44,6 +45,20 @@ def test_a_task_takes_the_steps_of_its_epochs(run_folder):
     assert [task.num_epochs for task in stream.tasks] == [3, 2]
     assert by_one == [3 * batches[0], 2 * batches[1]]
     assert by_three == [3 * -(-batches[0] // 3), 2 * -(-batches[1] // 3)]
+
+
+@pytest.mark.parametrize(
+    ("continual", "expected"),
+    [
+        ({}, Terms(max_forgetting=0.1, min_gain=0.2)),
+        ({"continual_learning": False}, Terms()),
+        ({"curriculum": "joint"}, Terms(min_gain=0.2)),
+        ({"curriculum": "single-task"}, Terms()),
+    ],
+)
+def test_limits_that_are_said_to_have_no_effect_have_none(continual, expected):
+    settings = {"continual_learning": True, "num_tasks": 2, **continual, "max_forgetting": 0.1, "min_gain": 0.2}
+    assert terms_of(RunConfig(continual=ContinualConfig(**settings))) == expected
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -1,6 +1,7 @@
 """Curricula, orders and reference text through the command line, as a user has them."""
 
 import json
+import shutil
 
 import pytest
 
@@ -44,3 +45,36 @@ def test_a_preset_turns_off_what_keeps_earlier_tasks_where_there_are_none(curric
     assert not config.continual.use_replay
     assert config.plasticity.use_stdp
     assert parse_train(["--preset", "tiny", "--curriculum", "cumulative"]).continual.use_replay
+
+
+@pytest.mark.slow
+def test_the_only_task_of_a_run_is_kept_and_told_when_it_gains_too_little(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MAMBRANE_CACHE", str(tmp_path / "cache"))
+    data = write_domains(tmp_path / "texts")
+    words = f"train {SIZE} --data {data} --num-tasks 1 --epochs 1 --min-gain 100 --output-dir {tmp_path / 'run'}"
+    assert main(words.split()) == 0
+    assert "less than --min-gain 100; it is kept, as it is the only task" in " ".join(capsys.readouterr().out.split())
+    assert len(json.loads((tmp_path / "run" / "matrix.json").read_text())["bits_per_byte"]) == 2
+
+
+@pytest.mark.slow
+def test_single_tasks_begin_with_the_initial_weights_of_the_run_after_a_stop_too(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MAMBRANE_CACHE", str(tmp_path / "cache"))
+    data = write_domains(tmp_path / "texts")
+    assert main(f"train {SIZE} --data {data} --num-tasks 1 --epochs 1 --output-dir {tmp_path / 'first'}".split()) == 0
+    start = (
+        f"train {SIZE} --data {data} --num-tasks 2 --epochs 2 --curriculum single-task --init-from {tmp_path / 'first'}"
+    )
+    whole, stopped = (f"{start} --output-dir {tmp_path / name}".split() for name in ("whole", "stopped"))
+    assert main(whole) == 0
+    assert main([*stopped, "--max-steps", "3"]) == 0
+    assert main(stopped) == 0
+    matrices = [json.loads((tmp_path / name / "matrix.json").read_text()) for name in ("whole", "stopped")]
+    assert matrices[0] == matrices[1]
+    # The weights to begin with are gone while a task is left that needs them.
+    again = [*stopped[:-1], str(tmp_path / "again")]
+    assert main([*again, "--max-steps", "3"]) == 0
+    shutil.rmtree(tmp_path / "first")
+    capsys.readouterr()
+    assert main(again) == 2
+    assert str(tmp_path / "first") in capsys.readouterr().err

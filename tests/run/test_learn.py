@@ -13,6 +13,7 @@ from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog, read_events
 from mambrane.run.later_task import LATER_TASK
 from mambrane.storage.checkpoint import Checkpoints
+from mambrane.storage.checkpoint_files import Checkpoint
 from tests.contract.main_job import newest_weights, train_words, write_domains
 
 SHORT = ("--num-tasks", "2", "--epochs", "2")
@@ -127,7 +128,11 @@ def test_replay_memory_importance_teacher_rates_and_average_go_on(made, taught):
 
 
 def newest_state(run: Path) -> dict:
-    return Checkpoints(run / "checkpoints", keep=2, events=EventLog()).load_newest().parts["extensions"]
+    return newest_checkpoint(run).parts["extensions"]
+
+
+def newest_checkpoint(run: Path) -> Checkpoint:
+    return Checkpoints(run / "checkpoints", keep=2, events=EventLog()).load_newest()
 
 
 def test_a_run_that_was_taught_evaluates_reports_and_resumes_without_any_of_its_text(
@@ -166,6 +171,23 @@ def test_a_lesson_that_was_stopped_is_resumed_by_the_same_words_and_ends_bit_for
     assert newest_weights(run) == newest_weights(taught)
     assert parts_of(run).keys() == parts_of(taught).keys()
     assert mambrane.Run.open(run).matrix.state_dict() == mambrane.Run.open(taught).matrix.state_dict()
+
+
+def test_a_memory_of_a_share_counts_text_that_is_gone_and_a_stop_does_not_change_it(made, run, tmp_path):
+    words = (made / "texts" / "domain2.txt", "--replay-share", "0.5", "--epochs", "1")
+    stopped = shutil.copytree(run, tmp_path / "stopped")
+    assert learn(run, *words) == 0
+    state = newest_checkpoint(run).parts["runner"]
+    assert state["train_tokens"].keys() == {"domain0", "domain1", "domain2"}
+    # Each text is shorter than an epoch, so that all of it is read.
+    sequence_length = mambrane.Run.open(run).config.data.sequence_length
+    assert state["replay_buffer_size"] == round(0.5 * sum(state["train_tokens"].values()) / sequence_length)
+    assert state["replay_buffer_size"] > 0.6 * state["train_tokens"]["domain2"] / sequence_length
+    assert learn(stopped, *words, "--max-steps", STEPS_AT_START + 2) == 0
+    assert learn(stopped, *words) == 0
+    assert newest_weights(stopped) == newest_weights(run)
+    extensions = [name for name in parts_of(run) if name.startswith("extensions")]
+    assert {name: parts_of(stopped)[name] for name in extensions} == {name: parts_of(run)[name] for name in extensions}
 
 
 def test_an_interrupted_lesson_does_not_go_on_with_other_settings(made, run, capsys):

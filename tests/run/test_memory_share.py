@@ -5,9 +5,10 @@ from dataclasses import replace
 import pytest
 
 from mambrane.continual.stream import build_stream, distinct_tokens
+from mambrane.core.errors import UserError
 from mambrane.data.domains import Domain
 from mambrane.data.tokens import TokenFile
-from mambrane.run.memory_share import with_replay_size
+from mambrane.run.memory_share import SAVED_SIZE, with_replay_size
 from mambrane.run.named_settings import config_of
 
 
@@ -48,6 +49,24 @@ def test_a_share_becomes_so_many_sequences_and_none_leaves_the_number(stream):
     )
     by_number = config_of(settings, source="here")
     assert with_replay_size(by_number, stream) == by_number
+
+
+def test_tasks_that_a_checkpoint_knows_go_on_with_the_memory_that_they_began_with(stream):
+    config = config_of({"preset": "tiny", "num_tasks": 2, "replay_share": 0.25}, source="here")
+    assert with_replay_size(config, stream, {SAVED_SIZE: 7}).continual.replay_buffer_size == 7
+    # Checkpoints of before the size was saved.
+    assert with_replay_size(config, stream, {}) == with_replay_size(config, stream)
+
+
+def test_text_that_is_gone_counts_as_long_as_its_length_is_known(stream):
+    config = config_of({"preset": "tiny", "num_tasks": 2, "replay_share": 0.25}, source="here")
+    gone = [replace(each, train=domain("", 0).train) for each in stream.domains]
+    known = [
+        replace(each, known_train_tokens=was.num_train_tokens) for each, was in zip(gone, stream.domains, strict=True)
+    ]
+    assert with_replay_size(config, replace(stream, domains=tuple(known))) == with_replay_size(config, stream)
+    with pytest.raises(UserError, match=r"a text that is gone: long, short"):
+        with_replay_size(config, replace(stream, domains=tuple(gone)))
 
 
 def test_a_number_beside_a_share_is_said_to_do_nothing():
