@@ -3,7 +3,8 @@
     w <- w - strength (w - w_before)            every `interval` applied steps;   w_before: after the last time
 
 so that of the directions of many micro-batches those remain which they share. Strength is 1 - epsilon of the sources.
-Plastic synapses that STDP changes after each step are left to it.
+Plastic synapses that STDP changes after each step are left to it. Behind tasks that were learned without Reptile,
+w_before are the weights as those left them.
 
 Sources: Nichol et al., On First-Order Meta-Learning Algorithms (arXiv 1803.02999); with replay, in the continual
 training of language models: Abbes et al. (arXiv 2508.01908), epsilon 0.1 every 500 steps.
@@ -13,10 +14,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mambrane.continual.config import ContinualConfig
-from mambrane.engine.extensions import StepChange, StepView
+from mambrane.engine.extensions import StepChange, StepView, TakeUpView
 from mambrane.engine.method import Method, Number
 from mambrane.engine.shards import as_pieces, is_piece, own_copies, own_numbers, totals
 
@@ -52,10 +53,13 @@ class Reptile(Method):
         parameters = dict(model.named_parameters())
         self.names = [name for name in parameters if name not in (left_out or set())]
         self._model = model
-        self.before = {name: own_numbers(parameters[name].detach()).clone() for name in self.names}
+        self.before = self._present()
         """What this process holds of the weights after the last retraction, or as they were initially."""
         self.num_steps = 0
         """Applied steps since then."""
+
+    def _present(self) -> dict[str, Tensor]:
+        return {name: own_numbers(self._model.get_parameter(name).detach()).clone() for name in self.names}
 
     @torch.no_grad()
     def after_step(self, view: StepView) -> StepChange:
@@ -76,6 +80,10 @@ class Reptile(Method):
         size = size / sum(parameter.numel() for parameter in parameters)
         return StepChange({"retraction": size}, as_pieces(dict(zip(self.names, after, strict=True)), view.model))
 
+    def take_up(self, view: TakeUpView) -> None:
+        """Begin where the weights are: what was learned without it is no way that it may take back."""
+        self.before, self.num_steps = self._present(), 0
+
     def revocation_point(self) -> Callable[[], None]:
         """Return what brings the weights of the last time and the count back; a retraction makes new ones."""
         before, num_steps = self.before, self.num_steps
@@ -90,9 +98,15 @@ class Reptile(Method):
         return {"before": as_pieces(self.before, self._model), "num_steps": self.num_steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take them back; raises ValueError when they belong to another model."""
-        shapes = {name: tensor.shape for name, tensor in state["before"].items()}
-        if shapes != {name: self._model.get_parameter(name).shape for name in self.names}:
+        """Take them back; a weight that was left to STDP until now starts where it is.
+
+        Raises:
+            ValueError: they belong to another model.
+        """
+        shapes = {name: parameter.shape for name, parameter in self._model.named_parameters()}
+        saved = state["before"]
+        if any(shapes.get(name) != tensor.shape for name, tensor in saved.items()):
             raise ValueError("the saved weights before the last retraction are those of another model")
-        self.before = own_copies({name: state["before"][name] for name in self.names}, self._model)
+        known = {name: saved[name] for name in self.names if name in saved}
+        self.before = self._present() | own_copies(known, self._model)
         self.num_steps = state["num_steps"]

@@ -8,7 +8,7 @@ from torch import nn
 
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.reptile import Reptile
-from mambrane.engine.extensions import StepView
+from mambrane.engine.extensions import Extensions, StepView, TakeUpView
 from mambrane.run.methods import methods_of
 from mambrane.run.named_settings import config_of
 from mambrane.storage.state_files import decode_state, encode_state
@@ -71,6 +71,34 @@ def test_the_state_of_another_model_is_refused():
     reptile = Reptile(CONFIG, linear())
     with pytest.raises(ValueError, match="another model"):
         reptile.load_state_dict(Reptile(CONFIG, nn.Linear(3, 1)).state_dict())
+
+
+@pytest.mark.parametrize("was_there_before", [False, True])
+def test_what_was_learned_without_it_is_not_taken_back(was_there_before):
+    model = linear()
+    reptile = Reptile(CONFIG, model)
+    run(model, reptile, [0.5] * 4)
+    parked = {"reptile": reptile.state_dict()} if was_there_before else {}
+    later = Reptile(CONFIG, model)
+    model.weight.data.fill_(9.0)
+    Extensions.of(later).take_up({}, parked, TakeUpView(model, 2, end_of_text=0, device=torch.device("cpu")))
+    assert run(model, later, [1.0] * 3) == pytest.approx([10.0, 11.0, 9.75])
+
+
+@pytest.mark.parametrize("turned_on", [False, True])
+def test_stdp_may_be_turned_on_or_off_beside_it(build_model, turned_on):
+    model = build_model()
+    synapses = model.plastic_synapses()
+    before, after = (
+        Reptile(CONFIG, model, set(synapses) if with_stdp else set()) for with_stdp in (not turned_on, turned_on)
+    )
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(1.0)
+    after.load_state_dict(decode_state(*encode_state(before.state_dict(), copy=True)))
+    assert after.before.keys() == set(after.names)
+    for name, weight in after.before.items():
+        assert torch.equal(weight, model.get_parameter(name) if name in synapses else before.before[name])
 
 
 def test_a_setting_turns_it_on_and_synapses_of_stdp_are_left_to_it(build_model):
