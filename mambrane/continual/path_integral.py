@@ -28,6 +28,8 @@ class PathIntegral:
         self.path: dict[str, Tensor] = {}
         self.start = _weights(model)
         """Weights at the beginning of the task."""
+        self._end: dict[str, Tensor] = {}
+        """Weights at the end of the path, where others have taken their place since."""
         self._previous: dict[str, Tensor] = {}
         """Weights at the last call."""
         self._gradients: dict[str, Tensor] = {}
@@ -42,15 +44,22 @@ class PathIntegral:
         self._previous = {name: _weight(model, name).clone() for name in self._gradients}
 
     @torch.no_grad()
+    def close(self, model: nn.Module) -> None:
+        """End the path here, before other weights are put in the place of these: no gradient led there."""
+        self._walk(model)
+        self._end, self._previous, self._gradients = _weights(model), {}, {}
+
+    @torch.no_grad()
     def finish(self, model: nn.Module) -> dict[str, Tensor]:
         """Return the importance of each weight that was trained, and begin a new path."""
         self._walk(model)
         weights = _weights(model)
+        end = self._end or weights
         importance = {
-            name: path.clamp(min=0.0) / ((weights[name] - self.start[name]).square() + DAMPING)
+            name: path.clamp(min=0.0) / ((end[name] - self.start[name]).square() + DAMPING)
             for name, path in self.path.items()
         }
-        self.start, self.path, self._previous, self._gradients = weights, {}, {}, {}
+        self.start, self.path, self._end, self._previous, self._gradients = weights, {}, {}, {}, {}
         return importance
 
     def _walk(self, model: nn.Module) -> None:

@@ -4,17 +4,33 @@
     it is at rest         when no epoch of the last `patience` ones was better than the best before them
 
 The weights of the best epoch, and their average if there is one, are put back when the task ends; what else training
-changed (moments, memory, traces) goes on from where it is.
+changed (moments, memory, traces) goes on from where it is. An extension that measures the way of the weights from step
+to step is told before (`PutBackWatcher`): the jump back is no step.
 Source: Prechelt, Early Stopping - But When?, 1998, criterion UP, with epochs for strips.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from mambrane.continual.measure import Measure
+from mambrane.engine.extensions import Extension
 from mambrane.engine.trainer import Trainer
+
+
+@runtime_checkable
+class PutBackWatcher(Extension, Protocol):
+    """Measures the way of the weights over more than one step; not required of an extension."""
+
+    def before_put_back(self, weights: Mapping[str, Tensor]) -> None:
+        """Close what is measured at the model's weights as they are, and go on from other ones.
+
+        Args:
+            weights: what the model is about to be given, by the names of its state.
+        """
+        ...
 
 
 class Patience:
@@ -70,6 +86,9 @@ class Patience:
         """Give the model the best weights; returns whether they are others than it has."""
         if not self._weights or self.best_epoch == self.num_measured:
             return False
+        for extension in trainer.extensions.by_name().values():
+            if isinstance(extension, PutBackWatcher):
+                extension.before_put_back(self._weights)
         trainer.model.load_state_dict(self._weights)
         if trainer.ema is not None:
             for name, tensor in self._average.items():

@@ -15,6 +15,7 @@ method: moving every weight by d costs about strength / 2 d^2 times the number o
 Source of the online form with one anchor and a decay: Schwarz et al., Progress and Compress (arXiv 1805.06370).
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -105,6 +106,11 @@ class Regularizer(Method):
         self.anchor = {name: own_numbers(parameters[name].detach()).clone() for name in self.importance}
         if self.path is not None:
             self.path = PathIntegral(self.model)
+
+    def before_put_back(self, weights: Mapping[str, Tensor]) -> None:
+        """End the path at the weights as they are: importance is that of the steps, and the jump is none."""
+        if self.path is not None:
+            self.path.close(self.model)
 
     def _estimate(self, view: BoundaryView) -> dict[str, Tensor]:
         if self.path is not None:

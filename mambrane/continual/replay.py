@@ -16,12 +16,11 @@ With the source "generated" no text is stored: when a task begins, the model as 
 itself (own_text_writing.py), which stand for that task from then on, in a buffer of their own whose shares shrink as
 those of the stored ones. With "both", each buffer has half of the room and is drawn from in proportion to its weights.
 
-The loss of a sequence is what it cost in the last applied step that it was part of, if that was finite.
-
-reservoir.py says which sequence enters where, with the sources; replay_clocks.py when rows are due.
+The loss of a sequence is what it cost in the last applied step that it was part of, if that was finite. reservoir.py
+says which sequence enters where, with the sources; replay_clocks.py when rows are due.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -96,8 +95,7 @@ class Replay(Method):
         self.rows_seen: float = 0
         """Rows of micro-batches mixed since there are earlier tasks, each times the pace at which time went."""
         self.rows_replayed = 0
-        self._rows_since_step = 0
-        self._replayed_since_step = 0
+        self._rows_since_step = self._replayed_since_step = 0
         self._seen = SeenLosses()
         self._generator = make_generator(seed, "replay")
 
@@ -127,9 +125,8 @@ class Replay(Method):
 
     def term(self, model: nn.Module, output: ModelOutput, batch: MicroBatch) -> Tensor | None:
         """Add nothing; look at the loss of each sequence. A micro-batch that runs again is seen as it ran last."""
-        if self.config.replay_strategy != "importance":
-            return None
-        self._seen.look(self.buffer.fingerprints_of(batch), output, batch)
+        if self.config.replay_strategy == "importance":
+            self._seen.look(self.buffer.fingerprints_of(batch), output, batch)
         return None
 
     def after_step(self, view: StepView) -> StepChange:
@@ -172,6 +169,11 @@ class Replay(Method):
     def take_up(self, view: TakeUpView) -> None:
         """Remember from the next task on; the tasks before were not seen."""
         self._begin_task(view.num_learned)
+        self.clock.forget_weights()
+
+    def before_put_back(self, weights: Mapping[str, Tensor]) -> None:
+        """Let the way to these weights be no update."""
+        self.clock.forget_weights()
 
     def _begin_task(self, index: int) -> None:
         self.task_index = index
@@ -211,14 +213,13 @@ class Replay(Method):
     def _weights(self, buffer: ReplayBuffer | None = None) -> Tensor:
         """Return how likely each index is to be drawn, up to a factor; 0 for the task that is being learned."""
         buffer = buffer or self.buffer
-        tasks, losses = buffer.tasks, buffer.losses
         if self.config.replay_strategy == "balanced":
-            tasks_N = tasks.numpy()
+            tasks_N = buffer.tasks.numpy()
             return torch.from_numpy((tasks_N < self.task_index) / np.bincount(tasks_N).astype(np.float32)[tasks_N])
-        is_earlier = (tasks < self.task_index).float()
+        is_earlier = (buffer.tasks < self.task_index).float()
         if self.config.replay_strategy == "importance":
             # A sequence without a known loss counts as an average one; a loss of zero would never be seen again.
-            is_known = losses.isfinite()
+            losses, is_known = buffer.losses, buffer.losses.isfinite()
             average = losses[is_known].mean() if is_known.any() else torch.ones(())
             return is_earlier * torch.where(is_known, losses, average).clamp(min=1e-6)
         return is_earlier
@@ -259,8 +260,7 @@ class Replay(Method):
     def state_dict(self) -> dict[str, Any]:
         """Return the buffer, every counter and the generator."""
         written = {"written": self.written.state_dict()} if self.written.capacity else {}
-        clock = {"clock": self.clock.state_dict()}
-        return {"buffer": self.buffer.state_dict(), **written, **clock, **self._counts()}
+        return {"buffer": self.buffer.state_dict(), **written, "clock": self.clock.state_dict(), **self._counts()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take them back; a memory that is larger than this one's room gives up sequences, the largest task first."""

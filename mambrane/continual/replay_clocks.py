@@ -37,6 +37,9 @@ class StepClock:
     def begin_task(self) -> None:
         """Note nothing."""
 
+    def forget_weights(self) -> None:
+        """Forget nothing: it knows no weights."""
+
     def state_dict(self) -> dict[str, Any]:
         """Return nothing."""
         return {}
@@ -63,6 +66,9 @@ class TaskClock:
     def begin_task(self) -> None:
         """Start anew."""
         self.progress = 0.0
+
+    def forget_weights(self) -> None:
+        """Forget nothing: it knows no weights."""
 
     def state_dict(self) -> dict[str, Any]:
         """Return the progress."""
@@ -95,6 +101,10 @@ class UpdateClock:
 
     def begin_task(self) -> None:
         """Go on: weights are where they were."""
+
+    def forget_weights(self) -> None:
+        """Measure from the next applied step on: a way that no step of this run has gone is no update."""
+        self.before = {}
 
     @torch.no_grad()
     def tick(self, model: nn.Module) -> None:

@@ -10,7 +10,7 @@ Sources: Nichol et al., On First-Order Meta-Learning Algorithms (arXiv 1803.0299
 training of language models: Abbes et al. (arXiv 2508.01908), epsilon 0.1 every 500 steps.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -83,6 +83,10 @@ class Reptile(Method):
     def take_up(self, view: TakeUpView) -> None:
         """Begin where the weights are: what was learned without it is no way that it may take back."""
         self.before, self.num_steps = self._present(), 0
+
+    def before_put_back(self, weights: Mapping[str, Tensor]) -> None:
+        """Begin at the weights that are put back, so that the next retraction does not lead to those given up."""
+        self.before, self.num_steps = own_copies({name: weights[name] for name in self.names}, self._model), 0
 
     def revocation_point(self) -> Callable[[], None]:
         """Return what brings the weights of the last time and the count back; a retraction makes new ones."""

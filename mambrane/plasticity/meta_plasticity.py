@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mambrane.engine.extensions import BoundaryView, StepChange, StepView
+from mambrane.engine.extensions import BoundaryView, StepChange, StepView, TakeUpView
 from mambrane.engine.method import Method, Number
 from mambrane.engine.shards import as_piece, is_piece, own_numbers, piece_of, totals, whole
 from mambrane.ops.update_gate import hold_back_, note_usage_
@@ -125,6 +125,10 @@ class MetaPlasticity(Method):
         self.anchor_W = _end_to_end(dict(view.model.named_parameters()))
         self._gated = [name for name in self._shapes if name in used or name in self._gated]
         self._prepare_gate()
+
+    def take_up(self, view: TakeUpView) -> None:
+        """Anchor the weights as they are now, so that the way back through what was learned without it is not free."""
+        self.anchor_W = _end_to_end(dict(view.model.named_parameters()))
 
     def _prepare_gate(self) -> None:
         """Work out 1 - f, which stays the same until the next boundary."""

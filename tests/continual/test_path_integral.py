@@ -48,6 +48,17 @@ def test_a_new_task_starts_a_new_path():
     torch.testing.assert_close(path.finish(model)["weight"], torch.tensor([[0.1 / (0.01 + DAMPING)]]))
 
 
+def test_a_jump_to_other_weights_behind_a_path_that_is_closed_is_no_part_of_it():
+    model = model_at(1.0)
+    path = PathIntegral(model)
+    take_step(model, path, [2.0], [-0.5])
+    path.close(model)
+    model.weight.data.fill_(7.0)
+    torch.testing.assert_close(path.finish(model)["weight"], torch.tensor([[1.0 / (0.25 + DAMPING)]]))
+    take_step(model, path, [1.0], [-0.1])
+    torch.testing.assert_close(path.finish(model)["weight"], torch.tensor([[0.1 / (0.01 + DAMPING)]]))
+
+
 def test_a_step_that_was_skipped_adds_nothing():
     model = model_at(1.0, 1.0)
     path = PathIntegral(model)

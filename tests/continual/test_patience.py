@@ -5,6 +5,7 @@ import torch
 
 from mambrane.continual.measure import BITS_PER_BYTE
 from mambrane.continual.patience import Patience
+from tests.continual.beside_replay import TwoTasks, config_with
 from tests.engine.tiny_training import make_trainer
 
 
@@ -44,6 +45,41 @@ def test_the_best_weights_are_put_back_where_others_came_after_them():
     patience.begin_task()
     noted(patience, trainer, [3.0])
     assert not patience.put_back(trainer)
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_the_jump_back_is_no_step_to_what_measures_the_way_of_the_weights(build_model, is_restarted):
+    config = config_with(
+        continual_learning=True,
+        regularizer="si",
+        regularizer_strength=0.1,
+        replay_timing="updates",
+        reptile_strength=0.5,
+        reptile_interval=4,
+    )
+    run, without = (TwoTasks(build_model, config).second_task(2) for _ in range(2))
+    patience = Patience(1)
+    patience.note(1.0, BITS_PER_BYTE, run.trainer)
+    best = run.weights()
+    for each in (run, without):
+        each.second_task(3, begins=False)
+    patience.note(2.0, BITS_PER_BYTE, run.trainer)
+    if is_restarted:
+        saved, noted_until_now = run.saved(), patience.state_dict()
+        run, patience = TwoTasks(build_model, config).load(saved), Patience(1)
+        patience.load_state_dict(noted_until_now)
+    assert patience.put_back(run.trainer)
+    for each in (run, without):
+        each.trainer.end_task(each.loaders[1], 0)
+    regularizer, replay, reptile = (run.extensions.by_name()[name] for name in ("regularizer", "replay", "reptile"))
+    steps_alone = without.extensions.by_name()["regularizer"]
+    assert all(torch.equal(regularizer.importance[name], each) for name, each in steps_alone.importance.items())
+    for beginning in (regularizer.anchor, regularizer.path.start, reptile.before):
+        assert all(torch.equal(weight, best[name]) for name, weight in beginning.items())
+    updates = replay.clock.count
+    run.trainer.begin_task(1)
+    next(run.trainer.steps(run.loaders[1]))
+    assert replay.clock.count == updates
 
 
 def test_it_survives_a_restart():

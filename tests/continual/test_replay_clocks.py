@@ -1,13 +1,15 @@
 """Claims about what tells the time by which replay is due, and about replay that keeps pace with the weights."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
 
+from mambrane.continual.replay import Replay
 from mambrane.continual.replay_clocks import UpdateClock
-from mambrane.engine.extensions import StepView
+from mambrane.engine.extensions import Extensions, StepView, TakeUpView
 from mambrane.storage.state_files import decode_state, encode_state
 from tests.continual.beside_replay import TwoTasks, config_with, ends_of_a_run_that_is_left, same
 
@@ -38,6 +40,29 @@ def test_a_clock_that_was_saved_goes_on():
     for each in (clock, again):
         each.tick(model)
     assert clock.pace == again.pace != 1.0
+
+
+def put_back(replay: Replay, model: nn.Module) -> None:
+    replay.before_put_back(model.state_dict())
+
+
+def take_up(replay: Replay, model: nn.Module) -> None:
+    view = TakeUpView(model, 1, end_of_text=0, device=torch.device("cpu"))
+    Extensions.of(replay).take_up({}, {"replay": replay.state_dict()}, view)
+
+
+@pytest.mark.parametrize("happens", [put_back, take_up])
+def test_a_way_that_no_step_has_gone_is_no_update(build_model, happens: Callable):
+    run = TwoTasks(build_model, config_with(replay_timing="updates")).first_task()
+    replay = run.extensions.by_name()["replay"]
+    last, count = replay.clock.last, replay.clock.count
+    happens(replay, run.model)
+    for way, updates in ((100.0, 0), (1.0, 1)):
+        with torch.no_grad():
+            run.model.embedding.weight.add_(way)
+        replay.clock.tick(run.model)
+        assert replay.clock.count == count + updates
+    assert replay.clock.last == pytest.approx(run.model.embedding.weight.numel() ** 0.5, rel=1e-3) != last
 
 
 def test_more_is_replayed_after_large_updates_and_in_all_as_far_as_the_weights_moved(build_model):

@@ -85,6 +85,15 @@ def test_what_was_learned_without_it_is_not_taken_back(was_there_before):
     assert run(model, later, [1.0] * 3) == pytest.approx([10.0, 11.0, 9.75])
 
 
+def test_weights_that_are_put_back_are_where_the_next_way_begins():
+    model = linear()
+    reptile = Reptile(CONFIG, model)
+    run(model, reptile, [1.0] * 5)
+    reptile.before_put_back({"weight": torch.full((1, 2), 2.0)})
+    model.weight.data.fill_(2.0)
+    assert run(model, reptile, [1.0] * 3) == pytest.approx([3.0, 4.0, 2.75])
+
+
 @pytest.mark.parametrize("turned_on", [False, True])
 def test_stdp_may_be_turned_on_or_off_beside_it(build_model, turned_on):
     model = build_model()

@@ -10,7 +10,7 @@ from torch import nn
 from mambrane.core.events import EventLog
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.config import EngineConfig
-from mambrane.engine.extensions import BoundaryView, Extensions, StepView
+from mambrane.engine.extensions import BoundaryView, Extensions, StepView, TakeUpView
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
 from mambrane.plasticity.config import PlasticityConfig
@@ -56,6 +56,17 @@ def test_moves_away_from_the_anchor_are_scaled_by_importance_and_the_way_back_is
     assert gated(meta, [0.8, 0.8], [0.7, 0.7]) == pytest.approx([0.8 - 0.1 * f[0], 0.8 - 0.1 * f[1]])
     assert gated(meta, [1.2, 0.8], [1.1, 0.9]) == pytest.approx([1.1, 0.9])
     assert gated(meta, [1.0, 1.0], [1.1, 0.9]) == pytest.approx([1.0 + 0.1 * f[0], 1.0 - 0.1 * f[1]])
+
+
+def test_behind_a_task_learned_without_it_the_anchor_is_where_that_task_ended():
+    model, meta = one_weight()
+    later = MetaPlasticity(CONFIG, model)
+    model.weight.data.fill_(2.0)
+    parked = {"meta_plasticity": meta.state_dict()}
+    Extensions.of(later).take_up({}, parked, TakeUpView(model, 2, end_of_text=0, device=CPU))
+    f = [1 / (1 + 3.0 * 1.5), 1 / (1 + 3.0 * 0.5)]
+    assert gated(later, [2.0, 2.0], [1.9, 2.1]) == pytest.approx([2.0 - 0.1 * f[0], 2.0 + 0.1 * f[1]])
+    assert gated(later, [1.9, 2.1], [2.0, 2.0]) == pytest.approx([2.0, 2.0])
 
 
 def test_mean_plasticity_is_the_mean_of_the_gate():
