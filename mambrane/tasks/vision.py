@@ -67,7 +67,7 @@ class Kind:
             sequence_length=self._data.sequence_length,
             batch_size=self._data.batch_size,
             seed=self._seed,
-            name=task.name,
+            name=task.order_name,
             epoch_tokens=task.epoch_tokens(self._data.epoch_tokens),
             are_records=True,
         )

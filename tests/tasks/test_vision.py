@@ -67,6 +67,17 @@ def test_a_position_in_the_images_is_taken_up_again(config, domains):
     assert torch.equal(torch.cat(rest), torch.cat(whole[1:]))
 
 
+def test_a_later_visit_reads_the_images_in_another_order_and_the_first_in_that_of_its_name(config, domains):
+    def images_of(**task):
+        loader = kind_of(config).make_loader(replace(task_of(domains[0]), **task))
+        return torch.cat([batch.inputs_BT for batch in loader.epoch_batches()]).tolist()
+
+    first, again = images_of(visit=0), images_of(visit=1)
+    assert first != again
+    assert sorted(first) == sorted(again)
+    assert again == images_of(name="task/1")
+
+
 def test_a_length_that_is_not_that_of_an_image_is_refused_with_the_right_one(config, domains):
     with pytest.raises(UserError) as error:
         kind_of(replace(config, sequence_length=8)).make_loader(task_of(domains[0]))
