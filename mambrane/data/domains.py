@@ -121,8 +121,8 @@ def read_texts(config: DataConfig, cache_dir: Path, events: EventLog, num_domain
     Args:
         config: what to read and how to split it.
         cache_dir: folder for texts.
-        events: receives "file_skipped", "domains_left_out", "text_read" (not when the cache holds the text) and
-            "cache_damaged" (with a `message`).
+        events: receives "file_skipped", "domains_left_out", "classes_left_out" (of images), "text_read" (not when the
+            cache holds the text) and "cache_damaged" (with a `message`).
         num_domains: domains wanted, None for all there are.
 
     Raises:

@@ -5,9 +5,12 @@
     --scenario domain        a task's classes are 0, 1, ...: the same labels in each task
     --scenario class         a label is its class: the labels grow with the tasks
 
-A task has --classes-per-task classes, in the order of their numbers. Labels are bytes that images hardly hold, those of
-most changes between 0 and 1. Sources of the scenarios: Hsu et al., Re-evaluating Continual Learning Scenarios
-(arXiv 1810.12488); van de Ven and Tolias (arXiv 1904.07734).
+A task has --classes-per-task classes, in the order of their numbers. Where --max-domain-bytes or --max-heldout-bytes
+leaves images out, each class keeps the part that it has of all, spread over the whole set. Labels are bytes that images
+hardly hold, those of most changes between 0 and 1.
+
+Sources of the scenarios: Hsu et al., Re-evaluating Continual Learning Scenarios (arXiv 1810.12488); van de Ven and
+Tolias (arXiv 1904.07734).
 """
 
 import io
@@ -30,7 +33,7 @@ from mambrane.data.image_tokens import elements_of, tokens_of
 from mambrane.data.images import ImageSet, LabelledImages, read_image_set, stamp_of
 from mambrane.storage.atomic_files import FileRecord, write_new_file
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 def label_bytes(num_labels: int) -> list[int]:
@@ -73,6 +76,13 @@ def image_corpora(
 ) -> list[Corpus]:
     """Return the images of the first `num_domains` tasks (None: all), as text of bytes with its own split.
 
+    Args:
+        config: what to read.
+        cache_dir: folder for the images as text.
+        events: receives "classes_left_out", "domains_left_out" and what the cache has to say.
+        num_domains: tasks wanted.
+        order: places of all tasks, in the order in which they are learned; left out: as they are.
+
     Raises:
         UserError: there is another number of places than one, the images cannot be read, or there are too few tasks.
     """
@@ -86,11 +96,16 @@ def image_corpora(
             wanted=f"{num_domains}",
             way_out=f"--num-tasks {len(tasks)}, or fewer --classes-per-task",
         )
+    left_over = list(range(len(tasks) * config.classes_per_task, images.num_classes))
+    if left_over:
+        events.emit("classes_left_out", data=images.name, classes=left_over, classes_per_task=config.classes_per_task)
+    if num_domains is not None and num_domains < len(tasks):
+        events.emit("domains_left_out", names=[_task_name(images, tasks[place]) for place in order[num_domains:]])
     stamp = [FORMAT_VERSION, stamp_of(location), config.image_tokens, config.scenario, config.max_domain_bytes]
     corpora = []
     for place in order[:num_domains]:
         classes = tasks[place]
-        name = f"{images.name}-{'-'.join(map(str, classes))}"
+        name = _task_name(images, classes)
         corpora.append(
             obtain_folder(
                 cache_dir / "images" / hash_of([*stamp, config.max_heldout_bytes, classes]),
@@ -106,7 +121,11 @@ def image_corpora(
 def task_names(config: DataConfig) -> list[str]:
     """Return the names of the tasks, in the order of their classes."""
     images = read_image_set(_location(config))
-    return [f"{images.name}-{'-'.join(map(str, classes))}" for classes in _tasks_of(images, config)]
+    return [_task_name(images, classes) for classes in _tasks_of(images, config)]
+
+
+def _task_name(images: ImageSet, classes: Sequence[int]) -> str:
+    return f"{images.name}-{'-'.join(map(str, classes))}"
 
 
 def _location(config: DataConfig) -> str:
@@ -132,7 +151,10 @@ def _encoded(images: np.ndarray, config: DataConfig) -> np.ndarray:
     return tokens_of(elements_of(torch.tensor(images), kind), kind).numpy()
 
 
-def _documents(split: LabelledImages, classes: tuple[int, ...], config: DataConfig, max_bytes: int) -> list[bytes]:
+def _documents(
+    split: LabelledImages, classes: tuple[int, ...], config: DataConfig, max_bytes: int
+) -> tuple[list[bytes], int]:
+    """Return the images of these classes as documents, as many as the limit allows, and the bytes of all there are."""
     is_chosen = np.isin(split.labels, classes)
     images, labels = _encoded(split.images[is_chosen], config), split.labels[is_chosen].astype(np.int64)
     if config.scenario == "domain":
@@ -140,7 +162,17 @@ def _documents(split: LabelledImages, classes: tuple[int, ...], config: DataConf
     written = np.array(label_bytes(256), dtype=np.uint8)[labels]
     rows = np.concatenate([images, written[:, None]], axis=1)
     most = len(rows) if max_bytes == 0 else max(2, max_bytes // rows.shape[1])
-    return [row.tobytes() for row in rows[:most]]
+    chosen = rows if most >= len(rows) else rows[_spread(labels, most)]
+    return [row.tobytes() for row in chosen], rows.size
+
+
+def _spread(labels_N: np.ndarray, number: int) -> np.ndarray:
+    """Return the places of so many images, in their order: of each class its part, evenly spaced among its images.
+
+    Sets may be sorted by class, or have their classes in turns: the first images, or each tenth, may be of one class.
+    """
+    by_class_N = np.argsort(labels_N, kind="stable")
+    return np.sort(by_class_N[np.arange(number) * len(labels_N) // number])
 
 
 def _open(folder: Path) -> Corpus:
@@ -150,30 +182,30 @@ def _open(folder: Path) -> Corpus:
 def _write(
     folder: Path, *, name: str, images: ImageSet, classes: tuple[int, ...], config: DataConfig
 ) -> dict[str, FileRecord]:
-    splits = {
-        "train": _documents(images.train, classes, config, config.max_domain_bytes),
-        "heldout": _documents(images.heldout, classes, config, config.max_heldout_bytes),
-    }
+    train, train_bytes_there = _documents(images.train, classes, config, config.max_domain_bytes)
+    heldout, heldout_bytes_there = _documents(images.heldout, classes, config, config.max_heldout_bytes)
+    splits = {"train": train, "heldout": heldout}
     empty = [split for split, documents in splits.items() if not documents]
     if empty:
         raise UserError(f"{name}: no image of these classes ({empty[0]})", wanted="some", way_out="check the labels")
-    everything = [*splits["train"], *splits["heldout"]]
+    everything = [*train, *heldout]
     starts = np.cumsum([0, *map(len, everything)])[:-1]
     positions = np.stack([starts, [len(document) for document in everything]], axis=1).astype(np.int64)
     num_labels = config.classes_per_task if config.scenario == "domain" else images.num_classes
     arrays = {
         "read": positions,
-        "train": positions[: len(splits["train"])],
-        "heldout": positions[len(splits["train"]) :],
+        "train": positions[: len(train)],
+        "heldout": positions[len(train) :],
         # Images are not compared by lines: equal rows of pixels mean nothing.
         "lines": np.empty(0, dtype="<u8"),
         "passages": np.empty(0, dtype="<u8"),
     }
     record: dict[str, Any] = {
         "name": name,
-        "bytes_there": sum(map(len, everything)),
-        "bytes_read": sum(map(len, everything)),
-        "heldout_bytes_left_out": 0,
+        "bytes_there": train_bytes_there + heldout_bytes_there,
+        "bytes_read": sum(map(len, train)) + heldout_bytes_there,
+        "is_capped": sum(map(len, train)) < train_bytes_there,
+        "heldout_bytes_left_out": heldout_bytes_there - sum(map(len, heldout)),
         **{split: _split_record(documents) for split, documents in splits.items()},
         "files": [],
         "labels": label_bytes(num_labels),

@@ -29,6 +29,7 @@ KINDS: dict[str, dict[str, str]] = {
         "file_skipped": "A file, or `count` files of one kind, was passed over, and why.",
         "domain": "A domain as it is learned: bytes, documents and tokens of each split, and its hashes.",
         "domains_left_out": "Domains behind the last task: nothing learns them.",
+        "classes_left_out": "Classes of images that fill no task (--classes-per-task): nothing learns them.",
         "text_left_out": "Text that is neither learned nor measured on, in bytes, and why.",
         "heldout_text_repeats_training_text": "Held-out lines that stand in the training text too.",
         "heldout_text_not_kept": "Held-out text of which the run's folder has no copy.",

@@ -28,6 +28,10 @@ WARNINGS: dict[str, Words] = {
     "listener_failed": lambda e: e["message"],
     "file_skipped": skipped_file,
     "domains_left_out": lambda e: f"text that no task learns: {', '.join(map(formatting.visible, e['names']))}",
+    "classes_left_out": lambda e: (
+        f"classes of {formatting.visible(e['data'])} that no task learns: {', '.join(map(str, e['classes']))} "
+        f"(--classes-per-task {e['classes_per_task']})"
+    ),
     "tokenizer_smaller_than_asked": lambda e: (
         f"the text gives {e['vocab_size']:,} tokens in place of the {e['asked']:,} that --tokenizer asks for"
     ),

@@ -23,6 +23,14 @@ def corpora_of(config, tmp_path, num_domains=None):
     return image_corpora(config, tmp_path / "cache", EventLog(), num_domains)
 
 
+def loaded(config, tmp_path, num_domains=None):
+    """Return the domains, and by its kind what was said last."""
+    events, said = EventLog(), {}
+    events.listeners.append(lambda event: said.update({event["event"]: {**event}}))
+    _, domains = load_domains(config, tmp_path / "cache", events, num_domains)
+    return domains, {kind: {k: v for k, v in e.items() if k not in ("event", "time_s")} for kind, e in said.items()}
+
+
 def test_a_task_has_the_images_of_its_classes_and_no_others(config, tmp_path):
     first, second = corpora_of(config, tmp_path)
     assert [corpus.name for corpus in (first, second)] == ["shapes-0-1", "shapes-2-3"]
@@ -67,9 +75,55 @@ def test_the_labels_of_a_task_are_those_of_the_scenario(config, tmp_path, scenar
     assert [len(corpus.record["labels"]) for corpus in corpora] == ([2, 2] if scenario == "domain" else [4, 4])
 
 
-def test_classes_that_fill_no_task_are_left_out(config):
-    assert num_image_tasks(replace(config, classes_per_task=3)) == 1
-    assert task_names(replace(config, classes_per_task=4)) == ["shapes-0-1-2-3"]
+def test_classes_that_fill_no_task_are_left_out_and_said(config, tmp_path):
+    few = replace(config, classes_per_task=3)
+    assert num_image_tasks(few) == 1
+    _, said = loaded(few, tmp_path)
+    assert said["classes_left_out"] == {"data": "shapes", "classes": [3], "classes_per_task": 3}
+    whole = replace(config, classes_per_task=4)
+    assert task_names(whole) == ["shapes-0-1-2-3"]
+    assert "classes_left_out" not in loaded(whole, tmp_path)[1]
+
+
+def test_tasks_behind_the_last_are_said(config, tmp_path):
+    first_is_last = replace(config, task_order=("2",))
+    assert loaded(first_is_last, tmp_path, 1)[1]["domains_left_out"] == {"names": ["shapes-0-1"]}
+    assert "domains_left_out" not in loaded(config, tmp_path, 2)[1]
+
+
+@pytest.mark.parametrize("labels", [np.repeat([0, 1], 30), np.tile([0, 1], 30), np.repeat([0, 1], [15, 45])])
+def test_a_limit_leaves_each_class_its_part_of_the_images_from_all_of_the_set(tmp_path, labels):
+    images = np.arange(60 * 4).reshape(60, 2, 2)
+    for split in ("train", "t10k"):
+        write_split(tmp_path, split, images, labels)
+    config = DataConfig(data=(str(tmp_path),), image_tokens="pixels", max_domain_bytes=20 * 5, max_heldout_bytes=4 * 5)
+    (corpus,) = corpora_of(config, tmp_path)
+    for split, number in (("train", 20), ("heldout", 4)):
+        documents = list(corpus.documents(split))
+        ones = sum(document[-1] == label_bytes(2)[1] for document in documents)
+        assert (len(documents), ones) == (number, number * labels.sum() / len(labels))
+    places = [document[0] // 4 for document in corpus.documents("train")]
+    assert places == sorted(set(places))
+    for label in (0, 1):
+        of_label = np.flatnonzero(labels == label)
+        chosen = np.searchsorted(of_label, [place for place in places if labels[place] == label])
+        assert (chosen == np.arange(len(chosen)) * 3).all()
+
+
+def test_images_that_a_limit_leaves_out_are_said_in_bytes(config, tmp_path):
+    (first, _), said = loaded(replace(config, max_domain_bytes=3 * 5, max_heldout_bytes=3 * 2), tmp_path)
+    assert (first.bytes_there, first.bytes_read) == (3 * (24 + 8), 3 * (5 + 8))
+    words = said["text_left_out"]["message"]
+    assert "39 of 96 bytes of shapes-0-1 are read (--max-domain-bytes 15; 0 reads all)" in words
+    assert "18 held-out bytes of shapes-0-1 are not evaluated on (--max-heldout-bytes 6; 0 uses all)" in words
+
+
+def test_a_limit_that_leaves_nothing_out_changes_nothing(config, tmp_path):
+    high = replace(config, max_domain_bytes=3 * 24, max_heldout_bytes=3 * 8)
+    (without, said), (within, also_said) = (loaded(each, tmp_path) for each in (config, high))
+    assert [domain.content_hash for domain in within] == [domain.content_hash for domain in without]
+    assert all(domain.bytes_read == domain.bytes_there == 3 * (24 + 8) for domain in within)
+    assert "text_left_out" not in said | also_said
 
 
 def test_order_number_and_caps_are_those_of_text(config, tmp_path):

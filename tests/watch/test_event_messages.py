@@ -24,6 +24,8 @@ def test_every_event_that_the_program_emits_has_words_or_is_known_to_need_none()
 def test_a_warning_names_what_it_warns_of_and_other_events_warn_of_nothing():
     event = {"event": "file_skipped", "path": "a\tb.txt", "count": 3, "reason": "it is no text"}
     assert warning_of(event) == "a    b.txt and 2 more passed over: it is no text"
+    event = {"event": "classes_left_out", "data": "mnist", "classes": [8, 9], "classes_per_task": 4}
+    assert warning_of(event) == "classes of mnist that no task learns: 8, 9 (--classes-per-task 4)"
     assert warning_of({"event": "step"}) is None
 
 
