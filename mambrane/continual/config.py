@@ -70,7 +70,7 @@ class ContinualConfig:
     regularizer_decay: Annotated[Ratio, _REGULARIZER] = 0.9
     """Part of the earlier tasks' importance kept at each task."""
     fisher_sequences: Annotated[Count, _REGULARIZER, _ESTIMATE] = 64
-    """Training sequences from which ewc and mas estimate the importance of each weight."""
+    """Training sequences from which ewc, mas and isi-cv estimate the importance of each weight."""
     reptile_strength: Annotated[float, Bounds(0, 1, meaning_of_0="off")] = 0.0
     """Part of the way since the last time that every weight goes back, every --reptile-interval steps; 0 is off."""
     reptile_interval: Annotated[Count, _REPTILE] = 50

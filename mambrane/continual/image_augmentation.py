@@ -1,10 +1,11 @@
 """Augmentation: each image that is learned is moved, turned and stretched a little, at random and anew each time.
 
-    place in the image = turn(angle) (stretch * place in what is read) + shift
+    place in the old image = turn(angle) (stretch * place in the new image) + shift
 
-with `angle` up to --image-rotation-degrees to either side, each axis stretched by 1 up to --image-stretch more or less,
-and moved by up to --image-shift-pixels, all drawn uniformly. Between elements (data/image_tokens.py) is interpolated
-linearly; what comes in from outside is black. Images that are remembered or measured stay as they are.
+both from the middle, and what stands at the old place is what the new image has at the new one. With `angle` up to
+--image-rotation-degrees to either side, each axis stretched by 1 up to --image-stretch more or less, and moved by up to
+--image-shift-pixels, all drawn uniformly. Between elements (data/image_tokens.py) is interpolated linearly; what comes
+in from outside is black. Images that are remembered or measured stay as they are.
 
 It makes much of a small memory: the same few images are replayed again and again, and learned by heart where nothing
 about them changes. Source: Simard et al. 2003, "Best practices for convolutional neural networks applied to visual
@@ -70,7 +71,7 @@ class ImageAugmentation(Method):
         return batch._replace(inputs_BT=inputs_BT)
 
     def _draw(self, num_images: int) -> Tensor:
-        """Return the matrix of each image, float32 [N, 2, 3]: from a place (column, row, 1) to where it is read."""
+        """Return the matrix of each image, float32 [N, 2, 3]: from a new place (column, row, 1) to the old one."""
         config = self.config
         turn, stretch_x, stretch_y, x, y = torch.rand(5, num_images, generator=self._generator) * 2 - 1
         angle = turn * math.radians(config.image_rotation_degrees)
@@ -88,8 +89,8 @@ class ImageAugmentation(Method):
 
         Args:
             elements: uint8 [N, rows, columns].
-            matrices: float32 [N, 2, 3], in elements from the middle of the image: for each place that is written, as
-                (column, row, 1), the place that is read, as (column, row).
+            matrices: float32 [N, 2, 3], in elements from the middle of the image: for each place of the new image, as
+                (column, row, 1), the place of the old one that it is taken from, as (column, row).
         """
         rows, columns = (
             torch.arange(number, device=elements.device) - (number - 1) / 2 for number in (self.rows, self.columns)

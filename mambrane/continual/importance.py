@@ -81,10 +81,10 @@ def output_sensitivity(
 
 
 def normalised(importance: dict[str, Tensor], parameters: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Return the importance over its mean over all weights; parameters without any are left out.
+    """Return the importance over its mean over all weights that it is given for; where it is 0 throughout, none.
 
     Args:
-        importance: by parameter name.
+        importance: by name of each parameter that the method looks at.
         parameters: the model's, by name, where the importance may be that of this process' pieces of them.
     """
     if not importance:

@@ -1,10 +1,11 @@
-"""EWC, MAS and SI: a quadratic penalty on each weight, as strong as the weight was important for the earlier tasks.
+"""EWC, MAS, SI, ISI-CV: a quadratic penalty on each weight, as strong as it was important for the earlier tasks.
 
     penalty = strength / 2  sum_k F_k (w_k - w*_k)^2                          in nats per token, once a step
     F <- decay F + unit(importance in the task),   w* <- w                    when a task ends
 
-unit divides by the mean over all weights of the model, so the strength has the same meaning for every model, task and
-method: moving every weight by d costs about strength / 2 d^2 times the number of weights.
+unit divides by the mean over the weights that the method looks at: all that are trained, or with isi-cv the plastic
+synapses alone. So the strength has the same meaning for every model and task, and for ewc, mas and si: moving each of
+these weights by d costs about strength / 2 d^2 times their number, which with isi-cv is far smaller.
 
     method    importance
     ewc       Fisher information of sampled labels (importance.py): online elastic weight consolidation
