@@ -28,9 +28,10 @@ Run the same command again after any interruption: it resumes.
   mambrane train --preset tiny --data texts/   your own: each file is a task
   mambrane train --preset tiny --dry-run       only say what would happen
 
-A preset is a whole recipe: Mamba, gating, cross-attention, continual learning,
-replay, STDP and meta-plasticity are on; --no-use-replay and its like switch one
-off. What the presets take on the built-in text, on two cores:
+A preset is a whole recipe: Mamba, gating, cross-attention, continual learning
+and replay are on, STDP and meta-plasticity off; --no-use-replay switches one of
+them off, --use-stdp one on. What the presets take on the built-in text, on two
+cores:
 
 {presets}
 """
