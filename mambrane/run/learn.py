@@ -167,7 +167,8 @@ class _Lesson:
             self.ranks.wait()
             write_down(self.folder, texts, addition, config, events, self.ranks)
             self.news.recipe.tell(events)
-            return session(config, place=place, addition=addition, from_outside=from_outside)
+            ended = session(config, place=place, addition=addition, from_outside=from_outside)
+            return _also_taken_back(ended, outcome.taken_back)
 
     def _nothing_new(self, place: Place, texts: Sequence[Corpus], outcome: Outcome, events: EventLog) -> Outcome:
         """Say what became of the texts before."""
@@ -177,4 +178,9 @@ class _Lesson:
             assert known is not None, "it would be new"
             taken_back += [known.task["name"]] if known.was_taken_back else []
             events.emit("already_learned", message=f"the text of {text.name} {known.words()}")
-        return outcome._replace(taken_back=tuple(dict.fromkeys((*outcome.taken_back, *taken_back))))
+        return _also_taken_back(outcome._replace(taken_back=tuple(taken_back)), outcome.taken_back)
+
+
+def _also_taken_back(outcome: Outcome, before: tuple[str, ...]) -> Outcome:
+    """Return how a call ended that had taken back other tasks before it came to what the outcome tells of."""
+    return outcome._replace(taken_back=tuple(dict.fromkeys((*before, *outcome.taken_back))))

@@ -207,6 +207,17 @@ def test_an_interrupted_task_is_finished_before_another_text_is_learned(made, ru
     assert mambrane.Run.open(run).matrix.domains == ("domain0", "domain1", "domain2", "domain3")
 
 
+def test_an_interrupted_task_that_is_finished_first_and_taken_back_is_told_beside_the_one_that_is_kept(
+    made, run, capsys
+):
+    texts, terms = made / "texts", ("--min-gain", "5", "--epochs", "1")
+    assert learn(run, texts / "domain2.txt", "--max-steps", STEPS_AT_START + 2, *terms) == 0
+    capsys.readouterr()
+    assert learn(run, texts / "domain3.txt", "--epochs", "1") == 3
+    assert "domain2 is taken back: it gained" in " ".join(capsys.readouterr().out.split())
+    assert mambrane.Run.open(run).matrix.domains == ("domain0", "domain1", "domain3")
+
+
 def test_a_task_that_gains_too_little_is_taken_back_bit_for_bit_and_is_told(made, run, capsys):
     text = made / "texts" / "domain2.txt"
     before, matrix = parts_of(run), mambrane.Run.open(run).matrix.state_dict()
