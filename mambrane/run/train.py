@@ -170,9 +170,11 @@ def _extend(
         # Behind what the first process mends.
         ranks.wait()
 
+        taken_back: list[str] = []
+
         def session(settings: RunConfig, place: Place, addition: Addition | None = None) -> Outcome:
             limited = replace(settings, run=replace(settings.run, max_steps=config.run.max_steps))
-            return run_session(
+            outcome = run_session(
                 limited,
                 folder,
                 tokenizer,
@@ -185,6 +187,9 @@ def _extend(
                 device=device,
                 ranks=ranks,
             )
+            # Also of the sessions before this one: the outcome is that of the call.
+            taken_back.extend(outcome.taken_back)
+            return outcome._replace(taken_back=tuple(dict.fromkeys(taken_back)))
 
         place = read_place(folder, began, events)
         if place is not None and not place.is_done:

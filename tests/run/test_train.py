@@ -212,3 +212,13 @@ def test_a_finished_run_learns_more_text_and_more_epochs_that_its_command_is_giv
     assert train(data, run, "--epochs", "4") == 0
     assert matrix_of(run)["num_tasks"] == 5
     assert train(data, run, "--epochs", "1", "--num-tasks", "1") == 2
+
+
+def test_a_lesson_that_more_training_finishes_and_takes_back_is_told_in_the_exit_code(tmp_path):
+    data = write_domains(tmp_path / "texts")
+    assert train(data, tmp_path / "run") == 0
+    words = ("--min-gain", "5", "--epochs", "1", "--max-steps", "17")
+    assert main(["learn", str(tmp_path / "run"), "--data", str(data / "domain2.txt"), *words]) == 0
+    assert train(data, tmp_path / "run", "--epochs", "4") == 3
+    num_tasks = [event["num_tasks"] for event in read_events(tmp_path / "run" / "events.jsonl") if "num_tasks" in event]
+    assert num_tasks[-1] == 4, "two more epochs were learned behind it"
