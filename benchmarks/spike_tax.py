@@ -12,20 +12,19 @@ alphabet is longer). The difference is below zero where spikes pay.
 `--steps 13021` trains on ten million tokens; such rows have a name of their own: "tinyshakespeare, 13,021 steps".
 
 A model that the result file holds already is not trained again, so an interrupted run goes on; several processes, of
-other seeds or texts, can share the file.
+other seeds or texts, can share the file. A plain Mamba that has to be trained as a teacher is one of its rows too.
 """
 
 import argparse
+import io
 import json
 import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from filelock import FileLock
-from scipy.stats import bootstrap
 from torch import nn
 
 from benchmarks.tiny_shakespeare import CONTENDERS, NUM_STEPS, CharacterTokenizer, judged, train
@@ -33,10 +32,13 @@ from mambrane.continual.config import ContinualConfig
 from mambrane.continual.distillation import Distillation, frozen_copy
 from mambrane.core.device import describe_environment
 from mambrane.core.events import EventLog
+from mambrane.data.builtin.installed import builtin_sources
 from mambrane.data.config import DataConfig
 from mambrane.data.domains import load_domains
 from mambrane.data.tokens import TokenFile, token_file_from
 from mambrane.run.folders import cache_folder
+from mambrane.storage.atomic_files import atomic_write_bytes, atomic_write_text
+from mambrane.studies.statistics import paired_difference
 
 RESULTS = Path(__file__).parent / "results" / "spike_tax.json"
 TAUGHT = " taught by mamba"
@@ -48,6 +50,8 @@ LARGEST_DIFFERENCE = 0.01
 """Part by which the parameters of the two may differ."""
 FIRING = (0.02, 0.3)
 """Spikes per neuron and token between which a population is neither silent nor always on."""
+FEWEST_FOR_AN_INTERVAL = 3
+"""Pairs of whose difference an interval is shown."""
 FEWEST_TIMED = 10
 """Pairs of which a median of times is shown."""
 BYTES_OF_A_DOMAIN = 3_000_000
@@ -85,20 +89,34 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--teachers", type=Path, default=cache_folder() / "spike-tax", help="folder for the weights of plain Mambas"
     )
     options = parser.parse_args(arguments)
+    known = [source.name for source in builtin_sources()] if options.domains else []
+    for name in options.domains:
+        if name not in known:
+            parser.error(f"--domains {name}: no built-in domain of that name; there are {', '.join(known)}")
     texts = {options.text.stem: lambda: splits_of_file(options.text)} if options.text else {}
     texts |= {name: lambda name=name: splits_of_domain(name) for name in options.domains}
     for text, read in texts.items():
         name = text if options.steps == NUM_STEPS else f"{text}, {options.steps:,} steps"
         splits = read()
         for seed in options.seeds:
-            for model in options.models:
-                if any(
-                    (row["text"], row["seed"], row["model"]) == (name, seed, model) for row in rows_of(options.output)
-                ):
-                    continue
-                row = measure(model, seed, splits, options.teachers / f"{name}-{seed}.pt", num_steps=options.steps)
-                add_row(options.output, {"text": name} | row)
+            teacher_file = options.teachers / f"{name}-{seed}.pt"
+            add_missing(options.output, name, seed, options.models, splits, teacher_file, num_steps=options.steps)
     print_table(rows_of(options.output))
+
+
+def add_missing(
+    output: Path, text: str, seed: int, models: Sequence[str], splits: Splits, teacher_file: Path, *, num_steps: int
+) -> None:
+    """Measure the models of one text and seed that the result file lacks, and the teacher before those it is to teach.
+
+    The teacher is a row of its own, so that none of its time stands in the row of a model that it taught.
+    """
+    for model in models:
+        if (text, seed, model) in map(key_of, rows_of(output)):
+            continue
+        needs_teacher = model.endswith(TAUGHT) and not teacher_file.exists()
+        for name in (PLAIN, model) if needs_teacher else (model,):
+            add_row(output, {"text": text} | measure(name, seed, splits, teacher_file, num_steps=num_steps))
 
 
 def measure(name: str, seed: int, splits: Splits, teacher_file: Path, *, num_steps: int = NUM_STEPS) -> dict:
@@ -113,13 +131,14 @@ def measure(name: str, seed: int, splits: Splits, teacher_file: Path, *, num_ste
         distillation.teacher.load_state_dict(torch.load(teacher_file, weights_only=True))
         return distillation
 
-    if name.endswith(TAUGHT) and not teacher_file.exists():
-        measure(PLAIN, seed, splits, teacher_file, num_steps=num_steps)
     method = taught if name.endswith(TAUGHT) else None
     model, numbers = train(contender, seed, train_tokens, vocab_size, num_steps=num_steps, method=method)
     if name == PLAIN:
         teacher_file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(model.state_dict(), teacher_file)
+        weights = io.BytesIO()
+        torch.save(model.state_dict(), weights)
+        # A file that a kill has cut would be taken for the teacher ever after.
+        atomic_write_bytes(teacher_file, weights.getvalue())
     row = judged(model, numbers, heldout, vocab_size)
     del row["firing_rates"]
     return {"model": name, "seed": seed, **row, "seconds": time.perf_counter() - start_s}
@@ -131,10 +150,19 @@ def rows_of(path: Path) -> list[dict]:
 
 
 def add_row(path: Path, row: dict) -> None:
-    """Write a row behind those that the file holds by now, whoever wrote them."""
+    """Write a row behind those that the file holds by now, whoever wrote them; a model that it holds already stays."""
     with FileLock(path.with_suffix(".lock")):
+        rows = rows_of(path)
+        if key_of(row) in map(key_of, rows):
+            return
         environment = describe_environment(torch.device("cpu"))
-        path.write_text(json.dumps({"environment": environment, "rows": [*rows_of(path), row]}, indent=1) + "\n")
+        # In one step: others read the file while it is written, and a kill leaves the rows of the old one.
+        atomic_write_text(path, json.dumps({"environment": environment, "rows": [*rows, row]}, indent=1) + "\n")
+
+
+def key_of(row: dict) -> tuple[str, int, str]:
+    """Return which model a row is of: text, seed, model."""
+    return row["text"], row["seed"], row["model"]
 
 
 def print_table(rows: list[dict]) -> None:
@@ -161,19 +189,18 @@ def print_table(rows: list[dict]) -> None:
             )
             print(
                 f"| {text} | {name} | {len(pairs)} | {statistics.mean(ours for ours, _ in nats):.4f} "
-                f"| {statistics.mean(plain for _, plain in nats):.4f} | {paired_difference(nats)} "
+                f"| {statistics.mean(plain for _, plain in nats):.4f} | {difference_text(nats)} "
                 f"| {f'{statistics.mean(rates):.1%}' if rates else '-'} "
                 f"| {f'{statistics.median(times):.1f} x' if len(times) >= FEWEST_TIMED else '-'} |"
             )
 
 
-def paired_difference(nats: list[list[float]]) -> str:
-    """Return the mean difference and its 95 % bootstrap interval, as text; no interval for fewer than three pairs."""
-    differences = np.array([ours - plain for ours, plain in nats])
-    if len(differences) < 3:
-        return f"{differences.mean():+.4f}"
-    found = bootstrap((differences,), np.mean, random_state=np.random.default_rng(0)).confidence_interval
-    return f"{differences.mean():+.4f} ({found.low:+.4f} to {found.high:+.4f})"
+def difference_text(nats: Sequence[Sequence[float]]) -> str:
+    """Return the mean difference of pairs and its 95 % interval; no interval for fewer than three pairs."""
+    found = paired_difference([ours for ours, _ in nats], [plain for _, plain in nats])
+    if found.num_pairs < FEWEST_FOR_AN_INTERVAL:
+        return f"{found.mean:+.4f}"
+    return f"{found.mean:+.4f} ({found.low:+.4f} to {found.high:+.4f})"
 
 
 if __name__ == "__main__":
