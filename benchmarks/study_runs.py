@@ -9,17 +9,25 @@ has all, and a difference is over the seeds that both arms have.
     python -m benchmarks.study_runs five-domains --add FOLDER
 
 takes the finished runs of a study's folder in; what is there already must be the same to the last digit.
+
+Whether a larger number is better, a ready study of that name says by its task. Of another study the numbers are bits
+per byte, or, with `--accuracy`, parts of 1.
 """
 
 import argparse
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from mambrane.continual.forgetting_metrics import gap_closed
-from mambrane.continual.measure import BITS_PER_BYTE
+from mambrane.continual.measure import BITS_PER_BYTE, Measure
+from mambrane.run.config import RunOptions
+from mambrane.storage.atomic_files import atomic_write_text
+from mambrane.studies.files import READY_FOLDER, read_study
 from mambrane.studies.pages import difference_text, estimate_text, p_text, short_heading
 from mambrane.studies.statistics import estimate, holm, paired_by_seed
+from mambrane.tasks import task_kind
 from mambrane.tasks.vision import ACCURACY
 
 FOLDER = Path(__file__).parent / "results" / "studies"
@@ -38,13 +46,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("study", help="name of a file in benchmarks/results/studies")
     parser.add_argument("--against", help="the arm that others are compared with; left out: the first")
     parser.add_argument("--add", type=Path, metavar="FOLDER", help="folder of a study, whose runs.csv is taken in")
+    parser.add_argument(
+        "--accuracy", action="store_true", help="the runs measure accuracy; for a study that is no ready one"
+    )
     options = parser.parse_args(arguments)
-    path = FOLDER / f"{options.study}.csv"
+    path, ready = FOLDER / f"{options.study}.csv", READY_FOLDER / f"{options.study}.toml"
+    if not path.is_file() and not options.add:
+        known = ", ".join(sorted(kept.stem for kept in FOLDER.glob("*.csv")))
+        parser.error(f"no runs of a study {options.study!r} are kept; there are {known}")
+    if options.add and not (options.add / "runs.csv").is_file():
+        parser.error(f"--add {options.add}: no runs.csv lies there, which mambrane study writes into a study's folder")
+    if options.accuracy and ready.is_file():
+        parser.error(f"--accuracy: the ready study {options.study} says itself what its runs measure")
+    measure = measure_of(ready) if ready.is_file() else ACCURACY if options.accuracy else BITS_PER_BYTE
+    rows = read_rows(path) if path.is_file() else []
     if options.add:
-        rows = joined(read_rows(path) if path.exists() else [], read_rows(options.add / "runs.csv"))
+        rows = joined(rows, read_rows(options.add / "runs.csv"))
         write_rows(path, rows)
-    rows = read_rows(path)
-    print(table(rows, options.against or rows[0]["arm"]))
+    if not rows:
+        parser.error(f"{path} holds no finished run")
+    print(table(rows, options.against or rows[0]["arm"], measure))
+
+
+def measure_of(study: Path) -> Measure:
+    """Return what the runs of a study's file measure, as its task says."""
+    return task_kind(read_study(study).settings.get("task", RunOptions().task)).measure
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -54,11 +80,12 @@ def read_rows(path: Path) -> list[Row]:
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
-    """Write runs in the order given."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    """Write runs in the order given, in one step: a kill leaves those that were kept before."""
+    content = io.StringIO(newline="")
+    writer = csv.DictWriter(content, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    atomic_write_text(path, content.getvalue())
 
 
 def joined(kept: Sequence[Row], new: Sequence[Row]) -> list[Row]:
@@ -78,14 +105,14 @@ def joined(kept: Sequence[Row], new: Sequence[Row]) -> list[Row]:
     return sorted(by_key.values(), key=lambda row: (arms.index(row["arm"]), int(row["seed"]), int(row["order"])))
 
 
-def table(rows: Sequence[Row], against: str) -> str:
-    """Return the table as Markdown."""
+def table(rows: Sequence[Row], against: str, measure: Measure) -> str:
+    """Return the table as Markdown; `measure` is that of the numbers in the rows."""
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     if against not in arms:
         raise SystemExit(f"no runs of {against!r}: there are {', '.join(arms)}")
     orders = {row["order"] for row in rows}
     runs = {_key(row): row for row in rows}
-    rows = [dict(row) | against_bounds(row, runs) for row in rows]
+    rows = [dict(row) | against_bounds(row, runs, measure) for row in rows]
     values = {arm: {metric: seed_values(rows, arm, metric, orders) for metric in METRICS} for arm in arms}
     differences = {
         arm: None if arm == against else paired_by_seed(values[arm][METRIC], values[against][METRIC]) for arm in arms
@@ -107,14 +134,13 @@ def table(rows: Sequence[Row], against: str) -> str:
     return "\n".join(lines)
 
 
-def against_bounds(row: Row, runs: Mapping[tuple[str, str, str], Row]) -> Row:
+def against_bounds(row: Row, runs: Mapping[tuple[str, str, str], Row], measure: Measure) -> Row:
     """Return how much less a run learned than joint, and its part of the way from naive to joint; "" without them."""
     found = dict.fromkeys(AGAINST_BOUNDS, "")
     bounds = [runs.get((arm, row["seed"], row["order"])) for arm in ("naive", "joint")]
     if not all(bounds):
         return found
     naive, joint = (float(bound[METRIC]) for bound in bounds if bound)
-    measure = BITS_PER_BYTE if joint < naive else ACCURACY
     if row[METRIC]:
         closed = gap_closed(naive, float(row[METRIC]), joint, measure).value
         found["gap_closed"] = "" if closed is None else str(closed)

@@ -3,6 +3,8 @@
 import pytest
 
 from benchmarks import study_runs
+from mambrane.continual.measure import BITS_PER_BYTE
+from mambrane.tasks.vision import ACCURACY
 
 OTHER = dict.fromkeys(study_runs.COLUMNS, "")
 
@@ -21,7 +23,7 @@ ROWS = [
 
 
 def test_a_mean_is_over_seeds_with_every_order_and_a_difference_over_seeds_of_both():
-    printed = study_runs.table(ROWS, "naive").splitlines()
+    printed = study_runs.table(ROWS, "naive", BITS_PER_BYTE).splitlines()
     # (3.15 + 4.15 + 5.15) / 3 and (2.65 + 3.65) / 2; the third seed of replay lacks an order.
     assert printed[2].startswith("| naive | 3 | 4.150 ")
     assert printed[3].startswith("| replay | 2 | 3.150 ")
@@ -29,16 +31,55 @@ def test_a_mean_is_over_seeds_with_every_order_and_a_difference_over_seeds_of_bo
     assert printed[-1].startswith("11 runs.")
 
 
-def bounds_of(run, rows):
-    return study_runs.against_bounds(run, {(row["arm"], row["seed"], row["order"]): row for row in rows})
+def bounds_of(run, rows, measure):
+    return study_runs.against_bounds(run, {(row["arm"], row["seed"], row["order"]): row for row in rows}, measure)
 
 
 def test_the_gap_lies_between_the_runs_of_the_same_seed_and_order():
     rows = [row("naive", 0, 1, 3.0), row("joint", 0, 1, 2.0), row("replay", 0, 1, 2.25, learned_average="2.5")]
-    assert bounds_of(rows[2], rows) == {"gap_closed": "0.75", "intransigence": "0.5"}
+    assert bounds_of(rows[2], rows, BITS_PER_BYTE) == {"gap_closed": "0.75", "intransigence": "0.5"}
     accuracies = [row("naive", 0, 1, 0.5), row("joint", 0, 1, 1.0), row("replay", 0, 1, 0.75, learned_average="0.75")]
-    assert bounds_of(accuracies[2], accuracies) == {"gap_closed": "0.5", "intransigence": "0.25"}
-    assert set(bounds_of(row("replay", 1, 1, 2.25), rows).values()) == {""}
+    assert bounds_of(accuracies[2], accuracies, ACCURACY) == {"gap_closed": "0.5", "intransigence": "0.25"}
+    assert set(bounds_of(row("replay", 1, 1, 2.25), rows, BITS_PER_BYTE).values()) == {""}
+
+
+def test_bits_per_byte_are_taken_for_such_where_joint_ends_worse_than_naive():
+    rows = [row("naive", 0, 1, 2.0), row("joint", 0, 1, 2.5), row("replay", 0, 1, 2.25, learned_average="2.75")]
+    found = bounds_of(rows[2], rows, BITS_PER_BYTE)
+    assert found == {"gap_closed": "", "intransigence": "0.25"}, "joint learned more, and there is no gap to close"
+
+
+@pytest.mark.parametrize(
+    ("study", "words", "intransigence"),
+    [
+        ("split-digits-class", [], "0.500"),
+        ("five-domains", [], "-0.500"),
+        ("no-ready-study", [], "-0.500"),
+        ("no-ready-study", ["--accuracy"], "0.500"),
+    ],
+)
+def test_the_task_of_a_ready_study_says_what_its_runs_measure_and_a_flag_that_of_another(
+    study, words, intransigence, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(study_runs, "FOLDER", tmp_path)
+    rows = [row("naive", 0, 1, 0.5, learned_average="0.5"), row("joint", 0, 1, 1.0)]
+    study_runs.write_rows(tmp_path / f"{study}.csv", rows)
+    study_runs.main([study, *words])
+    assert f" {intransigence} |" in next(line for line in capsys.readouterr().out.splitlines() if "| naive | 1" in line)
+
+
+@pytest.mark.parametrize(
+    ("words", "answer"),
+    [
+        (["five-domain"], "no runs of a study 'five-domain' are kept; there are five-domains, "),
+        (["five-domains", "--accuracy"], "the ready study five-domains says itself"),
+        (["five-domains", "--add", "nowhere"], "--add nowhere: no runs.csv lies there"),
+    ],
+)
+def test_words_that_say_nothing_are_refused(words, answer, capsys):
+    with pytest.raises(SystemExit):
+        study_runs.main(words)
+    assert answer in capsys.readouterr().err
 
 
 def test_runs_are_taken_in_once_and_another_result_for_the_same_run_is_refused(tmp_path, monkeypatch, capsys):
