@@ -24,10 +24,10 @@ SHORTEST_TOKEN = 16
 def serve(run: Path, *, host: str, port: int, weights: Weights, device: str, **limits_by_name: Any) -> int:  # noqa: ANN401
     """Serve until Ctrl-C, and say where; the rest are the fields of `Limits`."""
     limits = Limits(**limits_by_name)
-    token, is_local = os.environ.get(TOKEN_VARIABLE, ""), is_loopback(host)
+    token = os.environ.get(TOKEN_VARIABLE, "")
     check_token(token, host)
     opened = Run.open(run, weights=weights, device=resolve_device(device), events=announced_events())
-    app = build_app(opened, limits=limits, token=token, hosts=LOOPBACK if is_local else ())
+    app = build_app(opened, limits=limits, token=token, hosts=admitted_names(host))
     import uvicorn
 
     config = uvicorn.Config(
@@ -39,9 +39,10 @@ def serve(run: Path, *, host: str, port: int, weights: Weights, device: str, **l
         server_header=False,
     )
     with bound_socket(host, port) as listening:
-        shown = f"[{host}]" if ":" in host else host
         key = f"API key: ${TOKEN_VARIABLE}" if token else "no API key"
-        sys.stdout.write(f"http://{shown}:{listening.getsockname()[1]}/v1 serves {run} ({key}); Ctrl-C ends it\n")
+        sys.stdout.write(
+            f"http://{_in_address(host)}:{listening.getsockname()[1]}/v1 serves {run} ({key}); Ctrl-C ends it\n"
+        )
         sys.stdout.flush()
         # A client that hangs up is no news.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
@@ -55,6 +56,14 @@ def is_loopback(host: str) -> bool:
     with suppress(ValueError):
         return ipaddress.ip_address(host).is_loopback
     return host == "localhost"
+
+
+def admitted_names(host: str) -> tuple[str, ...]:
+    """Return the names by which clients may call a server that listens there; none where any will do.
+
+    A server for this machine alone answers to the usual names of it and to the one that was asked for.
+    """
+    return tuple(dict.fromkeys((*LOOPBACK, _in_address(host).lower()))) if is_loopback(host) else ()
 
 
 def check_token(token: str, host: str) -> None:
@@ -93,3 +102,8 @@ def bound_socket(host: str, port: int) -> socket.socket:
             way_out="--port 0 takes any that is free",
         ) from error
     return bound
+
+
+def _in_address(host: str) -> str:
+    """Return a host as it stands in an address, and so in the header that a client sends."""
+    return f"[{host}]" if ":" in host else host

@@ -7,6 +7,7 @@ import pytest
 
 from mambrane.app.openai_api import build_app
 from mambrane.app.openai_requests import Limits
+from mambrane.app.serve import admitted_names
 from mambrane.measure.prefix_states import PrefixStates
 from mambrane.run.run import Run
 
@@ -176,6 +177,15 @@ def test_a_key_is_asked_for_where_there_is_one(run):
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:8000", "127.0.0.1.evil.net", ""])
 def test_another_host_name_is_refused(app, host):
     assert posted(app, "/v1/models", method="GET", headers={"host": host}).status_code == 421
+
+
+def test_the_host_that_was_asked_for_is_answered_and_others_still_are_not(run):
+    app = build_app(run, hosts=admitted_names("127.0.0.2"))
+    codes = {
+        host: posted(app, "/v1/models", method="GET", headers={"host": host}).status_code
+        for host in ("127.0.0.2:8000", "127.0.0.1:8000", "127.0.0.3:8000", "evil.example")
+    }
+    assert codes == {"127.0.0.2:8000": 200, "127.0.0.1:8000": 200, "127.0.0.3:8000": 421, "evil.example": 421}
 
 
 def test_what_a_page_could_send_unasked_is_refused(app):

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from mambrane.app.cli import main
-from mambrane.app.serve import bound_socket, check_token, is_loopback
+from mambrane.app.serve import admitted_names, bound_socket, check_token, is_loopback
 from mambrane.core.errors import UserError
 
 
@@ -14,6 +14,25 @@ from mambrane.core.errors import UserError
 )
 def test_addresses_of_this_machine_alone(host, is_own):
     assert is_loopback(host) == is_own
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("127.0.0.1", "localhost"),
+        ("127.0.0.2", "127.0.0.2"),
+        ("::1", "[::1]"),
+        ("0:0:0:0:0:0:0:1", "[0:0:0:0:0:0:0:1]"),
+    ],
+)
+def test_a_server_of_this_machine_alone_answers_to_the_host_that_was_asked_for(host, name):
+    assert name in admitted_names(host)
+    assert "evil.example" not in admitted_names(host)
+
+
+def test_a_server_for_other_machines_answers_to_any_name():
+    assert admitted_names("0.0.0.0") == ()
 
 
 def test_other_machines_are_let_in_with_a_token_only(tmp_path, capsys, monkeypatch):
