@@ -40,9 +40,8 @@ def serve(run: Path, *, host: str, port: int, weights: Weights, device: str, **l
     )
     with bound_socket(host, port) as listening:
         key = f"API key: ${TOKEN_VARIABLE}" if token else "no API key"
-        sys.stdout.write(
-            f"http://{_in_address(host)}:{listening.getsockname()[1]}/v1 serves {run} ({key}); Ctrl-C ends it\n"
-        )
+        address = f"http://{_in_address(host)}:{listening.getsockname()[1]}/v1"
+        sys.stdout.write(f"{address} serves {run} ({key}); Ctrl-C ends it\n")
         sys.stdout.flush()
         # A client that hangs up is no news.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)

@@ -31,6 +31,17 @@ def test_a_server_of_this_machine_alone_answers_to_the_host_that_was_asked_for(h
     assert "evil.example" not in admitted_names(host)
 
 
+def test_the_command_builds_its_server_for_the_host_that_it_was_given(tmp_path, monkeypatch, capsys):
+    def build_app(_, *, hosts, **__):
+        raise UserError(f"hosts {hosts}", wanted="no more than these", way_out="none")
+
+    monkeypatch.delenv("MAMBRANE_TOKEN", raising=False)
+    monkeypatch.setattr("mambrane.app.serve.Run.open", lambda *_, **__: None)
+    monkeypatch.setattr("mambrane.app.serve.build_app", build_app)
+    assert main(["serve", str(tmp_path), "--host", "127.0.0.2"]) == 2
+    assert "'127.0.0.2'" in capsys.readouterr().err
+
+
 def test_a_server_for_other_machines_answers_to_any_name():
     assert admitted_names("0.0.0.0") == ()
 
