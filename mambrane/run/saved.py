@@ -52,7 +52,7 @@ class SavedRun(NamedTuple):
 def open_run(
     path: Path, *, weights: Weights = "auto", device: torch.device | None = None, events: EventLog | None = None
 ) -> SavedRun:
-    """Load the newest valid checkpoint of a run, and the kernels that its model needs.
+    """Load the newest valid checkpoint of a run, and the kernels that its model needs. The model is in evaluation mode.
 
     Args:
         path: the folder.
@@ -91,7 +91,8 @@ def open_run(
         folder,
         config,
         tokenizer,
-        model.to(device),
+        # Threads of a server share it: each gives back the mode it found, which must not be that of training.
+        model.to(device).eval(),
         WEIGHTS_LABELS[kind],
         checkpoint.step,
         _text_of(checkpoint.parts["runner"]),

@@ -6,6 +6,7 @@ import pytest
 
 from mambrane.app.cli import main
 from mambrane.core.events import EventLog
+from mambrane.run.run import Run
 from mambrane.run.saved import open_run
 from mambrane.storage.checkpoint import Checkpoints
 from tests.contract.main_job import train as train_in_another_process
@@ -56,6 +57,14 @@ def test_the_weights_are_those_that_the_run_measured_itself_with_and_are_named(r
     assert "averaged weights" in capsys.readouterr().out
     assert main(["evaluate", str(run), "--weights", "model"]) == 0
     assert "trained weights" in capsys.readouterr().out
+
+
+def test_the_model_reads_without_dropout_before_and_after_anything_is_written(run):
+    opened = Run.open(run)
+    assert opened.config.model.dropout > 0
+    for _ in range(2):
+        assert not any(module.training for module in opened.model.modules())
+        opened.generate("domain", max_tokens=4, seed=0)
 
 
 def test_evaluating_gives_the_last_row_of_the_matrix(run, made, capsys):
