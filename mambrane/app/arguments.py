@@ -193,7 +193,7 @@ class ExportArguments:
     to: ExportKind = "folder"
     """folder, hub, transformers or nir."""
     output_dir: Path | None = None
-    """Folder to write; left out: export/ in the run's folder."""
+    """Folder to write; left out: export/TO in the run's folder, or, with --to hub, one that is removed."""
     hub_name: str = ""
     """With --to hub: OWNER/MODEL, where it is published."""
     private: bool = False

@@ -56,6 +56,8 @@ def export_run(
         return _publish(saved, matrix, output_dir, hub_name, private=private)
     if hub_name:
         raise UserError(f"a name on the hub with --to {to}", wanted="--to hub", way_out="--to hub, or leave it out")
+    if private:
+        raise UserError(f"--private with --to {to}", wanted="--to hub", way_out="--to hub, or leave it out")
     folder = output_dir or saved.folder.path / "export" / to
     _refuse_folder_of_a_run(folder)
     if to == "nir":

@@ -277,12 +277,12 @@ class Run:
             to: "folder", which `LanguageModel.from_pretrained` opens; "hub", which publishes such a folder;
                 "transformers", for models of plain Mamba blocks; "nir", the spiking populations for snnTorch, Norse and
                 others.
-            output_dir: folder to write; export/ in the run's folder where not given.
+            output_dir: folder to write; where not given, export/TO in the run's folder, for "hub" one that is removed.
             hub_name: OWNER/MODEL, with "hub".
-            private: whether nobody else may see it there.
+            private: whether nobody else may see it there; with "hub".
 
         Raises:
-            UserError: the format cannot say this model, or the package that it needs is not installed.
+            UserError: the format cannot say this model, an option has no meaning for it, or a package is not installed.
         """
         require_finite_weights(self.model, self.folder)
         folder = None if output_dir is None else Path(output_dir)

@@ -76,12 +76,18 @@ def test_a_run_is_published_as_the_folder_that_opens(mamba_run, monkeypatch):
         (["--to", "nir"], "--spike-reset subtract"),
         (["--to", "hub"], "--hub-name OWNER/MODEL"),
         (["--to", "folder", "--hub-name", "a/b"], "--to hub"),
+        *((["--to", kind, "--private"], f"--private with --to {kind}") for kind in ("folder", "transformers", "nir")),
         (["--to", "onnx"], "one of folder, hub, transformers, nir"),
     ],
 )
 def test_what_cannot_be_said_is_refused_with_the_reason(hybrid_run, capsys, words, answer):
     assert main(["export", str(hybrid_run), *words]) == 2
     assert answer in " ".join(capsys.readouterr().err.split())
+
+
+def test_where_no_folder_is_named_the_kind_is_one_below_export(mamba_run, capsys):
+    assert main(["export", str(mamba_run)]) == 0
+    assert capsys.readouterr().out == f"{mamba_run / 'export' / 'folder'}\n"
 
 
 def test_a_run_is_not_written_over(hybrid_run):
