@@ -4,7 +4,8 @@
 
 Each arm is the real command, `mambrane train --preset tiny`, with the switches below; a run that is there already is
 resumed or read. Printed: bits per byte averaged over the domains at the end, learned loss, forgetting, backward
-transfer (definitions in mambrane/continual/matrix.py), and how much of naive training's forgetting each arm avoids.
+transfer (definitions in mambrane/continual/forgetting_metrics.py), and how much of naive training's forgetting each arm
+avoids.
 """
 
 import argparse
@@ -44,7 +45,7 @@ MODEL = [
     "16",
 ]
 WITHOUT = ["--no-use-stdp", "--no-use-meta-plasticity", "--no-use-replay"]
-"""What the preset turns on and an arm does not have; of two forms of a flag the later one counts."""
+"""The switches that arms differ in, all off, whatever the preset says; of two forms of a flag the later one counts."""
 ARMS = {
     "naive": [*WITHOUT],
     "replay": [*WITHOUT, "--use-replay"],
