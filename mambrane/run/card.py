@@ -22,7 +22,7 @@ tags:
 LIMITS = """\
 ## Limits
 
-- {parameters:,} parameters, trained on the {domains} named above and on nothing else: what it writes imitates them, is
+- {parameters:,} parameters, trained on the text named above and on nothing else: what it writes imitates it, is
   often wrong, and must not be taken for facts or advice.
 - It was not tuned to follow instructions or to refuse any.
 - What it read was not searched for personal data or offensive language.
@@ -57,7 +57,7 @@ def model_card(
         "## Use\n\n" + usage,
         "## Text\n\n" + _text_table(domains),
         "## What was learned\n\n" + _matrix_table(matrix),
-        LIMITS.format(parameters=parameters, domains="text"),
+        LIMITS.format(parameters=parameters),
     ]
     return "\n".join(parts)
 
