@@ -7,12 +7,9 @@ import math
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.numba_math import exp
 from mambrane.kernels.vectors import LANES, broadcast, fma, zeros
-from mambrane.models.token_program.strips import load, store
+from mambrane.models.token_program.strips import NOWHERE, load, store
 from mambrane.ops.cfc.reference import LECUN_GAIN, LECUN_SLOPE
 from mambrane.ops.ltc.reference import EPSILON, NUM_UNFOLDS
-
-ALWAYS_ONE = -1
-"""In the place of a time scale: one token takes one unit of time."""
 
 
 @kernel(fuses=False)
@@ -30,7 +27,7 @@ def cfc_step(memory, out, heads, scale, state, size):
     dtype = memory.dtype.type
     one = dtype(1)
     for i in range(size):
-        elapsed = one if scale == ALWAYS_ONE else one / memory[scale + i]
+        elapsed = one if scale == NOWHERE else one / memory[scale + i]
         time = memory[heads + 2 * size + i] * elapsed + memory[heads + 3 * size + i]
         s = one / (one + dtype(math.exp(-time)))
         near, far = dtype(math.tanh(memory[heads + i])), dtype(math.tanh(memory[heads + size + i]))
@@ -50,7 +47,7 @@ def ltc_step(memory, out, u, state, sensory, recurrent, cell, scale, heard, num_
         sensory: w, mu, sigma and erev, a row for each input, one matrix behind the other.
         recurrent: the same with a row for each unit.
         cell: capacitance, leak times resting state, leak; a row each.
-        scale: of the time constants, or ALWAYS_ONE.
+        scale: of the time constants, or NOWHERE: one token takes one unit of time.
         heard: room for the pull and the conductance of the sensory synapses.
         num_inputs: rows of the sensory matrices.
         size: units.
@@ -64,7 +61,7 @@ def ltc_step(memory, out, u, state, sensory, recurrent, cell, scale, heard, num_
             # The sums of the recurrent synapses stand behind those of the sensory ones.
             pull_at, conductance_at = heard + 2 * width + i, heard + 3 * width + i
             _hear(memory, pull_at, conductance_at, state, recurrent + i, size, width)
-            elapsed = one if scale == ALWAYS_ONE else one / load(memory, scale + i)
+            elapsed = one if scale == NOWHERE else one / load(memory, scale + i)
             d = elapsed / memory.dtype.type(NUM_UNFOLDS)
             capacitance, leak = load(memory, cell + i), load(memory, cell + 2 * width + i)
             pull = load(memory, cell + width + i) + load(memory, pull_at) + load(memory, heard + i)

@@ -67,7 +67,7 @@ class SecondMixer:
         if selecting is not None:
             dt = layout.space(heads)
             layout.emit(vp.ADD, dt, self._dt, layout.constant([0.0] * heads), heads)
-            layout.emit(vp.HEAD_SUM, dt, selecting, heads, channels, units)
+            layout.emit(vp.HEAD_SUM, dt, selecting, channels, units)
         layout.emit(vp.SOFTPLUS, delta, dt, layout.constant(mixer.dt_bias), heads)
         A, own = layout.constant(-torch.exp(mixer.A_log.detach())), heads // mixer.groups
         state_size = own * states * (-(-channels // LANES) * LANES)

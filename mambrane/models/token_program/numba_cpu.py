@@ -18,11 +18,9 @@ from mambrane.kernels.compiled import kernel
 from mambrane.kernels.numba_math import exp
 from mambrane.kernels.vectors import LANES, broadcast, fma, where_ge, zeros
 from mambrane.models.token_program.liquid_cells import cfc_backbone, cfc_step, ltc_step
-from mambrane.models.token_program.strips import load, store
+from mambrane.models.token_program.strips import NOWHERE, load, store
 
 PANEL_ROWS = 4 * LANES
-NOWHERE = -1
-"""An offset of something that is not there: no bias, no weight."""
 INSTRUCTION_NUMBERS = 11
 """Numbers of an instruction, its kind included."""
 
@@ -67,7 +65,7 @@ def run_program(memory, program, token):  # noqa: C901, PLR0912 -- a table of br
         elif kind == TRACE:
             _trace(memory, a, b, c, d)
         elif kind == HEAD_SUM:
-            _head_sum(memory, a, b, c, d, e)
+            _head_sum(memory, a, b, c, d)
         elif kind == HEAD_SCALE:
             _head_scale(memory, a, b, c, d)
         elif kind == HEAD_DOT:
@@ -295,7 +293,7 @@ def _mean(memory, out, rows, num_rows, size):
 
 
 @kernel(fuses=False)
-def _head_sum(memory, out, x, num_heads, channels, size):
+def _head_sum(memory, out, x, channels, size):
     """Add to out the sum of x over the channels of each head, x being there for the first `size` channels only."""
     for i in range(size):
         memory[out + i // channels] += memory[x + i]

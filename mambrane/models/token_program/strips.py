@@ -1,9 +1,12 @@
-"""Reading and writing a whole vector anywhere in the memory of a program."""
+"""Reading and writing a whole vector anywhere in the memory of a program, and the offset that is none."""
 
 # ruff: noqa: ANN001, ANN201 -- Numba finds the types of kernels
 
 from mambrane.kernels.compiled import kernel
 from mambrane.kernels.vectors import LANES, load_strip, store_strip, zeros
+
+NOWHERE = -1
+"""An offset of something that is not there: no bias, no weight, no time scale."""
 
 
 @kernel(fuses=False)
