@@ -125,10 +125,12 @@ class Runner:
             if not self.is_untouched:
                 self.storage.save()
             self.events.emit("stopped", reason=str(stop))
-            return Outcome(False, str(stop))
+            return Outcome(False, str(stop), taken_back=self._taken_back_since(num_attempts))
         self.events.emit("run_finished", step=self.trainer.counters.applied)
-        taken_back = tuple(attempt["name"] for attempt in self.progress.attempts[num_attempts:])
-        return Outcome(True, "finished", taken_back=taken_back)
+        return Outcome(True, "finished", taken_back=self._taken_back_since(num_attempts))
+
+    def _taken_back_since(self, num_attempts: int) -> tuple[str, ...]:
+        return tuple(attempt["name"] for attempt in self.progress.attempts[num_attempts:])
 
     def _begin_task(self) -> None:
         """Open the task's text and let the learning rate rise anew; a task with a model of its own gets a new one."""
