@@ -11,6 +11,7 @@ from mambrane.core.events import EventLog
 from mambrane.data.domains import load_domains
 from mambrane.run.config import RunConfig
 from mambrane.run.folders import cache_folder
+from mambrane.run.initial import initial_tokenizer
 from mambrane.run.kernels import compile_kernels_of
 from mambrane.run.timing import expected_time_now
 from mambrane.studies.study import Cell
@@ -25,7 +26,7 @@ def expected_seconds(cells: Sequence[Cell], *, jobs: int, threads: int, events: 
     Text, and kernels that are compiled on the way, are then there for all runs.
 
     Raises:
-        UserError: a text that a run would be refused for.
+        UserError: a text, or weights to start from, that a run would be refused for.
     """
     by_arm: dict[str, float] = {}
     with _threads(threads):
@@ -38,7 +39,9 @@ def expected_seconds(cells: Sequence[Cell], *, jobs: int, threads: int, events: 
 
 def _seconds_of(config: RunConfig, events: EventLog) -> float:
     device = resolve_device(config.run.device)
-    tokenizer, domains = load_domains(config.data, cache_folder(), EventLog(), config.num_domains)
+    tokenizer, domains = load_domains(
+        config.data, cache_folder(), EventLog(), config.num_domains, tokenizer=initial_tokenizer(config)
+    )
     compile_kernels_of(config, device, events)
     stream = build_stream(domains, config.continual, config.run.epochs)
     return expected_time_now(config, stream, tokenizer.vocab_size, device).seconds
