@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mambrane.core.errors import UserError
-from mambrane.core.events import Event
+from mambrane.core.events import Event, EventLog
 from mambrane.studies.conduct import plan_study
 from mambrane.studies.conduct import study as conduct
 from mambrane.studies.files import find_study, ready_studies
@@ -35,7 +35,10 @@ def study(study: str, *, output_dir: str, jobs: int, dry_run: bool, list: bool) 
     asked = find_study(study)
     folder = Path(output_dir or f"studies/{asked.name}")
     if dry_run:
-        plan = plan_study(asked, folder, jobs=jobs)
+        events = EventLog()
+        # The plan is what is asked for: it goes to standard output, below, and not there as well.
+        events.listeners.append(lambda event: None if event["event"] == "study_started" else _tell(event, told))
+        plan = plan_study(asked, folder, jobs=jobs, events=events)
         words = _plan_text(len(plan.cells), len(plan.to_do), plan.jobs, plan.threads, plan.seconds)
         console.print(f"{asked.title or asked.name}: {words}")
         for cell in plan.to_do:
