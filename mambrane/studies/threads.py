@@ -7,8 +7,9 @@ import json
 import os
 from pathlib import Path
 
-from mambrane.core.errors import UserError
+from mambrane.core.errors import UserError, damaged_file
 from mambrane.core.events import EventLog
+from mambrane.core.ordinary_files import read_ordinary
 from mambrane.storage.atomic_files import atomic_write_text
 
 FILE = "study.json"
@@ -30,7 +31,7 @@ def threads_of_runs(folder: Path, *, jobs: int, num_cells: int, events: EventLog
         events: hears the warning.
 
     Raises:
-        UserError: OMP_NUM_THREADS is not a number of threads.
+        UserError: OMP_NUM_THREADS is not a number of threads, or study.json is damaged.
     """
     kept, asked = _kept_threads(folder), _asked_threads()
     if kept and asked and asked != kept:
@@ -47,11 +48,23 @@ def keep_threads(folder: Path, threads: int) -> None:
 
 
 def _kept_threads(folder: Path) -> int | None:
-    try:
-        threads = json.loads((folder / FILE).read_text(encoding="utf-8"))["threads"]
-    except (OSError, ValueError, KeyError, TypeError):
+    """Return what `keep_threads` wrote; None where the study has not begun."""
+    path = folder / FILE
+    if not path.exists():
         return None
-    return threads if type(threads) is int and threads > 0 else None
+    try:
+        threads = json.loads(read_ordinary(path))["threads"]
+        if type(threads) is not int or threads < 1:
+            raise ValueError(f"{str(threads)[:20]} threads")
+    # A file of any content: every wrong type or shape shows as one of these.
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise damaged_file(
+            path,
+            error,
+            wanted="the number of threads that runs of the study have",
+            way_out=f"remove the file, and set {VARIABLE} to the threads that finished runs had, if there are any",
+        ) from error
+    return threads
 
 
 def _asked_threads() -> int | None:

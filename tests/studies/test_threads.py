@@ -56,3 +56,11 @@ def test_what_is_no_number_of_threads_is_refused(of_runs, monkeypatch, text):
     monkeypatch.setenv("OMP_NUM_THREADS", text)
     with pytest.raises(UserError, match="unset OMP_NUM_THREADS"):
         of_runs()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"threads": 0}', '{"threads": true}', "\xff"])
+def test_a_damaged_note_of_the_threads_is_refused_by_its_name(of_runs, tmp_path, content):
+    (tmp_path / "study.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=r"study\.json is damaged") as error:
+        of_runs()
+    assert "OMP_NUM_THREADS" in error.value.way_out
