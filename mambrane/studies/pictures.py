@@ -2,10 +2,10 @@
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mambrane.run.config import SECTION_OF
 from mambrane.storage.atomic_files import atomic_write_bytes
 from mambrane.studies.pages import heading
 from mambrane.studies.results import ArmResult, StudyTable
@@ -53,7 +53,7 @@ def _figures(table: StudyTable) -> Iterator[tuple[str, "Figure"]]:
     for metric in table.shown_metrics():
         yield metric, _means(table, metric)
     if table.study.axis:
-        for metric in ("gap_closed", table.study.metric):
+        for metric in dict.fromkeys(("gap_closed", table.study.metric)):
             points = axis_points(table, metric)
             if len(points) > 1:
                 yield f"{metric}-over-{table.study.axis.replace('_', '-')}", _over_axis(table, metric, points)
@@ -100,8 +100,7 @@ def series_of(table: StudyTable, points: Points) -> dict[str, Points]:
     lines: dict[str, Points] = {}
     for point in points:
         config = table.study.configurations[point[1].name]
-        sections = [getattr(config, section.name) for section in fields(config)]
-        value = next((str(getattr(section, name)) for section in sections if name and hasattr(section, name)), "")
+        value = str(getattr(getattr(config, SECTION_OF[name]), name)) if name else ""
         lines.setdefault(value, []).append(point)
     return lines
 

@@ -41,3 +41,15 @@ def test_a_series_parts_the_arms_into_lines(tmp_path):
     drawn = (tmp_path / "final_average-over-replay-share.svg").read_text()
     assert "replay source" in drawn
     assert "generated" in drawn
+
+
+def test_no_picture_is_drawn_twice_where_the_closed_gap_is_what_is_tested(tmp_path):
+    arms = {f"{size}": {"use-replay": True, "replay-buffer-size": size} for size in (4, 8)}
+    arms = {"naive": {}, "joint": {"continual-learning": False}, **arms}
+    study = small_study(arms=arms, axis="replay-buffer-size", metric="gap_closed", joint="joint", seeds=1)
+    for cell in study.cells(tmp_path):
+        last = [2.0, 2.0] if cell.arm == "joint" else [3.0 + (cell.arm == "naive"), 2.0]
+        write_run(cell, [[8.0, 8.0], last] if cell.arm == "joint" else [[8.0, 8.0], [2.0, 8.0], last])
+    written = write_pictures(read_table(study, study.cells(tmp_path), threads=1), tmp_path)
+    assert tmp_path / "gap_closed-over-replay-buffer-size.svg" in written
+    assert len(set(written)) == len(written)
