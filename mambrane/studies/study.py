@@ -45,7 +45,7 @@ METRICS = (
     "intransigence",
     "reference_drift",
 )
-"""What a study knows of a run; definitions in continual/matrix.py."""
+"""What a study knows of a run; definitions in continual/forgetting_metrics.py, and of the gap in results.py."""
 HIGHER_IS_BETTER = frozenset({"backward_transfer", "forward_transfer", "gap_closed"})
 """Whatever the measure; averages are as the measure is, all others are better when lower."""
 OWN_SETTINGS = {
@@ -133,6 +133,11 @@ class Study:
         repeated = [seed for seed in self.seed_list if self.seed_list.count(seed) > 1]
         if repeated:
             raise self._error(f"seed {repeated[0]} twice", "each seed once", f"seeds = {sorted(set(self.seed_list))}")
+        orders = [] if isinstance(self.orders, int) else [tuple(order) for order in self.orders]
+        twice = [order for order in orders if orders.count(order) > 1]
+        if twice:
+            kept = [list(order) for order in dict.fromkeys(orders)]
+            raise self._error(f"the order {list(twice[0])} twice", "each order once", f"orders = {kept}")
 
     def _check_pictures(self) -> None:
         for key in ("axis", "series"):
@@ -176,7 +181,7 @@ class Study:
         """
         made: dict[str, RunConfig] = {}
         for arm, own in self.arms.items():
-            settings = {name.replace("-", "_"): value for name, value in {**self.settings, **own}.items()}
+            settings = {name.replace("-", "_"): value for name, value in self.settings.items()}
             # A setting of the arm stands above one of all, however either is spelt.
             settings |= {name.replace("-", "_"): value for name, value in own.items()}
             for name, instead in OWN_SETTINGS.items():

@@ -45,6 +45,7 @@ def test_the_first_orders_are_as_given_and_reversed_and_none_comes_twice(tmp_pat
         ({"seeds": 0}, "seeds = 0", "at least 1"),
         ({"orders": []}, "orders = []", "at least 1"),
         ({"seeds": [1, 2, 1]}, "seed 1 twice", "once"),
+        ({"orders": [["a", "b"], ["b", "a"], ["a", "b"]]}, "the order ['a', 'b'] twice", "each order once"),
         ({"metric": "loss"}, "metric 'loss'", "final_average"),
         ({"name": "a/b"}, "name 'a/b'", "letters"),
         ({"joint": "all"}, "joint 'all' is no arm", "naive"),
