@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from mambrane.core.errors import UserError
+from mambrane.core.errors import TAKEN_BACK_EXIT_CODE, UserError
 from mambrane.core.events import Event, EventLog
 from mambrane.engine.signals import StopRequest
 from mambrane.storage.atomic_files import atomic_write_text, make_folder
@@ -63,7 +63,7 @@ def study(
     """Run a study, or go on with it, and return its table; finished runs are never repeated.
 
     Nothing is printed. Stopped or killed at any moment, the same call goes on. In its folder it leaves the runs,
-    table.md, .csv, .tex and .json, runs.csv, and pictures.
+    table.md, .csv, .tex and .json and runs.csv, written anew whenever a run has ended, and at the end pictures.
 
     Args:
         study: a study, the path of its file, or the name of a ready one.
@@ -81,14 +81,17 @@ def study(
     """
     asked = study if isinstance(study, Study) else find_study(study)
     folder = Path(output_dir or f"studies/{asked.name}")
+    _refuse_run(folder)
     with RunFolder(folder).lock(), closing(EventLog(folder / "events.jsonl")) as events:
         events.listeners += listeners
         plan = plan_study(asked, folder, jobs=jobs, events=events)
         keep_threads(folder, plan.threads)
         with StopRequest(events) as stop:
-            failures = _run(plan, events, lambda: stop.requested)
+            failures = _run(asked, plan, events, lambda: stop.requested)
         table = read_table(asked, plan.cells, threads=plan.threads)
-        write_results(table, folder)
+        write_tables(table, folder)
+        make_folder(folder / PICTURES_FOLDER)
+        write_pictures(table, folder / PICTURES_FOLDER)
         events.emit("study_finished", finished=sum(run.is_finished for run in table.runs), cells=len(table.runs))
     return StudyOutcome(folder, table, tuple(failures), stop.signal_number)
 
@@ -102,6 +105,7 @@ def plan_study(study: Study, folder: Path, *, jobs: int = 0, events: EventLog | 
     events = events or EventLog()
     if not 0 <= jobs <= 4096:
         raise UserError(f"--jobs {jobs}", wanted="a whole number, 0 for as many as cores", way_out="--jobs 0")
+    _refuse_run(folder)
     cells = study.cells(folder)
     to_do = [cell for cell in cells if finished_matrix(cell) is None]
     for sentence in study.warnings():
@@ -116,8 +120,22 @@ def plan_study(study: Study, folder: Path, *, jobs: int = 0, events: EventLog | 
     return StudyPlan(folder, tuple(cells), tuple(to_do), jobs, threads, seconds)
 
 
-def _run(plan: StudyPlan, events: EventLog, should_stop: Callable[[], bool]) -> list[Ended]:
-    """Run what is left; a table is written whenever a run has ended, so that a killed study leaves one too."""
+def _refuse_run(folder: Path) -> None:
+    """Refuse the folder of a training run, whose event log a study would go on writing."""
+    run = RunFolder(folder)
+    if run.config_file.exists() or any(run.checkpoints_folder.glob("step-*")):
+        raise UserError(
+            f"{folder} is the folder of a training run",
+            wanted="a folder of its own for the study",
+            way_out="another --output-dir, or none for studies/NAME",
+        )
+
+
+def _run(study: Study, plan: StudyPlan, events: EventLog, should_stop: Callable[[], bool]) -> list[Ended]:
+    """Run what is left; a table is written whenever a run has ended, so that a killed study leaves one too.
+
+    Pictures, which take longer, are drawn at the end only.
+    """
     failures = []
     num_left = len(plan.to_do)
 
@@ -127,7 +145,8 @@ def _run(plan: StudyPlan, events: EventLog, should_stop: Callable[[], bool]) -> 
     ended_runs = run_cells(plan.to_do, jobs=plan.jobs, threads=plan.threads, should_stop=should_stop, started=started)
     for ended in ended_runs:
         num_left -= 1
-        if ended.exit_code == 0 and finished_matrix(ended.cell) is not None:
+        write_tables(read_table(study, plan.cells, threads=plan.threads), plan.folder)
+        if has_result(ended):
             events.emit("cell_finished", cell=ended.cell.title, left=num_left, of=len(plan.cells))
         elif not should_stop():
             failures.append(ended)
@@ -135,8 +154,17 @@ def _run(plan: StudyPlan, events: EventLog, should_stop: Callable[[], bool]) -> 
     return failures
 
 
-def write_results(table: StudyTable, folder: Path) -> None:
-    """Write the table in every form, and the pictures."""
+def has_result(ended: Ended) -> bool:
+    """Return whether a run went to its end; one whose task was taken back did, and its matrix says what came of it.
+
+    Raises:
+        UserError: as `finished_matrix`.
+    """
+    return ended.exit_code in (0, TAKEN_BACK_EXIT_CODE) and finished_matrix(ended.cell) is not None
+
+
+def write_tables(table: StudyTable, folder: Path) -> None:
+    """Write the table in every form."""
     texts = {
         "table.md": pages.markdown(table, folder),
         "table.csv": pages.arms_csv(table),
@@ -146,5 +174,3 @@ def write_results(table: StudyTable, folder: Path) -> None:
     }
     for name, text in texts.items():
         atomic_write_text(folder / name, text)
-    make_folder(folder / PICTURES_FOLDER)
-    write_pictures(table, folder / PICTURES_FOLDER)

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import quote
 
 from mambrane.core.text_tables import csv_text, latex_row, markdown_rows
-from mambrane.studies.results import ArmResult, RunResult, StudyTable
+from mambrane.studies.results import NOT_FINISHED, ArmResult, RunResult, StudyTable
 from mambrane.studies.statistics import CONFIDENCE, FEWEST_FOR_TRUST, Difference, Estimate
 from mambrane.studies.study import HIGHER_IS_BETTER
 from mambrane.watch.formatting import duration, size
@@ -133,7 +133,13 @@ def _folder_of(arm: ArmResult) -> str:
 
 def _link(run: RunResult, metric: str, folder: Path) -> str:
     found = run.metrics.get(metric)
-    words = "not finished" if found is None else "undefined" if found.value is None else f"{found.value:.3f}"
+    if not run.is_finished:
+        words = NOT_FINISHED
+    # A run without a text of reference has no drift at all, not even a reason why there is none.
+    elif found is None or found.value is None:
+        words = "undefined"
+    else:
+        words = f"{found.value:.3f}"
     return f"[{words}]({quote(run.cell.folder.relative_to(folder).as_posix())})"
 
 
@@ -152,12 +158,12 @@ def arms_csv(table: StudyTable) -> str:
 
 
 def runs_csv(table: StudyTable, folder: Path) -> str:
-    """Return a row a run: where it is, every metric, its cost."""
+    """Return a row a run: where it is, every metric, its cost; what a run does not have is left empty."""
     metrics = table.shown_metrics()
     rows: list[list[Any]] = [
         [
             *(run.cell.arm, run.cell.seed, run.cell.order, run.cell.folder.relative_to(folder).as_posix()),
-            *(run.metrics[metric].value if run.is_finished else None for metric in metrics),
+            *(run.metrics[metric].value if metric in run.metrics else None for metric in metrics),
             *(run.seconds, run.memory_bytes),
         ]
         for run in table.runs

@@ -1,6 +1,7 @@
 """A small study, and its runs as they would lie on the disk, without training any."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from mambrane.continual.matrix import ForgettingMatrix
@@ -19,14 +20,19 @@ def small_study(**changes) -> Study:
     return Study(**{**values, **changes})
 
 
-def write_run(cell: Cell, rows: list[list[float]]) -> None:
-    """Put a finished run with this matrix, in bits per byte, where the cell has its folder."""
+def write_run(cell: Cell, rows: list[list[float]], reference: Sequence[float] = ()) -> None:
+    """Put a finished run with this matrix, in bits per byte, where the cell has its folder.
+
+    `reference` has the measure on a text outside the tasks, by row.
+    """
     cell.folder.mkdir(parents=True)
     (cell.folder / "config.json").write_text(json.dumps(to_dict(cell.config)))
     matrix = ForgettingMatrix(["a", "b"], len(rows) - 1)
     for row, values in enumerate(rows):
         for column, value in enumerate(values):
             matrix.record(row, column, HeldoutLoss(value * 0.6931471805599453, 1, 1))
+    for row, value in enumerate(reference):
+        matrix.record_reference(row, "outside", HeldoutLoss(value * 0.6931471805599453, 1, 1))
     matrix.save(cell.folder / "matrix.json")
     log = EventLog(cell.folder / "events.jsonl")
     log.emit("run_started")

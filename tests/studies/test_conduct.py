@@ -1,5 +1,6 @@
 """A study through real processes: killed and run again it goes on, and what is finished is not run again."""
 
+import csv
 import json
 import os
 import signal
@@ -12,10 +13,12 @@ import pytest
 
 import mambrane
 from mambrane.app.cli import main
+from mambrane.core.errors import TAKEN_BACK_EXIT_CODE, UserError
 from mambrane.core.events import EventLog, read_events
 from mambrane.storage.run_folder import InUseError, RunFolder
-from mambrane.studies.conduct import plan_study
+from mambrane.studies.conduct import has_result, plan_study
 from mambrane.studies.files import study_of
+from mambrane.studies.schedule import Ended
 from tests.contract.main_job import environment, write_domains
 from tests.studies.small import small_study, write_all_runs, write_run
 
@@ -84,6 +87,11 @@ def test_a_study_that_was_killed_goes_on_and_repeats_no_finished_run(files, tmp_
     first.wait()
     wait_for(lambda: is_free(second_run), "the run of the killed study has stopped by itself")
     assert "run_finished" not in kinds(second_run / "events.jsonl"), "it stopped before its end"
+    with (folder / "runs.csv").open() as lines:
+        averages = {row["arm"]: row["final_average"] for row in csv.DictReader(lines)}
+    assert float(averages.pop("naive")) > 0
+    assert averages == {"replay": ""}
+    assert "1 of 2 runs are not finished." in (folder / "table.md").read_text()
 
     again = subprocess.run(command(file, folder), env=surroundings, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
@@ -109,6 +117,26 @@ def test_a_run_that_fails_is_told_with_its_reason_and_the_others_go_on(files, tm
     assert "has checkpoints and no config.json" in told.err
     assert "1 of 2 runs are not finished." in told.out
     assert (folder / "runs" / "replay" / "seed-0-order-1" / "matrix.json").exists()
+
+
+@pytest.mark.parametrize(("exit_code", "expected"), [(0, True), (TAKEN_BACK_EXIT_CODE, True), (1, False), (143, False)])
+def test_a_run_whose_task_was_taken_back_has_its_result(tmp_path, exit_code, expected):
+    finished, other = small_study(seeds=1).cells(tmp_path)[:2]
+    write_run(finished, [[8.0, 8.0], [2.0, 8.0], [3.0, 2.0]])
+    assert has_result(Ended(finished, exit_code, "")) is expected
+    assert not has_result(Ended(other, exit_code, "")), "it left no matrix"
+
+
+@pytest.mark.parametrize("left", ["config.json", "checkpoints/step-00000001/model.safetensors"])
+def test_the_folder_of_a_training_run_is_refused_and_left_as_it_was(tmp_path, left):
+    (tmp_path / left).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / left).write_text("{}")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="is the folder of a training run"):
+        mambrane.study(small_study(), output_dir=tmp_path)
+    with pytest.raises(UserError, match="is the folder of a training run"):
+        plan_study(small_study(), tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_what_is_finished_is_shown_and_nothing_is_started(tmp_path, capsys):

@@ -5,9 +5,11 @@ import io
 import json
 import re
 
+from mambrane.app.study import terminal_tables
 from mambrane.studies import pages
+from mambrane.studies.conduct import write_tables
 from mambrane.studies.results import read_table
-from tests.studies.small import small_study
+from tests.studies.small import small_study, write_run
 
 
 def by_name(table):
@@ -47,3 +49,19 @@ def test_what_a_table_does_not_show_is_said(table):
     words = " ".join(pages.notes(table))
     assert "3 seeds an interval is too narrow" in words
     assert "0 at naive, 1 at joint" in words
+
+
+def test_a_metric_that_some_arms_lack_is_left_out_of_their_rows_in_every_form(tmp_path):
+    (tmp_path / "outside.txt").write_text("a text that no task holds")
+    arms = {"naive": {}, "with": {"use-replay": True, "reference-text": [str(tmp_path / "outside.txt")]}}
+    study = small_study(arms=arms, seeds=1, metric="reference_drift")
+    plain, measured = study.cells(tmp_path)
+    rows = [[8.0, 8.0], [2.0, 8.0], [3.0, 2.0]]
+    write_run(plain, rows)
+    write_run(measured, rows, reference=[8.0, 4.0, 5.0])
+    table = read_table(study, study.cells(tmp_path), threads=1)
+    write_tables(table, tmp_path)
+    first, second = csv.DictReader(io.StringIO((tmp_path / "runs.csv").read_text()))
+    assert (first["reference_drift"], float(second["reference_drift"])) == ("", 1.0)
+    assert f"[undefined]({plain.folder.relative_to(tmp_path)})" in (tmp_path / "table.md").read_text()
+    assert "-" in [cell.plain for cell in terminal_tables(table)[0].columns[1].cells]
