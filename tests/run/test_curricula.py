@@ -48,10 +48,15 @@ def test_a_preset_turns_off_what_keeps_earlier_tasks_where_there_are_none(curric
 
 
 @pytest.mark.slow
-def test_the_only_task_of_a_run_is_kept_and_told_when_it_gains_too_little(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("num_tasks", [1, 2])
+def test_the_only_task_left_of_a_run_is_kept_and_told_when_it_gains_too_little(
+    num_tasks, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setenv("MAMBRANE_CACHE", str(tmp_path / "cache"))
     data = write_domains(tmp_path / "texts")
-    words = f"train {SIZE} --data {data} --num-tasks 1 --epochs 1 --min-gain 100 --output-dir {tmp_path / 'run'}"
+    tasks = f"--num-tasks {num_tasks} --epochs {num_tasks}"
+    words = f"train {SIZE} --data {data} {tasks} --min-gain 100 --output-dir {tmp_path / 'run'}"
+    assert main(words.split()) == (0 if num_tasks == 1 else 3)
     assert main(words.split()) == 0
     assert "less than --min-gain 100; it is kept, as it is the only task" in " ".join(capsys.readouterr().out.split())
     assert len(json.loads((tmp_path / "run" / "matrix.json").read_text())["bits_per_byte"]) == 2
