@@ -132,12 +132,13 @@ def _refuse_run(folder: Path) -> None:
 
 
 def _run(study: Study, plan: StudyPlan, events: EventLog, should_stop: Callable[[], bool]) -> list[Ended]:
-    """Run what is left; a table is written whenever a run has ended, so that a killed study leaves one too.
+    """Run what is left; a table is written whenever one has ended, so that a killed study leaves one too.
 
     Pictures, which take longer, are drawn at the end only.
     """
     failures = []
     num_left = len(plan.to_do)
+    known_seconds: dict[Path, float | None] = {}
 
     def started(cell: Cell) -> None:
         events.emit("cell_started", cell=cell.title, folder=str(cell.folder))
@@ -145,7 +146,10 @@ def _run(study: Study, plan: StudyPlan, events: EventLog, should_stop: Callable[
     ended_runs = run_cells(plan.to_do, jobs=plan.jobs, threads=plan.threads, should_stop=should_stop, started=started)
     for ended in ended_runs:
         num_left -= 1
-        write_tables(read_table(study, plan.cells, threads=plan.threads), plan.folder)
+        # Behind the last run comes the table of the whole study.
+        if num_left:
+            table = read_table(study, plan.cells, threads=plan.threads, known_seconds=known_seconds)
+            write_tables(table, plan.folder)
         if has_result(ended):
             events.emit("cell_finished", cell=ended.cell.title, left=num_left, of=len(plan.cells))
         elif not should_stop():

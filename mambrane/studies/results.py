@@ -1,7 +1,8 @@
 """From the folders of a study's runs to a table: what each arm reached, how far it lies from the baseline, its cost."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mambrane.continual.forgetting_metrics import Metric, gap_closed
@@ -80,14 +81,27 @@ class StudyTable:
         return sorted(there, key=lambda name: name != self.study.metric)
 
 
-def read_table(study: Study, cells: Sequence[Cell], *, threads: int) -> StudyTable:
+def read_table(
+    study: Study, cells: Sequence[Cell], *, threads: int, known_seconds: dict[Path, float | None] | None = None
+) -> StudyTable:
     """Return what the runs that are finished say.
+
+    Args:
+        study: what the runs are of.
+        cells: all of them.
+        threads: of each run.
+        known_seconds: how long finished runs took, by folder, from an earlier call; what it lacks is added. Their logs
+            are long and change no more, so a study that goes on reads each once.
 
     Raises:
         UserError: a run's matrix is damaged, or a folder holds a run of another configuration.
     """
     matrices = {_key(cell): matrix for cell in cells if (matrix := finished_matrix(cell)) is not None}
-    runs = {_key(cell): _read_run(study, cell, matrices) for cell in cells}
+    known_seconds = {} if known_seconds is None else known_seconds
+    for cell in cells:
+        if _key(cell) in matrices and cell.folder not in known_seconds:
+            known_seconds[cell.folder] = seconds_of(cell.folder)
+    runs = {_key(cell): _read_run(study, cell, matrices, known_seconds) for cell in cells}
     by_arm = {arm: tuple(run for run in runs.values() if run.cell.arm == arm) for arm in study.arms}
     values = {arm: _seed_values(of_arm, study.metric, study.num_orders) for arm, of_arm in by_arm.items()}
     differences = {
@@ -134,7 +148,12 @@ def _refuse_another(folder: RunFolder, config: RunConfig) -> None:
         )
 
 
-def _read_run(study: Study, cell: Cell, matrices: dict[tuple[str, int, int], ForgettingMatrix]) -> RunResult:
+def _read_run(
+    study: Study,
+    cell: Cell,
+    matrices: Mapping[tuple[str, int, int], ForgettingMatrix],
+    seconds: Mapping[Path, float | None],
+) -> RunResult:
     matrix = matrices.get(_key(cell))
     if matrix is None:
         return RunResult(cell, {}, None, None)
@@ -146,7 +165,7 @@ def _read_run(study: Study, cell: Cell, matrices: dict[tuple[str, int, int], For
     metrics = matrix.metrics(joint=joint_row)
     metrics.setdefault("intransigence", Metric(None, "the study has no arm that learns all tasks at once"))
     metrics["gap_closed"] = _gap_closed(matrix, naive, joint)
-    return RunResult(cell, metrics, seconds_of(cell.folder), saved_peak_memory(cell.folder))
+    return RunResult(cell, metrics, seconds[cell.folder], saved_peak_memory(cell.folder))
 
 
 def _gap_closed(matrix: ForgettingMatrix, naive: ForgettingMatrix | None, joint: ForgettingMatrix | None) -> Metric:
