@@ -95,6 +95,8 @@ def build_runner(
         ranks=ranks,
     )
 
+    memory_size = {SAVED_SIZE: config.continual.replay_buffer_size}
+
     def save() -> None:
         parts = parts_of(runner)
         if trainer.is_sharded:
@@ -105,7 +107,7 @@ def build_runner(
             equal = {"weights": parts.weights, "extensions": parts.states["extensions"]}
             ranks.require_equal(encode_state(equal).tensors)
         if ranks.is_first:
-            of_runner = {**parts.states["runner"], SAVED_SIZE: config.continual.replay_buffer_size}
+            of_runner = parts.states["runner"] | memory_size
             states = {**parts.states, "runner": of_runner, SETTINGS_PART: settings_of(began or config)}
             saver.save_async(trainer.counters.applied, states, weights=parts.weights)
 
@@ -114,8 +116,7 @@ def build_runner(
         saver.wait()
         if ranks.is_first:
             base = saver.checkpoints.load_step(step)
-            of_runner = {**runner_state, SAVED_SIZE: config.continual.replay_buffer_size}
-            saver.checkpoints.save(step, {**base.parts, "runner": of_runner}, weights=base.weights)
+            saver.checkpoints.save(step, {**base.parts, "runner": runner_state | memory_size}, weights=base.weights)
             saver.checkpoints.remove_later(step)
         base = ranks.first_before_others(lambda: saver.checkpoints.load_step(step))
         view = take_up_view(trainer, runner_state["num_learned"], runner.stream)
