@@ -71,7 +71,7 @@ def test_the_task_of_a_ready_study_says_what_its_runs_measure_and_a_flag_that_of
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        (["five-domain"], "no runs of a study 'five-domain' are kept; there are five-domains, "),
+        (["five-domain"], "no runs of a study 'five-domain' are kept; there are "),
         (["five-domains", "--accuracy"], "the ready study five-domains says itself"),
         (["five-domains", "--add", "nowhere"], "--add nowhere: no runs.csv lies there"),
     ],
