@@ -24,7 +24,7 @@ from mambrane.measure.decoding import ModelDecoder, ProgramDecoder
 from mambrane.measure.sampling import Sampling
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
-from mambrane.run import presets
+from mambrane.settings import presets
 
 MODELS: dict[str, Callable[[], tuple[ModelConfig, int]]] = {
     "tiny": lambda: (presets.tiny().model, 1024),

@@ -36,7 +36,7 @@ MIN_GAINS = {0: 0.0, 3: 9.0}
 """What is asked of a lesson, by its exit code: kept, taken back."""
 
 STARTS = multiprocessing.get_context("forkserver")
-STARTS.set_forkserver_preload(["mambrane.app.cli", "mambrane.run.learn"])
+STARTS.set_forkserver_preload(["mambrane.app.cli", "mambrane.training.learn"])
 
 
 class CallsBeforeCommit:

@@ -26,6 +26,7 @@ from benchmarks.measuring import describe_machine
 from benchmarks.page import write_result
 from mambrane.core.events import EventLog
 from mambrane.core.memory import keep_freed_memory
+from mambrane.data.cache_folder import cache_folder
 from mambrane.data.domains import Domain, load_domains
 from mambrane.data.loader import SequenceLoader
 from mambrane.engine.objective import fused_next_token_objective
@@ -33,9 +34,8 @@ from mambrane.engine.trainer import Trainer
 from mambrane.measure.metrics import heldout_loss
 from mambrane.ops.warm_up import compile_kernels
 from mambrane.run.build import build_model
-from mambrane.run.config import RunConfig
-from mambrane.run.folders import cache_folder
-from mambrane.run.presets import PRESETS
+from mambrane.settings.config import RunConfig
+from mambrane.settings.presets import PRESETS
 
 CPU = torch.device("cpu")
 STEPS_TO_TIME = 12

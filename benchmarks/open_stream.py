@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import mambrane
-from mambrane.run.later_task import recipe_of, usual_epochs
+from mambrane.settings.later_task import recipe_of, usual_epochs
 
 
 def arms_of(config: mambrane.RunConfig) -> dict[str, dict[str, Any]]:

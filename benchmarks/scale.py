@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mambrane.models.config import ModelConfig
-from mambrane.run import presets
-from mambrane.run.config import RunConfig
+from mambrane.settings import presets
+from mambrane.settings.config import RunConfig
 
 NUM_GPUS = (8, 64, 1024)
 GPUS_OF_HOST = 8
@@ -151,8 +151,8 @@ def scaled(
 
 def predicted(config: RunConfig) -> list[Scaled]:
     """Return a preset on each number of GPUs; the micro-batch is rehearsed and predicted as `train --dry-run` does."""
-    from mambrane.run.gpu_time import predict
-    from mambrane.run.rehearsal import rehearse
+    from mambrane.planning.gpu_time import predict
+    from mambrane.planning.rehearsal import rehearse
 
     rehearsed = rehearse(config, VOCAB_SIZE, "bf16")
     found = predict(config, rehearsed, compiled=True)

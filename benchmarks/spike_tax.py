@@ -33,10 +33,10 @@ from mambrane.continual.distillation import Distillation, frozen_copy
 from mambrane.core.device import describe_environment
 from mambrane.core.events import EventLog
 from mambrane.data.builtin.installed import builtin_sources
+from mambrane.data.cache_folder import cache_folder
 from mambrane.data.config import DataConfig
 from mambrane.data.domains import load_domains
 from mambrane.data.tokens import TokenFile, token_file_from
-from mambrane.run.folders import cache_folder
 from mambrane.storage.atomic_files import atomic_write_bytes, atomic_write_text
 from mambrane.studies.statistics import paired_difference
 

@@ -40,9 +40,10 @@ from mambrane.models.cost import count_costs
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.linear import linear
 from mambrane.ops.warm_up import compile_kernels
-from mambrane.run.build import build_extensions, build_model
-from mambrane.run.config import RunConfig
-from mambrane.run.presets import PRESETS
+from mambrane.run.build import build_model
+from mambrane.settings.config import RunConfig
+from mambrane.settings.methods import build_extensions
+from mambrane.settings.presets import PRESETS
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.saver import BackgroundSaver
 

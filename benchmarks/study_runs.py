@@ -22,7 +22,7 @@ from pathlib import Path
 
 from mambrane.continual.forgetting_metrics import gap_closed
 from mambrane.continual.measure import BITS_PER_BYTE, Measure
-from mambrane.run.config import RunOptions
+from mambrane.settings.config import RunOptions
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.studies.files import READY_FOLDER, read_study
 from mambrane.studies.pages import difference_text, estimate_text, p_text, short_heading

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from mambrane.core.seeding import make_generator
 from mambrane.models.language_model import LanguageModel
-from mambrane.run.presets import tiny
+from mambrane.settings.presets import tiny
 
 VOCAB_SIZE, END_OF_TEXT = 257, 256
 

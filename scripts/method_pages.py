@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 from mambrane.app.arguments import TrainArguments
 from mambrane.app.help import Setting, default_text, flag_text, settings_of
 from mambrane.engine.method import Method
-from mambrane.run.config import RunConfig
-from mambrane.run.methods import METHODS
-from mambrane.run.named_settings import config_of
+from mambrane.settings.config import RunConfig
+from mambrane.settings.methods import METHODS
+from mambrane.settings.named_settings import config_of
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "methods"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mambrane.app.arguments import TrainArguments
 from mambrane.app.help import TITLES, Setting, default_text, flag_text, settings_of
-from mambrane.run.presets import PRESETS
+from mambrane.settings.presets import PRESETS
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
 HEAD = """\

@@ -76,3 +76,26 @@ def run_folder(finished_run, monkeypatch):
     monkeypatch.setenv("MAMBRANE_CACHE", str(finished_run[0].parent / "cache"))
     monkeypatch.setenv("COLUMNS", "160")
     return finished_run[0]
+
+
+@pytest.fixture(scope="session")
+def hybrid_run(tmp_path_factory) -> Path:
+    """A finished run of two tasks with a hybrid block, every switch of the main command on."""
+    from tests.settings.whole_recipe import MAIN_SWITCHES
+
+    return _train_small(tmp_path_factory.mktemp("hybrid"), *MAIN_SWITCHES.split())
+
+
+@pytest.fixture(scope="session")
+def mamba_run(tmp_path_factory) -> Path:
+    """One of plain Mamba blocks, with replay."""
+    return _train_small(tmp_path_factory.mktemp("mamba"), "--block-pattern", "mamba")
+
+
+def _train_small(folder: Path, *words: str) -> Path:
+    """Train as `tests/trained.py` does, and leave the variable of the cache as it was."""
+    from tests.trained import train_small
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAMBRANE_CACHE", str(folder / "cache"))
+        return train_small(folder, *words)

@@ -21,9 +21,10 @@ from mambrane.measure.generation import generate_batch
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import choose_backend
 from mambrane.run.arithmetic import arithmetic_of
-from mambrane.run.build import build_extensions, build_model
-from mambrane.run.config import RunConfig
-from mambrane.run.timing import now_s
+from mambrane.run.build import build_model
+from mambrane.settings.config import RunConfig
+from mambrane.settings.methods import build_extensions
+from mambrane.training.timing import now_s
 
 TOLERANCE = 1e-3
 """Largest difference from the float64 reference, over the root mean square of it, in float32."""

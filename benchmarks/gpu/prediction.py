@@ -1,13 +1,13 @@
-"""What an H100 would take, from counts on the meta device (`mambrane.run.rehearsal`) and a model of its limits."""
+"""What an H100 would take, from counts on the meta device (`mambrane.planning.rehearsal`) and a model of its limits."""
 
 from dataclasses import asdict, replace
 from typing import Any
 
-from mambrane.run import gpu_time
-from mambrane.run.config import RunConfig
-from mambrane.run.gpu_time import H100, predict
-from mambrane.run.presets import PRESETS
-from mambrane.run.rehearsal import rehearse
+from mambrane.planning import gpu_time
+from mambrane.planning.gpu_time import H100, predict
+from mambrane.planning.rehearsal import rehearse
+from mambrane.settings.config import RunConfig
+from mambrane.settings.presets import PRESETS
 
 VOCABULARY = {"tiny": 1024, "small": 257, "base": 8192, "large": 32_768, "xl": 32_768}
 CONSTANTS = (
@@ -61,7 +61,7 @@ def whole_prediction() -> dict[str, Any]:
         "constants": {name: getattr(gpu_time, name) for name in CONSTANTS}
         | {"SCAN": gpu_time.SCAN, "SSD": {" ".join(map(str, key)): numbers for key, numbers in gpu_time.SSD.items()}}
         | {"PASSES_OVER_WEIGHTS": gpu_time.PASSES_OVER_WEIGHTS},
-        "sources": "mambrane/run/gpu_time.py says below each constant where it is from",
+        "sources": "mambrane/planning/gpu_time.py says below each constant where it is from",
         "preset": "base",
         "launches_per_micro_batch": base["launches_per_micro_batch"],
         "predicted_tokens_per_s": base["predicted_tokens_per_s"],

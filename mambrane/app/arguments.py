@@ -12,7 +12,7 @@ from mambrane.data.config import DataConfig
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
-from mambrane.run.config import ExportKind, RunOptions, Weights
+from mambrane.settings.config import ExportKind, RunOptions, Weights
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

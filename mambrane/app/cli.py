@@ -18,11 +18,11 @@ from mambrane.app.streams import flush_or_give_up, give_up, open_closed_streams,
 from mambrane.app.train_settings import base_of, parse_start, parse_train
 from mambrane.app.usage import LEARN_INTRODUCTION, TRAIN_INTRODUCTION, USAGE
 from mambrane.core.errors import INTERRUPTED_EXIT_CODE, TAKEN_BACK_EXIT_CODE, MambraneError, UserError
-from mambrane.run.config import RunConfig
-from mambrane.run.effects import settings_without_effect
-from mambrane.run.later_task import LATER_TASK
-from mambrane.run.presets import COSTS, PRESETS
-from mambrane.run.task_settings import for_learning, may_change
+from mambrane.settings.config import RunConfig
+from mambrane.settings.effects import settings_without_effect
+from mambrane.settings.later_task import LATER_TASK
+from mambrane.settings.presets import COSTS, PRESETS
+from mambrane.settings.task_settings import for_learning, may_change
 
 USER_ERROR_EXIT_CODE = 2
 LOST_OUTPUT_EXIT_CODE = 1
@@ -149,7 +149,7 @@ def _learn(argv: Sequence[str]) -> int:
         way_out = f"mambrane learn {run} --data PATH"
         raise UserError("mambrane learn without --data", wanted="text to learn", way_out=way_out)
     from mambrane.app.learn import learn, print_plan
-    from mambrane.run.configuration import read_configuration
+    from mambrane.settings.saved_config import read_configuration
     from mambrane.storage.run_folder import RunFolder
 
     later = for_learning(read_configuration(RunFolder(Path(run))), {})

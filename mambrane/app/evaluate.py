@@ -10,8 +10,8 @@ from mambrane.app.info import print_learned
 from mambrane.app.notices import announced_events
 from mambrane.core.device import resolve_device
 from mambrane.measure.metrics import HeldoutLoss
-from mambrane.run.config import Weights
 from mambrane.run.run import Run
+from mambrane.settings.config import Weights
 from mambrane.tasks import task_kind
 
 

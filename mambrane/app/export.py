@@ -4,8 +4,8 @@ import sys
 from pathlib import Path
 
 from mambrane.app.notices import announced_events
-from mambrane.run.config import ExportKind, Weights
 from mambrane.run.run import Run
+from mambrane.settings.config import ExportKind, Weights
 
 
 def export(

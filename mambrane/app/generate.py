@@ -8,9 +8,9 @@ from typing import Any
 from mambrane.app.notices import announced_events
 from mambrane.core.device import resolve_device
 from mambrane.core.errors import UserError
-from mambrane.run.config import Weights
 from mambrane.run.run import Run
 from mambrane.run.text import as_bytes, check_samples
+from mambrane.settings.config import Weights
 
 
 def generate(

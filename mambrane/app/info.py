@@ -14,7 +14,7 @@ from mambrane.layers.cost import ComponentCost, FiringRates
 from mambrane.models.cost import count_costs
 from mambrane.run.run import Run
 from mambrane.run.saved import SavedRun
-from mambrane.run.shown_switches import on_and_off
+from mambrane.settings.shown_switches import on_and_off
 from mambrane.watch.formatting import switches
 from mambrane.watch.history import read_history
 from mambrane.watch.table import learning_table, matrix_tables, metrics_table

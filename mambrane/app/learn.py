@@ -10,9 +10,9 @@ from rich.console import Console
 from mambrane.app.streams import flush_or_give_up
 from mambrane.core.launch import is_first_process
 from mambrane.core.memory import keep_freed_memory
-from mambrane.run.learn import learn as learn_run
-from mambrane.run.lesson_plan import plan_lesson
+from mambrane.planning.lesson_plan import plan_lesson
 from mambrane.run.run import Run
+from mambrane.training.learn import learn as learn_run
 from mambrane.watch.console import ConsoleListener
 from mambrane.watch.formatting import duration
 from mambrane.watch.table import cost_of_attempt, cost_of_last_task

@@ -12,9 +12,9 @@ import torch
 from rich.console import Console
 
 from mambrane import __version__
+from mambrane.data.cache_folder import cache_folder
 from mambrane.ops.dispatch import explain
 from mambrane.ops.lif import numba_cpu
-from mambrane.run.folders import cache_folder
 from mambrane.watch.formatting import size
 
 PACKAGES = ("torch", "numba", "llvmlite", "numpy", "safetensors", "tokenizers", "rich", "tyro", "matplotlib", "scipy")

@@ -12,14 +12,14 @@ from mambrane.app.info import parts_table
 from mambrane.app.notices import announced_events
 from mambrane.core.device import resolve_device
 from mambrane.core.events import EventLog
+from mambrane.planning.plan import Plan, make_plan
 from mambrane.run.arithmetic import arithmetic_of
-from mambrane.run.config import RunConfig
-from mambrane.run.effects import warnings_of_machine
 from mambrane.run.kernels import compile_kernels_of
-from mambrane.run.outside import extension_lines
-from mambrane.run.plan import Plan, make_plan
-from mambrane.run.shown_switches import on_and_off
-from mambrane.run.timing import TIMED_MICRO_BATCHES
+from mambrane.settings.config import RunConfig
+from mambrane.settings.effects import warnings_of_machine
+from mambrane.settings.outside import extension_lines
+from mambrane.settings.shown_switches import on_and_off
+from mambrane.training.timing import TIMED_MICRO_BATCHES
 from mambrane.watch.event_messages import warning_of
 from mambrane.watch.formatting import duration, percent, size, switches
 

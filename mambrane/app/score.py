@@ -12,8 +12,8 @@ from mambrane.app.notices import announced_events
 from mambrane.core.device import resolve_device
 from mambrane.core.errors import UserError
 from mambrane.measure.scoring import PIECE_BYTES, LineScore
-from mambrane.run.config import Weights
 from mambrane.run.run import Run
+from mambrane.settings.config import Weights
 from mambrane.watch.formatting import visible
 
 

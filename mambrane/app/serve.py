@@ -14,8 +14,8 @@ from mambrane.app.openai_api import LOOPBACK, build_app
 from mambrane.app.openai_requests import Limits
 from mambrane.core.device import resolve_device
 from mambrane.core.errors import UserError
-from mambrane.run.config import Weights
 from mambrane.run.run import Run
+from mambrane.settings.config import Weights
 
 TOKEN_VARIABLE = "MAMBRANE_TOKEN"
 SHORTEST_TOKEN = 16

@@ -12,8 +12,8 @@ from mambrane.app.samples import SampleListener, print_samples
 from mambrane.app.streams import flush_or_give_up
 from mambrane.core.launch import is_first_process
 from mambrane.core.memory import keep_freed_memory
-from mambrane.run.config import RunConfig
-from mambrane.run.train import train as train_run
+from mambrane.settings.config import RunConfig
+from mambrane.training.train import train as train_run
 from mambrane.watch.console import ConsoleListener
 
 NEXT = """

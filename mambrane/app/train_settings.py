@@ -6,11 +6,11 @@ from dataclasses import fields, make_dataclass
 from mambrane.app.arguments import StartOptions, TrainArguments
 from mambrane.app.flags import given_settings, hints_of, long_forms, split_words
 from mambrane.app.parsing import parse, parse_known
-from mambrane.run.config import SECTION_OF, RunConfig, from_dict
-from mambrane.run.named_settings import fitted_to
-from mambrane.run.presets import PRESETS
-from mambrane.run.setting_values import read_config_file
-from mambrane.run.switches import PREREQUISITES, without_unmet_switches
+from mambrane.settings.config import SECTION_OF, RunConfig, from_dict
+from mambrane.settings.named_settings import fitted_to
+from mambrane.settings.presets import PRESETS
+from mambrane.settings.setting_values import read_config_file
+from mambrane.settings.switches import PREREQUISITES, without_unmet_switches
 
 READ_AHEAD = (
     *("init_from", "task", "data", "scenario", "classes_per_task", "image_tokens", "hidden_dim"),

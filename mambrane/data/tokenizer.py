@@ -7,6 +7,7 @@ target that ends a document.
 """
 
 import codecs
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,6 +16,7 @@ import numpy as np
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
+from mambrane.core.ordinary_files import read_ordinary
 from mambrane.data.cache import hash_of
 from mambrane.data.config import check_tokenizer_spec
 from mambrane.data.documents import Texts, encoded_parts
@@ -119,6 +121,26 @@ def load_tokenizer(state: dict[str, Any]) -> Tokenizer:
         wanted="bytes or subword",
         way_out="use the version of mambrane that wrote it",
     )
+
+
+def read_tokenizer(file: Path) -> Tokenizer:
+    """Return the tokenizer in a file of a run.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        return load_tokenizer(json.loads(read_ordinary(file)))
+    except UserError:
+        raise
+    # Beside the errors of files and JSON: the library raises plain Exception for a definition that it cannot read.
+    except Exception as error:
+        raise UserError(
+            f"{file}: cannot be read ({type(error).__name__}: {error})",
+            wanted="the tokenizer of the run",
+            way_out="restore the file from a copy; or remove it and run the train command again, which makes it anew "
+            "from the same text",
+        ) from error
 
 
 def tokenizer_hash(tokenizer: Tokenizer) -> str:

@@ -7,7 +7,7 @@ import torch
 
 from mambrane.engine.arithmetic import arithmetic
 from mambrane.engine.precision import Precision, choose_precision
-from mambrane.run.config import RunConfig
+from mambrane.settings.config import RunConfig
 
 
 def precision_of(config: RunConfig, device: torch.device) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.models.config import ModelConfig
-from mambrane.run.config import RunConfig
-from mambrane.run.shown_switches import on_and_off
+from mambrane.settings.config import RunConfig
+from mambrane.settings.shown_switches import on_and_off
 from mambrane.watch.table import metric_text, metric_title
 
 FRONT_MATTER = """\

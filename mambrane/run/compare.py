@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.core.errors import UserError
 from mambrane.core.text_tables import csv_text, latex_row, latex_text, markdown_rows
-from mambrane.run.config import RunConfig, flat
-from mambrane.run.configuration import read_configuration
 from mambrane.run.run import Run
+from mambrane.settings.config import RunConfig, flat
+from mambrane.settings.saved_config import read_configuration
 from mambrane.storage.run_folder import RunFolder
 from mambrane.watch.table import metric_title
 

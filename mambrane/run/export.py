@@ -11,8 +11,8 @@ from mambrane.models.pretrained import write_model_folder
 from mambrane.models.published_names import published_name, published_settings
 from mambrane.models.spiking_graphs import write_spiking_graphs
 from mambrane.run.card import model_card
-from mambrane.run.config import ExportKind
 from mambrane.run.saved import SavedRun
+from mambrane.settings.config import ExportKind
 from mambrane.storage.hub import publish_folder
 
 USE_OURS = """\

@@ -7,8 +7,8 @@ from mambrane.kernels.compiler_process import notices
 from mambrane.models.block import operations_of_model
 from mambrane.models.token_program.program import warm_up
 from mambrane.ops.warm_up import compile_kernels
-from mambrane.run.config import RunConfig
-from mambrane.run.methods import methods_of
+from mambrane.settings.config import RunConfig
+from mambrane.settings.methods import methods_of
 
 
 def compile_kernels_of(config: RunConfig, device: torch.device, events: EventLog) -> None:

@@ -10,13 +10,13 @@ from typing import Any
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
+from mambrane.data.cache_folder import cache_folder
 from mambrane.data.corpus import Corpus
 from mambrane.data.domain_records import read_domain_records
 from mambrane.data.domains import Domain, read_texts, tokenize_texts
 from mambrane.data.heldout_copy import token_file_of_copy, write_copy
 from mambrane.data.tokenizer import Tokenizer
 from mambrane.data.tokens import no_tokens, token_file_in_cache
-from mambrane.run.folders import cache_folder
 from mambrane.run.saved import SavedRun
 from mambrane.storage.run_folder import RunFolder
 

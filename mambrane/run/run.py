@@ -15,6 +15,7 @@ from mambrane.continual.outcome import Outcome
 from mambrane.continual.task_file import TaskRecords, read_tasks
 from mambrane.core.errors import UserError
 from mambrane.core.events import Event, EventLog, read_events
+from mambrane.data.cache_folder import cache_folder
 from mambrane.data.domain_records import read_domain_records
 from mambrane.data.domains import Domain, load_domains
 from mambrane.data.tokenizer import Tokenizer
@@ -26,15 +27,14 @@ from mambrane.report.data import Sample, read_report_data
 from mambrane.report.report import write_report
 from mambrane.run.arithmetic import evaluating
 from mambrane.run.build import build_task_kind
-from mambrane.run.config import ExportKind, RunConfig, Weights
 from mambrane.run.export import Exported, export_run
-from mambrane.run.folders import cache_folder
 from mambrane.run.kernels import compile_token_program
 from mambrane.run.own_text import own_domains
 from mambrane.run.report_parts import model_parts, probed_parts
 from mambrane.run.samples import write_samples
 from mambrane.run.saved import SavedRun, edited_numbers, open_run, require_finite_weights
 from mambrane.run.text import Written, as_bytes, begin_writing, score_text, writing_with_state, written
+from mambrane.settings.config import ExportKind, RunConfig, Weights
 from mambrane.storage.run_folder import RunFolder
 
 

@@ -1,6 +1,5 @@
 """Opening a run that was trained before: its configuration, tokenizer, model and text, from the folder alone."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
@@ -14,15 +13,14 @@ from mambrane.continual.matrix_file import num_other_cells
 from mambrane.continual.text_identity import refuse_another_tokenizer
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
-from mambrane.core.ordinary_files import read_ordinary
 from mambrane.data.corpus import Corpus
 from mambrane.data.domain_records import read_domain_records, write_domain_records
 from mambrane.data.domains import Domain
-from mambrane.data.tokenizer import Tokenizer, load_tokenizer, tokenizer_hash
+from mambrane.data.tokenizer import Tokenizer, read_tokenizer, tokenizer_hash
 from mambrane.models.language_model import LanguageModel
-from mambrane.run.config import RunConfig, Weights
-from mambrane.run.configuration import read_configuration
 from mambrane.run.kernels import compile_kernels_of
+from mambrane.settings.config import RunConfig, Weights
+from mambrane.settings.saved_config import read_configuration
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.checkpoint_files import Checkpoint
 from mambrane.storage.run_folder import RunFolder
@@ -74,7 +72,7 @@ def open_run(
             f"{path} has no checkpoint yet", wanted="a run that has trained", way_out="run its train command again"
         )
     kind = _chosen_weights(checkpoint, weights)
-    tokenizer = read_tokenizer(folder)
+    tokenizer = read_tokenizer(folder.tokenizer_file)
     refuse_another_tokenizer(checkpoint.parts["runner"], tokenizer_hash(tokenizer))
     compile_kernels_of(config, device, events)
     model = LanguageModel(config.model, tokenizer.vocab_size, torch.Generator())
@@ -110,26 +108,6 @@ def require_finite_weights(model: LanguageModel, folder: Path) -> None:
                 wanted="a model of finite numbers",
                 way_out="go back to an earlier checkpoint of the run, or train anew with a lower learning rate",
             )
-
-
-def read_tokenizer(folder: RunFolder) -> Tokenizer:
-    """Return the tokenizer that a run was trained with.
-
-    Raises:
-        UserError: its file is missing or damaged.
-    """
-    try:
-        return load_tokenizer(json.loads(read_ordinary(folder.tokenizer_file)))
-    except UserError:
-        raise
-    # Beside the errors of files and JSON: the library raises plain Exception for a definition that it cannot read.
-    except Exception as error:
-        raise UserError(
-            f"{folder.tokenizer_file}: cannot be read ({type(error).__name__}: {error})",
-            wanted="the tokenizer of the run",
-            way_out="restore the file from a copy; or remove it and run the train command again, which makes it anew "
-            "from the same text",
-        ) from error
 
 
 def first_records(folder: RunFolder, at_hand: Sequence[Corpus]) -> list[dict[str, Any]]:

@@ -14,10 +14,10 @@ from pathlib import Path
 from mambrane.core.errors import MambraneError
 from mambrane.core.events import Event
 from mambrane.core.memory import keep_freed_memory
-from mambrane.run.config import from_dict
-from mambrane.run.train import train
+from mambrane.settings.config import from_dict
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.studies.cost import PEAK_MEMORY_FILE, peak_memory_bytes, saved_peak_memory
+from mambrane.training.train import train
 
 USER_ERROR_EXIT_CODE = 2
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mambrane.run.config import SECTION_OF
+from mambrane.settings.config import SECTION_OF
 from mambrane.storage.atomic_files import atomic_write_bytes
 from mambrane.studies.pages import heading
 from mambrane.studies.results import ArmResult, StudyTable

@@ -11,8 +11,8 @@ from mambrane.continual.matrix_file import load_matrix
 from mambrane.continual.measure import BITS_PER_BYTE, Measure
 from mambrane.core.errors import UserError
 from mambrane.data.domain_records import read_domain_records
-from mambrane.run.config import OPERATIONAL, RunConfig, to_dict
-from mambrane.run.configuration import read_configuration
+from mambrane.settings.config import OPERATIONAL, RunConfig, to_dict
+from mambrane.settings.saved_config import read_configuration
 from mambrane.storage.run_folder import RunFolder, config_differences
 from mambrane.studies.cost import saved_peak_memory, seconds_of
 from mambrane.studies.statistics import Difference, Estimate, estimate, holm, paired_by_seed

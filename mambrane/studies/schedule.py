@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import mambrane
-from mambrane.run.config import to_dict
+from mambrane.settings.config import to_dict
 from mambrane.storage.run_folder import InUseError, RunFolder
 from mambrane.studies.study import Cell
 

@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mambrane.core.errors import UserError
-from mambrane.run.config import SECTION_OF, RunConfig, to_dict
-from mambrane.run.effects import settings_without_effect
-from mambrane.run.named_settings import config_of
+from mambrane.settings.config import SECTION_OF, RunConfig, to_dict
+from mambrane.settings.effects import settings_without_effect
+from mambrane.settings.named_settings import config_of
 
 METRICS = (
     "final_average",

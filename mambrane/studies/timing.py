@@ -8,13 +8,13 @@ import torch
 from mambrane.continual.stream import build_stream
 from mambrane.core.device import resolve_device
 from mambrane.core.events import EventLog
+from mambrane.data.cache_folder import cache_folder
 from mambrane.data.domains import load_domains
-from mambrane.run.config import RunConfig
-from mambrane.run.folders import cache_folder
-from mambrane.run.initial import initial_tokenizer
 from mambrane.run.kernels import compile_kernels_of
-from mambrane.run.timing import expected_time_now
+from mambrane.settings.config import RunConfig
+from mambrane.settings.initial import initial_tokenizer
 from mambrane.studies.study import Cell
+from mambrane.training.timing import expected_time_now
 
 START_S = 5.0
 """Of each run, beside its training: to start its process, read the text and save; measured on a free core."""

@@ -19,7 +19,7 @@ KINDS: dict[str, dict[str, str]] = {
         "run_finished": "Every task is learned and measured.",
         "warning": "Something that a reader may want to act on.",
         "compiling": "Kernels are compiled, once on a machine.",
-        "later_task": "Settings of a task behind a finished run, where no flag says otherwise (run/later_task.py).",
+        "later_task": "Settings of a task behind a finished run where no flag says otherwise (settings/later_task.py).",
         "already_learned": "A text that `mambrane learn` was given is known already.",
         "listener_failed": "A listener raised an error and is called no more; the run goes on.",
         "signals_not_watched": "Ctrl-C and SIGTERM end this process without a save.",

@@ -4,7 +4,7 @@ import dataclasses
 import sys
 from pathlib import Path
 
-from mambrane.run.config import RunConfig
+from mambrane.settings.config import RunConfig
 
 FLAGS_FILE = Path(__file__).parent / "flags.txt"
 

@@ -61,7 +61,7 @@ def test_the_plan_as_json_is_one_object_and_nothing_beside_it(tmp_path, capsys, 
 def test_a_micro_batch_that_would_take_minutes_is_counted_and_a_gpu_is_predicted(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("MAMBRANE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("mambrane.run.kernels.compile_kernels", lambda announce, operations: None)
-    monkeypatch.setattr("mambrane.run.plan.measure_micro_batch", lambda *_: pytest.fail("it would take minutes"))
+    monkeypatch.setattr("mambrane.planning.plan.measure_micro_batch", lambda *_: pytest.fail("it would take minutes"))
     data = write_domains(tmp_path / "texts")
     words = ["train", "--preset", "large", "--num-layers", "4", "--tokenizer", "bytes", "--data", str(data)]
     assert main([*words, "--dry-run", "--json"]) == 0

@@ -9,8 +9,8 @@ import pytest
 
 from mambrane.app.train_settings import parse_train
 from mambrane.core.errors import UserError
-from mambrane.run.config import RunConfig
-from mambrane.run.presets import PRESETS
+from mambrane.settings.config import RunConfig
+from mambrane.settings.presets import PRESETS
 
 
 def test_a_preset_fills_in_the_defaults_and_a_flag_changes_one():

@@ -7,7 +7,7 @@ import pytest
 
 from mambrane.app.arguments import ARGUMENTS
 from mambrane.app.usage import TRAIN_INTRODUCTION, USAGE
-from mambrane.run import presets
+from mambrane.settings import presets
 
 SWITCHES = {
     "Mamba": "use_mamba",

@@ -12,7 +12,7 @@ from benchmarks.gpu import measurement, page, peers
 from benchmarks.gpu.calls import Sizes, calls
 from benchmarks.gpu.prediction import predicted
 from mambrane.ops import causal_conv
-from mambrane.run.presets import tiny
+from mambrane.settings.presets import tiny
 
 CPU = torch.device("cpu")
 SMALL = Sizes(batch=2, tokens=9, width=32, expanded=64, states=4, units=8, vocabulary=50)

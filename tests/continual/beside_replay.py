@@ -14,9 +14,9 @@ from mambrane.engine.config import EngineConfig
 from mambrane.engine.objective import fused_next_token_objective
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
-from mambrane.run.config import RunConfig
-from mambrane.run.methods import build_extensions
-from mambrane.run.named_settings import config_of
+from mambrane.settings.config import RunConfig
+from mambrane.settings.methods import build_extensions
+from mambrane.settings.named_settings import config_of
 from mambrane.storage.state_files import EncodedState, decode_state, encode_state
 from tests.continual.conftest import END_OF_TEXT, loader_of
 

@@ -7,7 +7,7 @@ from torch.nn import functional
 from mambrane.continual import chunked_logits
 from mambrane.continual.dark_replay import DarkReplay, top_divergence
 from mambrane.core.errors import UserError
-from mambrane.run.methods import methods_of
+from mambrane.settings.methods import methods_of
 from tests.continual.beside_replay import TwoTasks, config_with, ends_of_a_run_that_is_left, same
 from tests.continual.conftest import VOCAB_SIZE
 

@@ -16,8 +16,8 @@ from mambrane.data.batch import MicroBatch
 from mambrane.data.config import DataConfig
 from mambrane.data.image_tokens import BRIGHTEST, elements_of, elements_of_tokens, tokens_of
 from mambrane.data.images import read_image_set
-from mambrane.run.methods import methods_of
 from mambrane.run.run import Run
+from mambrane.settings.methods import methods_of
 from mambrane.storage.state_files import decode_state, encode_state
 from tests.data.idx import write_images
 

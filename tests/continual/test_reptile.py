@@ -9,8 +9,8 @@ from torch import nn
 from mambrane.continual.config import ContinualConfig
 from mambrane.continual.reptile import Reptile
 from mambrane.engine.extensions import Extensions, StepView, TakeUpView
-from mambrane.run.methods import methods_of
-from mambrane.run.named_settings import config_of
+from mambrane.settings.methods import methods_of
+from mambrane.settings.named_settings import config_of
 from mambrane.storage.state_files import decode_state, encode_state
 
 CONFIG = ContinualConfig(reptile_strength=0.75, reptile_interval=3)

@@ -8,7 +8,7 @@ import torch
 from mambrane.continual import row_plasticity
 from mambrane.continual.row_plasticity import LEAST, MOST, RowPlasticity
 from mambrane.engine.extensions import StepView
-from mambrane.run.methods import methods_of
+from mambrane.settings.methods import methods_of
 from tests.continual.beside_replay import TwoTasks, config_with, ends_of_a_run_that_is_left, same
 
 ON = {"use_meta_plasticity": True, "meta_kappa": 0.0, "meta_row_rate": 0.3}

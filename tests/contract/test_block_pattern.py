@@ -4,7 +4,7 @@ import pytest
 
 from mambrane.app.cli import main, parse_train
 from mambrane.core.errors import UserError
-from mambrane.run.train import train
+from mambrane.training.train import train
 from tests.contract.main_job import newest_weights, train_words, write_domains
 
 SHORT = "--num-tasks 2 --epochs 2 --num-layers 3 --block-pattern hybrid,mamba,mamba2"

@@ -22,7 +22,7 @@ from mambrane.continual.runner import Runner
 from mambrane.data.loader import SequenceLoader
 from mambrane.engine.optimizer import build_optimizer
 from mambrane.run.build import build_model
-from mambrane.run.config import RunConfig
+from mambrane.settings.config import RunConfig
 from mambrane.storage.run_folder import RunFolder
 from tests.contract.whole_run import CONFIG, LENGTH, VOCAB_SIZE, Sitting, domains_of, sit, whole_state
 from tests.engine.oracle import learning_rate

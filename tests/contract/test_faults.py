@@ -15,7 +15,7 @@ import pytest
 from mambrane.core.events import Event, EventLog, EventLogError, read_events
 from mambrane.data.loader import SequenceLoader
 from mambrane.engine.signals import StopRequest
-from mambrane.run.config import RunConfig
+from mambrane.settings.config import RunConfig
 from mambrane.storage import checkpoint_files as checkpoint_module
 from mambrane.storage.atomic_files import StorageError
 from tests.contract.whole_run import CONFIG, domains_of, sit, whole_state

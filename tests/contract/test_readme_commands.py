@@ -16,7 +16,7 @@ from mambrane.models.language_model import LanguageModel
 from mambrane.models.pretrained import write_model_folder
 from mambrane.models.published_names import published_name, published_settings
 from tests.contract.test_readme import ROOT, command
-from tests.run.trained import train_small
+from tests.trained import train_small
 
 SMALLER = "--max-steps 1 --batch-size 2 --sequence-length 16 --epoch-tokens 64 --num-layers 1"
 

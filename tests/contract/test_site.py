@@ -12,7 +12,7 @@ import pytest
 
 from mambrane.continual.config import ContinualConfig
 from mambrane.plasticity.config import PlasticityConfig
-from mambrane.run.methods import METHODS
+from mambrane.settings.methods import METHODS
 from scripts import commands_page, events_page, method_pages, settings_page
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from mambrane.app.cli import main
 from tests.contract.main_job import SMALL_JOB, flags_of
 from tests.contract.rank_faults import FAULTS
 from tests.engine.test_ranks import TIMEOUT_S, torchrun
-from tests.run.whole_recipe import MAIN_SWITCHES
+from tests.settings.whole_recipe import MAIN_SWITCHES
 
 WORDS = [*flags_of(SMALL_JOB), *MAIN_SWITCHES.split()]
 NEAR = {"rtol": 0.0, "atol": 2e-5}

@@ -15,11 +15,11 @@ from mambrane.engine.objective import Objective, fused_next_token_objective
 from mambrane.engine.trainer import Trainer
 from mambrane.engine.transaction import StepState
 from mambrane.run.build import build_model
-from mambrane.run.config import RunConfig
-from mambrane.run.methods import build_extensions
+from mambrane.settings.config import RunConfig
+from mambrane.settings.methods import build_extensions
 from tests.contract.meta_device import META, Transfers, counted_transfers
 from tests.engine.tiny_training import training_differences
-from tests.run.whole_recipe import whole_recipe
+from tests.settings.whole_recipe import whole_recipe
 
 MICRO_BATCHES = 2
 TOKENS = 5

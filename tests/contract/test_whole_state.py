@@ -13,10 +13,11 @@ from mambrane.continual.stream import build_stream
 from mambrane.core.events import EventLog
 from mambrane.core.renamed import STATE
 from mambrane.core.stateful import Stateful
-from mambrane.run.build import build_model, build_runner, parts_of, restore
+from mambrane.run.build import build_model
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.run_folder import RunFolder
 from mambrane.storage.saver import BackgroundSaver
+from mambrane.training.assembly import build_runner, parts_of, restore
 from tests.contract.whole_run import CONFIG, CPU, VOCAB_SIZE, domains_of, sit, whole_state
 from tests.engine.tiny_training import differences
 

@@ -20,11 +20,12 @@ from mambrane.engine.config import EngineConfig
 from mambrane.measure.metrics import heldout_loss
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
-from mambrane.run.build import build_model, build_runner, parts_of, restore
-from mambrane.run.config import RunConfig, RunOptions
+from mambrane.run.build import build_model
+from mambrane.settings.config import RunConfig, RunOptions
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.run_folder import RunFolder
 from mambrane.storage.saver import BackgroundSaver
+from mambrane.training.assembly import build_runner, parts_of, restore
 
 CPU = torch.device("cpu")
 LENGTH, VOCAB_SIZE, END_OF_TEXT = 8, 17, 16

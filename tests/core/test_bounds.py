@@ -14,8 +14,8 @@ from mambrane.app.cli import main
 from mambrane.core.bounds import Bounds, check_settings
 from mambrane.core.errors import UserError
 from mambrane.measure.sampling import Sampling
-from mambrane.run.config import RunConfig, RunOptions, from_dict
-from mambrane.run.setting_values import read_config_file
+from mambrane.settings.config import RunConfig, RunOptions, from_dict
+from mambrane.settings.setting_values import read_config_file
 
 CLASSES = [type(getattr(RunConfig(), field.name)) for field in dataclasses.fields(RunConfig)] + [Sampling]
 NUMBERS = [

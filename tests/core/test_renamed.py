@@ -11,7 +11,7 @@ from mambrane.core.renamed import (
     with_present_settings,
     with_present_state_names,
 )
-from mambrane.run.config import RunConfig, from_dict, to_dict
+from mambrane.settings.config import RunConfig, from_dict, to_dict
 from mambrane.watch.event_messages import NOTES, WARNINGS, WITHOUT_MESSAGE
 from mambrane.watch.history import ROUTINE_KINDS, read_history
 from mambrane.watch.progress import RunProgress

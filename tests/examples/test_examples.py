@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import mambrane
-from mambrane.run.config import RunConfig
+from mambrane.settings.config import RunConfig
 from tests.contract.main_job import write_domains
 
 FOLDER = Path(__file__).parents[2] / "examples"

@@ -8,7 +8,7 @@ import torch
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.objective import fused_next_token_objective
 from mambrane.run.build import build_model
-from mambrane.run.presets import tiny
+from mambrane.settings.presets import tiny
 from tests.contract.whole_run import CONFIG, domains_of, sit
 from tests.engine.tiny_training import training_differences
 

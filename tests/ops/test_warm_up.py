@@ -74,7 +74,7 @@ from unittest import mock
 import torch
 from mambrane.kernels import compiler_process
 from mambrane.run.kernels import operations_of
-from mambrane.run.config import RunConfig
+from mambrane.settings.config import RunConfig
 from mambrane.ops import compile_kernels
 from tests.models.modes import all_modes, build_awake, random_tokens
 
@@ -104,7 +104,7 @@ from unittest import mock
 import torch
 from mambrane.kernels import compiler_process
 from mambrane.run.kernels import operations_of
-from mambrane.run.config import RunConfig
+from mambrane.settings.config import RunConfig
 from mambrane.data.batch import MicroBatch
 from mambrane.engine.extensions import BoundaryView, StepView
 from mambrane.models.config import ModelConfig

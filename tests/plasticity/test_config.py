@@ -5,7 +5,7 @@ import pytest
 from mambrane.core.errors import UserError
 from mambrane.core.needs import unmet_needs
 from mambrane.plasticity.config import PlasticityConfig
-from mambrane.run.config import RunConfig
+from mambrane.settings.config import RunConfig
 
 
 @pytest.mark.parametrize("rate", [0.0, 1.0])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mambrane.run.arithmetic import arithmetic_of, evaluating, precision_of
-from mambrane.run.presets import tiny
+from mambrane.settings.presets import tiny
 
 CPU = torch.device("cpu")
 

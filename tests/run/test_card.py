@@ -8,7 +8,7 @@ from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
 from mambrane.run.card import model_card
-from mambrane.run.presets import tiny
+from mambrane.settings.presets import tiny
 from tests.measured import Loss
 
 

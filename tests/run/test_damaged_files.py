@@ -15,12 +15,12 @@ from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
 from mambrane.report.data import read_report_data
 from mambrane.report.report import report_page
-from mambrane.run.config import from_dict
+from mambrane.settings.config import from_dict
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.run_folder import RunFolder
 from tests.contract.main_job import write_domains
-from tests.run.test_configuration import change_setting
-from tests.run.whole_recipe import MAIN_SWITCHES
+from tests.settings.test_saved_config import change_setting
+from tests.settings.whole_recipe import MAIN_SWITCHES
 
 WORDS = (
     "--preset tiny --epochs 2 --hidden-dim 16 --num-layers 1 --spiking-units 8 --sequence-length 32 --batch-size 4 "

@@ -4,8 +4,8 @@ import pytest
 
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
-from mambrane.run.config import RunConfig
 from mambrane.run.kernels import operations_of
+from mambrane.settings.config import RunConfig
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.core.events import EventLog
 from mambrane.measure.metrics import HeldoutLoss
-from mambrane.run.config import to_dict
+from mambrane.settings.config import to_dict
 from mambrane.studies.study import Cell, Study
 
 ARMS = {"naive": {}, "replay": {"use-replay": True}, "joint": {"continual-learning": False}}

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from mambrane.core.errors import UserError
-from mambrane.run.config import to_dict
+from mambrane.settings.config import to_dict
 from mambrane.studies import pages
 from mambrane.studies.results import read_table
 from tests.studies.small import ARMS, small_study, write_all_runs

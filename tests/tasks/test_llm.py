@@ -10,7 +10,7 @@ from mambrane.continual.stream import Task
 from mambrane.core.errors import UserError
 from mambrane.data.config import DataConfig
 from mambrane.data.tokens import TokenFile
-from mambrane.run.config import RunOptions
+from mambrane.settings.config import RunOptions
 from mambrane.tasks import task_kind, task_kinds
 
 CPU = torch.device("cpu")

@@ -6,7 +6,7 @@ import pytest
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
-from mambrane.run.config import LOGGER_NAMES, RunOptions
+from mambrane.settings.config import LOGGER_NAMES, RunOptions
 from mambrane.storage.run_folder import RunFolder
 from mambrane.watch import loggers
 from mambrane.watch.loggers import LOGGERS, make_loggers, require_packages_of

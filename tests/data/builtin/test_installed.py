@@ -12,7 +12,7 @@ from mambrane.data.builtin.installed import builtin_sources
 from mambrane.data.config import DataConfig
 from mambrane.data.corpus import cached_corpus
 from mambrane.data.domains import load_domains
-from mambrane.run.presets import PRESETS
+from mambrane.settings.presets import PRESETS
 
 NAMES = ["python", "cpp", "english", "tables", "markup"]
 

@@ -10,7 +10,7 @@ from mambrane.core.seeding import make_generator
 from mambrane.models.block import block_kind
 from mambrane.models.config import ModelConfig
 from mambrane.models.language_model import LanguageModel
-from mambrane.run.presets import PRESETS
+from mambrane.settings.presets import PRESETS
 from tests.models.blocks.by_hand import fire, rms_norm, trace
 from tests.models.modes import SMALL, VOCAB_SIZE, all_modes, build_awake, describe, random_tokens
 
