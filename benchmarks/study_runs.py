@@ -10,6 +10,10 @@ has all, and a difference is over the seeds that both arms have.
 
 takes the finished runs of a study's folder in; what is there already must be the same to the last digit.
 
+    python -m benchmarks.study_runs memory-share --pictures FOLDER
+
+draws the pictures of a ready study from them, as SVG and PDF.
+
 Whether a larger number is better, a ready study of that name says by its task. Of another study the numbers are bits
 per byte, or, with `--accuracy`, parts of 1.
 """
@@ -26,7 +30,11 @@ from mambrane.settings.config import RunOptions
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.studies.files import READY_FOLDER, read_study
 from mambrane.studies.pages import difference_text, estimate_text, p_text, short_heading
+from mambrane.studies.pictures import write_pictures
+from mambrane.studies.results import ArmResult, StudyTable
 from mambrane.studies.statistics import estimate, holm, paired_by_seed
+from mambrane.studies.study import METRICS as STUDY_METRICS
+from mambrane.studies.study import Study
 from mambrane.tasks import task_kind
 from mambrane.tasks.vision import ACCURACY
 
@@ -49,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--accuracy", action="store_true", help="the runs measure accuracy; for a study that is no ready one"
     )
+    parser.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="folder to draw the ready study's pictures into"
+    )
     options = parser.parse_args(arguments)
     path, ready = FOLDER / f"{options.study}.csv", READY_FOLDER / f"{options.study}.toml"
     if not path.is_file() and not options.add:
@@ -58,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--add {options.add}: no runs.csv lies there, which mambrane study writes into a study's folder")
     if options.accuracy and ready.is_file():
         parser.error(f"--accuracy: the ready study {options.study} says itself what its runs measure")
+    if options.pictures and not ready.is_file():
+        parser.error(f"--pictures: {options.study} is no ready study, whose file would say what to draw")
     measure = measure_of(ready) if ready.is_file() else ACCURACY if options.accuracy else BITS_PER_BYTE
     rows = read_rows(path) if path.is_file() else []
     if options.add:
@@ -66,6 +79,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not rows:
         parser.error(f"{path} holds no finished run")
     print(table(rows, options.against or rows[0]["arm"], measure))
+    if options.pictures:
+        options.pictures.mkdir(parents=True, exist_ok=True)
+        for drawn in write_pictures(for_pictures(rows, read_study(ready), measure), options.pictures):
+            print(drawn)
 
 
 def measure_of(study: Path) -> Measure:
@@ -132,6 +149,20 @@ def table(rows: Sequence[Row], against: str, measure: Measure) -> str:
     tested = sum(p_value is not None for p_value in corrected)
     lines += ["", f"{len(rows)} runs. p: paired t-test over seeds, corrected by Holm for {tested} comparisons."]
     return "\n".join(lines)
+
+
+def for_pictures(rows: Sequence[Row], study: Study, measure: Measure) -> StudyTable:
+    """Return the part of a study's table that its pictures show: the means of the arms that have runs."""
+    orders, runs = {row["order"] for row in rows}, {_key(row): row for row in rows}
+    rows = [dict(row) | against_bounds(row, runs, measure) for row in rows]
+    arms = []
+    for arm in study.arms:
+        values = {metric: list(seed_values(rows, arm, metric, orders).values()) for metric in METRICS}
+        estimates = dict.fromkeys(STUDY_METRICS) | {
+            name: estimate(each) if each else None for name, each in values.items()
+        }
+        arms.append(ArmResult(arm, (), estimates, None, None, None, None))
+    return StudyTable(study=study, arms=tuple(arms), measure=measure, threads=1, text_differs=False)
 
 
 def against_bounds(row: Row, runs: Mapping[tuple[str, str, str], Row], measure: Measure) -> Row:

@@ -72,7 +72,7 @@ def writing_with_state(
 ) -> Iterator[Writing]:
     """Continue the text that a file keeps and the prompt behind it; at the end the file keeps the text up to there.
 
-    A file that is not there yet starts a new text. Draws differ from sitting to sitting.
+    A file that is not there yet starts a new text. Draws differ from session to session.
     """
     require_place(state)
     weights = hash_of_weights(model)
@@ -138,7 +138,7 @@ def _finished(text: str, writing: Writing) -> Written:
 
 
 def _fingerprint(kept: KeptState) -> str:
-    """Return text that differs from sitting to sitting, so that equal seeds do not draw the same numbers again."""
+    """Return text that differs from session to session, so that equal seeds do not draw the same numbers again."""
     return f"{sum(part.double().sum().item() for part in _tensors(kept.state)):.17g} {kept.unread}"
 
 

@@ -29,7 +29,7 @@ def read_configuration(folder: RunFolder) -> RunConfig:
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:
-    """Return what a checkpoint keeps of a configuration: all but the settings that may change between two sittings."""
+    """Return what a checkpoint keeps of a configuration: all but the settings that may change between two sessions."""
     return {
         section: {name: value for name, value in values.items() if f"{section}.{name}" not in OPERATIONAL}
         for section, values in to_dict(config).items()

@@ -96,7 +96,7 @@ class RunFolder:
 
         Args:
             config: the whole configuration, nested, of JSON values.
-            operational: dotted names ("engine.save_every") of fields that may change between two sittings of one
+            operational: dotted names ("engine.save_every") of fields that may change between two sessions of one
                 run, because the weights do not depend on them; a name also stands for everything below it.
             defaults: the value of each setting of this version in a run that was saved before it existed. Without
                 them a setting that only one side has is a difference.

@@ -1,4 +1,4 @@
-"""What a run cost: the time of its sittings, from its events, and the most memory that its process took."""
+"""What a run cost: the time of its sessions, from its events, and the most memory that its process took."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ _STATUS = Path("/proc/self/status")
 
 
 def seconds_of(folder: Path) -> float | None:
-    """Return how long the run was at work, from its start to its last event in each sitting; None without a log."""
+    """Return how long the run was at work, from its start to its last event in each session; None without a log."""
     path = RunFolder(folder).events_file
     if not path.exists():
         return None

@@ -40,7 +40,7 @@ def main() -> int:
 
 
 class _NotesPeakMemory:
-    """Listener: keeps the most memory that a sitting of the run has taken, at every row of the matrix."""
+    """Listener: keeps the most memory that a session of the run has taken, at every row of the matrix."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

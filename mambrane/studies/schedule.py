@@ -19,7 +19,7 @@ LOG_FILE = "study.log"
 """What a run's process wrote to standard error, in the folder of the run."""
 POLL_S = 0.1
 LONGEST_WAIT_S = 300.0
-"""For a process of an earlier sitting that still saves."""
+"""For a process of an earlier session that still saves."""
 LAST_LINES = 12
 
 
@@ -106,7 +106,7 @@ def _close_input(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _wait_until_free(folder: Path, should_stop: Callable[[], bool]) -> bool:
-    """Return True once no process of an earlier sitting holds the run; False if a stop is asked for meanwhile."""
+    """Return True once no process of an earlier session holds the run; False if a stop is asked for meanwhile."""
     deadline_s = time.monotonic() + LONGEST_WAIT_S
     while not should_stop():
         try:

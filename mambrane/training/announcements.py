@@ -2,12 +2,9 @@
 
 from collections.abc import Sequence
 
-import torch
-
 from mambrane.continual.runner import Runner
 from mambrane.continual.stream import Stream
 from mambrane.core.device import describe_environment
-from mambrane.core.events import EventLog
 from mambrane.engine.precision import dtype_of_products
 from mambrane.models.language_model import LanguageModel
 from mambrane.ops.dispatch import explain
@@ -18,23 +15,23 @@ from mambrane.settings.methods import shown_numbers
 from mambrane.settings.outside import arguments_of, extension_lines
 from mambrane.settings.presets import smaller_presets
 from mambrane.settings.shown_switches import on_and_off
-from mambrane.storage.run_folder import RunFolder
 from mambrane.training.assembly import steps_by_task
+from mambrane.training.session import Session
 from mambrane.training.timing import expected_time_now
 
 
 def announce(
+    session: Session,
     config: RunConfig,
+    stream: Stream,
+    model: LanguageModel,
+    *,
+    steps_taken: Sequence[int],
     from_outside: Sequence[object],
     warnings: Sequence[str],
-    folder: RunFolder,
-    stream: Stream,
-    steps_taken: Sequence[int],
-    model: LanguageModel,
-    device: torch.device,
-    events: EventLog,
 ) -> None:
-    """Say what will run, before the first step."""
+    """Say what will run, before the first step; `steps_taken` are those of each task that is learned."""
+    device, events = session.device, session.events
     left = Stream(tasks=stream.tasks[len(steps_taken) :], domains=stream.domains)
     events.emit(
         "run_started",
@@ -42,7 +39,7 @@ def announce(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         num_tasks=len(stream.tasks),
         total_steps=sum(steps_taken) + sum(steps_by_task(config, left)),
-        output_dir=str(folder.path),
+        output_dir=str(session.folder.path),
         device=str(device),
         shown_numbers=shown_numbers(config, from_outside),
         environment=describe_environment(device, is_compiled=config.engine.compile),
@@ -58,7 +55,7 @@ def announce(
     events.emit("operations", **{name: reasons[name] for name in all_operations_of(config)})
 
 
-def announce_time(config: RunConfig, runner: Runner, vocab_size: int, device: torch.device, events: EventLog) -> None:
+def announce_time(session: Session, config: RunConfig, runner: Runner, vocab_size: int) -> None:
     """Say about how long what is left will take; a finished run has nothing left."""
     left = Stream(tasks=runner.stream.tasks[runner.progress.num_learned :], domains=runner.stream.domains)
     steps = steps_by_task(config, left)
@@ -67,8 +64,8 @@ def announce_time(config: RunConfig, runner: Runner, vocab_size: int, device: to
         steps_left = min(steps_left, config.run.max_steps - runner.trainer.counters.applied)
     if steps_left <= 0 or not left.tasks:
         return
-    time = expected_time_now(config, left, vocab_size, device)
-    events.emit(
+    time = expected_time_now(config, left, vocab_size, session.device)
+    session.events.emit(
         "expected_time",
         seconds=time.seconds * steps_left / sum(steps),
         steps_left=steps_left,

@@ -13,8 +13,8 @@ from mambrane.core.errors import UserError
 from mambrane.data.domains import Domain
 from mambrane.settings.config import OPERATIONAL, RunConfig, to_dict
 from mambrane.storage.run_folder import config_differences
+from mambrane.training.addition import Addition, named_apart
 from mambrane.training.place import Place
-from mambrane.training.session import Addition, named_apart
 
 MAY_GROW = ("run.epochs", "continual.num_tasks")
 

@@ -4,14 +4,11 @@ A text is known by its content. The same call resumes what was interrupted, and 
 learn. Nothing is printed here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from mambrane.continual.outcome import Outcome
 from mambrane.core.device import take_device
@@ -20,10 +17,9 @@ from mambrane.core.seeding import seed_global_generators
 from mambrane.data.cache_folder import cache_folder
 from mambrane.data.corpus import Corpus
 from mambrane.data.domain_records import read_domain_records
-from mambrane.data.domains import tokenize_texts
-from mambrane.data.tokenizer import read_tokenizer
-from mambrane.engine.ranks import Ranks, open_ranks
-from mambrane.engine.signals import StopRequest
+from mambrane.data.domains import Domain, tokenize_texts
+from mambrane.data.tokenizer import Tokenizer, read_tokenizer
+from mambrane.engine.ranks import open_ranks
 from mambrane.run.run import Run
 from mambrane.run.saved import mend_records
 from mambrane.settings.config import RunConfig
@@ -31,17 +27,13 @@ from mambrane.settings.outside import load_extensions, with_extensions
 from mambrane.settings.saved_config import read_configuration
 from mambrane.settings.task_settings import dotted
 from mambrane.storage.run_folder import RunFolder
+from mambrane.training.addition import write_down
+from mambrane.training.continue_run import continue_run
+from mambrane.training.known_text import text_of_beginning
 from mambrane.training.news import News
 from mambrane.training.place import Place, config_of, learned_place
 from mambrane.training.processes import require_same_start, require_shared
-from mambrane.training.session import (
-    Listeners,
-    log_of,
-    read_listening,
-    run_session,
-    text_of_beginning,
-    write_down,
-)
+from mambrane.training.session import Listeners, Session, open_session, read_listening
 from mambrane.watch.loggers import require_packages_of
 
 
@@ -91,94 +83,92 @@ def learn(
         listeners = listeners if ranks.is_first else ()
         with folder.lock() if ranks.is_first else nullcontext():
             require_shared(ranks, folder)
-            lesson = _Lesson(folder, began, changes, tuple(extensions), listeners, tuple(warnings), device, ranks)
-            outcome = lesson.run()
+            news = News(folder, began, changes)
+            place = learned_place(folder, began, EventLog())
+            require_packages_of(news.config.run.logger)
+            config, from_outside = with_extensions(news.config, extensions)
+            as_given = replace(config.data, task_order=())
+            texts, early_events = ranks.first_before_others(lambda: read_listening(as_given, listeners, None))
+            require_same_start(ranks, config, texts)
+            with open_session(
+                folder, listeners, early_events, loggers=config.run.logger, device=device, ranks=ranks
+            ) as session:
+                lesson = _Lesson(session, news, config, texts, extensions, from_outside, warnings)
+                outcome = lesson.learn(place)
     return Run.open(path, device=device, outcome=outcome)
 
 
+@dataclass(frozen=True)
 class _Lesson:
-    """One call of `learn`, with the folder locked."""
+    """One call of `learn`: the text that was given, and what is new of it."""
 
-    def __init__(
-        self,
-        folder: RunFolder,
-        began: RunConfig,
-        changes: Mapping[str, Any],
-        extensions: tuple[object, ...],
-        listeners: Listeners,
-        warnings: tuple[str, ...],
-        device: torch.device,
-        ranks: Ranks,
-    ) -> None:
-        self.folder, self.began, self.changes = folder, began, changes
-        self.news = News(folder, began, changes)
-        self.extensions, self.listeners, self.warnings = extensions, listeners, warnings
-        self.device, self.ranks = device, ranks
+    session: Session
+    news: News
+    config: RunConfig
+    """What an added task is learned with."""
+    texts: list[Corpus]
+    extensions: Sequence[object]
+    """Those that the caller gave."""
+    from_outside: Sequence[object]
+    """These, and those that the configuration names."""
+    warnings: Sequence[str]
 
-    def run(self) -> Outcome:
+    def learn(self, place: Place) -> Outcome:
         """Finish what was interrupted, then learn what is new."""
-        place = learned_place(self.folder, self.began, EventLog())
-        config = self.news.config
-        require_packages_of(config.run.logger)
-        config, from_outside = with_extensions(config, self.extensions)
-        data, is_first = replace(config.data, task_order=()), self.ranks.is_first
-        texts, early_events = self.ranks.first_before_others(lambda: read_listening(data, self.listeners, None))
-        require_same_start(self.ranks, config, texts)
-        tokenizer = read_tokenizer(self.folder.tokenizer_file)
-        with (
-            log_of(self.folder, self.listeners, early_events, loggers=config.run.logger, is_first=is_first) as events,
-            StopRequest(events) as stop,
-        ):
-            _, at_hand = self.ranks.first_before_others(
-                lambda: tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
-            )
-            if is_first and read_domain_records(self.folder.domains_file).damage:
-                mend_records(self.folder, [*at_hand, *text_of_beginning(self.began, tokenizer)], events)
-            # Behind what the first process mends.
-            self.ranks.wait()
-            session = partial(
-                run_session,
-                folder=self.folder,
-                tokenizer=tokenizer,
-                at_hand=at_hand,
-                warnings=self.warnings,
-                events=events,
-                stop=stop,
-                device=self.device,
-                ranks=self.ranks,
-            )
-            outcome, learned_now = Outcome(True, "learned already"), set()
-            if not place.is_done:
-                self.news.refuse_other_settings(place, texts)
-                learned_now = {content_hash for task in place.tasks_left for content_hash in place.hashes_of(task)}
-                pending = config_of(place, self.began)
-                # A limit that the run was stopped at has been reached.
-                max_steps = self.changes.get("run.max_steps", 0)
-                pending = replace(pending, run=replace(pending.run, max_steps=max_steps))
-                own = [*load_extensions(pending.run.extension), *self.extensions]
-                outcome = session(pending, place=place, from_outside=own)
-                if not outcome.is_finished:
-                    return outcome
-                place = learned_place(self.folder, self.began, events)
-            addition = self.news.addition(place, config, texts, at_hand, events)
-            if addition is None:
-                others = [text for text in texts if text.content_hash not in learned_now]
-                return self._nothing_new(place, others, outcome, events)
-            # Behind what every process read of the run to find out what is new.
-            self.ranks.wait()
-            write_down(self.folder, texts, addition, config, events, self.ranks)
-            self.news.recipe.tell(events)
-            ended = session(config, place=place, addition=addition, from_outside=from_outside)
-            return _also_taken_back(ended, outcome.taken_back)
+        session, news, config, texts = self.session, self.news, self.config, self.texts
+        folder, events, ranks = session.folder, session.events, session.ranks
+        tokenizer = read_tokenizer(folder.tokenizer_file)
+        _, at_hand = ranks.first_before_others(
+            lambda: tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
+        )
+        if ranks.is_first and read_domain_records(folder.domains_file).damage:
+            mend_records(folder, [*at_hand, *text_of_beginning(news.began, tokenizer)], events)
+        # Behind what the first process mends.
+        ranks.wait()
+        outcome, learned_now = Outcome(True, "learned already"), set()
+        if not place.is_done:
+            news.refuse_other_settings(place, texts)
+            learned_now = {content_hash for task in place.tasks_left for content_hash in place.hashes_of(task)}
+            outcome = self._finish(place, tokenizer, at_hand)
+            if not outcome.is_finished:
+                return outcome
+            place = learned_place(folder, news.began, events)
+        addition = news.addition(place, config, texts, at_hand, events)
+        if addition is None:
+            others = [text for text in texts if text.content_hash not in learned_now]
+            return self._nothing_new(place, others, outcome)
+        write_down(session, texts, addition, config)
+        news.recipe.tell(events)
+        ended = continue_run(
+            session,
+            config,
+            tokenizer,
+            at_hand,
+            place=place,
+            addition=addition,
+            from_outside=self.from_outside,
+            warnings=self.warnings,
+        )
+        return _also_taken_back(ended, outcome.taken_back)
 
-    def _nothing_new(self, place: Place, texts: Sequence[Corpus], outcome: Outcome, events: EventLog) -> Outcome:
+    def _finish(self, place: Place, tokenizer: Tokenizer, at_hand: Sequence[Domain]) -> Outcome:
+        """Go on with the task that was interrupted, under its own settings."""
+        config = config_of(place, self.news.began)
+        # A limit that the run was stopped at has been reached.
+        config = replace(config, run=replace(config.run, max_steps=self.news.changes.get("run.max_steps", 0)))
+        own = [*load_extensions(config.run.extension), *self.extensions]
+        return continue_run(
+            self.session, config, tokenizer, at_hand, place=place, from_outside=own, warnings=self.warnings
+        )
+
+    def _nothing_new(self, place: Place, texts: Sequence[Corpus], outcome: Outcome) -> Outcome:
         """Say what became of the texts before."""
         taken_back = []
         for text in texts:
             known = self.news.known(place, text)
             assert known is not None, "it would be new"
             taken_back += [known.task["name"]] if known.was_taken_back else []
-            events.emit("already_learned", message=f"the text of {text.name} {known.words()}")
+            self.session.events.emit("already_learned", message=f"the text of {text.name} {known.words()}")
         return _also_taken_back(outcome._replace(taken_back=tuple(taken_back)), outcome.taken_back)
 
 

@@ -15,8 +15,8 @@ from mambrane.settings.config import RunConfig, flat
 from mambrane.settings.later_task import recipe_of
 from mambrane.settings.task_settings import NOT_RECORDED, for_learning, own_settings
 from mambrane.storage.run_folder import RunFolder
+from mambrane.training.addition import Addition, named_apart
 from mambrane.training.place import Place
-from mambrane.training.session import Addition, named_apart
 
 TERMS = ("continual.max_forgetting", "continual.min_gain")
 """Settings that decide whether a task is kept, and nothing about what it learns."""

@@ -4,14 +4,13 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
 
 import torch
 
 from mambrane.continual.outcome import Outcome
 from mambrane.core.device import take_device
 from mambrane.core.errors import UserError
-from mambrane.core.events import Event, EventLog
+from mambrane.core.events import Event
 from mambrane.core.seeding import seed_global_generators
 from mambrane.data.cache_folder import cache_folder
 from mambrane.data.corpus import Corpus
@@ -20,7 +19,6 @@ from mambrane.data.domains import Domain, tokenize_texts
 from mambrane.data.heldout_copy import remove_copies
 from mambrane.data.tokenizer import Tokenizer, read_tokenizer
 from mambrane.engine.ranks import Ranks, open_ranks
-from mambrane.engine.signals import StopRequest
 from mambrane.run.own_text import keep_heldout_text
 from mambrane.run.run import Run
 from mambrane.run.saved import first_records, mend_records, texts_as_saved
@@ -32,16 +30,12 @@ from mambrane.settings.saved_config import read_configuration
 from mambrane.settings.task_settings import for_learning, own_settings
 from mambrane.storage.atomic_files import atomic_write_text
 from mambrane.storage.run_folder import RunFolder
+from mambrane.training.addition import Addition, write_down
+from mambrane.training.continue_run import continue_run
 from mambrane.training.extend import addition_of, extends
 from mambrane.training.place import Place, config_of, read_place
 from mambrane.training.processes import require_same_start, require_shared
-from mambrane.training.session import (
-    Addition,
-    log_of,
-    read_listening,
-    run_session,
-    write_down,
-)
+from mambrane.training.session import Session, open_session, read_listening
 from mambrane.watch.loggers import require_packages_of
 
 
@@ -109,121 +103,91 @@ def _train(
         is_known = ranks.gather(folder.config_file.exists())[0]
         began = read_configuration(folder) if is_known else None
         records = first_records(folder, texts)
-        if began is not None and extends(began, config, (len(records), len(texts))):
-            return folder, _extend(
-                folder, began, config, texts, records, early_events, from_outside, listeners, device, ranks
-            )
-        if began is not None:
+        asks_for_more = began is not None and extends(began, config, (len(records), len(texts)))
+        if asks_for_more:
+            texts = [*texts_as_saved(texts[: len(records)], records), *texts[len(records) :]]
+        elif began is not None:
             _check_config(folder, config, writes=False)
             # Refused before anything is written: a run must not be left with the place of another text.
             texts = texts_as_saved(texts, records)
             _check_config(folder, config, writes=ranks.is_first)
-        with (
-            log_of(folder, listeners, early_events, loggers=config.run.logger, is_first=ranks.is_first) as events,
-            StopRequest(events) as stop,
-        ):
+        with open_session(
+            folder, listeners, early_events, loggers=config.run.logger, device=device, ranks=ranks
+        ) as session:
+            if began is not None and asks_for_more:
+                return folder, _extend(session, began, config, texts, from_outside)
             if filled_in:
-                events.emit("settings_filled_in", settings=filled_in)
+                session.events.emit("settings_filled_in", settings=filled_in)
             # The first process tokenizes and claims the folder; the others then find a run that exists.
-            tokenizer, domains = ranks.first_before_others(lambda: _tokenize(config, folder, texts, events))
-            place = ranks.first_before_others(lambda: read_place(folder, config, events))
-            outcome = run_session(
+            tokenizer, domains = ranks.first_before_others(lambda: _tokenize(session, config, texts))
+            place = ranks.first_before_others(lambda: read_place(folder, config, session.events))
+            outcome = continue_run(
+                session,
                 config_of(place, config),
-                folder,
                 tokenizer,
                 domains,
                 place=place,
                 from_outside=from_outside,
                 warnings=warnings,
-                events=events,
-                stop=stop,
-                device=device,
-                ranks=ranks,
             )
     return folder, outcome
 
 
 def _extend(
-    folder: RunFolder,
-    began: RunConfig,
-    config: RunConfig,
-    texts: list[Corpus],
-    records: list[dict[str, Any]],
-    early_events: Sequence[Event],
-    from_outside: Sequence[object],
-    listeners: Sequence[Callable[[Event], None]],
-    device: torch.device,
-    ranks: Ranks,
+    session: Session, began: RunConfig, config: RunConfig, texts: list[Corpus], from_outside: Sequence[object]
 ) -> Outcome:
     """Finish what the run has, then learn what the configuration asks for beyond it."""
-    texts = [*texts_as_saved(texts[: len(records)], records), *texts[len(records) :]]
+    folder, events, ranks = session.folder, session.events, session.ranks
     tokenizer = read_tokenizer(folder.tokenizer_file)
-    with (
-        log_of(folder, listeners, early_events, loggers=config.run.logger, is_first=ranks.is_first) as events,
-        StopRequest(events) as stop,
-    ):
-        _, domains = ranks.first_before_others(
-            lambda: tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
+    _, domains = ranks.first_before_others(
+        lambda: tokenize_texts(texts, config.data, cache_folder(), events, is_stream=True, tokenizer=tokenizer)
+    )
+    if ranks.is_first:
+        mend_records(folder, domains, events)
+    # Behind what the first process mends.
+    ranks.wait()
+
+    taken_back: list[str] = []
+
+    def learn_with(settings: RunConfig, place: Place, addition: Addition | None = None) -> Outcome:
+        limited = replace(settings, run=replace(settings.run, max_steps=config.run.max_steps))
+        outcome = continue_run(
+            session, limited, tokenizer, domains, place=place, addition=addition, from_outside=from_outside
         )
-        if ranks.is_first:
-            mend_records(folder, domains, events)
-        # Behind what the first process mends.
-        ranks.wait()
+        # Also of what was finished first: the outcome is that of the call.
+        taken_back.extend(outcome.taken_back)
+        return outcome._replace(taken_back=tuple(dict.fromkeys(taken_back)))
 
-        taken_back: list[str] = []
-
-        def session(settings: RunConfig, place: Place, addition: Addition | None = None) -> Outcome:
-            limited = replace(settings, run=replace(settings.run, max_steps=config.run.max_steps))
-            outcome = run_session(
-                limited,
-                folder,
-                tokenizer,
-                domains,
-                place=place,
-                addition=addition,
-                from_outside=from_outside,
-                events=events,
-                stop=stop,
-                device=device,
-                ranks=ranks,
-            )
-            # Also of the sessions before this one: the outcome is that of the call.
-            taken_back.extend(outcome.taken_back)
-            return outcome._replace(taken_back=tuple(dict.fromkeys(taken_back)))
-
+    place = read_place(folder, began, events)
+    if place is not None and not place.is_done:
+        outcome = learn_with(config_of(place, began), place)
+        if not outcome.is_finished:
+            return outcome
         place = read_place(folder, began, events)
-        if place is not None and not place.is_done:
-            outcome = session(config_of(place, began), place)
-            if not outcome.is_finished:
-                return outcome
-            place = read_place(folder, began, events)
-        if place is None:
-            raise UserError(
-                f"{folder.path} has no checkpoint yet, and more is asked of it than it began with",
-                wanted="the arguments that the run was started with",
-                way_out="set --epochs, --num-tasks and --data back, and raise them afterwards",
-            )
-        recipe = recipe_of(began, {})
-        later = for_learning(began, recipe.settings)
-        addition = addition_of(
-            place, began, config, domains, num_epochs=recipe.num_epochs, settings=own_settings(began, later)
+    if place is None:
+        raise UserError(
+            f"{folder.path} has no checkpoint yet, and more is asked of it than it began with",
+            wanted="the arguments that the run was started with",
+            way_out="set --epochs, --num-tasks and --data back, and raise them afterwards",
         )
-        if addition is None:
-            return session(config_of(place, began), place)
-        # Behind what every process read of the run to find out what is new.
-        ranks.wait()
-        write_down(folder, texts, addition, config, events, ranks)
-        if not addition.domains:
-            # More epochs of what the run began with, as it began.
-            return session(for_learning(began, {}), place, addition)
-        recipe.tell(events)
-        return session(later, place, addition)
+    recipe = recipe_of(began, {})
+    later = for_learning(began, recipe.settings)
+    addition = addition_of(
+        place, began, config, domains, num_epochs=recipe.num_epochs, settings=own_settings(began, later)
+    )
+    if addition is None:
+        return learn_with(config_of(place, began), place)
+    write_down(session, texts, addition, config)
+    if not addition.domains:
+        # More epochs of what the run began with, as it began.
+        return learn_with(for_learning(began, {}), place, addition)
+    recipe.tell(events)
+    return learn_with(later, place, addition)
 
 
-def _tokenize(
-    config: RunConfig, folder: RunFolder, texts: list[Corpus], events: EventLog
-) -> tuple[Tokenizer, list[Domain]]:
+def _tokenize(session: Session, config: RunConfig, texts: list[Corpus]) -> tuple[Tokenizer, list[Domain]]:
     """Tokenize the text; a run that exists keeps its tokenizer, a new one claims its folder once its text is there."""
+    folder, events = session.folder, session.events
     saved = None
     if folder.config_file.exists() and folder.tokenizer_file.exists():
         saved = read_tokenizer(folder.tokenizer_file)

@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import study_runs
 from mambrane.continual.measure import BITS_PER_BYTE
+from mambrane.studies.pictures import axis_points
 from mambrane.tasks.vision import ACCURACY
 
 OTHER = dict.fromkeys(study_runs.COLUMNS, "")
@@ -80,6 +81,27 @@ def test_words_that_say_nothing_are_refused(words, answer, capsys):
     with pytest.raises(SystemExit):
         study_runs.main(words)
     assert answer in capsys.readouterr().err
+
+
+def test_the_pictures_of_a_ready_study_are_drawn_from_the_runs_that_are_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(study_runs, "FOLDER", tmp_path)
+    bounds = [row("naive", 0, 1, 3.0), row("joint", 0, 1, 2.0)]
+    shares = [row("2 % stored", 0, 1, 2.75), row("5 % stored", 0, 1, 2.5), row("10 % stored", 0, 1, 2.25)]
+    study_runs.write_rows(tmp_path / "memory-share.csv", [*bounds, *shares])
+    study_runs.main(["memory-share", "--pictures", str(tmp_path / "pictures")])
+    drawn = tmp_path / "pictures" / "gap_closed-over-replay-share.svg"
+    assert str(drawn) in capsys.readouterr().out.splitlines()
+    study = study_runs.read_study(study_runs.READY_FOLDER / "memory-share.toml")
+    means = study_runs.for_pictures([*bounds, *shares], study, BITS_PER_BYTE)
+    assert [(share, arm.estimates["gap_closed"].mean) for share, arm in axis_points(means, "gap_closed")] == [
+        (0.02, 0.25),
+        (0.05, 0.5),
+        (0.1, 0.75),
+    ]
+    study_runs.write_rows(tmp_path / "mine.csv", bounds)
+    with pytest.raises(SystemExit):
+        study_runs.main(["mine", "--pictures", str(tmp_path)])
+    assert "--pictures: mine is no ready study" in capsys.readouterr().err
 
 
 def test_runs_are_taken_in_once_and_another_result_for_the_same_run_is_refused(tmp_path, monkeypatch, capsys):

@@ -156,7 +156,7 @@ def test_every_line_that_a_run_writes_into_its_log_can_be_read(tmp_path):
 def test_a_run_goes_on_on_another_device_and_says_that_its_bits_may_differ(tmp_path, capsys, monkeypatch):
     data = write_domains(tmp_path / "texts")
     assert train(data, tmp_path / "run", "--device", "cpu", "--max-steps", "2") == 0
-    described = "mambrane.training.session.describe_environment"
+    described = "mambrane.training.continue_run.describe_environment"
     elsewhere = {**describe_environment(torch.device("cpu")), "device": "another processor"}
     monkeypatch.setattr(described, lambda *_, **__: elsewhere)
     capsys.readouterr()
