@@ -23,6 +23,8 @@ _REPTILE = Needs("--reptile-strength above 0", lambda run: run.continual.reptile
 _DISTILLATION = Needs("--distillation-strength above 0", lambda run: run.continual.distillation_strength > 0)
 
 
+MOST_LATE_FRACTION = 0.5
+"""Largest replay fraction for --replay-timing late, which doubles it at the end of a task."""
 KEEPING_CURRICULA = ("sequential", "cumulative")
 """The curricula in which one model learns one task after another."""
 
@@ -89,6 +91,13 @@ class ContinualConfig:
 
     def __post_init__(self) -> None:
         check_settings(self)
+        if self.use_replay and self.replay_timing == "late" and self.replay_fraction > MOST_LATE_FRACTION:
+            raise UserError(
+                f"--replay-timing late with --replay-fraction {self.replay_fraction:g}: at the end of a task twice as "
+                "many rows are due, and a micro-batch has no more than all",
+                wanted=f"a fraction of {MOST_LATE_FRACTION:g} or less",
+                way_out=f"--replay-fraction {MOST_LATE_FRACTION:g}, or --replay-timing steps",
+            )
         for name, is_on in (
             ("use-replay", self.use_replay),
             ("regularizer-strength", self.regularizer_strength),

@@ -64,6 +64,8 @@ class DarkReplay(Method):
     def kept_bytes(cls, config: Any) -> int:  # noqa: ANN401 -- a run's configuration
         """Return what the predictions take, with the whole buffer in use."""
         continual = config.continual
+        if continual.dark_replay_strength == 0:
+            return 0
         tokens = stored_capacity(continual) * config.data.sequence_length
         return BYTES_PER_PREDICTION * continual.dark_replay_top_k * tokens
 

@@ -60,7 +60,7 @@ class ImageAugmentation(Method):
         self._generator = make_generator(seed, "image augmentation")
 
     def mix(self, batch: MicroBatch) -> MicroBatch:
-        """Return the batch with its images changed; a row that is no image, as a model may write one, stays."""
+        """Return the batch with its images changed; a row that is no image stays."""
         tokens_BL = batch.inputs_BT[:, 1:]
         matrices = self._draw(len(tokens_BL))
         is_image_B = (tokens_BL < BYTES).all(dim=1)

@@ -4,8 +4,8 @@
     it is at rest         when no epoch of the last `patience` ones was better than the best before them
 
 The weights of the best epoch, and their average if there is one, are put back when the task ends; what else training
-changed (moments, memory, traces) goes on from where it is. An extension that measures the way of the weights from step
-to step is told before (`PutBackWatcher`): the jump back is no step.
+changed (moments, memory, traces, counts of random draws) goes on from where it is. An extension that measures the way
+of the weights from step to step is told before (`PutBackWatcher`): the jump back is no step.
 Source: Prechelt, Early Stopping - But When?, 1998, criterion UP, with epochs for strips.
 """
 
@@ -28,7 +28,7 @@ class PutBackWatcher(Extension, Protocol):
         """Close what is measured at the model's weights as they are, and go on from other ones.
 
         Args:
-            weights: what the model is about to be given, by the names of its state.
+            weights: what the model is about to be given, by the names of its parameters.
         """
         ...
 
@@ -68,7 +68,7 @@ class Patience:
         words = f"after epoch {self.num_measured}: held-out {value:.3f} {measure.unit}"
         if is_best:
             self.best_epoch, self.best_loss = self.num_measured, loss
-            self._weights = {name: tensor.detach().clone() for name, tensor in trainer.model.state_dict().items()}
+            self._weights = {name: weight.detach().clone() for name, weight in trainer.model.named_parameters()}
             average = {} if trainer.ema is None else trainer.ema.average
             self._average = {name: tensor.clone() for name, tensor in average.items()}
         else:
@@ -89,7 +89,8 @@ class Patience:
         for extension in trainer.extensions.by_name().values():
             if isinstance(extension, PutBackWatcher):
                 extension.before_put_back(self._weights)
-        trainer.model.load_state_dict(self._weights)
+        for name, weight in trainer.model.named_parameters():
+            weight.copy_(self._weights[name])
         if trainer.ema is not None:
             for name, tensor in self._average.items():
                 trainer.ema.average[name].copy_(tensor)

@@ -107,6 +107,11 @@ class Regularizer(Method):
         self.anchor = {name: own_numbers(parameters[name].detach()).clone() for name in self.importance}
         if self.path is not None:
             self.path = PathIntegral(self.model)
+        if not self.importance:
+            view.tell(
+                f"--regularizer {self.config.regularizer} holds no weight in this task: it knows nothing of the "
+                f"{view.num_learned} that were learned without it"
+            )
 
     def before_put_back(self, weights: Mapping[str, Tensor]) -> None:
         """End the path at the weights as they are: importance is that of the steps, and the jump is none."""

@@ -88,7 +88,7 @@ class Replay(Method):
         self.written = ReplayBuffer(config.replay_buffer_size - self.buffer.capacity, sequence_length)
         """Text that the model wrote."""
         self.end_of_text = -1
-        """The token that starts each document, once one was seen."""
+        """The token that starts each document; -1 in the first task, where nothing is written."""
         self.task_index = 0
         self.num_seen: list[int] = [0]
         """Sequences seen by the reservoir, by task."""
@@ -97,6 +97,8 @@ class Replay(Method):
         self.rows_replayed = 0
         self._rows_since_step = self._replayed_since_step = 0
         self._seen = SeenLosses()
+        self._drawn: list[MicroBatch] = []
+        """Rows replayed since the step opened, whose places new text may have taken; not saved, as steps are whole."""
         self._generator = make_generator(seed, "replay")
 
     def mix(self, batch: MicroBatch) -> MicroBatch:
@@ -106,7 +108,9 @@ class Replay(Method):
         num_replayed = self._rows_to_replay(num_rows)
         new = batch.rows(slice(num_rows - num_replayed))
         if num_replayed:
-            batch = joined(new, self._draw(num_replayed).to(batch.inputs_BT.device))
+            drawn = self._draw(num_replayed)
+            self._drawn.append(drawn)
+            batch = joined(new, drawn.to(batch.inputs_BT.device))
         self._offer(new)
         self._rows_since_step += num_rows
         self._replayed_since_step += num_replayed
@@ -114,6 +118,7 @@ class Replay(Method):
 
     def undo_point(self) -> Callable[[], None]:
         """Return what undoes every `mix` from here on. The buffer drops its new sequences; it is not copied."""
+        self._drawn = []
         undo_buffer, undo_written, counts = self.buffer.undo_point(), self.written.undo_point(), self._counts()
 
         def undo() -> None:
@@ -164,10 +169,12 @@ class Replay(Method):
 
     def boundary(self, view: BoundaryView) -> None:
         """Count the ended task among the earlier ones."""
+        self.end_of_text = view.loader.end_of_text
         self._begin_task(view.task_index + 1)
 
     def take_up(self, view: TakeUpView) -> None:
         """Remember from the next task on; the tasks before were not seen."""
+        self.end_of_text = view.end_of_text
         self._begin_task(view.num_learned)
         self.clock.forget_weights()
 
@@ -181,10 +188,16 @@ class Replay(Method):
         self.num_seen += [0] * (index + 1 - len(self.num_seen))
 
     def replays(self, fingerprints_B: Tensor) -> Tensor:
-        """Return which sequences, given by fingerprint, are of an earlier task or were written by the model, [B]."""
+        """Return which sequences of the step, given by fingerprint, stand for an earlier task, [B].
+
+        They are of one, were written by the model, or were replayed in this step from a place that is taken since.
+        """
         place_B, is_replayed_B = self.buffer.places_of(fingerprints_B), self.written.places_of(fingerprints_B) >= 0
         is_stored_B = place_B >= 0
         is_replayed_B[is_stored_B] |= self.buffer.tasks[place_B[is_stored_B]] < self.task_index
+        if self._drawn:
+            drawn_N = torch.cat([self.buffer.fingerprints_of(rows) for rows in self._drawn])
+            is_replayed_B |= torch.isin(fingerprints_B, drawn_N)
         return is_replayed_B
 
     def _rows_to_replay(self, num_rows: int) -> int:
@@ -200,29 +213,16 @@ class Replay(Method):
         return int(self.config.replay_fraction * self.rows_seen + 1e-6)
 
     def _draw(self, num_rows: int) -> MicroBatch:
-        weights = self._weights(self.buffer)
+        strategy, task = self.config.replay_strategy, self.task_index
+        weights = self.buffer.weights(strategy, task)
         if self.written.size:
-            weights = torch.cat([weights, self._weights(self.written)])
+            weights = torch.cat([weights, self.written.weights(strategy, task)])
         too_few = bool(np.count_nonzero(weights.numpy() > 0) < num_rows)
         drawn = torch.multinomial(weights, num_rows, too_few, generator=self._generator)
         if not self.written.size:
             return self.buffer.read(drawn)
         from_buffer, from_written = drawn[drawn < self.buffer.size], drawn[drawn >= self.buffer.size] - self.buffer.size
         return joined(self.buffer.read(from_buffer), self.written.read(from_written))
-
-    def _weights(self, buffer: ReplayBuffer | None = None) -> Tensor:
-        """Return how likely each index is to be drawn, up to a factor; 0 for the task that is being learned."""
-        buffer = buffer or self.buffer
-        if self.config.replay_strategy == "balanced":
-            tasks_N = buffer.tasks.numpy()
-            return torch.from_numpy((tasks_N < self.task_index) / np.bincount(tasks_N).astype(np.float32)[tasks_N])
-        is_earlier = (buffer.tasks < self.task_index).float()
-        if self.config.replay_strategy == "importance":
-            # A sequence without a known loss counts as an average one; a loss of zero would never be seen again.
-            losses, is_known = buffer.losses, buffer.losses.isfinite()
-            average = losses[is_known].mean() if is_known.any() else torch.ones(())
-            return is_earlier * torch.where(is_known, losses, average).clamp(min=1e-6)
-        return is_earlier
 
     def _write_own_text(self, batch: MicroBatch) -> None:
         """Let the model write, where its text of the last task is not there yet: it is still as that task left it."""
@@ -285,7 +285,7 @@ class Replay(Method):
             "rows_since_step": self._rows_since_step,
             "replayed_since_step": self._replayed_since_step,
             "generator": self._generator.get_state(),
-            **({"end_of_text": self.end_of_text} if self.written.capacity else {}),
+            "end_of_text": self.end_of_text,
         }
 
     def _load_counts(self, state: dict[str, Any]) -> None:

@@ -85,6 +85,19 @@ class ReplayBuffer:
         """Return whether sequences of earlier tasks are remembered."""
         return bool((self._arrays["tasks"][: self.size] < task).any())
 
+    def weights(self, strategy: str, task: int) -> Tensor:
+        """Return how likely each sequence is to be drawn by a strategy, up to a factor; 0 from this task on."""
+        if strategy == "balanced":
+            tasks_N = self.tasks.numpy()
+            return torch.from_numpy((tasks_N < task) / np.bincount(tasks_N).astype(np.float32)[tasks_N])
+        is_earlier = (self.tasks < task).float()
+        if strategy == "importance":
+            # A sequence without a known loss counts as an average one; a loss of zero would never be seen again.
+            losses, is_known = self.losses, self.losses.isfinite()
+            average = losses[is_known].mean() if is_known.any() else torch.ones(())
+            return is_earlier * torch.where(is_known, losses, average).clamp(min=1e-6)
+        return is_earlier
+
     def write(self, index: int, sequences: MicroBatch, task: int, *, row: int = 0) -> None:
         """Put a row of a micro-batch at an index; index `size` is the next free one."""
         assert index <= self.size < self.capacity or index < self.size, f"index {index} of {self.size}"

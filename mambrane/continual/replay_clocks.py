@@ -3,7 +3,8 @@
     steps       pace = 1
     late        pace = 1 - cos(pi p)          p, from 0 to 1, the part of the task's steps that is applied
     updates     pace = u / mean of u over the applied steps so far;  1 before there are two
-                u = |w after an applied step - w after the one before|        over all weights
+                u = |w after an applied step - w after the one before|        over all weights, each time behind the
+                optimizer and before what STDP or Reptile changes in that step, which counts in the next one
 
 Rows are due by `pace` times as many as on average (`--replay-timing`). With `late` none are due when a task begins,
 so that the new is learned while the learning rate is high, and twice as many when it ends, so that the weights settle
@@ -84,7 +85,7 @@ class UpdateClock:
 
     def __init__(self) -> None:
         self.before: dict[str, Tensor] = {}
-        """Weights after the last applied step."""
+        """Weights behind the optimizer's last update."""
         self.last = 0.0
         self.total = 0.0
         self.count = 0

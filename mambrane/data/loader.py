@@ -81,6 +81,11 @@ class SequenceLoader:
         return self._committed.epoch
 
     @property
+    def end_of_text(self) -> int:
+        """The token that starts each document."""
+        return self._streams[0].end_of_text
+
+    @property
     def num_samples(self) -> int:
         """Sequences in an epoch; the same in each."""
         in_a_pass = sum(self._sequences_of)

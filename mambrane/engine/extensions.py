@@ -76,6 +76,8 @@ class TakeUpView(NamedTuple):
     end_of_text: int
     """The token that starts each document."""
     device: torch.device
+    tell: Callable[[str], None] = lambda message: None
+    """Puts a warning into the log of the run."""
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from mambrane.core.bounds import Bounds, Positive, Rate, Strength, check_settings
+from mambrane.core.bounds import Bounds, Positive, Rate, Ratio, Strength, check_settings
 from mambrane.core.needs import Needs
 
 _STDP = Needs("--use-stdp", lambda run: run.plasticity.use_stdp)
@@ -44,7 +44,7 @@ class PlasticityConfig:
     """In place of the rule, what it must beat: spikes at shuffled times, the sign flipped, a random change as large."""
     use_meta_plasticity: Annotated[bool, _GATE_OR_CONSOLIDATION] = False
     """Let synapses that mattered for earlier tasks change less: f = 1 / (1 + kappa h)."""
-    meta_lr: Annotated[Rate, _META] = 0.01
+    meta_lr: Annotated[Ratio, _META] = 0.01
     """Rate at which a weight's importance and a synapse's consolidation are learned."""
     meta_kappa: Annotated[Strength, _META, _EARLIER_TASKS] = 3.0
     """Strength of the gate on the optimizer's update; 0 equals off."""

@@ -129,6 +129,11 @@ class MetaPlasticity(Method):
     def take_up(self, view: TakeUpView) -> None:
         """Anchor the weights as they are now, so that the way back through what was learned without it is not free."""
         self.anchor_W = _end_to_end(dict(view.model.named_parameters()))
+        if not self._gated:
+            view.tell(
+                "meta-plasticity gates no weight in this task: it knows nothing of the "
+                f"{view.num_learned} that were learned without it"
+            )
 
     def _prepare_gate(self) -> None:
         """Work out 1 - f, which stays the same until the next boundary."""

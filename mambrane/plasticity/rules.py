@@ -13,7 +13,9 @@ synapses at once, which share their ticks and the starts of documents.
 
 Coincidence: a pair of spikes at the same tick potentiates and does not depress, in every pair-based rule. The plastic
 synapse hands a spike on within the tick, so that pair is causal. Event-driven simulators agree: Brian2 runs `on_pre`
-(which reads the postsynaptic trace) before `on_post`.
+(which reads the postsynaptic trace) before `on_post`. Amplitudes are balanced as in continuous time, where no two
+spikes coincide; in ticks, with equal time constants, unrelated spikes depress exp(-1 / tau) times as much as the
+balance says: 0.95 at 20 ticks, 0.61 at 2.
 
 Traces restart where a document starts, so no pair crosses two documents.
 
@@ -37,7 +39,7 @@ from torch import Tensor
 from mambrane.ops.spike_pairs import SpikePairs, spike_pairs, spike_trace
 
 DEPRESSION_OVER_POTENTIATION = 1.05
-"""Area of the depressing window over the potentiating one, so that unrelated spikes weaken a synapse."""
+"""Area of the depressing window over the potentiating one, in continuous time."""
 SLOW_TRACE_RATIO = 114.0 / 33.7
 """Time constant of the triplet's slow postsynaptic trace over tau_minus: table 4 of Pfister and Gerstner."""
 
@@ -125,7 +127,9 @@ def trace_over_rate(tau_ticks: float) -> float:
 def pair(trains: SpikeTrains, *, a_minus: float | None = None) -> Change:
     """Return the change of classical pair STDP, all pairs counted, for a potentiation of 1 at coincidence.
 
-    `a_minus` is the depression per pair; by default its area is 1.05 times that of potentiation.
+    `a_minus` is the depression per pair; by default the area of its window is 1.05 times that of potentiation, in
+    continuous time. In ticks, with equal time constants, unrelated spikes depress 1.05 exp(-1 / tau) times as much as
+    they potentiate: 1.02 at 40 ticks, 1.00 at 20, 0.86 at 5.
     """
     if a_minus is None:
         a_minus = DEPRESSION_OVER_POTENTIATION * trains.tau_plus_ticks / trains.tau_minus_ticks
@@ -137,7 +141,8 @@ def triplet(trains: SpikeTrains, *, balanced_rate_per_tick: float) -> Change:
 
     Potentiation needs a presynaptic spike and an earlier postsynaptic one, so it grows with the square of the
     postsynaptic rate. Its amplitude is such that unrelated spikes leave the weight alone at `balanced_rate_per_tick`,
-    weaken it below and strengthen it above.
+    weaken it below and strengthen it above, in continuous time; in ticks they potentiate 4 % more there at 20 ticks,
+    19 % more at 5.
     """
     tau_slow_ticks = SLOW_TRACE_RATIO * trains.tau_minus_ticks
     a_plus = trains.tau_minus_ticks / (trains.tau_plus_ticks * tau_slow_ticks * balanced_rate_per_tick)

@@ -43,7 +43,7 @@ RUNNING_STEPS = 10
 HOMEOSTATIC_GAIN = 10.0
 """Scaling of a silent unit's weights per step, over the learning rate."""
 HIGH_OVER_TARGET = 2.0
-"""Rate above which a trace counts as high, over the target rate."""
+"""Rate above which a trace counts as high, over the target rate; never the rate of a spike at each tick."""
 MAX_CONSOLIDATION = 10.0
 """Largest m: plasticity of a weight of 0.2 falls to exp(-2)."""
 
@@ -186,7 +186,7 @@ class Stdp(Method):
             tau_plus_ticks=self.config.stdp_tau_plus * self.ticks_per_token,
             tau_minus_ticks=self.config.stdp_tau_minus * self.ticks_per_token,
             counted_BT=None if all_count else ticks.spread(batch.is_read_BT),
-            high_rate_per_tick=HIGH_OVER_TARGET * self._target_per_tick,
+            high_rate_per_tick=min(HIGH_OVER_TARGET * self._target_per_tick, (1 + self._target_per_tick) / 2),
         )
 
     def _rule(self, synapses: Synapses, trains: rules.SpikeTrains) -> rules.Change:

@@ -133,6 +133,12 @@ class RunConfig:
                 wanted="replay of text that was read",
                 way_out="--replay-source memory, or leave --shard out",
             )
+        if self.run.task == "vision" and self.continual.use_replay and self.continual.replay_source != "memory":
+            raise UserError(
+                f"--task vision with --replay-source {self.continual.replay_source}: it writes no images",
+                wanted="replay of images that were read",
+                way_out="--replay-source memory",
+            )
         if self.plasticity.use_stdp and self.model.liquid_backbone != "lif":
             raise UserError(
                 f"--use-stdp with --liquid-backbone {self.model.liquid_backbone}: that population does not spike",

@@ -32,6 +32,11 @@ def settings_without_effect(config: RunConfig, preset: RunConfig, given: Collect
         if missing and not is_off:
             words = f"--{name.replace('_', '-')}" + f" {value}" * (value is not True)
             sentences.append(f"{words} has no effect without {missing}")
+    if config.continual.use_replay and config.continual.replay_timing == "late" and config.engine.patience > 0:
+        sentences.append(
+            "--replay-timing late replays most in the last of a task's planned steps: where --patience ends it before, "
+            "less is replayed than --replay-fraction says"
+        )
     if config.plasticity.use_meta_plasticity and config.plasticity.use_stdp and not config.has_earlier_tasks:
         gate_needs = "--continual-learning with --num-tasks 2 or more"
         sentences.append(f"--use-meta-plasticity gates no update without {gate_needs}; it consolidates synapses")

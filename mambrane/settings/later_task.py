@@ -86,10 +86,10 @@ def recipe_of(began: RunConfig, asked: Mapping[str, Any]) -> Recipe:
     wants_replay = asked.get("continual.use_replay", continual.use_replay)
     is_written = asked.get("continual.replay_source", continual.replay_source) != "memory"
     if not (wants_replay and (continual.use_replay or is_written)):
-        keeps_otherwise = any(
-            asked.get(f"continual.{name}", getattr(continual, name)) > 0
-            for name in ("regularizer_strength", "distillation_strength")
-        )
+        # A teacher is there at once; importance is measured while a task is learned.
+        distills = asked.get("continual.distillation_strength", continual.distillation_strength) > 0
+        regularizes = asked.get("continual.regularizer_strength", continual.regularizer_strength) > 0
+        keeps_otherwise = distills or (regularizes and continual.regularizer_strength > 0)
         was_chosen = not asked.get("continual.use_replay", True) or keeps_otherwise
         return Recipe(usual, {}, usual, lacks_memory=not was_chosen)
     before = {

@@ -1,5 +1,6 @@
 """The only place where the parts meet: from a configuration to a runner that is ready to go."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,8 +16,9 @@ from mambrane.core.events import EventLog
 from mambrane.core.needs import unmet_needs
 from mambrane.core.renamed import with_present_state_names
 from mambrane.data.domains import Domain
-from mambrane.engine.extensions import TakeUpView
+from mambrane.engine.extensions import Extension, TakeUpView
 from mambrane.engine.ranks import ONE_RANK, Ranks
+from mambrane.engine.refusals import load_weights
 from mambrane.engine.shards import refuse_without_shards, shard_, whole_state, without_pieces
 from mambrane.engine.trainer import Trainer
 from mambrane.models.language_model import LanguageModel
@@ -79,6 +81,10 @@ def build_runner(
         ranks=ranks,
     )
 
+    terms = terms_of(config)
+    # Objects of a caller cannot be built again.
+    own_objects = [each for each in from_outside if isinstance(each, Extension) and terms.are_set]
+    outside_as_built = {each.name: copy.deepcopy(each.state_dict()) for each in own_objects}
     memory_size = {SAVED_SIZE: config.continual.replay_buffer_size}
 
     def save() -> None:
@@ -103,6 +109,7 @@ def build_runner(
             saver.checkpoints.save(step, {**base.parts, "runner": runner_state | memory_size}, weights=base.weights)
             saver.checkpoints.remove_later(step)
         base = ranks.first_before_others(lambda: saver.checkpoints.load_step(step))
+        begin_anew(trainer, base, lambda: build_extensions(config, model).state_dict() | outside_as_built)
         view = take_up_view(trainer, runner_state["num_learned"], runner.stream)
         restore_trainer(trainer, base, take_up=view)
 
@@ -135,7 +142,7 @@ def build_runner(
             tasks_path=folder.tasks_file if ranks.is_first else None,
         ),
         max_steps=config.run.max_steps,
-        terms=terms_of(config),
+        terms=terms,
     )
     return runner
 
@@ -173,7 +180,10 @@ def parts_of(runner: Runner) -> Parts:
 def restore(runner: Runner, checkpoint: Checkpoint, *, take_up: bool = False) -> None:
     """Bring a fresh runner to where the checkpoint stands; with `take_up` the next tasks may have other methods."""
     state = with_present_state_names(dict(checkpoint.parts))["runner"]
-    view = take_up_view(runner.trainer, state["num_learned"], runner.stream) if take_up else None
+    view = None
+    if take_up:
+        view = take_up_view(runner.trainer, state["num_learned"], runner.stream)
+        view = view._replace(tell=lambda message: runner.events.emit("warning", message=message))
     restore_trainer(runner.trainer, checkpoint, take_up=view)
     runner.load_state_dict(state)
 
@@ -185,6 +195,22 @@ def restore_trainer(trainer: Trainer, checkpoint: Checkpoint, *, take_up: TakeUp
         states.pop(of_the_run, None)
     whole = {**states.pop("trainer"), **states, "weights": checkpoint.weights}
     trainer.load_state_dict(whole, take_up=take_up)
+
+
+def begin_anew(trainer: Trainer, checkpoint: Checkpoint, as_built: Callable[[], dict[str, Any]]) -> None:
+    """Bring the methods that a checkpoint does not know to where they began, behind the weights that it holds.
+
+    `as_built` returns the states of methods that were just built, by name.
+    """
+    states = with_present_state_names(dict(checkpoint.parts))
+    known = states["extensions"].keys() | states["trainer"].get("parked", {}).keys()
+    unknown = {name: method for name, method in trainer.extensions.by_name().items() if name not in known}
+    if not unknown:
+        return
+    load_weights(trainer.model, checkpoint.weights["model"])
+    fresh = as_built()
+    for name, method in unknown.items():
+        method.load_state_dict(fresh[name])
 
 
 def take_up_view(trainer: Trainer, num_learned: int, stream: Stream) -> TakeUpView:

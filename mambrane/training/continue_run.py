@@ -8,12 +8,14 @@ from mambrane.continual.stream import build_stream
 from mambrane.core.device import describe_environment
 from mambrane.data.domains import Domain
 from mambrane.data.tokenizer import Tokenizer
+from mambrane.engine.extensions import Extension
 from mambrane.run.arithmetic import arithmetic_of
 from mambrane.run.build import build_model, build_task_kind
 from mambrane.run.kernels import compile_kernels_of
 from mambrane.settings.config import RunConfig
 from mambrane.settings.initial import start_from
 from mambrane.settings.memory_share import with_replay_size
+from mambrane.settings.methods import methods_of
 from mambrane.settings.saved_config import read_configuration
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.saver import BackgroundSaver
@@ -70,8 +72,11 @@ def continue_run(
     ranks.first_before_others(lambda: compile_kernels_of(config, device, events))
     starts_over = place is not None and any(task["starts_over"] for task in place.tasks_to_begin)
     ranks.first_before_others(lambda: start_from(config, folder, model, tokenizer, events, starts_over=starts_over))
-    if addition is not None and place is not None:
-        # What is built anew for the added tasks, such as a path or an anchor, begins at these weights.
+    methods = [method.name for method in methods_of(config)]
+    methods += [each.name for each in from_outside if isinstance(each, Extension)]
+    takes_up = addition is not None or (place is not None and place.begins_with(methods))
+    if takes_up and place is not None:
+        # What is built anew for the tasks that come, such as a path or an anchor, begins at these weights.
         model.load_state_dict(place.checkpoint.weights["model"])
     checkpoints = Checkpoints(folder.checkpoints_folder, keep=config.engine.keep_checkpoints, events=events)
     with BackgroundSaver(checkpoints) as saver:
@@ -92,7 +97,7 @@ def continue_run(
             began=read_configuration(folder),
         )
         if place is not None:
-            restore(runner, place.checkpoint, take_up=addition is not None)
+            restore(runner, place.checkpoint, take_up=takes_up)
             events.emit("resumed", step=place.checkpoint.step)
         if addition is not None:
             runner.extend(addition.tasks, addition.domains)

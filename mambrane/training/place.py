@@ -3,7 +3,7 @@
 Versions that could not add tasks saved no records of them; those follow from what the run began with.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from mambrane.continual.matrix import JOINT_NAME
@@ -30,6 +30,14 @@ class Place(NamedTuple):
     def is_done(self) -> bool:
         """Whether every task that the run knows is learned."""
         return self.state["phase"] == Phase.DONE.value
+
+    def begins_with(self, methods: Collection[str]) -> bool:
+        """Return whether the next task has not begun and has other methods, by name, than the one before.
+
+        So it is where an added task was taken back, and others that were added with it are left.
+        """
+        saved = with_present_state_names(dict(self.checkpoint.parts))["extensions"]
+        return self.state["phase"] == Phase.BEGIN.value and saved.keys() != set(methods)
 
     @property
     def tasks(self) -> list[dict[str, Any]]:

@@ -24,3 +24,11 @@ def test_what_keeps_earlier_tasks_needs_tasks(setting, flag):
 def test_a_number_out_of_its_bounds_is_refused_by_its_flag(setting):
     with pytest.raises(UserError, match=next(iter(setting)).replace("_", "[_-]")):
         ContinualConfig(**setting)
+
+
+def test_late_replay_of_more_than_half_which_no_micro_batch_could_hold_at_the_end_is_refused():
+    late = {"continual_learning": True, "use_replay": True, "replay_timing": "late"}
+    with pytest.raises(UserError, match=r"--replay-timing late with --replay-fraction 0\.75"):
+        ContinualConfig(**late, replay_fraction=0.75)
+    assert ContinualConfig(**late, replay_fraction=0.5).use_replay
+    assert ContinualConfig(**late | {"use_replay": False}, replay_fraction=0.75).replay_fraction == 0.75

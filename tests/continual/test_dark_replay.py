@@ -110,3 +110,6 @@ def test_the_memory_of_the_predictions_is_told_beforehand(build_model):
     state = dark.state_dict()
     taken = sum(state[name].nbytes for name in ("tokens", "log_probabilities"))
     assert DarkReplay.kept_bytes(config) == taken == 12 * 20 * 3 * 6
+    labels_alone = config_with(**ON | {"dark_replay_strength": 0.0, "replay_label_strength": 0.5})
+    dark = TwoTasks(build_model, labels_alone).first_task().extensions.by_name()["dark_replay"]
+    assert DarkReplay.kept_bytes(labels_alone) == dark.state_dict()["tokens"].nbytes == 0

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from mambrane.continual.replay import Replay
 from mambrane.core.seeding import make_generator
 from mambrane.data.batch import MicroBatch
 from mambrane.data.domains import Domain
-from mambrane.engine.extensions import BoundaryView
+from mambrane.engine.extensions import BoundaryView, TakeUpView
 from tests.continual.beside_replay import TwoTasks, config_with, ends_of_a_run_that_is_left, same
 from tests.continual.conftest import END_OF_TEXT, VOCAB_SIZE, loader_of
 
@@ -35,7 +36,8 @@ def show(replay: Replay, domain: Domain) -> list[MicroBatch]:
 
 
 def end_task(replay: Replay, task: int) -> None:
-    replay.boundary(BoundaryView(model=replay.model, loader=None, task_index=task, device=torch.device("cpu")))
+    loader = SimpleNamespace(end_of_text=END_OF_TEXT)
+    replay.boundary(BoundaryView(model=replay.model, loader=loader, task_index=task, device=torch.device("cpu")))
 
 
 def rows_of(replay: Replay) -> set[tuple[int, ...]]:
@@ -128,6 +130,25 @@ def test_text_that_was_stored_is_let_go_where_none_may_be(build_model: Callable,
     replay.load_state_dict(stored.state_dict())
     show(replay, domains[1])
     assert (replay.buffer.size, replay.written.size) == (0, 12)
+
+
+@pytest.mark.parametrize("before", ["memory", "nothing"])
+def test_text_is_written_before_the_first_row_of_a_task_whatever_the_run_had_before(
+    build_model: Callable, domains: list[Domain], before: str
+):
+    replay = replay_of(build_model(), "generated")
+    if before == "memory":
+        stored = replay_of(build_model(), "memory")
+        show(stored, domains[0])
+        end_task(stored, 0)
+        replay.load_state_dict(stored.state_dict())
+    else:
+        replay.take_up(TakeUpView(replay.model, 1, END_OF_TEXT, torch.device("cpu")))
+    (in_the_midst, *_) = loader_of(domains[1]).epoch_batches()
+    in_the_midst = in_the_midst._replace(resets_BT=torch.zeros_like(in_the_midst.resets_BT))
+    mixed = replay.mix(in_the_midst)
+    assert replay.written.size == 12
+    assert any(tuple(row) in rows_of(replay) for row in mixed.inputs_BT.tolist())
 
 
 WAYS = {

@@ -47,6 +47,20 @@ def test_the_best_weights_are_put_back_where_others_came_after_them():
     assert not patience.put_back(trainer)
 
 
+def test_what_is_no_weight_stays_as_training_left_it(build_model):
+    trainer = TwoTasks(build_model, config_with(), dropout=0.5).first_task().trainer
+    patience = Patience(1)
+    patience.note(1.0, BITS_PER_BYTE, trainer)
+    counts = [buffer for buffer in trainer.model.buffers() if buffer.dtype == torch.int64]
+    assert counts, "dropout counts its draws"
+    for count in counts:
+        count += 5
+    expected = [count.clone() for count in counts]
+    patience.note(2.0, BITS_PER_BYTE, trainer)
+    assert patience.put_back(trainer)
+    assert all(torch.equal(*pair) for pair in zip(counts, expected, strict=True))
+
+
 @pytest.mark.parametrize("is_restarted", [False, True])
 def test_the_jump_back_is_no_step_to_what_measures_the_way_of_the_weights(build_model, is_restarted):
     config = config_with(

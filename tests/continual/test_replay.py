@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -41,7 +42,8 @@ def sequences(task: int, *numbers: int) -> MicroBatch:
 
 
 def end_task(replay: Replay, task: int) -> None:
-    replay.boundary(BoundaryView(model=nn.Identity(), loader=None, task_index=task, device=torch.device("cpu")))
+    loader = SimpleNamespace(end_of_text=7)
+    replay.boundary(BoundaryView(model=nn.Identity(), loader=loader, task_index=task, device=torch.device("cpu")))
 
 
 def learn_tasks(replay: Replay, *sizes: int, batch_size: int = 4) -> None:
@@ -192,6 +194,22 @@ def test_mixing_keeps_the_number_of_rows_and_replays_only_earlier_tasks(
         assert num_replayed == int(fraction * num_rows + 1e-6)
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_replayed_row_is_known_as_such_until_its_step_ends_though_new_text_has_taken_its_place(strategy: str):
+    replay = replay_of(strategy, size=6)
+    learn_tasks(replay, 6)
+    num_known, num_replayed = 0, 0
+    for step in range(20):
+        replay.undo_point()
+        mixed = [replay.mix(sequences(1, *range(first, first + 8))) for first in (16 * step, 16 * step + 8)]
+        for batch in mixed:
+            is_known_B = replay.replays(replay.buffer.fingerprints_of(batch))
+            assert is_known_B.tolist() == (batch.inputs_BT[:, 0] == 0).tolist()
+            num_known += int(is_known_B.sum())
+            num_replayed += int((batch.inputs_BT[:, 0] == 0).sum())
+    assert num_known == num_replayed > 20
+
+
 def test_replayed_sequences_come_back_whole():
     replay = replay_of()
     learn_tasks(replay, 10)
@@ -311,11 +329,13 @@ def test_importance_draws_in_proportion_to_the_loss_a_sequence_last_had():
 def test_a_sequence_whose_loss_is_unknown_counts_as_an_average_one():
     replay = replay_of("importance", size=4)
     learn_tasks(replay, 4)
-    assert replay._weights().tolist() == [1.0] * 4
+    assert replay.buffer.weights("importance", replay.task_index).tolist() == [1.0] * 4
     batch = sequences(0, 0, 1)
     see(replay, batch, [1.0, 3.0])
     apply_step(replay, batch)
-    assert sorted(replay._weights().tolist()) == pytest.approx([1.0, 2.0, 2.0, 3.0], rel=1e-4)
+    assert sorted(replay.buffer.weights("importance", replay.task_index).tolist()) == pytest.approx(
+        [1.0, 2.0, 2.0, 3.0], rel=1e-4
+    )
 
 
 def test_looking_at_losses_changes_no_state_before_the_step_is_applied():
@@ -381,8 +401,9 @@ def test_a_memory_saved_with_an_infinite_loss_can_still_be_drawn_from():
     replay = replay_of("importance", size=4)
     learn_tasks(replay, 4)
     replay.buffer.losses[:2] = torch.tensor([math.inf, 3.0])
-    assert sorted(restarted(replay)._weights().tolist()) == [3.0] * 4
-    restarted(replay)._draw(2)
+    again = restarted(replay)
+    assert sorted(again.buffer.weights("importance", again.task_index).tolist()) == [3.0] * 4
+    again._draw(2)
 
 
 def same(one: torch.Tensor, other: torch.Tensor) -> bool:

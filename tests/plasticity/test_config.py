@@ -14,6 +14,11 @@ def test_a_target_rate_of_never_or_always_is_refused(rate):
         PlasticityConfig(stdp_target_rate=rate)
 
 
+def test_a_rate_of_importance_above_one_is_refused_by_its_flag():
+    with pytest.raises(UserError, match="--meta-lr"):
+        PlasticityConfig(meta_lr=2.0)
+
+
 @pytest.mark.parametrize(("rule", "is_read"), [("homeostatic", True), ("triplet", True), ("bcm", True)])
 def test_the_target_rate_is_read_by_every_rule_but_the_classical_one(rule, is_read):
     def unmet(rule):

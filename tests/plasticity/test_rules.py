@@ -62,9 +62,29 @@ def test_pair_rule_equals_a_loop_over_all_pairs_of_spikes():
     torch.testing.assert_close((change.potentiation_NUS - change.depression_NUS)[0], expected, rtol=1e-12, atol=1e-12)
 
 
-def test_default_depression_has_five_percent_more_area():
+def test_the_default_window_of_depression_has_five_percent_more_area_in_continuous_time():
     a_minus = rules.pair(rules.SpikeTrains(*one_pair(1, 0), **TAUS)).depression_NUS.item() / math.exp(-1 / 8.0)
     assert a_minus * TAUS["tau_minus_ticks"] == pytest.approx(1.05 * TAUS["tau_plus_ticks"], rel=1e-5)
+
+
+@pytest.mark.parametrize("tau", [5.0, 20.0, 40.0])
+def test_unrelated_spikes_depress_less_in_ticks_than_in_continuous_time(tau: float):
+    pre, post = (trains(name, shape=(8, 8000, 2), rate=0.1) for name in ("pre", "post"))
+    no_resets = torch.zeros(8, 8000, dtype=torch.bool)
+    change = rules.pair(rules.SpikeTrains([pre], [post], no_resets, tau_plus_ticks=tau, tau_minus_ticks=tau))
+    ratio = change.depression_NUS.sum() / change.potentiation_NUS.sum()
+    assert ratio.item() == pytest.approx(1.05 * math.exp(-1 / tau), rel=0.01)
+
+
+@pytest.mark.parametrize(("tau", "ratio"), [(5.0, 1.19), (20.0, 1.04)])
+def test_unrelated_spikes_at_the_balanced_rate_potentiate_more_in_ticks_than_in_continuous_time(
+    tau: float, ratio: float
+):
+    pre, post = (trains(name, shape=(32, 8000, 2), rate=0.1) for name in ("pre", "post"))
+    no_resets = torch.zeros(32, 8000, dtype=torch.bool)
+    observed_trains = rules.SpikeTrains([pre], [post], no_resets, tau_plus_ticks=tau, tau_minus_ticks=tau)
+    change = rules.triplet(observed_trains, balanced_rate_per_tick=0.1)
+    assert (change.potentiation_NUS.sum() / change.depression_NUS.sum()).item() == pytest.approx(ratio, rel=0.02)
 
 
 def test_triplet_rule_equals_the_event_driven_form():

@@ -388,6 +388,17 @@ def test_a_silent_unit_gains_a_hundredth_of_its_weights_at_the_first_step(build_
     assert stdp.synapses[0].rate_NU.tolist() == [pytest.approx([0.081, 0.081])]
 
 
+def test_a_target_of_more_than_half_the_ticks_leaves_consolidation_within_reach(
+    build_model: Callable, view_of: Callable
+):
+    config = replace(META, stdp_type="classical", stdp_tau_plus=1.0, stdp_tau_minus=1.0, stdp_target_rate=0.6)
+    model = firing(build_model, [1.0], [1, 1], [1, 1])
+    stdp = Stdp(config, model)
+    change_of(model, stdp, view_of(model, TWO_TOKENS))
+    # After two spikes in a row the trace is 1 + exp(-1), of at most 1 / (1 - exp(-1)): a rate of 0.86, above 0.8.
+    assert stdp.synapses[0].consolidation_NUS.item() > 0
+
+
 @pytest.mark.parametrize(("times_target", "expected"), [(1.9, 0.0), (2.1, 2.5)])
 def test_a_synapse_is_consolidated_by_ticks_at_which_both_rates_are_above_twice_the_target(
     times_target: float, expected: float, build_model: Callable, view_of: Callable

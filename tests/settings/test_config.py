@@ -7,8 +7,10 @@ import pytest
 
 from mambrane.app.cli import main
 from mambrane.app.train_settings import parse_train
+from mambrane.core.errors import UserError
 from mambrane.settings import config as run_config
 from mambrane.settings.config import RunConfig, defaults_for_old_runs, fingerprint, from_dict, to_dict
+from mambrane.settings.named_settings import configure
 from mambrane.settings.presets import PRESETS
 
 
@@ -99,3 +101,9 @@ def test_the_config_file_of_a_run_gives_the_configuration_of_that_run(tmp_path):
     file = tmp_path / "config.json"
     file.write_text(json.dumps(to_dict(config)))
     assert parse_train(["--config", str(file)]) == config
+
+
+@pytest.mark.parametrize("source", ["generated", "both"])
+def test_a_model_that_learns_labels_is_not_asked_to_write_what_is_replayed(source):
+    with pytest.raises(UserError, match=f"--task vision with --replay-source {source}"):
+        configure(preset="tiny", task="vision", use_replay=True, replay_source=source)

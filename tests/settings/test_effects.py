@@ -85,6 +85,14 @@ def test_a_flag_given_at_the_value_of_the_preset_is_warned_of_too(words, sentenc
     assert settings_without_effect(config, base, given_settings(words.split())) == [sentence]
 
 
+def test_late_replay_is_said_to_come_short_where_patience_may_end_a_task():
+    words = ["--use-replay", "--replay-timing", "late", "--patience", "2"]
+    (sentence,) = settings_without_effect(parse_train(words), base_of(words))
+    assert sentence.startswith("--replay-timing late")
+    assert "--patience" in sentence
+    assert settings_without_effect(parse_train(words[:-2]), base_of(words[:-2])) == []
+
+
 SEQUENCE_OF_TASKS = "--continual-learning with --num-tasks 2 or more"
 
 

@@ -51,8 +51,9 @@ def test_what_the_run_has_already_is_no_part_of_it():
         (whole_recipe(), {"continual.use_replay": False}, False),
         (run_with(use_replay=False, regularizer_strength=1.0), {}, False),
         (run_with(use_replay=False), {"continual.distillation_strength": 1.0}, False),
+        (run_with(use_replay=False, regularizer_strength=0.0), {"continual.regularizer_strength": 1.0}, True),
     ],
-    ids=["no memory", "memory from now on", "switched off", "a penalty", "a teacher"],
+    ids=["no memory", "memory from now on", "switched off", "a penalty", "a teacher", "a penalty from now on"],
 )
 def test_without_anything_to_replay_a_task_is_as_the_run_began_and_a_missing_memory_is_told(began, asked, is_told):
     recipe = recipe_of(began, asked)

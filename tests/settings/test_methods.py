@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import pytest
+import torch
 
 from mambrane.continual.image_augmentation import ImageAugmentation
+from mambrane.engine.extensions import TakeUpView
 from mambrane.engine.method import Method
 from mambrane.run.build import build_model
 from mambrane.settings.config import RunConfig
@@ -38,6 +40,21 @@ def test_a_method_that_is_used_is_built_under_its_name(method, tmp_path):
         config = replace(whole_recipe(), run=replace(config.run, task="vision"), data=images)
     assert method.is_used(config)
     assert build_extensions(config, build_model(config, 257)).by_name()[method.name].name == method.name
+
+
+@pytest.mark.parametrize(
+    ("name", "section", "setting"),
+    [("regularizer", "continual", {"regularizer_strength": 1.0}), ("meta_plasticity", "plasticity", {})],
+)
+def test_a_method_that_begins_behind_learned_tasks_and_holds_nothing_yet_says_so(name, section, setting):
+    config = whole_recipe()
+    config = replace(config, **{section: replace(getattr(config, section), **setting)})
+    model, told = build_model(config, 257), []
+    view = TakeUpView(model, 2, end_of_text=256, device=torch.device("cpu"), tell=told.append)
+    method = build_extensions(config, model).by_name()[name]
+    method.take_up(view)
+    (sentence,) = told
+    assert "in this task: it knows nothing of the 2 that were learned without it" in sentence
 
 
 def test_numbers_are_shown_under_the_name_of_their_method():

@@ -9,12 +9,14 @@ import pytest
 
 import mambrane
 from mambrane.app.cli import main
+from mambrane.continual.terms import Terms
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog, read_events
 from mambrane.settings.later_task import LATER_TASK
 from mambrane.storage.checkpoint import Checkpoints
 from mambrane.storage.checkpoint_files import Checkpoint
 from tests.contract.main_job import newest_weights, train_words, write_domains
+from tests.trained import train_small
 
 SHORT = ("--num-tasks", "2", "--epochs", "2")
 STEPS_AT_START = 15
@@ -71,6 +73,11 @@ def parts_of(run: Path) -> dict[str, bytes]:
     newest = max(path for path in (run / "checkpoints").iterdir() if path.name[5:].isdigit())
     files = {path.name: path.read_bytes() for path in newest.iterdir()}
     return {name: content for name, content in files.items() if not name.startswith(("runner", "manifest"))}
+
+
+def learned_parts(run: Path) -> dict[str, bytes]:
+    """Return those of weights, optimizer and methods; the checker of types in tests draws from Python's generator."""
+    return {name: content for name, content in parts_of(run).items() if not name.startswith("trainer")}
 
 
 def kinds_of(run: Path) -> list[str]:
@@ -257,6 +264,40 @@ def test_of_two_texts_each_is_taken_back_by_itself(made, run, tmp_path):
     assert learned.outcome.taken_back == ("domain2", "domain3")
     assert parts_of(run) == before
     assert learned.matrix.state_dict() == matrix
+
+
+def test_methods_that_begin_with_a_text_that_is_taken_back_begin_anew_with_the_next_killed_or_not(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MAMBRANE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "first").mkdir()
+    run = train_small(tmp_path / "first", "--no-use-replay", "--no-use-cross-attention")
+    settings = {"use_replay": True, "regularizer_strength": 1.0, "reptile_strength": 0.5, "reptile_interval": 2}
+    assert {"replay", "regularizer", "reptile"}.isdisjoint(newest_state(run))
+    alone, killed, texts = tmp_path / "alone", tmp_path / "killed", tmp_path / "two"
+    texts.mkdir()
+    for name in ("domain2.txt", "domain3.txt"):
+        shutil.copy(run.parent / "texts" / name, texts / name)
+    shutil.copytree(run, alone)
+    mambrane.learn(alone, texts / "domain3.txt", min_gain=0.0, epochs=1, **settings)
+
+    judge = Terms.verdict
+
+    def refuse_domain2(terms, matrix, task):
+        learned = [matrix.domains[column] for column in matrix.task_columns[task]]
+        return judge(terms, matrix, task)._replace(is_kept=learned != ["domain2"], reason="asked for by the test")
+
+    def copy_when_taken_back(event):
+        if event["event"] == "task_taken_back":
+            shutil.copytree(run, killed)
+
+    monkeypatch.setattr(Terms, "verdict", refuse_domain2)
+    learned = mambrane.learn(run, texts, min_gain=0.0, epochs=2, listeners=[copy_when_taken_back], **settings)
+    assert learned.outcome.taken_back == ("domain2",)
+    assert learned_parts(run) == learned_parts(alone)
+    resumed = mambrane.learn(killed, texts, min_gain=0.0, epochs=2, **settings)
+    assert resumed.outcome.is_finished
+    assert learned_parts(killed) == learned_parts(alone)
 
 
 def test_methods_come_go_and_come_back_from_task_to_task(made, run):
