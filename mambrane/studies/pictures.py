@@ -129,6 +129,9 @@ def _over_axis(table: StudyTable, metric: str, points: Points) -> "Figure":
     places = [x for x, _ in points]
     if min(places) > 0 and max(places) / min(places) > 8:
         axes.set_xscale("log")
+        own_places = sorted(set(places))
+        axes.set_xticks(own_places, [f"{place:g}" for place in own_places])
+        axes.minorticks_off()
     axes.set_xlabel(_words(table.study.axis))
     axes.set_ylabel(heading(metric, table))
     axes.spines[["top", "right"]].set_visible(False)
