@@ -15,6 +15,7 @@ import numpy as np
 
 from mambrane.core.errors import UserError
 from mambrane.core.optional_package import optional_package
+from mambrane.data.documents import READ_ERRORS
 
 DIGITS = "digits"
 """What `--data` calls scikit-learn's digits: 1,797 images of 8 x 8."""
@@ -59,7 +60,7 @@ def stamp_of(location: str) -> list[object]:
     """Return what a set of images is known by without reading it."""
     if location == DIGITS:
         return [DIGITS, HELDOUT_DIGITS]
-    files = [_file(Path(location), name) for names in FILES.values() for name in names]
+    files = [_file(_folder(location), name) for names in FILES.values() for name in names]
     return [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
@@ -71,7 +72,7 @@ def read_image_set(location: str) -> ImageSet:
     """
     if location == DIGITS:
         return _digits()
-    folder = Path(location)
+    folder = _folder(location)
     splits = {split: _labelled(folder, *names) for split, names in FILES.items()}
     train, heldout = splits["train"], splits["heldout"]
     if train.images.shape[1:] != heldout.images.shape[1:]:
@@ -91,8 +92,7 @@ def read_idx(path: Path, num_dimensions: int) -> np.ndarray:
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    # A cut or damaged gzip file shows as one of these.
-    except (OSError, EOFError, ValueError) as error:
+    except (*READ_ERRORS, ValueError) as error:
         raise _damaged(path, str(error)) from error
     head = struct.pack(">BBBB", 0, 0, _UNSIGNED_BYTES, num_dimensions)
     start = 4 + 4 * num_dimensions
@@ -115,6 +115,15 @@ def _labelled(folder: Path, images_name: str, labels_name: str) -> LabelledImage
     return LabelledImages(images, labels)
 
 
+def _folder(location: str) -> Path:
+    """Return the folder that `--data` names; ~ is the home folder, as it is for text."""
+    try:
+        return Path(location).expanduser()
+    # ~name of nobody: no folder, which whoever looks for one says.
+    except RuntimeError:
+        return Path(location)
+
+
 def _file(folder: Path, name: str) -> Path:
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
@@ -124,7 +133,7 @@ def _file(folder: Path, name: str) -> Path:
 
 
 def _has_idx_files(location: str) -> bool:
-    folder = Path(location)
+    folder = _folder(location)
     names = [name for pair in FILES.values() for name in pair]
     return any((folder / (name + suffix)).is_file() for name in names for suffix in ("", ".gz"))
 

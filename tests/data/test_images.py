@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mambrane.core.errors import UserError
-from mambrane.data.images import is_image_data, read_idx, read_image_set
+from mambrane.data.images import is_image_data, read_idx, read_image_set, stamp_of
 from tests.data.idx import idx_bytes, write_images
 
 
@@ -27,6 +27,15 @@ def test_only_a_folder_with_such_files_is_image_data(tmp_path):
     assert not is_image_data(("builtin", "hf:some/set"))
     assert is_image_data((str(write_images(tmp_path / "shapes")),))
     assert is_image_data(("digits",))
+
+
+def test_a_path_from_the_home_folder_names_images_as_it_names_text(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = write_images(tmp_path / "shapes")
+    assert is_image_data(("~/shapes",))
+    assert read_image_set("~/shapes").name == "shapes"
+    assert stamp_of("~/shapes") == stamp_of(str(folder))
+    assert not is_image_data(("~nobody-of-that-name/shapes",))
 
 
 @pytest.mark.parametrize(
@@ -52,6 +61,17 @@ def test_a_damaged_file_is_refused_with_what_it_holds(tmp_path, content, found):
 def test_a_cut_gzip_file_is_refused(tmp_path):
     path = tmp_path / "train-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(idx_bytes(np.zeros((20, 3, 3))))[:-4])
+    with pytest.raises(UserError, match="fetch the file again"):
+        read_idx(path, 3)
+
+
+@pytest.mark.parametrize("place", range(10, 60, 3))
+def test_a_gzip_file_with_a_damaged_byte_is_refused(tmp_path, place):
+    """The first ten bytes are its head, with the time of writing, from which nothing is read."""
+    content = bytearray(gzip.compress(idx_bytes(np.arange(180).reshape(20, 3, 3))))
+    content[place] ^= 0xFF
+    path = tmp_path / "train-images-idx3-ubyte.gz"
+    path.write_bytes(content)
     with pytest.raises(UserError, match="fetch the file again"):
         read_idx(path, 3)
 
