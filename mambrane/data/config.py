@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 from mambrane.core.bounds import Bounds, Bytes, check_settings
 from mambrane.core.errors import UserError
 from mambrane.core.needs import Needs
+from mambrane.core.printable import printable_path
 
 _IMAGES = Needs("--task vision", lambda run: run.run.task == "vision")
 
@@ -93,6 +94,16 @@ def bpe_spec(spec: str) -> BpeSpec | None:
     """Return what a name of a trained tokenizer asks for, or None for any other name."""
     match = re.fullmatch(r"bpe:([0-9]{1,9})(:all)?", spec)
     return BpeSpec(int(match[1]), match[2] is not None) if match else None
+
+
+def check_tokenizer_of_task(task: str, tokenizer: str) -> None:
+    """Raise UserError for images in anything but bytes; what `init` stands for shows when the weights are there."""
+    if task == "vision" and tokenizer not in ("bytes", INITIAL_TOKENIZER):
+        raise UserError(
+            f"--task vision with --tokenizer {printable_path(tokenizer)}: images are no text",
+            wanted="--tokenizer bytes: a token of an image is a byte",
+            way_out="--tokenizer bytes",
+        )
 
 
 def check_tokenizer_spec(spec: str) -> None:

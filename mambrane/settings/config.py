@@ -13,7 +13,7 @@ from mambrane.continual.config import KEEPING_CURRICULA, ContinualConfig
 from mambrane.core.bounds import Bounds, Count, Seed, check_settings
 from mambrane.core.errors import UserError
 from mambrane.core.renamed import earlier_setting
-from mambrane.data.config import INITIAL_TOKENIZER, DataConfig
+from mambrane.data.config import INITIAL_TOKENIZER, DataConfig, check_tokenizer_of_task
 from mambrane.engine.config import EngineConfig
 from mambrane.models.config import ModelConfig
 from mambrane.plasticity.config import PlasticityConfig
@@ -119,6 +119,7 @@ class RunConfig:
                 wanted="a model to take the tokenizer from",
                 way_out="--tokenizer bytes, or --init-from MODEL",
             )
+        check_tokenizer_of_task(self.run.task, self.data.tokenizer)
         tasks = self.num_domains or 1
         if self.run.epochs < tasks:
             raise UserError(

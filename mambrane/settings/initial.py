@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mambrane.core.errors import UserError
 from mambrane.core.events import EventLog
-from mambrane.data.config import INITIAL_TOKENIZER
+from mambrane.data.config import INITIAL_TOKENIZER, check_tokenizer_of_task
 from mambrane.data.tokenizer import Tokenizer, read_tokenizer, tokenizer_hash
 from mambrane.models.config import ModelConfig
 from mambrane.models.fitting import take_weights
@@ -115,8 +115,17 @@ def weights_hash(name: str) -> str:
 
 
 def initial_tokenizer(config: RunConfig) -> Tokenizer | None:
-    """Return the tokenizer of the model that a run starts from, where it is to have that; else None."""
-    return read_source(config.run.init_from).tokenizer if config.data.tokenizer == INITIAL_TOKENIZER else None
+    """Return the tokenizer of the model that a run starts from, where it is to have that; else None.
+
+    Raises:
+        UserError: there is no such model, or its tokenizer is not made for the task.
+    """
+    if config.data.tokenizer != INITIAL_TOKENIZER:
+        return None
+    tokenizer = read_source(config.run.init_from).tokenizer
+    if tokenizer is not None:
+        check_tokenizer_of_task(config.run.task, tokenizer.name)
+    return tokenizer
 
 
 def start_from(

@@ -8,6 +8,9 @@ import pytest
 from mambrane.app.cli import main
 from mambrane.app.train_settings import parse_train
 from mambrane.core.errors import UserError
+from mambrane.data.config import DataConfig
+from mambrane.settings import config as run_config
+from mambrane.settings.config import RunConfig, RunOptions, defaults_for_old_runs, fingerprint, from_dict, to_dict
 from mambrane.settings import config as run_config
 from mambrane.settings.config import RunConfig, defaults_for_old_runs, fingerprint, from_dict, to_dict
 from mambrane.settings.named_settings import configure
@@ -48,6 +51,14 @@ def test_a_bad_configuration_file_is_refused_by_name(tmp_path, capsys, text, mes
     error = capsys.readouterr().err
     assert message in error
     assert "way out" in error
+
+
+@pytest.mark.parametrize("tokenizer", ["bpe:300", "bpe:300:all", "hf:some/model", "tokenizer.json"])
+def test_images_in_another_tokenizer_than_bytes_are_refused(tokenizer):
+    with pytest.raises(UserError) as error:
+        RunConfig(run=RunOptions(task="vision"), data=DataConfig(data=("digits",), tokenizer=tokenizer))
+    assert f"--task vision with --tokenizer {tokenizer}" in error.value.found
+    assert "--tokenizer bytes" in error.value.way_out
 
 
 def test_a_setting_that_changed_behaviour_when_it_was_added_stands_where_earlier_runs_were_trained(monkeypatch):

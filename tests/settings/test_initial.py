@@ -5,17 +5,19 @@ import json
 import pytest
 import torch
 
-from mambrane import LanguageModel, Run, presets, shaped_like
+from mambrane import LanguageModel, Run, configure, presets, shaped_like
 from mambrane.app.cli import main
 from mambrane.core.errors import UserError
-from mambrane.core.events import read_events
+from mambrane.core.events import EventLog, read_events
+from mambrane.data.subword import trained_bpe
 from mambrane.data.tokenizer import BytesTokenizer
 from mambrane.models.config import ModelConfig
 from mambrane.models.fitting import take_weights
 from mambrane.models.pretrained import write_model_folder
 from mambrane.models.published_names import published_name, published_settings
 from mambrane.run.build import build_model
-from mambrane.settings.initial import read_source
+from mambrane.settings.initial import initial_tokenizer, read_source
+from tests.data.idx import write_images
 from tests.models.modes import SMALL, VOCAB_SIZE, build_awake, random_tokens
 from tests.trained import SIZE
 
@@ -130,6 +132,19 @@ def test_weights_without_a_tokenizer_ask_for_one(tmp_path):
     with pytest.raises(UserError, match=r"put its tokenizer\.json into the folder"):
         shaped_like(presets.tiny(), str(tmp_path))
     assert shaped_like(presets.tiny(), str(tmp_path), {"tokenizer": "bytes"}).model.hidden_dim == SMALL["hidden_dim"]
+
+
+def test_a_run_of_images_takes_a_model_that_reads_bytes_and_refuses_another_tokenizer(published, tmp_path):
+    images = str(write_images(tmp_path / "shapes"))
+    config = configure(preset="tiny", task="vision", data=(images,), init_from=str(published))
+    assert initial_tokenizer(config).name == "bytes"
+    bpe = trained_bpe(
+        "bpe:300", lambda: iter([b"some text"]), texts_hash="x", cache_dir=tmp_path / "cache", events=EventLog()
+    )
+    build_awake(ModelConfig(**SMALL)).float().save_pretrained(tmp_path / "words", tokenizer=bpe)
+    config = configure(preset="tiny", task="vision", data=(images,), init_from=str(tmp_path / "words"))
+    with pytest.raises(UserError, match=r"--task vision with --tokenizer(.|\n)*--tokenizer bytes"):
+        initial_tokenizer(config)
 
 
 def test_weights_of_which_nothing_fits_are_refused():
