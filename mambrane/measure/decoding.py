@@ -38,7 +38,10 @@ class Decoder(Protocol):
         ...
 
     def draw(self, sampling: Sampling, generator: torch.Generator, num_tokens: int) -> int:
-        """Draw the next token among the first so many, and do not read it; one number is taken from the generator."""
+        """Draw the next token among the first so many, and do not read it.
+
+        One number is taken from the generator, and none at temperature 0.
+        """
         ...
 
     def state(self) -> ModelState:

@@ -54,7 +54,7 @@ def keep_top_p(scores_BV: Float[Tensor, "B V"], top_p: float) -> Float[Tensor, "
 def draw_token(scores_V: Float[Tensor, " V"], sampling: Sampling, generator: torch.Generator) -> int:
     """Return one token drawn from the scores; temperature 0 takes the highest and draws nothing.
 
-    Exactly one number is drawn from the generator, which is one of the CPU.
+    At any other temperature exactly one number is taken from the generator, which is one of the CPU.
     """
     scores_1V = scores_V.detach().double().cpu()[None]
     if sampling.temperature == 0:
