@@ -39,7 +39,7 @@ from mambrane.data.text_size import bytes_there
 from mambrane.data.tokens_on_disk import changed_while_used
 from mambrane.storage.atomic_files import FileRecord, write_new_file
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 _SPLITS = ("train", "heldout")
 
 
@@ -152,6 +152,13 @@ def _write(
     with (folder / "text.bin").open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as text:
         train, heldout = split_documents(extents, text, source, config.heldout_fraction)
         splits = {"train": train, "heldout": cap_extents(heldout, text, config.max_heldout_bytes)}
+        if not splits["heldout"]:
+            raise UserError(
+                f"domain {source.name}: --max-heldout-bytes {config.max_heldout_bytes} leaves nothing of the "
+                f"{_num_bytes(heldout):,} held-out bytes",
+                wanted="room for a character at least, better for thousands",
+                way_out="a larger --max-heldout-bytes, or 0, which uses all",
+            )
         record = {
             "name": source.name,
             "bytes_there": bytes_there(

@@ -1,7 +1,7 @@
 """How a file becomes documents: one function for each kind of file.
 
 A reader yields the documents of a file as UTF-8 bytes, at most `limit` bytes of them in all (0: no limit); a
-document that goes beyond the limit is cut at the last line end before it.
+document that goes beyond the limit is cut at the last line end before it, or at a character where lines are long.
 """
 
 import codecs
@@ -59,21 +59,32 @@ def read_jsonl(path: Path, limit: int) -> Iterator[bytes]:
 
 
 def limited(documents: Iterator[bytes], limit: int) -> Iterator[bytes]:
-    """Pass documents on until `limit` bytes are reached; the last one is cut at a line end."""
+    """Pass documents on until `limit` bytes are reached; the last one is cut at a line end.
+
+    A line end will do as long as half of the limit is reached with it.
+    """
     remaining = limit
     for document in documents:
         if limit and len(document) >= remaining:
-            yield CutText(cut_at_line_end(document, remaining))
+            least = limit // 2 - (limit - remaining)
+            yield CutText(cut_at_line_end(document, remaining, max(least, 0)))
             return
         yield document
         remaining -= len(document)
 
 
-def cut_at_line_end(text: bytes, limit: int) -> bytes:
-    """Return at most `limit` bytes: up to the last line end, or to a character's end where a line is longer."""
+def cut_at_line_end(text: bytes, limit: int, least: int | None = None) -> bytes:
+    """Return at most `limit` bytes: up to the last line end, or to a character's end where that leaves too little.
+
+    Args:
+        text: what is cut.
+        limit: bytes to keep at most.
+        least: bytes that a line end must lie behind; left out: half of the limit, as before one long line an earlier
+            line end would leave a title.
+    """
     if len(text) <= limit:
         return text
-    line_end = text.rfind(b"\n", 0, limit)
+    line_end = text.rfind(b"\n", limit // 2 if least is None else least, limit)
     if line_end > 0:
         return CutText(text[: line_end + 1])
     # A character of UTF-8 has at most three continuation bytes, 10xxxxxx.
@@ -81,11 +92,18 @@ def cut_at_line_end(text: bytes, limit: int) -> bytes:
     return CutText(text[: next(starts, limit)])
 
 
+def character_start(text: bytes, place: int) -> int:
+    """Return where the first character at or behind a place begins; the end of the text if there is none."""
+    end = min(place + 4, len(text))
+    return next((start for start in range(place, end) if text[start] & 0xC0 != 0x80), end)
+
+
 def encoded_parts(text: bytes) -> Iterator[bytes]:
     """Yield the parts in which a document is encoded, cut at line ends."""
     start = 0
     while start < len(text):
-        part = cut_at_line_end(text[start : start + ENCODED_BYTES + 1], ENCODED_BYTES)
+        # A part may be short: that does no harm, and a known text keeps its tokens.
+        part = cut_at_line_end(text[start : start + ENCODED_BYTES + 1], ENCODED_BYTES, least=0)
         yield part
         start += len(part)
 

@@ -9,7 +9,7 @@ Held out are whole families of files, in another fixed order, until about the wa
 family is one file unless its source says otherwise (the fonts of a typeface; each block of a long table). A family is
 passed over while there are others, if more than a fiftieth of it stands line by line in other families: the model would
 be measured on what it has learned. If the families are too large (a domain of one file, for example) the rest is the
-end of the largest remaining file, cut between two documents or at a line end.
+end of the largest remaining file, cut between two documents or at a line end; in a long line, at a character.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from mambrane.core.errors import UserError
 from mambrane.core.printable import printable_path
-from mambrane.data.documents import READ_ERRORS, CutText, cut_at_line_end
+from mambrane.data.documents import READ_ERRORS, CutText, character_start, cut_at_line_end
 from mambrane.data.overlap import in_several, lines_of
 from mambrane.data.source_files import DomainSource, SourceFile
 
@@ -67,12 +67,16 @@ def read_documents(
             yield from _new_documents(index, _texts(source, index, 0, skipped), digests)
         return
     allowance = min(max(max_bytes // 64, 4 * 1024), 64 * 1024)
+    if len(source.files) == 1:
+        # There is nothing to sample: it is read once, as far as the growth below would come.
+        while allowance < FULL_RATIO * max_bytes:
+            allowance = min(allowance * 4, max_bytes)
     previous = -1
     read_whole: dict[int, list[bytes]] = {}
     while True:
         documents = _sample(source, order, allowance, max_bytes, skipped, set(seen), read_whole)
         total = sum(len(document.text) for document in documents)
-        if total >= FULL_RATIO * max_bytes or total == previous:
+        if total >= FULL_RATIO * max_bytes or total == previous or allowance >= max_bytes:
             yield from documents
             return
         allowance, previous = min(allowance * 4, max_bytes), total
@@ -111,19 +115,19 @@ def split_documents(
 
 
 def cap_extents(extents: Sequence[Extent], text: bytes | mmap, max_bytes: int) -> list[Extent]:
-    """Return the middle parts of documents, at most `max_bytes` in all (0: every document whole), cut at line ends.
+    """Return the middle parts of documents, at most `max_bytes` in all (0: every document whole).
 
+    They are cut at line ends, or at characters where lines are so long that less than half of it would be kept.
     A document gives at most an eighth of it, more only where there are too few documents. It is the middle because
     documents of one kind begin alike.
     """
     if max_bytes == 0:
         return list(extents)
-    allowance = -(-max_bytes // NUM_HELDOUT_SLICES)
-    while True:
-        kept = _middles(extents, text, max_bytes, allowance)
-        if allowance >= max_bytes or sum(extent.length for extent in kept) > 0.9 * max_bytes:
-            return kept
-        allowance *= 2
+    num_bytes = sum(extent.length for extent in extents)
+    kept = _middles_of_some(extents, text, max_bytes, at_line_ends=True)
+    if sum(extent.length for extent in kept) < min(max_bytes, num_bytes) / 2:
+        kept = _middles_of_some(extents, text, max_bytes, at_line_ends=False)
+    return kept
 
 
 def text_digest(text: bytes) -> bytes:
@@ -131,13 +135,33 @@ def text_digest(text: bytes) -> bytes:
     return hashlib.sha256(text).digest()
 
 
-def _middles(extents: Sequence[Extent], text: bytes | mmap, max_bytes: int, allowance: int) -> list[Extent]:
+def _middles_of_some(
+    extents: Sequence[Extent], text: bytes | mmap, max_bytes: int, *, at_line_ends: bool
+) -> list[Extent]:
+    """Return the middles of as many documents as there can be with about `max_bytes` in all."""
+    allowance = -(-max_bytes // NUM_HELDOUT_SLICES)
+    while True:
+        kept = _middles(extents, text, max_bytes, allowance, at_line_ends=at_line_ends)
+        if allowance >= max_bytes or sum(extent.length for extent in kept) > 0.9 * max_bytes:
+            return kept
+        allowance *= 2
+
+
+def _middles(
+    extents: Sequence[Extent], text: bytes | mmap, max_bytes: int, allowance: int, *, at_line_ends: bool
+) -> list[Extent]:
     kept, remaining = [], max_bytes
     for extent in extents:
         whole = text[extent.start : extent.start + extent.length]
         skipped = max(extent.length - allowance, 0) // 2
-        first = whole.find(b"\n", skipped - 1) + 1 if skipped else 0
-        length = len(cut_at_line_end(whole[first:], min(allowance, remaining)))
+        limit = min(allowance, remaining)
+        if at_line_ends:
+            first = whole.find(b"\n", skipped - 1) + 1 if skipped else 0
+            # A short piece of a document is made up for by the others.
+            length = len(cut_at_line_end(whole[first:], limit, least=0))
+        else:
+            first = character_start(whole, skipped)
+            length = len(cut_at_line_end(whole[first:], limit, least=limit))
         kept += [extent._replace(start=extent.start + first, length=length)] if length else []
         remaining -= length
     return kept
@@ -154,7 +178,8 @@ def _sample(
 ) -> list[Document]:
     """Return documents of about `max_bytes` in all, at most `allowance` of a file.
 
-    Files that were read to their end stand in `read_whole`, in this call and the next: nothing is read twice in vain.
+    Files that were read to their end stand in `read_whole`, in this call and the next, and are not read again; a file
+    that was cut is read again from its start, as far as it is now allowed.
     """
     documents: list[Document] = []
     total = 0
@@ -240,7 +265,7 @@ def _families_that_repeat(
 
 
 def _take_tail(train: Sequence[Extent], text: bytes | mmap, wanted: int) -> tuple[list[Extent], list[Extent]]:
-    """Move about `wanted` bytes from the end of the largest file: whole documents, else part of the last one."""
+    """Move about `wanted` bytes from the end of the largest file: whole documents, or part of one as well."""
     num_bytes = bytes_by_file(train)
     largest = max(num_bytes, key=lambda index: (num_bytes[index], -index))
     of_file = [extent for extent in train if extent.file == largest]
@@ -250,13 +275,14 @@ def _take_tail(train: Sequence[Extent], text: bytes | mmap, wanted: int) -> tupl
     while len(of_file) > 1 and of_file[-1].length <= missing:
         tail.insert(0, of_file.pop())
         missing -= tail[0].length
-    if not tail:
+    # A few words at the end of a file are no split of their own where a long document stands before them.
+    if not tail or (missing > wanted / 2 and of_file[-1].length > missing):
         last = of_file.pop()
         whole = text[last.start : last.start + last.length]
-        kept = len(cut_at_line_end(whole, max(last.length - wanted, 0)))
+        kept = len(cut_at_line_end(whole, max(last.length - missing, 0)))
         parts = (last._replace(length=kept), last._replace(start=last.start + kept, length=last.length - kept))
         of_file += [parts[0]] if parts[0].length else []
-        tail = [parts[1]] if parts[1].length else []
+        tail = [*([parts[1]] if parts[1].length else []), *tail]
     return sorted(others + of_file, key=lambda extent: extent.start), tail
 
 

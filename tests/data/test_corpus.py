@@ -134,6 +134,13 @@ def test_an_empty_domain_is_a_clear_error(tmp_path, content):
         load(tmp_path / "void.txt", tmp_path / "cache")
 
 
+def test_a_cap_that_leaves_no_held_out_text_is_a_clear_error(tmp_path):
+    folder = write_files(tmp_path / "data", {"d.txt": "\u20ac" * 1000})
+    with pytest.raises(UserError, match=r"d: --max-heldout-bytes 2 leaves nothing of the 300 held-out bytes"):
+        load(folder / "d.txt", tmp_path / "cache", max_heldout_bytes=2)
+    assert load(folder / "d.txt", tmp_path / "cache", max_heldout_bytes=3)[0].record["heldout"]["num_bytes"] == 3
+
+
 def test_a_file_that_cannot_be_read_is_a_clear_error(tmp_path):
     write_files(tmp_path, {"d/good.txt": "good"})
     (tmp_path / "d" / "gone.txt").symlink_to(tmp_path / "nowhere.txt")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mambrane.core.errors import UserError
 from mambrane.data import documents
-from mambrane.data.documents import CutText, cut_at_line_end, read_jsonl, read_text
+from mambrane.data.documents import CutText, cut_at_line_end, encoded_parts, read_jsonl, read_text
 
 
 def write(path, content):
@@ -48,6 +48,34 @@ def test_a_cut_keeps_whole_characters_and_stays_within_the_limit(text, limit):
     piece = cut_at_line_end(text.encode(), limit)
     assert len(piece) <= limit
     assert text.startswith(piece.decode())
+
+
+@given(st.text("ab\n", min_size=41), st.integers(min_value=1, max_value=40))
+def test_a_cut_keeps_at_least_half_of_the_limit_and_ends_at_a_line_end_where_one_lies_there(text, limit):
+    piece = cut_at_line_end(text.encode(), limit).decode()
+    assert len(piece) >= limit / 2
+    assert piece.endswith("\n") or (len(piece) == limit and "\n" not in piece[limit // 2 :])
+
+
+def test_a_limit_cuts_a_long_line_behind_a_title(tmp_path):
+    path = write(tmp_path / "a.txt", b"A title\n" + b"word " * 10_000)
+    assert [len(document) for document in read_text(path, 20_000)] == [20_000]
+
+
+def test_a_limit_that_whole_documents_have_nearly_reached_cuts_the_last_one_at_a_line_end(tmp_path):
+    texts = ["w" * 70, "one\n" + "v" * 50]
+    path = write(tmp_path / "a.jsonl", "\n".join(json.dumps({"text": text}) for text in texts).encode())
+    assert [len(document) for document in read_jsonl(path, 100)] == [70, 4]
+    texts[0] = "w" * 40
+    path = write(tmp_path / "a.jsonl", "\n".join(json.dumps({"text": text}) for text in texts).encode())
+    assert [len(document) for document in read_jsonl(path, 90)] == [40, 50]
+
+
+def test_the_parts_in_which_a_text_is_encoded_end_at_its_line_ends_however_long_a_line_is(monkeypatch):
+    """A short part does no harm, and a text whose tokens are known keeps them."""
+    monkeypatch.setattr(documents, "ENCODED_BYTES", 20)
+    text = b"A title\n" + b"w" * 50 + b"\nend"
+    assert list(encoded_parts(text)) == [b"A title\n", b"w" * 20, b"w" * 20, b"w" * 10 + b"\nend"]
 
 
 @given(st.binary(min_size=9), st.integers(min_value=4, max_value=8))

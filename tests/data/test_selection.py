@@ -68,6 +68,20 @@ def test_no_file_is_read_twice_because_others_were_cut():
     assert reads.count("large") == 3
 
 
+@pytest.mark.parametrize("length", [30_000, 99_000, 100_000, 3_000_000])
+def test_a_domain_of_one_file_is_read_once_under_a_cap(length):
+    (file,) = memory_source({"one": b"o" * length}).files
+    reads = []
+
+    def read(path, limit):
+        reads.append(limit)
+        yield from file.read(path, limit)
+
+    documents = list(read_documents(DomainSource("memory", (replace(file, read=read),)), 100_000, lambda *_: None))
+    assert len(reads) == 1
+    assert size(document.text for document in documents) == min(length, 100_000)
+
+
 def test_a_bad_file_is_reported_once_though_others_are_read_again():
     source = memory_source({"good": b"g" * 30_000, "worse": b"w" * 30_000})
 
@@ -172,6 +186,36 @@ def test_one_line_is_split_between_characters():
     assert abs(len(heldout) / len(text) - 0.1) < 0.01
 
 
+def test_a_title_line_before_one_long_line_is_split_90_to_10():
+    text = b"A title\n" + b"word " * 10_000
+    (train,), (heldout,) = split({"one": text}, 0.1)
+    assert train + heldout == text
+    assert abs(len(heldout) / len(text) - 0.1) < 0.01
+
+
+def test_a_paragraph_longer_than_all_others_is_split_where_the_wanted_part_begins():
+    paragraphs = [b"a" * 2_000, b"b" * 198_000, b"c" * 3_000]
+    (_,), (heldout,) = split({"one": b"\n\n".join(paragraphs) + b"\n"}, 0.1)
+    assert abs(len(heldout) / 203_005 - 0.1) < 0.01
+
+
+@pytest.mark.parametrize("last", [b"the end\n", b"t" * 400 + b"\n"])
+def test_a_short_last_document_behind_a_long_one_is_not_the_whole_held_out_split(last):
+    long = b"some words of a line here\n" * 400
+    extents = [Extent(0, 0, len(long)), Extent(0, len(long), len(last))]
+    train, heldout = split_documents(extents, long + last, memory_source({"one": b""}), 0.1)
+    assert heldout[-1] == extents[1]
+    assert abs(sum(extent.length for extent in heldout) / len(long + last) - 0.1) < 0.01
+    assert [*train, *heldout][0].start == 0
+    assert sum(extent.length for extent in [*train, *heldout]) == len(long + last)
+
+
+def test_a_first_document_that_is_less_than_what_is_missing_is_left_to_learn_from():
+    extents = [Extent(0, 0, 10), Extent(0, 10, 10)]
+    train, heldout = split_documents(extents, b"one line.\n" * 2, memory_source({"one": b""}), 0.999)
+    assert (train, heldout) == (extents[:1], extents[1:])
+
+
 def test_many_documents_in_one_file_are_split_between_documents():
     source = memory_source({"one": b""})
     whole = b"".join(b"document %02d\n" % number for number in range(100))
@@ -217,6 +261,22 @@ def test_a_capped_held_out_part_is_taken_from_the_middle_of_eight_documents():
     kept = cap_extents(extents, document * 20, 8000)
     assert [extent.file for extent in kept] == list(range(8))
     assert all(extent.length == 1000 and extent.start % len(document) == 4500 for extent in kept)
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\nthe end\n"])
+@pytest.mark.parametrize("character", ["w", "\u20ac"])
+def test_the_cap_of_one_long_line_keeps_about_as_much_of_its_middle(end, character):
+    text = character.encode() * 30_000 + end
+    (kept,) = cap_extents([Extent(0, 0, len(text))], text, 4096)
+    assert 4000 < kept.length <= 4096
+    assert abs(kept.start + kept.length / 2 - len(text) / 2) < 10
+    assert set(text[kept.start : kept.start + kept.length].decode()) == {character}
+
+
+def test_the_cap_of_a_long_line_behind_a_heading_in_the_middle_keeps_more_than_the_heading():
+    text = b"w" * 30_000 + b"\nA heading\n" + b"v" * 30_000 + b"\n"
+    (kept,) = cap_extents([Extent(0, 0, len(text))], text, 4096)
+    assert kept.length == 4096
 
 
 def test_text_is_left_to_learn_from_however_much_is_held_out():
