@@ -11,8 +11,6 @@ from mambrane.core.errors import UserError
 from mambrane.data.config import DataConfig
 from mambrane.settings import config as run_config
 from mambrane.settings.config import RunConfig, RunOptions, defaults_for_old_runs, fingerprint, from_dict, to_dict
-from mambrane.settings import config as run_config
-from mambrane.settings.config import RunConfig, defaults_for_old_runs, fingerprint, from_dict, to_dict
 from mambrane.settings.named_settings import configure
 from mambrane.settings.presets import PRESETS
 
