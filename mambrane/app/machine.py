@@ -17,6 +17,8 @@ from mambrane.ops.dispatch import explain
 from mambrane.ops.lif import numba_cpu
 from mambrane.watch.formatting import size
 
+SECRET_WORDS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
+"""A variable with one of these in its name is shown without its value: what is printed goes into bug reports."""
 PACKAGES = ("torch", "numba", "llvmlite", "numpy", "safetensors", "tokenizers", "rich", "tyro", "matplotlib", "scipy")
 
 
@@ -103,7 +105,7 @@ def _size_text(folders: list[Path]) -> str:
 
 
 def _variables() -> Iterator[tuple[str, str]]:
-    """Yield the variables of the environment that change what happens here."""
+    """Yield the variables of the environment that change what happens here; of a secret only that it is set."""
     for name, value in sorted(os.environ.items()):
         if name.startswith(("MAMBRANE_", "NUMBA_", "OMP_", "GOMP_", "MKL_", "CUDA_")):
-            yield name, value
+            yield name, "(set)" if any(word in name.upper() for word in SECRET_WORDS) else value
