@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class TensorBoardListener:
     """Writes under a folder: numbers as scalars, samples as text, settings as hparams, weights as histograms.
 
-    After a resume, TensorBoard is told to drop the steps that an interrupted run had written beyond its checkpoint.
+    After a resume, and where a task is taken back, TensorBoard is told to drop the steps that no longer count.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,8 +44,11 @@ class TensorBoardListener:
                 writer.close()
 
     def _take(self, event: Event) -> None:
-        kind = event["event"]
-        for name, number in self._numbers(event).items():
+        kind, numbers = event["event"], self._numbers(event)
+        if self._numbers.went_back_to is not None:
+            # Only a file that is opened can say from which step on those before it are dropped.
+            self.close()
+        for name, number in numbers.items():
             self._open().add_scalar(name, number, self._numbers.step)
         if kind == "run_started":
             self._settings = flat_settings(event.get("config", {}))

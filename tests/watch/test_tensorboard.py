@@ -49,6 +49,15 @@ def test_after_a_resume_the_lost_steps_are_dropped(tmp_path, monkeypatch):
     assert values[4] == 1.0
 
 
+def test_after_a_task_was_taken_back_its_steps_are_dropped(tmp_path, monkeypatch):
+    monkeypatch.setattr(event_files, "_global_uid", event_files.AtomicCounter(0))
+    gone_back = {"event": "task_taken_back", "task": 1, "step": 3}
+    write(tmp_path, [*(step_event(step) for step in range(1, 6)), gone_back, step_event(4, loss=1.0)])
+    values = scalars(tmp_path, "train/loss_nats_per_token")
+    assert sorted(values) == [1, 2, 3, 4]
+    assert values[4] == 1.0
+
+
 def test_an_evaluation_is_a_point_at_the_last_applied_step(tmp_path):
     evaluation = {"event": "evaluation", "row": 1, "domain": "prose", "measure": "bits_per_byte", "bits_per_byte": 2.5}
     write(tmp_path, [step_event(7), evaluation])
