@@ -20,7 +20,8 @@ TensorBoard and the report are listeners and readers of these lines. Each has `t
 `mambrane.Run.open(folder).events()`, or, while they happen, `mambrane.train(config, listeners=[function])`.
 
 A run that was interrupted goes on from its last checkpoint, so some steps stand twice: behind `resumed` with its
-`step`, earlier lines of later steps no longer count. `task_taken_back` undoes in the same way.
+`step`, earlier lines of later steps no longer count. `task_taken_back` undoes in the same way. A `run_started`
+without `resumed` behind it begins anew: no earlier line counts.
 
 This page is made from the code; a test holds the two equal.
 """

@@ -1,8 +1,9 @@
 """What happened in a run, read back from its event log.
 
 A run that was interrupted goes on from its last checkpoint, so its log holds some steps twice. What counts is what
-went into the weights: "resumed after step n" takes back everything later than n, as does a task that is taken back, and
-of two lines for one step the later one wins.
+went into the weights: "resumed after step n" takes back everything later than n, as does a task that is taken back.
+A run that has started without "resumed" begins anew, and nothing of an earlier attempt counts. Of two lines for one
+step the later one wins.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mambrane.core.events import Event
+from mambrane.watch.going_back import BEFORE_EVERYTHING, GoingBack
 
 ROUTINE_KINDS = frozenset(
     {
@@ -141,8 +143,13 @@ class RunHistory:
 
 def read_history(events: Iterable[Event]) -> RunHistory:
     """Return what a run's events say, in the order they were written."""
-    history = RunHistory()
+    history, going_back = RunHistory(), GoingBack()
     for event in _timed(events, history):
+        step = going_back(event)
+        if step == BEFORE_EVERYTHING:
+            history.num_resumes = 0
+        if step is not None:
+            _take_back(history, step)
         task = event.get("task", 0)
         is_placed = not isinstance(task, int) or task >= 0
         if is_placed and all(name in event for name in NEEDED_FIELDS.get(event["event"], ())):
@@ -158,9 +165,7 @@ def _take_in(event: Event, history: RunHistory) -> None:
         history.starts[-1] = event
     elif kind == "resumed":
         history.num_resumes += 1
-        _take_back(history, event["step"])
     elif kind == "task_taken_back":
-        _take_back(history, event["step"])
         history.task_first_steps.pop(event["task"], None)
         history.other_events.append(event)
     elif kind == "task_started":

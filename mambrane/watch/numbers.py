@@ -2,6 +2,7 @@
 
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.core.events import Event
+from mambrane.watch.going_back import GoingBack
 
 STEP_NUMBERS = {
     "loss": "train/loss_nats_per_token",
@@ -20,11 +21,17 @@ class LoggedNumbers:
 
     def __init__(self) -> None:
         self.step = 0
+        self.went_back_to: int | None = None
+        """The last step of which earlier numbers still count, where the latest event takes back later ones."""
+        self._going_back = GoingBack()
 
     def __call__(self, event: Event) -> dict[str, float]:
         """Return the numbers of an event by name; none for most kinds."""
         kind = event["event"]
-        if kind == "resumed" or (kind == "step" and event["state"] == "COMMITTED"):
+        self.went_back_to = self._going_back(event)
+        if self.went_back_to is not None:
+            self.step = max(self.went_back_to, 0)
+        if kind == "step" and event["state"] == "COMMITTED":
             self.step = event["step"]
         if kind == "step" and event["state"] == "COMMITTED":
             return _numbers_of_step(event)

@@ -39,6 +39,24 @@ def test_a_resume_takes_back_the_steps_beyond_its_checkpoint():
     assert history.num_resumes == 1
 
 
+def test_nothing_of_an_earlier_attempt_counts_in_a_run_begun_anew():
+    start, weights = event("run_started"), event("weights_measured", step=4, weights={})
+    steps = [step_event(step) for step in range(1, 5)]
+    old = [start, task(0, "python"), *steps[:2], event("resumed", step=2), task(1, "prose"), *steps[2:], weights]
+    history = read_history([*old, start, task(0, "letters"), step_event(1, loss=9.0)])
+    assert history.series("loss").steps.tolist() == [1]
+    assert history.tasks() == [(0, "letters", 0, 1)]
+    assert history.weights == {}
+    assert history.num_resumes == 0
+
+
+def test_a_run_that_goes_on_keeps_what_counts_up_to_its_checkpoint():
+    start = event("run_started")
+    old = [start, task(0, "python"), *(step_event(step) for step in range(1, 5))]
+    goes_on = [start, event("switches", on=[], off=[]), event("resumed", step=3), task(0, "python"), step_event(4)]
+    assert read_history([*old, *goes_on]).tasks() == [(0, "python", 0, 4)]
+
+
 def test_tasks_span_the_steps_in_which_they_were_learned():
     history = read_history([task(0, "python"), step_event(1), step_event(2), task(1, "prose"), step_event(3)])
     assert history.tasks() == [(0, "python", 0, 2), (1, "prose", 2, 3)]

@@ -23,6 +23,21 @@ def test_a_skipped_step_gives_nothing_and_a_resume_sets_the_step():
     assert numbers.step == 3
 
 
+def test_what_is_measured_after_a_task_was_taken_back_belongs_to_the_step_gone_back_to():
+    numbers = LoggedNumbers()
+    for event in (step_event(500), step_event(900), {"event": "task_taken_back", "task": 1, "step": 500}):
+        numbers(event)
+    assert numbers.step == 500
+
+
+def test_what_is_measured_before_the_first_step_of_a_run_begun_anew_belongs_to_step_0():
+    numbers = LoggedNumbers()
+    measured = {"event": "evaluation", "domain": "a", "measure": "bits_per_byte", "bits_per_byte": 8.0}
+    for event in ({"event": "run_started"}, step_event(1), {"event": "run_started"}, measured):
+        numbers(event)
+    assert numbers.step == 0
+
+
 def test_a_matrix_gives_the_metrics_that_are_defined():
     matrix = ForgettingMatrix(("a", "b"), 2)
     for row, losses in enumerate([(8.0, 8.0), (3.0, 6.0), (4.0, 2.0)]):
