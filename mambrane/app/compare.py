@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +12,7 @@ from mambrane.app.arguments import TableFormat
 from mambrane.run.compare import TITLES, Comparison
 from mambrane.run.compare import compare as compare_runs
 from mambrane.watch.formatting import visible
+from mambrane.watch.plain_console import plain_console
 
 
 def compare(runs: Sequence[Path], *, format: TableFormat) -> int:
@@ -32,7 +32,7 @@ def compare(runs: Sequence[Path], *, format: TableFormat) -> int:
 
 
 def _print_tables(comparison: Comparison) -> None:
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = plain_console()
     for kind, title in TITLES.items():
         rows = comparison.of_kind(kind)
         if not rows:

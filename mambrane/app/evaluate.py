@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from mambrane.app.info import print_learned
@@ -13,6 +12,7 @@ from mambrane.measure.metrics import HeldoutLoss
 from mambrane.run.run import Run
 from mambrane.settings.config import Weights
 from mambrane.tasks import task_kind
+from mambrane.watch.plain_console import plain_console
 
 
 def evaluate(run: Path, *, data: tuple[str, ...], weights: Weights, device: str) -> int:
@@ -30,7 +30,7 @@ def evaluate(run: Path, *, data: tuple[str, ...], weights: Weights, device: str)
         table.add_row(
             name, f"{loss.value:.3f}", *shown, f"{loss.num_bytes:,}" if isinstance(loss, HeldoutLoss) else "-"
         )
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = plain_console()
     console.print(table)
     print_learned(opened, console)
     return 0

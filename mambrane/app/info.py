@@ -17,6 +17,7 @@ from mambrane.run.saved import SavedRun
 from mambrane.settings.shown_switches import on_and_off
 from mambrane.watch.formatting import switches
 from mambrane.watch.history import read_history
+from mambrane.watch.plain_console import plain_console
 from mambrane.watch.table import learning_table, matrix_tables, metrics_table
 
 FOOTNOTE = (
@@ -34,7 +35,7 @@ def info(run: Path | None) -> int:
     opened = Run.open(run, events=announced_events())
     saved = opened.saved
     rates = last_firing_rates(saved, opened.events())
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = plain_console()
     console.print(switches(*on_and_off(saved.config, saved.num_tasks)), soft_wrap=True)
     costs = count_costs(saved.model, rates)
     console.print(parts_table(costs, title=f"{run} after {saved.step:,} steps"))

@@ -5,8 +5,6 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from mambrane.app.streams import flush_or_give_up
 from mambrane.core.launch import is_first_process
 from mambrane.core.memory import keep_freed_memory
@@ -15,6 +13,7 @@ from mambrane.run.run import Run
 from mambrane.training.learn import learn as learn_run
 from mambrane.watch.console import ConsoleListener
 from mambrane.watch.formatting import duration
+from mambrane.watch.plain_console import plain_console
 from mambrane.watch.table import cost_of_attempt, cost_of_last_task
 
 
@@ -38,7 +37,7 @@ def learn(run: Path, settings: Mapping[str, Any]) -> int:
 def print_plan(run: Path, settings: Mapping[str, Any]) -> int:
     """Print what `learn` would do, and do nothing of it."""
     plan = plan_lesson(run, **settings)
-    output = Console(highlight=False, markup=False, emoji=False)
+    output = plain_console()
     output.print(f"plan for {run}, which has {plan.num_before} tasks", soft_wrap=True)
     for sentence in plan.sentences:
         output.print(sentence, soft_wrap=True)
@@ -58,7 +57,7 @@ def num_rows(run: Path) -> int:
 
 def _print_cost(run: Run, taken_back: Sequence[str], *, is_longer: bool) -> None:
     """Print what the last task changed, if it is new, and what those that were taken back would have."""
-    output = Console(highlight=False, markup=False, emoji=False)
+    output = plain_console()
     matrix = run.matrix
     if matrix is None:
         return

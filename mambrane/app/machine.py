@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from mambrane import __version__
 from mambrane.data.cache_folder import cache_folder
 from mambrane.ops.dispatch import explain
 from mambrane.ops.lif import numba_cpu
 from mambrane.watch.formatting import size
+from mambrane.watch.plain_console import plain_console
 
 SECRET_WORDS = ("TOKEN", "KEY", "SECRET", "PASSWORD")
 """A variable with one of these in its name is shown without its value: what is printed goes into bug reports."""
@@ -24,7 +24,7 @@ PACKAGES = ("torch", "numba", "llvmlite", "numpy", "safetensors", "tokenizers", 
 
 def print_machine() -> int:
     """Print versions, processor, threads, the backend that each operation takes and why, and the cache folders."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = plain_console()
     for what, answer in machine_facts().items():
         if isinstance(answer, dict):
             console.print(what)

@@ -1,10 +1,10 @@
 """What a command says beside its answer: lines on standard error, so that standard output holds the answer alone."""
 
-from rich.console import Console
 from rich.text import Text
 
 from mambrane.core.events import Event, EventLog
 from mambrane.watch.event_messages import warning_of
+from mambrane.watch.plain_console import plain_console
 
 
 def announced_events() -> EventLog:
@@ -23,4 +23,4 @@ def _announce(event: Event) -> None:
 
 
 def _say(line: Text) -> None:
-    Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+    plain_console(stderr=True).print(line, soft_wrap=True)

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from mambrane.app.info import parts_table
@@ -22,6 +21,7 @@ from mambrane.settings.shown_switches import on_and_off
 from mambrane.training.timing import TIMED_MICRO_BATCHES
 from mambrane.watch.event_messages import warning_of
 from mambrane.watch.formatting import duration, percent, size, switches
+from mambrane.watch.plain_console import plain_console
 
 
 def print_plan(config: RunConfig, warnings: Sequence[str], *, as_json: bool) -> int:
@@ -36,7 +36,7 @@ def print_plan(config: RunConfig, warnings: Sequence[str], *, as_json: bool) -> 
     if as_json:
         sys.stdout.write(json.dumps(plan.to_dict(said), indent=2) + "\n")
         return 0
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = plain_console()
     console.print(f"plan of {plan.folder}\n{switches(*on_and_off(config))}\n", soft_wrap=True)
     for extension in extension_lines(plan.config.run.extension):
         console.print(extension, soft_wrap=True)

@@ -3,15 +3,17 @@
 import textwrap
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.text import Text
 
 from mambrane.core.events import Event
 from mambrane.report.data import Sample
 from mambrane.watch.formatting import visible
+from mambrane.watch.plain_console import plain_console
 
 GIVEN, WRITTEN = "given    | ", "written  | "
 """Left margins, so that a log without colours shows too where the model begins."""
+NARROWEST = 20
+"""Columns of text beside the margin, however few a terminal says that it has: some say 0."""
 
 
 class SampleListener:
@@ -31,14 +33,14 @@ def print_samples(samples: Sequence[Sample]) -> None:
     """Print each beginning and its continuation, each with its own margin, control characters made visible."""
     if not samples:
         return
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = plain_console()
     console.print(
         f"\nWhat the model writes ({samples[0].settings}). The given beginnings were never trained on.", soft_wrap=True
     )
     for sample in samples:
         console.print(Text(f"\n{visible(sample.title)}", style="bold"))
         for margin, text, style in ((GIVEN, sample.prompt, "dim"), (WRITTEN, sample.continuation, "")):
-            for line in sample_lines(text, console.width - len(margin)):
+            for line in sample_lines(text, max(console.width - len(margin), NARROWEST)):
                 console.print(Text.assemble((margin, "dim"), (line, style)), soft_wrap=True)
 
 

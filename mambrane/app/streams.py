@@ -9,8 +9,9 @@ import sys
 from contextlib import suppress
 from typing import Literal
 
-from rich.console import Console
 from rich.text import Text
+
+from mambrane.watch.plain_console import plain_console
 
 StreamName = Literal["stdout", "stderr"]
 
@@ -61,4 +62,4 @@ def give_up(name: StreamName) -> None:
 def tell(*parts: str | tuple[str, str]) -> None:
     """Write a line to standard error; where that is closed or full, nobody can be told."""
     with suppress(OSError, SystemExit):
-        Console(stderr=True).print(Text.assemble(*parts), highlight=False, soft_wrap=True)
+        plain_console(stderr=True).print(Text.assemble(*parts), soft_wrap=True)

@@ -17,6 +17,7 @@ from mambrane.studies.pages import arm_row, columns, estimate_text, heading, not
 from mambrane.studies.results import StudyTable
 from mambrane.watch.event_messages import warning_of
 from mambrane.watch.formatting import duration
+from mambrane.watch.plain_console import plain_console
 
 FAILED_EXIT_CODE = 1
 METRICS_IN_A_TABLE = 3
@@ -31,7 +32,8 @@ def study(study: str, *, output_dir: str, jobs: int, dry_run: bool, list: bool) 
         return list_studies()
     if not study:
         raise UserError("mambrane study without a study", wanted="a file, or a name", way_out="mambrane study --list")
-    console, told = Console(highlight=False, markup=False, emoji=False), Console(stderr=True, highlight=False)
+    console = plain_console()
+    told = plain_console(stderr=True)
     asked = find_study(study)
     folder = Path(output_dir or f"studies/{asked.name}")
     if dry_run:
@@ -61,7 +63,7 @@ def list_studies() -> int:
     for name, asked in ready_studies().items():
         num_runs = len(asked.arms) * len(asked.seed_list) * asked.num_orders
         table.add_row(name, asked.title, str(num_runs), duration(60 * asked.expected_minutes))
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = plain_console()
     console.print(table)
     console.print("mambrane study NAME --output-dir DIR; the times are those of two cores")
     return 0
@@ -102,15 +104,15 @@ def _tell(event: Event, told: Console) -> None:
         numbers = (event[name] for name in ("cells", "to_do", "jobs", "threads", "seconds"))
         told.print(f"{event['name']}: {_plan_text(*numbers)}")
     elif kind == "cell_started":
-        told.print(f"  started   {event['cell']}", markup=False)
+        told.print(f"  started   {event['cell']}")
     elif kind == "cell_finished":
-        told.print(f"  finished  {event['cell']} ({event['left']} of {event['of']} left)", markup=False)
+        told.print(f"  finished  {event['cell']} ({event['left']} of {event['of']} left)")
     elif kind == "cell_failed":
-        told.print(f"  failed    {event['cell']} (exit code {event['exit_code']})\n{event['message']}", markup=False)
+        told.print(f"  failed    {event['cell']} (exit code {event['exit_code']})\n{event['message']}")
     elif kind == "compiling":
-        told.print(event["message"], markup=False)
+        told.print(event["message"])
     elif warning is not None:
-        told.print(warning, markup=False)
+        told.print(warning)
 
 
 def _plan_text(num_runs: int, num_to_do: int, jobs: int, threads: int, seconds: float) -> str:

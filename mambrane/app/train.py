@@ -4,8 +4,6 @@ import shlex
 import sys
 from contextlib import closing, suppress
 
-from rich.console import Console
-
 from mambrane.app.info import print_learned
 from mambrane.app.plan import print_plan
 from mambrane.app.samples import SampleListener, print_samples
@@ -15,6 +13,7 @@ from mambrane.core.memory import keep_freed_memory
 from mambrane.settings.config import RunConfig
 from mambrane.training.train import train as train_run
 from mambrane.watch.console import ConsoleListener
+from mambrane.watch.plain_console import plain_console
 
 NEXT = """
 mambrane report {run}      one HTML page with pictures
@@ -34,7 +33,7 @@ def train(config: RunConfig, warnings: list[str], *, plan_as_json: bool = False)
     if run.outcome.is_finished and is_first_process():
         with suppress(OSError, SystemExit):
             # The console has shown the matrix at the end of the training.
-            print_learned(run, Console(highlight=False), with_matrix=False)
+            print_learned(run, plain_console(), with_matrix=False)
             print_samples(samples.samples)
             sys.stdout.write(NEXT.format(run=shlex.quote(str(run.folder))))
     # Whether anybody could read along changes nothing about the run.

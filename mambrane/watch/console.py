@@ -27,7 +27,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -38,6 +38,7 @@ from mambrane.core.events import Event
 from mambrane.watch import formatting
 from mambrane.watch.event_messages import note_of, warning_of
 from mambrane.watch.numbers import matrix_of
+from mambrane.watch.plain_console import plain_console
 from mambrane.watch.progress import RunProgress
 from mambrane.watch.table import matrix_tables, metrics_table
 
@@ -62,7 +63,7 @@ class ConsoleListener:
     ) -> None:
         output: Any = sys.stdout if file is None else file
         width = None if output.isatty() else LOG_WIDTH
-        self.console = Console(file=output, width=width, highlight=False, markup=False, emoji=False)
+        self.console = plain_console(output, width=width)
         self.seconds_between_lines = seconds_between_lines
         self.progress = RunProgress()
         self._live: Live | None = None
