@@ -27,6 +27,8 @@ FORMAT_VERSION = 1
 
 FILE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\.(json|safetensors)")
 """The only kinds of file a checkpoint may hold; neither can carry code."""
+LEFT_BY_OTHERS = re.compile(r"\..*|desktop\.ini|thumbs\.db", re.IGNORECASE | re.DOTALL)
+"""What file managers, network disks and programs that copy folders leave beside the files; nothing reads them."""
 
 
 class CheckpointDamaged(UserError):
@@ -123,8 +125,7 @@ def check_folder(folder: Path, manifest: Manifest, *, contents: bool) -> None:
         if FILE_NAME.fullmatch(name) is None or name == MANIFEST_NAME:
             raise CheckpointDamaged(folder / name, expected="*.json and *.safetensors only", found="never read")
     try:
-        # Hidden ones are left by file managers and network disks, and nothing reads them.
-        present = {name for name in os.listdir(folder) if not name.startswith(".")}
+        present = {name for name in os.listdir(folder) if LEFT_BY_OTHERS.fullmatch(name) is None}
         unlisted = present - {*manifest.files, MANIFEST_NAME}
     except OSError as error:
         raise CheckpointDamaged(folder, expected="a folder", found=str(error)) from error

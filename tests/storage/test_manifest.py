@@ -70,6 +70,12 @@ def test_a_folder_that_differs_is_damaged_and_says_how(folder, damage, reason):
         check_folder(folder, manifest, contents=False)
 
 
+@pytest.mark.parametrize("name", [".DS_Store", "desktop.ini", "Desktop.ini", "Thumbs.db"])
+def test_what_file_managers_and_sync_programs_leave_beside_the_files_is_no_damage(folder, name):
+    (folder / name).write_bytes(b"[.ShellClassInfo]")
+    check_folder(folder, read_manifest(folder), contents=True)
+
+
 def test_a_file_of_a_kind_that_can_carry_code_is_never_read(folder):
     manifest = Manifest(step=1, files={"weights.pt": FileRecord(1, "")})
     with pytest.raises(CheckpointDamaged, match="never read"):
