@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from mambrane.continual.matrix import ForgettingMatrix
 from mambrane.report import page
 from mambrane.report.data import ReportData
@@ -33,16 +35,25 @@ def head(data: ReportData) -> str:
         value = metrics[name].value if name in metrics else None
         if matrix is not None and value is not None:
             facts.append((title, f"{value:.3f}", matrix.measure.unit))
-    speed, tokens, rate = (history.series(name) for name in ("tokens_per_s", "tokens", "activity/firing_rate"))
-    if speed is not None and tokens is not None:
-        mean_speed = tokens.values.sum() / (tokens.values / speed.values).sum()
+    if (mean_speed := _mean_speed(history)) is not None:
         facts.append(("speed, mean", formatting.count(mean_speed), "tokens/s"))
+    rate = history.series("activity/firing_rate")
     if rate is not None:
         facts.append(("firing rate at the end", formatting.percent(rate.values[-20:].mean()), ""))
     lead = page.paragraph(_how_it_ended(history), "lead")
     model = page.paragraph(_of_which_model(data), "note")
     damages = "\n".join(page.paragraph(f"Damaged: {sentence}.") for sentence in data.damages)
     return f"<h1>{page.escape(data.title)}</h1>\n{lead}\n{damages}\n{page.tiles(facts)}\n{model}".rstrip()
+
+
+def _mean_speed(history: RunHistory) -> float | None:
+    """Return the tokens over the time of all steps that say both; None where none does."""
+    speed, tokens = history.series("tokens_per_s"), history.series("tokens")
+    if speed is None or tokens is None:
+        return None
+    _, of_speed, of_tokens = np.intersect1d(speed.steps, tokens.steps, return_indices=True)
+    seconds = float((tokens.values[of_tokens] / speed.values[of_speed]).sum())
+    return float(tokens.values[of_tokens].sum()) / seconds if seconds else None
 
 
 def _of_which_model(data: ReportData) -> str:

@@ -60,14 +60,15 @@ class RunProgress:
     @property
     def seconds_per_step(self) -> float | None:
         """Mean time that the last applied steps took; None before the first."""
-        seconds = [event["tokens"] / event["tokens_per_s"] for event in self._recent]
-        return sum(seconds) / len(seconds) if seconds else None
+        measured = self._measured()
+        return sum(tokens / speed for tokens, speed in measured) / len(measured) if measured else None
 
     @property
     def tokens_per_s(self) -> float | None:
         """Tokens of the last applied steps over the time they took; None before the first."""
-        tokens, seconds = self.mean("tokens"), self.seconds_per_step
-        return tokens / seconds if tokens is not None and seconds else None
+        measured = self._measured()
+        seconds = sum(tokens / speed for tokens, speed in measured)
+        return sum(tokens for tokens, _ in measured) / seconds if seconds else None
 
     @property
     def seconds_left(self) -> float | None:
@@ -81,6 +82,11 @@ class RunProgress:
         if self.total_steps is None or self.steps_before is None:
             return self.num_steps * (self.num_tasks - self.task) - self.steps_closed
         return self.total_steps - self.steps_before - self.steps_closed
+
+    def _measured(self) -> list[tuple[int, float]]:
+        """Return tokens and tokens per second of the last applied steps that say both."""
+        found = [(event.get("tokens"), event.get("tokens_per_s")) for event in self._recent]
+        return [(tokens, speed) for tokens, speed in found if tokens is not None and speed]
 
     def _start_task(self, event: Event) -> None:
         self.task, self.task_name = event["task"], event["name"]

@@ -25,6 +25,15 @@ def test_key_figures_have_the_unit_of_the_measure():
     assert "bits/byte" not in html
 
 
+def test_the_mean_speed_is_that_of_the_steps_that_say_both_their_tokens_and_their_speed():
+    steps = [step_event(1, tokens=100, tokens_per_s=100.0), step_event(2, tokens=100, tokens_per_s=50.0)]
+    without = [step_event(3, tokens_per_s=None), step_event(4, tokens=None)]
+    html = head(data_of(task_started(), *steps, *without, END))
+    # 200 tokens in 3 seconds.
+    assert "67 <small>tokens/s</small>" in html
+    assert "speed, mean" not in head(data_of(task_started(), *without, END))
+
+
 def test_the_head_says_how_the_run_ended():
     started = [task_started(), step_event(1)]
     assert "The run finished." in head(data_of(*started, END))

@@ -48,6 +48,14 @@ def test_steps_left_take_later_tasks_to_be_as_long_where_the_log_does_not_say():
     assert progress.steps_left == 2 * 40 - 1
 
 
+def test_a_step_that_does_not_say_its_speed_is_left_out_of_the_mean():
+    progress = RunProgress()
+    progress(task_started())
+    for step in (step_event(1, tokens=1000, tokens_per_s=500.0), step_event(2, tokens=9000, tokens_per_s=None)):
+        progress(step)
+    assert (progress.seconds_per_step, progress.tokens_per_s) == (2.0, 500.0)
+
+
 def test_before_the_first_applied_step_there_is_no_speed():
     progress = RunProgress()
     progress(task_started())
