@@ -7,6 +7,7 @@ is refused, and the page may be neither framed nor read by other sites.
 
 import base64
 import hashlib
+import os
 import threading
 import time
 from http import HTTPStatus
@@ -35,17 +36,22 @@ pause.addEventListener("click", () => {
   pause.setAttribute("aria-pressed", String(!paused));
   pause.textContent = paused ? "Pause" : "Go on";
 });
+async function ask(path) {
+  const answer = await fetch(path);
+  if (!answer.ok) throw new Error(answer.statusText);
+  return answer.text();
+}
 async function update() {
   if (asked || document.hidden || pause.getAttribute("aria-pressed") === "true") return;
   asked = true;
   try {
-    const now = await (await fetch("/version")).text();
+    const now = await ask("/version");
     if (now !== version) {
-      const page = new DOMParser().parseFromString(await (await fetch("/")).text(), "text/html");
+      const page = new DOMParser().parseFromString(await ask("/"), "text/html");
       document.querySelector("main").replaceWith(page.querySelector("main"));
       version = page.documentElement.dataset.version;
     }
-  } catch { /* the server has ended; the page stays as it was */ }
+  } catch { /* the server has ended, or has no page of the run now; this one stays as it was */ }
   asked = false;
 }
 setInterval(update, 2000);
@@ -112,6 +118,8 @@ class LiveServer(ThreadingHTTPServer):
     """Serves the page of a run on 127.0.0.1 until `shutdown`."""
 
     daemon_threads = True
+    # On Windows it would let a second server take the same port.
+    allow_reuse_address = os.name == "posix"
 
     def __init__(self, folder: Path, port: int) -> None:
         """Bind the port; 0 takes any that is free.
