@@ -16,8 +16,8 @@ With the source "generated" no text is stored: when a task begins, the model as 
 itself (own_text_writing.py), which stand for that task from then on, in a buffer of their own whose shares shrink as
 those of the stored ones. With "both", each buffer has half of the room and is drawn from in proportion to its weights.
 
-The loss of a sequence is what it cost in the last applied step that it was part of, if that was finite. reservoir.py
-says which sequence enters where, with the sources; replay_clocks.py when rows are due.
+The loss of a sequence is what it cost in the last applied step that it was part of, if that was finite. Which sequence
+enters where says reservoir.py, with the sources; when rows are due, replay_clocks.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -147,8 +147,7 @@ class Replay(Method):
         """Return what brings the losses, and the counts since the last applied step, back."""
         losses = [(buffer, buffer.losses.clone()) for buffer in (self.buffer, self.written)]
         counts, seen = (self._rows_since_step, self._replayed_since_step), self._seen.copy()
-        # A clock sets what it knows anew and changes nothing in place.
-        clock = vars(self.clock).copy()
+        clock = vars(self.clock).copy()  # It sets what it knows anew and changes nothing in place.
 
         def take_back() -> None:
             for buffer, held in losses:
@@ -169,7 +168,8 @@ class Replay(Method):
 
     def boundary(self, view: BoundaryView) -> None:
         """Count the ended task among the earlier ones."""
-        self.end_of_text = view.loader.end_of_text
+        # A loader of another kind may not say it; then the first document that is read does.
+        self.end_of_text = getattr(view.loader, "end_of_text", self.end_of_text)
         self._begin_task(view.task_index + 1)
 
     def take_up(self, view: TakeUpView) -> None:
