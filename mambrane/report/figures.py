@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
+from mambrane.watch.formatting import shortened
 from mambrane.watch.history import Series, TaskSpan
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ DARK = {
 WIDE_PX, NARROW_PX = 760, 350
 PX_PER_INCH = 72
 PX_PER_LETTER = 6
+LONGEST_NAME, LONGEST_NAME_NARROW = 24, 14
+"""Of a domain beside its curve, in letters."""
 POINTS_PER_CURVE = 240
 
 _STYLE: dict[Any, Any] = {
@@ -107,6 +110,11 @@ def picture(name: str, height_px: int, draw: Draw, *, description: str, numbers:
 def is_narrow(figure: "Figure") -> bool:
     """Return True for the form that is read on a phone."""
     return bool(figure.get_figwidth() * PX_PER_INCH < WIDE_PX)
+
+
+def name_in(figure: "Figure", name: str) -> str:
+    """Return the name of a domain as a label, its middle left out where it would take the room of the curves."""
+    return shortened(name, LONGEST_NAME_NARROW if is_narrow(figure) else LONGEST_NAME)
 
 
 def _svg(name: str, width_px: int, height_px: int, draw: Draw) -> str:
@@ -217,11 +225,15 @@ def shades(colour: str, number: int) -> list[str]:
     return ["#" + "".join(f"{round(255 - (255 - c) * s):02x}" for c in (red, green, blue)) for s in strengths]
 
 
-def spread(positions: Sequence[float], gap: float) -> list[float]:
-    """Return positions moved as little as needed so that neighbours, in their order, are `gap` apart."""
+def spread(positions: Sequence[float], gap: float, limits: tuple[float, float] = (-np.inf, np.inf)) -> list[float]:
+    """Return positions moved as little as needed so that neighbours, in their order, are `gap` apart.
+
+    All lie within the limits, where there is room for them.
+    """
     order = np.argsort(positions, kind="stable")
     moved = np.asarray(positions, dtype=float)[order] - gap * np.arange(len(order))
-    moved = _isotonic(moved) + gap * np.arange(len(order))
+    highest_first = max(limits[0], limits[1] - gap * (len(order) - 1))
+    moved = np.clip(_isotonic(moved), limits[0], highest_first) + gap * np.arange(len(order))
     result = np.empty(len(order))
     result[order] = moved
     return result.tolist()

@@ -5,7 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mambrane.continual.matrix import ForgettingMatrix
-from mambrane.report.figures import PAPER, RULE, SOFT_INK, Numbers, Picture, domain_colour, picture
+from mambrane.report.figures import PAPER, RULE, SOFT_INK, Numbers, Picture, domain_colour, is_narrow, name_in, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,10 +82,12 @@ def _draw_kept(figure: "Figure", *, matrix: ForgettingMatrix, kept: list[Kept]) 
     for row, each in enumerate(kept):
         _draw_way(axes, each, row)
     axes.set_ylim(len(kept) - 0.4, -0.6)
-    axes.set_yticks(range(len(kept)), [each.name for each in kept])
+    axes.set_yticks(range(len(kept)), [name_in(figure, each.name) for each in kept])
     axes.grid(visible=False, axis="y")
     axes.grid(visible=True, axis="x", color=RULE)
-    axes.set_title(f"held-out {matrix.measure.title}: ring when learned, dot now", pad=8)
+    # Names stand to the left of it, so that on a phone it is too long for one line.
+    separator = ",\n" if is_narrow(figure) else ": "
+    axes.set_title(f"held-out {matrix.measure.title}{separator}ring when learned, dot now", pad=8)
     if any(each.bounds for each in kept):
         axes.set_xlabel("cross: naive training; diamond: joint")
 

@@ -16,7 +16,9 @@ from mambrane.report.figures import (
     Picture,
     domain_colour,
     draw_series,
+    is_narrow,
     mark_tasks,
+    name_in,
     picture,
     shades,
     smooth,
@@ -30,8 +32,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LABEL_GAP_PX = 17.0
-AXES_SHARE = 0.8
-"""Part of a picture's height inside the axes, nearly; the rest is title and labels."""
+FRAME_PX = 68.0
+"""Part of a picture's height outside the axes, nearly: title and labels."""
+LEAST_HEIGHT_PX = 340
 
 
 class Curve(NamedTuple):
@@ -211,7 +214,7 @@ def forgetting_picture(matrix: ForgettingMatrix) -> Picture:
     """Return the loss on each domain after each task, one curve a domain."""
     return picture(
         "forgetting",
-        340,
+        max(LEAST_HEIGHT_PX, math.ceil(FRAME_PX + LABEL_GAP_PX * len(matrix.domains))),
         partial(_draw_forgetting, matrix=matrix),
         description=f"Held-out {matrix.measure.title} by tasks learned. " + "; ".join(_ways(matrix)),
         numbers=Numbers(("tasks learned", *matrix.domains), [(row, *each) for row, each in enumerate(matrix.values)]),
@@ -245,7 +248,8 @@ def _draw_forgetting(figure: "Figure", *, matrix: ForgettingMatrix) -> None:
     axes.set_title(f"held-out {matrix.measure.title}")
     axes.set_xlabel("tasks learned")
     axes.set_xlim(-0.15, matrix.num_tasks + 0.15)
-    axes.xaxis.set_major_locator(MaxNLocator(matrix.num_tasks + 1, integer=True))
+    most_ticks = 6 if is_narrow(figure) else 12
+    axes.xaxis.set_major_locator(MaxNLocator(min(matrix.num_tasks + 1, most_ticks), integer=True))
     axes.set_ylim(bottom=max(0.0, math.floor(axes.get_ylim()[0])))
     _label_ends(figure, axes, matrix, ends)
 
@@ -265,11 +269,16 @@ def _draw_domain(axes: "Axes", column: int, points: Sequence[tuple[int, float]],
 def _label_ends(
     figure: "Figure", axes: "Axes", matrix: ForgettingMatrix, ends: Sequence[tuple[int, tuple[int, float]]]
 ) -> None:
-    """Write each domain's name and last loss beside the end of its curve, moved apart where they would touch."""
+    """Write each domain's name and last loss beside the end of its curve, moved apart where they would touch.
+
+    None leaves the axes: they would shrink to make room for it, and the labels would move together with them.
+    """
     low, high = axes.get_ylim()
-    px_per_unit = AXES_SHARE * figure.get_figheight() * PX_PER_INCH / (high - low)
-    heights = spread([loss * px_per_unit for _, (_, loss) in ends], LABEL_GAP_PX)
+    px_per_unit = (figure.get_figheight() * PX_PER_INCH - FRAME_PX) / (high - low)
+    limits = (low * px_per_unit, high * px_per_unit)
+    heights = spread([loss * px_per_unit for _, (_, loss) in ends], LABEL_GAP_PX, limits)
     last_row = max(row for _, (row, _) in ends)
     for (column, (_, loss)), height in zip(ends, heights, strict=True):
         where = (last_row + 0.03 * matrix.num_tasks + 0.1, height / px_per_unit)
-        axes.text(*where, f"{matrix.domains[column]}  {loss:.2f}", va="center", color=domain_colour(column))
+        words = f"{name_in(figure, matrix.domains[column])}  {loss:.2f}"
+        axes.text(*where, words, va="center", color=domain_colour(column))

@@ -85,6 +85,14 @@ def test_labels_are_moved_apart_and_keep_their_order(positions):
     assert (np.diff(moved[order]) >= 10.0 - 1e-6).all()
 
 
+@given(st.lists(st.floats(-100, 100), min_size=1, max_size=8))
+def test_labels_stay_within_limits_that_have_room_for_them(positions):
+    moved = np.array(spread(positions, 10.0, (0.0, 70.0)))
+    assert moved.min() >= 0.0
+    assert moved.max() <= 70.0
+    assert (np.diff(np.sort(moved)) >= 10.0 - 1e-6).all()
+
+
 def test_labels_with_room_stay_where_they_are():
     assert spread([50.0, 10.0, 30.0], 10.0) == [50.0, 10.0, 30.0]
 
