@@ -36,7 +36,8 @@ def test_a_method_that_is_used_is_built_under_its_name(method, tmp_path):
     plasticity = replace(config.plasticity, meta_row_rate=0.1)
     config = replace(config, continual=replace(config.continual, **strengths), plasticity=plasticity)
     if method is ImageAugmentation:
-        images = replace(config.data, data=(str(write_images(tmp_path / "images")),), image_shift_pixels=1.0)
+        folder = str(write_images(tmp_path / "images"))
+        images = replace(config.data, data=(folder,), tokenizer="bytes", image_shift_pixels=1.0)
         config = replace(whole_recipe(), run=replace(config.run, task="vision"), data=images)
     assert method.is_used(config)
     assert build_extensions(config, build_model(config, 257)).by_name()[method.name].name == method.name
