@@ -127,10 +127,7 @@ def table(rows: Sequence[Row], against: str, measure: Measure) -> str:
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     if against not in arms:
         raise SystemExit(f"no runs of {against!r}: there are {', '.join(arms)}")
-    orders = {row["order"] for row in rows}
-    runs = {_key(row): row for row in rows}
-    rows = [dict(row) | against_bounds(row, runs, measure) for row in rows]
-    values = {arm: {metric: seed_values(rows, arm, metric, orders) for metric in METRICS} for arm in arms}
+    values = values_of(rows, arms, measure)
     differences = {
         arm: None if arm == against else paired_by_seed(values[arm][METRIC], values[against][METRIC]) for arm in arms
     }
@@ -153,16 +150,19 @@ def table(rows: Sequence[Row], against: str, measure: Measure) -> str:
 
 def for_pictures(rows: Sequence[Row], study: Study, measure: Measure) -> StudyTable:
     """Return the part of a study's table that its pictures show: the means of the arms that have runs."""
-    orders, runs = {row["order"] for row in rows}, {_key(row): row for row in rows}
-    rows = [dict(row) | against_bounds(row, runs, measure) for row in rows]
     arms = []
-    for arm in study.arms:
-        values = {metric: list(seed_values(rows, arm, metric, orders).values()) for metric in METRICS}
-        estimates = dict.fromkeys(STUDY_METRICS) | {
-            name: estimate(each) if each else None for name, each in values.items()
-        }
+    for arm, values in values_of(rows, study.arms, measure).items():
+        means = {metric: list(by_seed.values()) for metric, by_seed in values.items()}
+        estimates = {name: estimate(each) if (each := means.get(name)) else None for name in STUDY_METRICS}
         arms.append(ArmResult(arm, (), estimates, None, None, None, None))
     return StudyTable(study=study, arms=tuple(arms), measure=measure, threads=1, text_differs=False)
+
+
+def values_of(rows: Sequence[Row], arms: Iterable[str], measure: Measure) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the values of each arm by metric and seed, those that follow from the bounds too."""
+    orders, runs = {row["order"] for row in rows}, {_key(row): row for row in rows}
+    rows = [dict(row) | against_bounds(row, runs, measure) for row in rows]
+    return {arm: {metric: seed_values(rows, arm, metric, orders) for metric in METRICS} for arm in arms}
 
 
 def against_bounds(row: Row, runs: Mapping[tuple[str, str, str], Row], measure: Measure) -> Row:

@@ -33,7 +33,6 @@ class LoggedNumbers:
             self.step = max(self.went_back_to, 0)
         if kind == "step" and event["state"] == "COMMITTED":
             self.step = event["step"]
-        if kind == "step" and event["state"] == "COMMITTED":
             return _numbers_of_step(event)
         if kind == "evaluation":
             return {f"heldout_{event['measure']}/{event['domain']}": float(event[event["measure"]])}
