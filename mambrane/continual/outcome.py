@@ -16,6 +16,10 @@ class Outcome(NamedTuple):
     taken_back: tuple[str, ...] = ()
     """Tasks that this call learned and took back, by name."""
 
+    def also_taken_back(self, before: tuple[str, ...]) -> "Outcome":
+        """Return how a call ended that had taken back these tasks before it came to what this tells of."""
+        return self._replace(taken_back=tuple(dict.fromkeys((*before, *self.taken_back))))
+
     @property
     def exit_code(self) -> int:
         """128 + signal number after a signal, as a shell reports it; 3 where a task was taken back; or 0."""

@@ -149,7 +149,7 @@ class _Lesson:
             from_outside=self.from_outside,
             warnings=self.warnings,
         )
-        return _also_taken_back(ended, outcome.taken_back)
+        return ended.also_taken_back(outcome.taken_back)
 
     def _finish(self, place: Place, tokenizer: Tokenizer, at_hand: Sequence[Domain]) -> Outcome:
         """Go on with the task that was interrupted, under its own settings."""
@@ -169,9 +169,4 @@ class _Lesson:
             assert known is not None, "it would be new"
             taken_back += [known.task["name"]] if known.was_taken_back else []
             self.session.events.emit("already_learned", message=f"the text of {text.name} {known.words()}")
-        return _also_taken_back(outcome._replace(taken_back=tuple(taken_back)), outcome.taken_back)
-
-
-def _also_taken_back(outcome: Outcome, before: tuple[str, ...]) -> Outcome:
-    """Return how a call ended that had taken back other tasks before it came to what the outcome tells of."""
-    return outcome._replace(taken_back=tuple(dict.fromkeys((*before, *outcome.taken_back))))
+        return outcome._replace(taken_back=tuple(taken_back)).also_taken_back(outcome.taken_back)

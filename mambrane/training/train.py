@@ -147,22 +147,19 @@ def _extend(
     # Behind what the first process mends.
     ranks.wait()
 
-    taken_back: list[str] = []
-
     def learn_with(settings: RunConfig, place: Place, addition: Addition | None = None) -> Outcome:
         limited = replace(settings, run=replace(settings.run, max_steps=config.run.max_steps))
-        outcome = continue_run(
+        return continue_run(
             session, limited, tokenizer, domains, place=place, addition=addition, from_outside=from_outside
         )
-        # Also of what was finished first: the outcome is that of the call.
-        taken_back.extend(outcome.taken_back)
-        return outcome._replace(taken_back=tuple(dict.fromkeys(taken_back)))
 
-    place = read_place(folder, began, events)
+    place, taken_back = read_place(folder, began, events), tuple[str, ...]()
     if place is not None and not place.is_done:
         outcome = learn_with(config_of(place, began), place)
         if not outcome.is_finished:
             return outcome
+        # Of this call too, though it was begun in another.
+        taken_back = outcome.taken_back
         place = read_place(folder, began, events)
     if place is None:
         raise UserError(
@@ -175,14 +172,15 @@ def _extend(
     addition = addition_of(
         place, began, config, domains, num_epochs=recipe.num_epochs, settings=own_settings(began, later)
     )
-    if addition is None:
-        return learn_with(config_of(place, began), place)
-    write_down(session, texts, addition, config)
-    if not addition.domains:
-        # More epochs of what the run began with, as it began.
-        return learn_with(for_learning(began, {}), place, addition)
-    recipe.tell(events)
-    return learn_with(later, place, addition)
+    settings = config_of(place, began)
+    if addition is not None:
+        write_down(session, texts, addition, config)
+        # More epochs of what the run began with are learned as it began.
+        settings = for_learning(began, {})
+        if addition.domains:
+            settings = later
+            recipe.tell(events)
+    return learn_with(settings, place, addition).also_taken_back(taken_back)
 
 
 def _tokenize(session: Session, config: RunConfig, texts: list[Corpus]) -> tuple[Tokenizer, list[Domain]]:
